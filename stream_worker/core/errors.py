@@ -1,0 +1,66 @@
+"""The errors of the stream worker. The branch an error sits on says what to do with it.
+
+    StreamWorkerError
+    ├── ConfigurationError      stop: the user must change something (exit 78)
+    ├── InvalidEvent            set aside: the record goes to the dead letters with its reason
+    ├── Unavailable             retry: an outside service does not answer
+    ├── TransactionAborted      send the same records again in a new transaction
+    ├── StaleToken              drop the partition: another worker has claimed it since
+    ├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
+    ├── RestartNeeded           stop, a new process cures it (exit 75)
+    ├── OffsetLost              stop: retention has overtaken a committed offset
+    └── CorruptCheckpoint       use an older checkpoint
+"""
+
+from __future__ import annotations
+
+
+class StreamWorkerError(Exception):
+    """Root of every error raised on purpose by this program."""
+
+
+class ConfigurationError(StreamWorkerError):
+    """A setting, file or argument is wrong; the message names it and its bound."""
+
+
+class InvalidEvent(StreamWorkerError):  # noqa: N818  (the field's name for it, and the dead letter's `error` header)
+    """A record that is not an event. `error` is the class of the fault, `reason` one sentence for a person."""
+
+    def __init__(self, error: str, reason: str) -> None:
+        super().__init__(f"{error}: {reason}")
+        self.error = error
+        self.reason = reason
+
+
+class Unavailable(StreamWorkerError):  # noqa: N818
+    """An outside service (Kafka, Redis, the disk) does not answer now; the same call may succeed later."""
+
+
+class TransactionAborted(StreamWorkerError):  # noqa: N818
+    """The transaction was aborted; its records were not published and have to be sent again."""
+
+
+class StaleToken(StreamWorkerError):  # noqa: N818
+    """A write for `partition` with `token` was refused, since `current` is the partition's token now."""
+
+    def __init__(self, partition: int, token: int, current: int) -> None:
+        super().__init__(f"partition {partition}: token {token} is stale, the current one is {current}")
+        self.partition = partition
+        self.token = token
+        self.current = current
+
+
+class SlotTaken(StreamWorkerError):  # noqa: N818
+    """Another live process uses the same worker slot."""
+
+
+class RestartNeeded(StreamWorkerError):  # noqa: N818
+    """A client failed fatally; a new process starts from the committed state."""
+
+
+class OffsetLost(StreamWorkerError):  # noqa: N818
+    """A next offset to read from is no longer in the topic."""
+
+
+class CorruptCheckpoint(StreamWorkerError):  # noqa: N818
+    """A checkpoint is torn, altered or unreadable."""

@@ -1,0 +1,179 @@
+"""The outside, as the loop sees it. Every interface has a real backend and a twin in `backends.in_memory`.
+
+Partitions are those of the one input topic. All offsets are next offsets: the next one to read, write or count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from stream_worker.core.events import Outputs, Record
+
+
+class PartitionOwner(Protocol):
+    """The worker, as a source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
+
+    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
+        """Take these partitions over. `published` is Y, a partition; returns where to start reading (M)."""
+        ...
+
+    def release(self, partitions: Collection[int]) -> None:
+        """The partitions go to another worker in good order: write what is owed, then forget them."""
+        ...
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """The partitions were lost: they may be another's already. Forget them and write nothing."""
+        ...
+
+
+class Source(Protocol):
+    """Records in order within each partition, from the offsets that the owner asks for."""
+
+    @property
+    def name(self) -> str:
+        """The topic (or log) that the offsets belong to; offsets under another name mean nothing here."""
+        ...
+
+    def subscribe(self, owner: PartitionOwner) -> None: ...
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Up to `max_records` records, waiting at most `timeout_seconds` for the first one."""
+        ...
+
+    def serve(self) -> None:
+        """Keep the membership alive and let rebalances through, without giving out records."""
+        ...
+
+    def exhausted(self) -> bool:
+        """True when nothing will ever come again (the end of a file)."""
+        ...
+
+    def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Records that stand after each next offset, as far as is known now."""
+        ...
+
+    def membership(self) -> Any:
+        """Opaque proof of ownership, taken at the moment of a commit and handed to `Sink.commit`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Where outputs and Y go, together or not at all."""
+
+    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+        """Publish `outputs` and Y in one transaction. Raises TransactionAborted (nothing was published: serve the
+        source, then commit again what is still owned), SlotTaken or RestartNeeded."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the sink (the length of a file); JSON types only."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A partition's fencing token (grows at every claim) and its floor M (None: never written)."""
+
+    token: int
+    floor: int | None
+
+
+class MemoryStore(Protocol):
+    """User memories as opaque bytes (see `core.memory_record`), one record a (partition, user), fenced by token.
+
+    Every method raises Unavailable while the store does not answer.
+    """
+
+    @property
+    def durable(self) -> bool:
+        """False for the twin: what it holds has to be written with the checkpoint (`state_dict`)."""
+        ...
+
+    def claim(self, partitions: Collection[int]) -> dict[int, Claim]: ...
+
+    def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        """The records of `keys` (partition, user), None where there is none, in one round trip.
+        Raises StaleToken."""
+        ...
+
+    def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
+        """Write records (user, bytes), never lowering a stored next offset; returns how many were written.
+        Raises StaleToken and then has written nothing."""
+        ...
+
+    def set_floor(self, partition: int, token: int, floor: int) -> None:
+        """Raise M: every record of the partition holds all events before it. Never lowers it. Raises StaleToken."""
+        ...
+
+    def number_items(self, ids: Sequence[str]) -> list[int]:
+        """A number from 1 for each item id, the same for every worker for ever; new ids get new numbers."""
+        ...
+
+    def item_ids(self, numbers: Sequence[int]) -> list[str | None]: ...
+
+    def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
+        """(partition, user, record) of all records, or of one user's."""
+        ...
+
+    def take_slot(self, slot: str, nonce: str) -> None:
+        """Make `nonce` (of this start) the owner of the worker slot; an earlier owner has lost it."""
+        ...
+
+    def slot_owner(self, slot: str) -> str | None: ...
+
+    def ping(self) -> str:
+        """One line about what answers, for `check`."""
+        ...
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The twin's contents as arrays; empty for a durable store."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that resuming needs: arrays by dotted name, and `meta`, JSON types only."""
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """The arrays below `prefix.`, without it."""
+        head = prefix + "."
+        return {name[len(head) :]: array for name, array in self.arrays.items() if name.startswith(head)}
+
+
+class CheckpointStore(Protocol):
+    """Snapshots of one worker slot, newest last, a bounded number of them."""
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write durably, then make it the newest. Raises Unavailable (disk full, read-only)."""
+        ...
+
+    def load_newest(self) -> Snapshot | None:
+        """The newest whole snapshot; torn ones are passed over, loudly. None: there is none."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as an argument. `now` is epoch seconds, `monotonic` seconds from an arbitrary start."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+
