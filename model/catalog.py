@@ -1,0 +1,155 @@
+"""Item number <-> row of the item tables. Rows are recycled, numbers never are.
+
+A *number* is the item's name in user rings (given by the memory store, the same for every worker); a *row* is where
+this line keeps its vector and counts. Capacity grows by doubling; at `max_items` the rows not seen for longest are
+evicted, a sixteenth at a time, and given to newcomers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST_CAPACITY = 1024
+_EVICTED_SHARE = 16
+
+
+class Catalog:
+    """id_N, number_N, born_N and seen_N (counts of events of this line) by row; row 0 is real, -1 means none."""
+
+    def __init__(self, max_items: int) -> None:
+        self.max_items = max_items
+        self.number_N = np.zeros(min(_FIRST_CAPACITY, max_items), dtype=np.uint32)
+        self.born_N = np.zeros(len(self.number_N), dtype=np.int64)
+        self.seen_N = np.zeros(len(self.number_N), dtype=np.int64)
+        self.ids: list[str] = []
+        self.evicted = 0
+        self._row_of_id: dict[str, int] = {}
+        self._row_of_number = np.full(_FIRST_CAPACITY, -1, dtype=np.int32)
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        """Live items."""
+        return len(self._row_of_id)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.number_N)
+
+    @property
+    def rows_used(self) -> int:
+        """One past the highest row ever given out; rows that wait for recycling are below it."""
+        return len(self.ids)
+
+    def live_rows(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.number_N[: self.rows_used])
+
+    def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
+        """The row of each id, -1 where it has none."""
+        find = self._row_of_id.get
+        return np.fromiter((find(item, -1) for item in ids), dtype=np.int32, count=len(ids))
+
+    def rows_of_numbers(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """The row of each item number, -1 for 0 and for items without a row."""
+        inside = numbers < len(self._row_of_number)
+        return np.where(inside, self._row_of_number[np.where(inside, numbers, 0)], -1).astype(np.int32)
+
+    def room_for(self, count: int, keep: NDArray[np.int32], now: int) -> NDArray[np.int64]:
+        """Make room for `count` new items without touching the rows `keep`; returns the rows evicted for it."""
+        missing = len(self) + count - self.max_items
+        if missing <= 0:
+            return np.zeros(0, dtype=np.int64)
+        seen_N = self.seen_N[: self.rows_used].copy()
+        seen_N[keep[keep >= 0]] = now + 1
+        live = self.live_rows()
+        wanted = min(len(live), max(missing, self.max_items // _EVICTED_SHARE))
+        oldest = live[np.argsort(seen_N[live], kind="stable")[:wanted]]
+        return self._evict(oldest[seen_N[oldest] <= now])
+
+    def add(self, ids: Sequence[str], numbers: Sequence[int], now: int) -> NDArray[np.int32]:
+        """Give each new id a row. `room_for` must have been asked first."""
+        rows = np.fromiter((self._take_row() for _ in ids), dtype=np.int32, count=len(ids))
+        self._grow_numbers(max(numbers, default=0))
+        for item, row in zip(ids, rows.tolist(), strict=True):
+            self.ids[row] = item
+            self._row_of_id[item] = row
+        self.number_N[rows] = numbers
+        self._row_of_number[numbers] = rows
+        self.born_N[rows] = now
+        self.seen_N[rows] = now
+        return rows
+
+    def touch(self, rows: NDArray[np.integer], now: NDArray[np.int64]) -> None:
+        """Event counts at which these rows were seen, in order."""
+        self.seen_N[rows] = now
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        used = self.rows_used
+        texts = [item.encode() for item in self.ids]
+        return {
+            "ids": np.frombuffer(b"".join(texts), dtype=np.uint8).copy(),
+            "id_lengths": np.array([len(text) for text in texts], dtype=np.int64),
+            "live": self.number_N[:used] > 0,
+            "born": self.born_N[:used].copy(),
+            "seen": self.seen_N[:used].copy(),
+            "free": np.array(self._free, dtype=np.int64),
+            "evicted": np.array([self.evicted], dtype=np.int64),
+        }
+
+    @staticmethod
+    def ids_of_state(state: dict[str, NDArray[Any]]) -> list[str]:
+        """The live ids of a state, by row: their numbers have to be asked of the store before it is loaded."""
+        texts = state["ids"].tobytes()
+        ends = np.cumsum(state["id_lengths"]).tolist()
+        starts = [0, *ends[:-1]]
+        return [texts[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]], numbers: Sequence[int]) -> None:
+        """`numbers`: the store's number of each id of `ids_of_state(state)`."""
+        self.__init__(self.max_items)  # type: ignore[misc]
+        self.ids = self.ids_of_state(state)
+        while self.capacity < len(self.ids):
+            self._grow()
+        used = len(self.ids)
+        self.born_N[:used], self.seen_N[:used] = state["born"], state["seen"]
+        live = np.flatnonzero(state["live"])
+        self.number_N[live] = np.asarray(numbers, dtype=np.uint32)[live]
+        self._grow_numbers(max(numbers, default=0))
+        self._row_of_number[self.number_N[live]] = live
+        self._row_of_id = {self.ids[row]: row for row in live.tolist()}
+        self._free = state["free"].tolist()
+        self.evicted = int(state["evicted"][0])
+
+    def _take_row(self) -> int:
+        if self._free:
+            return self._free.pop()
+        if self.rows_used == self.capacity:
+            self._grow()
+        self.ids.append("")
+        return self.rows_used - 1
+
+    def _grow(self) -> None:
+        size = min(max(2 * self.capacity, 1), self.max_items)
+        for name in ("number_N", "born_N", "seen_N"):
+            setattr(self, name, np.resize(getattr(self, name), size))
+            getattr(self, name)[self.rows_used :] = 0
+
+    def _grow_numbers(self, highest: int) -> None:
+        # Four bytes an item number ever given out: cheaper than a hash map until far past max_items.
+        if highest >= len(self._row_of_number):
+            more = np.full(max(highest + 1, 2 * len(self._row_of_number)), -1, dtype=np.int32)
+            more[: len(self._row_of_number)] = self._row_of_number
+            self._row_of_number = more
+
+    def _evict(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        for row in rows.tolist():
+            del self._row_of_id[self.ids[row]]
+            self.ids[row] = ""
+        self._row_of_number[self.number_N[rows]] = -1
+        self.number_N[rows] = 0
+        self._free.extend(rows[::-1].tolist())
+        self.evicted += len(rows)
+        return rows

@@ -1,0 +1,99 @@
+"""The encoder: a user's LSTM state and ring -> a query that is compared with every item vector.
+
+Legend of shape suffixes, here and in the rest of `model`:
+    B events or users of a batch    W window of the last items (right-aligned, row -1: empty)
+    H LSTM units                    D item vector             N rows of the item table
+    C candidates                    F features                K length of a list
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GAP_BUCKETS = 32
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and scales. `dim` is both D and H, since item vectors are tied to the query."""
+
+    dim: int = 64
+    window: int = 20
+    scale: float = 8.0
+    dropout: float = 0.4
+    event_types: int = 16
+
+    def __post_init__(self) -> None:
+        if self.dim < 4:
+            raise ValueError(f"model.dim: at least 4, got {self.dim}")
+        if not 1 <= self.window <= 255:
+            raise ValueError(f"model.window: from 1 to 255, got {self.window}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"model.dropout: from 0 to below 1, got {self.dropout}")
+
+
+class Encoder(nn.Module):
+    """LSTM memory step (Hochreiter and Schmidhuber, 1997), attention over the ring with the state as query, a fully
+    connected layer. Item vectors come in as arguments: their table and its optimizer live in `learner`."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.config = config
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.type_vectors = nn.Embedding(config.event_types, dim)
+        self.gap_vectors = nn.Embedding(GAP_BUCKETS, dim)
+        self.position_vectors = nn.Embedding(config.window, dim)
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.hidden = nn.Linear(3 * dim, 2 * dim)
+        self.output = nn.Linear(2 * dim, dim)
+        for table in (self.type_vectors, self.gap_vectors, self.position_vectors):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
+        """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
+        vectors = F.normalize(items_D, dim=-1) * items_D.shape[-1] ** 0.5
+        return vectors + self.type_vectors(types) + self.gap_vectors(gaps)
+
+    def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
+        """One event for each of B users: (h, c) after it."""
+        _, (h, c) = self.lstm(inputs_BD[:, None], (h_BH[None], c_BH[None]))
+        return h[0], c[0]
+
+    def run(self, inputs_BWD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(h, c) after the last `lengths_B` inputs of right-aligned windows, from a zero state; zeros for length 0."""
+        window = inputs_BWD.shape[1]
+        steps = torch.arange(window, device=lengths_B.device)
+        shift = (window - lengths_B).clamp(max=window - 1)
+        left = (steps[None] + shift[:, None]).clamp(max=window - 1)
+        aligned = inputs_BWD.gather(1, left[:, :, None].expand_as(inputs_BWD))
+        packed = nn.utils.rnn.pack_padded_sequence(
+            aligned, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        _, (h, c) = self.lstm(packed)
+        alive = (lengths_B > 0)[:, None].to(h.dtype)
+        return h[0] * alive, c[0] * alive
+
+    def queries(self, h_BH: Tensor, ring_BWD: Tensor, ring_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).
+
+        attention = softmax(ring . Q h / sqrt(D)); query = normalize(FC([h, attention . ring, newest item]))
+        """
+        vectors = F.normalize(ring_BWD, dim=-1) * ring_BWD.shape[-1] ** 0.5
+        window = vectors.shape[1]
+        keys = vectors + self.position_vectors.weight[-window:]
+        logits_BW = torch.einsum("bwd,bd->bw", keys, self.query(h_BH)) / vectors.shape[-1] ** 0.5
+        logits_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9)
+        attention_BW = logits_BW.softmax(dim=-1) * ring_mask_BW
+        context_BD = torch.einsum("bw,bwd->bd", attention_BW, vectors)
+        newest_BD = vectors[:, -1] * ring_mask_BW[:, -1:]
+        hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
+        return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
+
+    def logits(self, queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor) -> Tensor:
+        """scale * cosine + bias, [B, N]."""
+        return queries_BD @ (self.config.scale * F.normalize(items_ND, dim=-1)).T + bias_N

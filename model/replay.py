@@ -1,0 +1,66 @@
+"""Bounded memory of training examples: a uniform reservoir of everything, and the last ones whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Replay:
+    """Half of every sample comes from the last `recent` examples, half from a reservoir of `capacity` of all of them.
+
+    Examples are rows of named columns. Reservoir: algorithm R (Vitter, 1985), vectorised over a batch.
+    """
+
+    def __init__(self, capacity: int, recent: int) -> None:
+        self.capacity = capacity
+        self.recent = recent
+        self.seen = 0
+        self._columns: Columns = {}
+
+    def __len__(self) -> int:
+        return min(self.seen, self.capacity)
+
+    def add(self, columns: Columns, rng: np.random.Generator) -> None:
+        """Remember B examples; places 0..capacity-1 are the reservoir, the rest a ring of the recent ones."""
+        count = len(next(iter(columns.values())))
+        if count == 0:
+            return
+        if not self._columns:
+            self._columns = {n: np.zeros((self.capacity + self.recent, *c.shape[1:]), c.dtype) for n, c in columns.items()}
+        index = self.seen + np.arange(count)
+        drawn = (rng.random(count) * (index + 1)).astype(np.int64)
+        place = np.where(index < self.capacity, index, drawn)
+        kept = place < self.capacity
+        ring = self.capacity + index % self.recent
+        for name, column in columns.items():
+            self._columns[name][place[kept]] = column[kept]
+            self._columns[name][ring] = column
+        self.seen += count
+
+    def sample(self, count: int, rng: np.random.Generator) -> Columns:
+        """`count` examples, with replacement; fewer than one example seen: none."""
+        if self.seen == 0:
+            return {}
+        old = rng.integers(0, len(self), size=count // 2)
+        recent = self.capacity + rng.integers(0, min(self.seen, self.recent), size=count - count // 2)
+        places = np.concatenate([old, recent])
+        return {name: column[places] for name, column in self._columns.items()}
+
+    def forget(self, names: tuple[str, ...], rows: NDArray[np.int64]) -> None:
+        """Put -1 for item rows that were recycled, in the columns `names`."""
+        for name in names:
+            if name in self._columns:
+                column = self._columns[name]
+                column[np.isin(column, rows)] = -1
+
+    def state_dict(self) -> Columns:
+        return {"seen": np.array([self.seen], dtype=np.int64), **{n: c.copy() for n, c in self._columns.items()}}
+
+    def load_state_dict(self, state: Columns) -> None:
+        self.seen = int(state["seen"][0])
+        self._columns = {name: column.copy() for name, column in state.items() if name != "seen"}
