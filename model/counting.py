@@ -143,7 +143,7 @@ class Counting:
         self._quick_X = np.zeros(most, dtype=np.float32)
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")
 def _touch(row, serial, stamp_N, index_N, rows_X, counts_XT, size):  # type: ignore[no-untyped-def]
     """The place of `row` among this event's candidates; a new one is appended. Returns (place, size)."""
     if stamp_N[row] == serial:
@@ -155,7 +155,7 @@ def _touch(row, serial, stamp_N, index_N, rows_X, counts_XT, size):  # type: ign
     return size, size + 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _add(table, row, item, weight, decay, neighbour_TNK, weight_TNK, total_TN):  # type: ignore[no-untyped-def]
     """weight_TNK[table, row, item] += weight, after decaying the row; a full row loses its weakest item."""
     width = neighbour_TNK.shape[2]
@@ -175,7 +175,7 @@ def _add(table, row, item, weight, decay, neighbour_TNK, weight_TNK, total_TN): 
     weight_TNK[table, row, weakest] = weight
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _learn(  # type: ignore[no-untyped-def]
     window_L, item, neighbour_TNK, weight_TNK, total_TN, popularity_PN, increment_P, growth_P
 ):
@@ -203,7 +203,7 @@ def _learn(  # type: ignore[no-untyped-def]
             increment_P[p] = 1.0
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _propose(  # type: ignore[no-untyped-def]
     window_L, serial, neighbour_TNK, weight_TNK, total_TN, stamp_N, index_N, rows_X, counts_XT, quick_X
 ):
@@ -249,7 +249,7 @@ def _propose(  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _choose(row, serial, chosen_C, count, stamp_N, index_N, rows_X, counts_XT, quick_X, size):  # type: ignore[no-untyped-def]
     """Put a row among the chosen, once; `quick_X` below 0 marks it. Returns (count, size)."""
     if count >= len(chosen_C) or size >= len(rows_X):
@@ -262,7 +262,7 @@ def _choose(row, serial, chosen_C, count, stamp_N, index_N, rows_X, counts_XT, q
     return count, size
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def _walk(  # type: ignore[no-untyped-def]
     windows_BL, target_B, learn_B, idle_B, last_gap_B, encoder_rows_BE, popular_P,
     born_N, seen_N, now_B, first_serial,

@@ -5,6 +5,8 @@ Legend in `recommender`; also S slots or sampled rows, L ring entries, E proposa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,18 +92,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was predicted for the scored events (`scored_S`: their places in the batch) before they were learned.
+    """What was predicted for B events before they were learned.
 
-    rank_S: 1-based place among the candidates, 0: not among them; list_SK rows, best first, -1: none.
+    rank_B: 1-based place among the candidates, 0: not among them; list_BK rows, best first, -1: none; repeat_B: the
+    item stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of the ring before the event.
     """
 
-    scored_S: NDArray[np.int64]
-    rank_S: NDArray[np.int64]
-    log_probability_S: NDArray[np.float64]
-    repeat_S: NDArray[np.bool_]
-    first_S: NDArray[np.bool_]
-    windows_SL: NDArray[np.int32]
-    list_SK: NDArray[np.int32]
+    rank_B: NDArray[np.int64]
+    log_probability_B: NDArray[np.float64]
+    repeat_B: NDArray[np.bool_]
+    first_B: NDArray[np.bool_]
+    windows_BL: NDArray[np.int32]
+    list_BK: NDArray[np.int32]
     losses: dict[str, float] = field(default_factory=dict)
 
 
@@ -139,27 +141,33 @@ class Learner:
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
         self.torch_rng = torch.Generator(device="cpu").manual_seed(config.seed)
+        # Told when a stage of the tick begins and ends; the clock is the caller's.
+        self.stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
         self._occurrences_S = np.zeros(0, dtype=np.int64)
 
     # -- one tick ----------------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> Outcome:
         """Predict each event from what came before it, remember it, then learn from it."""
-        walked = self._unroll(batch)
-        windows_BL = self.catalog.rows_of_numbers(walked["number"])
-        self._start_new_items(batch, windows_BL)
-        queries_BD = self._remember(batch, walked, windows_BL)
-        clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
-        context = _Context(windows_BL, _idle(clock_B, walked["ts"]), _last_gap(walked["gap"]), queries_BD)
-        now_B = self.events + np.cumsum(batch.learn_B)
-        new_rows = np.unique(batch.row_B[batch.new_B])
-        candidates_BC, features_BCF = self._candidates(context, batch.row_B, batch.learn_B, now_B, new_rows)
-        outcome, losses = self._score(batch, context, walked, candidates_BC, features_BCF)
-        losses |= self._learn_encoder(batch, walked, windows_BL, outcome.scored_S)
+        with self.stage("remember"):
+            walked = self._unroll(batch)
+            windows_BL = self.catalog.rows_of_numbers(walked["number"])
+            self._start_new_items(batch, windows_BL)
+            queries_BD = self._remember(batch, walked, windows_BL)
+        with self.stage("predict"):
+            clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
+            context = _Context(windows_BL, _idle(clock_B, walked["ts"]), _last_gap(walked["gap"]), queries_BD)
+            now_B = self.events + np.cumsum(batch.learn_B)
+            new_rows = np.unique(batch.row_B[batch.new_B])
+            candidates_BC, features_BCF = self._candidates(context, batch.row_B, batch.learn_B, now_B, new_rows)
+            outcome = self._score(batch, context, walked, candidates_BC, features_BCF)
+        with self.stage("learn"):
+            scored = np.flatnonzero(batch.learn_B & batch.target_B)
+            outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF))
+            outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored))
         self.events += int(batch.learn_B.sum())
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.steps += 1
-        outcome.losses.update(losses)
         return outcome
 
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -336,31 +344,21 @@ class Learner:
         features_BCF[..., ENCODER_FEATURES[1]] = logits_BC - best_B[:, None]
         return candidates_BC, features_BCF
 
+    @torch.no_grad()
     def _score(
         self, batch: Batch, context: _Context, walked: Arrays, candidates_BC: Tensor, features_BCF: Tensor
-    ) -> tuple[Outcome, dict[str, float]]:
-        """Ranks and lists of the events to be scored, then the ranker's step on them."""
-        scored = np.flatnonzero(batch.learn_B & batch.target_B)
-        at = torch.from_numpy(scored).to(self.device)
-        candidates, features = candidates_BC[at], features_BCF[at]
-        target = torch.from_numpy(batch.row_B[scored]).to(self.device).long()
-        with torch.no_grad():
-            scores = self.ranker(features, candidates)
-            ranks = rank_of(scores, candidates, target)
-            log_probability = _log_probability(scores, candidates, target, self.catalog.rows_used)
-        list_SK, _ = self._top(scores, candidates)
-        losses = self._learn_ranker(candidates, features, target)
-        windows_SL = context.windows_BL[scored]
-        outcome = Outcome(
-            scored_S=scored,
-            rank_S=ranks.cpu().numpy(),
-            log_probability_S=log_probability.cpu().numpy().astype(np.float64),
-            repeat_S=(walked["number"][scored] == batch.number_B[scored, None]).any(axis=1),
-            first_S=(walked["number"][scored] == 0).all(axis=1),
-            windows_SL=windows_SL,
-            list_SK=list_SK,
+    ) -> Outcome:
+        target_B = torch.from_numpy(batch.row_B).to(self.device).long()
+        scores_BC = self.ranker(features_BCF, candidates_BC)
+        log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, self.catalog.rows_used)
+        return Outcome(
+            rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
+            log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
+            repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
+            first_B=(walked["number"] == 0).all(axis=1),
+            windows_BL=context.windows_BL,
+            list_BK=self._top(scores_BC, candidates_BC)[0],
         )
-        return outcome, losses
 
     def _top(self, scores_BC: Tensor, candidates_BC: Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         top = scores_BC.topk(self.config.list_length, dim=1)
@@ -369,10 +367,14 @@ class Learner:
 
     # -- learn -------------------------------------------------------------------------------------------------
 
-    def _learn_ranker(self, candidates: Tensor, features: Tensor, target: Tensor) -> dict[str, float]:
+    def _learn_ranker(
+        self, batch: Batch, scored: NDArray[np.int64], candidates_BC: Tensor, features_BCF: Tensor
+    ) -> dict[str, float]:
         """Softmax cross-entropy over the candidates, on the events whose target is among them."""
-        found = (candidates == target[:, None]).any(dim=1)
-        usable = found & ((candidates >= 0).sum(dim=1) > 1)
+        at = torch.from_numpy(scored).to(self.device)
+        candidates, features = candidates_BC[at], features_BCF[at]
+        target = torch.from_numpy(batch.row_B[scored]).to(self.device).long()
+        usable = (candidates == target[:, None]).any(dim=1) & ((candidates >= 0).sum(dim=1) > 1)
         if not bool(usable.any()):
             return {}
         candidates, features, target = candidates[usable], features[usable], target[usable]

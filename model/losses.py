@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def softmax_cross_entropy(
-    own_M: Tensor, others_MS: Tensor, is_own_MS: Tensor, log_q_S: Tensor | None = None
-) -> Tensor:
+def softmax_cross_entropy(own_M: Tensor, others_MS: Tensor, is_own_MS: Tensor, log_q_S: Tensor | None = None) -> Tensor:
     """-own + log(exp(own) + sum over others of exp(other - log q)), each example [M].
 
     `log_q_S` None: every row is among the others, and this is the full softmax. Otherwise it is the log-probability

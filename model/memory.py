@@ -147,7 +147,7 @@ class UserTable:
         self._free.extend(range(size - 1, old - 1, -1))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def unroll(
     slot_B: NDArray[np.int64],
     number_B: NDArray[np.uint32],

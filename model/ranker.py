@@ -30,7 +30,7 @@ class Ranker(nn.Module):
 
     def forward(self, features_BCF: Tensor, candidates_BC: Tensor) -> Tensor:
         x = ((features_BCF - self.mean_F) * torch.rsqrt(self.var_F + 1e-4)).clamp(-8, 8)
-        scores_BC = (self.linear(x) + self.head(self.mlp(x))).squeeze(-1)
+        scores_BC: Tensor = (self.linear(x) + self.head(self.mlp(x))).squeeze(-1)
         return scores_BC.masked_fill(candidates_BC < 0, -torch.inf)
 
     @torch.no_grad()

@@ -57,7 +57,8 @@ class Encoder(nn.Module):
     def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
         """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
         vectors = F.normalize(items_D, dim=-1) * items_D.shape[-1] ** 0.5
-        return vectors + self.type_vectors(types) + self.gap_vectors(gaps)
+        inputs: Tensor = vectors + self.type_vectors(types) + self.gap_vectors(gaps)
+        return inputs
 
     def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
         """One event for each of B users: (h, c) after it."""

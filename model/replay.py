@@ -31,7 +31,9 @@ class Replay:
         if count == 0:
             return
         if not self._columns:
-            self._columns = {n: np.zeros((self.capacity + self.recent, *c.shape[1:]), c.dtype) for n, c in columns.items()}
+            self._columns = {
+                n: np.zeros((self.capacity + self.recent, *c.shape[1:]), c.dtype) for n, c in columns.items()
+            }
         index = self.seen + np.arange(count)
         drawn = (rng.random(count) * (index + 1)).astype(np.int64)
         place = np.where(index < self.capacity, index, drawn)

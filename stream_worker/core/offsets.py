@@ -101,13 +101,6 @@ class Offsets:
                 own = self._partitions[partition]
                 own.published = max(own.published, offset)
 
-    def learn(self, next_offsets: Mapping[int, int]) -> None:
-        """L: a checkpoint that holds everything before these is durable."""
-        for partition, offset in next_offsets.items():
-            if partition in self._partitions:
-                own = self._partitions[partition]
-                own.learned = max(own.learned, offset)
-
     def set_floor(self, partition: int, floor: int) -> None:
         """M: every record of the partition holds all events before `floor`."""
         if partition in self._partitions:
@@ -128,4 +121,5 @@ class Offsets:
         values = np.zeros(1 + max(self._partitions, default=0), dtype=np.int64)
         for partition, own in self._partitions.items():
             values[partition] = getattr(own, name)
-        return values[partition_B]
+        column: NDArray[np.int64] = values[partition_B]
+        return column

@@ -1,0 +1,8 @@
+"""Recorded logs in place of the topic, files in place of the output: replay runs the same loop on them (contract 3)."""
+
+from stream_worker.backends.files.mapping import FieldNames, Mapping, load_mapping
+from stream_worker.backends.files.reading import LogReader, read_log
+from stream_worker.backends.files.sink import FileSink
+from stream_worker.backends.files.source import FileSource
+
+__all__ = ["FieldNames", "FileSink", "FileSource", "LogReader", "Mapping", "load_mapping", "read_log"]

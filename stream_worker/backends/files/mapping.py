@@ -1,0 +1,161 @@
+"""How a recorded log is to be read: which column is what, which rows belong to it, in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import operator
+import re
+import tomllib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from stream_worker.core.errors import ConfigurationError
+
+FORMATS = ("jsonl", "csv", "tsv", "parquet")
+_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+_COMPRESSIONS = (".gz", ".zst")
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+Condition = Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class FieldNames:
+    """`[fields]`: the column that holds each part of an event; empty: the log has none."""
+
+    user: str = ""
+    item: str = ""
+    ts: str = ""
+    type: str = ""
+    value: str = ""
+    session: str = ""
+    request_id: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("user", "item", "ts"):
+            if not getattr(self, part):
+                raise ValueError(f"fields.{part}: must name a column, got nothing")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A mapping file. Rows that fail a `keep` condition are no part of the log; all others are, valid or not.
+
+    `format` empty: by the file's extension, .gz and .zst looked through. tsv has no quoting; csv with
+    `delimiter = "\\t"` has. `header = false`: columns are called "1", "2", ... `types` maps values of the type column
+    (others stay as they are), `default_type` stands where there is none. `explode` names a list column: one row an
+    element, whose fields go before the row's own. `sort` orders by time, ties as they stand in the files.
+    """
+
+    fields: FieldNames
+    format: str = ""
+    delimiter: str = ""
+    header: bool = True
+    encoding: str = "utf-8"
+    types: dict[str, str] = field(default_factory=dict)
+    default_type: str = ""
+    explode: str = ""
+    sort: bool = False
+    keep: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.format and self.format not in FORMATS:
+            raise ValueError(f"format: must be one of {', '.join(FORMATS)}, got {self.format!r}")
+        if len(self.delimiter) > 1:
+            raise ValueError(f"delimiter: must be one character, got {self.delimiter!r}")
+        if self.explode and self.format in ("csv", "tsv"):
+            raise ValueError(f"explode: needs a list column (jsonl, parquet), got format {self.format!r}")
+        for column, text in self.keep.items():
+            condition(column, text)
+
+    def format_of(self, path: Path) -> str:
+        suffix = Path(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix
+        if found := self.format or _SUFFIXES.get(suffix, ""):
+            return found
+        raise ConfigurationError(f"format: {path.name} does not tell by its extension; set it to {', '.join(FORMATS)}")
+
+
+def condition(column: str, text: str) -> Condition:
+    """The test that `[keep]` names: "not null", "null", or a comparison with a number or (== and != only) a text."""
+    if text in ("null", "not null"):
+        return (lambda value: not is_missing(value)) if text == "not null" else is_missing
+    match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(.+)", text)
+    if not match:
+        known = ", ".join(_COMPARISONS)
+        raise ValueError(f'keep.{column}: must be "null", "not null" or one of {known} and a value, got {text!r}')
+    sign, operand = match.groups()
+    bound = _number(operand)
+    if bound is None and sign not in ("==", "!="):
+        raise ValueError(f"keep.{column}: {sign} must be followed by a number, got {operand!r}")
+    return _comparison(_COMPARISONS[sign], operand if bound is None else bound)
+
+
+def _comparison(compare: Callable[[Any, Any], bool], bound: float | str) -> Condition:
+    read: Callable[[Any], Any] = str if isinstance(bound, str) else _number
+
+    def test(value: Any) -> bool:
+        known = None if is_missing(value) else read(value)
+        return known is not None and compare(known, bound)
+
+    return test
+
+
+def is_missing(value: Any) -> bool:
+    """Nothing, an empty text, or NaN (which pandas writes for a null among numbers)."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def load_mapping(path: Path) -> Mapping:
+    """Raises ConfigurationError that names the file, the key and the nearest known one."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise ConfigurationError(f"mapping file {path}: {fault.strerror}") from fault
+    except ValueError as fault:
+        raise ConfigurationError(f"mapping file {path}: {fault}") from fault
+    _refuse_unknown(path, "", raw, [f.name for f in dataclasses.fields(Mapping)])
+    if isinstance(raw.get("fields"), dict):
+        _refuse_unknown(path, "fields.", raw["fields"], [f.name for f in dataclasses.fields(FieldNames)])
+    try:
+        return TypeAdapter(Mapping).validate_python(raw, strict=False)
+    except ValidationError as fault:
+        raise ConfigurationError(f"mapping file {path}: {_first_message(fault)}") from fault
+
+
+def _refuse_unknown(path: Path, section: str, given: Collection[str], known: Collection[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigurationError(f"mapping file {path}: unknown key {section}{key}{nearest(key, known)}")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the known one that is most like it, else all of them."""
+    if close := difflib.get_close_matches(name, known, n=1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(known)}"
+
+
+def _first_message(fault: ValidationError) -> str:
+    first = fault.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return message if message.startswith(where) else f"{where}: {message}, got {first['input']!r}"

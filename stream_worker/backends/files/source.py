@@ -1,0 +1,162 @@
+"""A recorded log in place of the topic. Speed changes when a batch comes, never what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from stream_worker.backends.files.mapping import Mapping as LogMapping
+from stream_worker.backends.files.reading import LogReader, LogRow
+from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.events import Record
+from stream_worker.core.interfaces import Clock, PartitionOwner
+
+_HASHED_BYTES = 1 << 20
+_PARTITION = 0
+
+
+class FileSource:
+    """Rows `start` to `start + limit` of a log as records of partition 0; a row's number is its offset.
+
+    Batches end at multiples of `max_records`, so they depend on the position in the log only: not on speed, and not on
+    where a restart began. `published` is Y, which the sink of the last run knows; it may be set until the first poll,
+    which claims the partition. `speed` 1 keeps the log's own pace, 60 makes a minute of it a second, None waits for
+    nothing; a batch comes when its last record is due.
+
+    Raises ConfigurationError from the first poll on where the log can't be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        mapping: LogMapping,
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        speed: float | None = None,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        published: int = 0,
+    ) -> None:
+        if speed is not None and (speed <= 0 or clock is None):
+            raise ValueError(f"speed: must be positive and come with a clock, got {speed} and {clock}")
+        self.published = published
+        self._reader = LogReader(paths, mapping)
+        self._start, self._end = start, math.inf if limit is None else start + limit
+        self._pace = None if speed is None or clock is None else _Pace(speed, clock)
+        self._sleep = sleep
+        self._owner: PartitionOwner | None = None
+        self._rows: Iterator[LogRow] | None = None
+        self._ahead: LogRow | None = None
+        self._batch: list[Record] = []
+        self._position = max(start, published)
+        self._name = _name(paths, mapping)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def position(self) -> int:
+        """The next row to give out."""
+        return self._position
+
+    @property
+    def total(self) -> int | None:
+        """The number of the last row to give out, plus one; None where only reading on will tell."""
+        return None if self._reader.total is None else int(min(self._reader.total, self._end))
+
+    @property
+    def left_out(self) -> int:
+        """Rows so far that the mapping's conditions keep out of the log."""
+        return self._reader.left_out
+
+    def subscribe(self, owner: PartitionOwner) -> None:
+        self._owner = owner
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        if self._rows is None:
+            self._claim()
+        if not self._batch:
+            self._batch = self._next_batch(max_records)
+        if self._batch and self._pace and not self._due(self._pace, timeout_seconds):
+            return []
+        batch, self._batch = self._batch, []
+        self._position += len(batch)
+        return batch
+
+    def _claim(self) -> None:
+        if self._owner is None:
+            raise RuntimeError("poll before subscribe")
+        published = max(self._start, self.published)
+        self._position = self._owner.claim({_PARTITION: published})[_PARTITION]
+        self._rows = islice(iter(self._reader), self._position, None if self._end == math.inf else int(self._end))
+        self._ahead = next(self._rows, None)
+
+    def _next_batch(self, max_records: int) -> list[Record]:
+        if self._rows is None or self._ahead is None:
+            return []
+        size = max_records - self._position % max_records
+        rows = [self._ahead, *islice(self._rows, size - 1)]
+        self._ahead = next(self._rows, None)
+        return [_record(self._position + number, row) for number, row in enumerate(rows)]
+
+    def _due(self, pace: _Pace, timeout_seconds: float) -> bool:
+        first, last = self._batch[0].timestamp_ms, self._batch[-1].timestamp_ms
+        wait = pace.seconds_until(first, last)
+        if wait > 0:
+            self._sleep(min(wait, timeout_seconds))
+        return wait <= timeout_seconds
+
+    def serve(self) -> None:
+        """A file has no other readers: nothing to do."""
+
+    def exhausted(self) -> bool:
+        return self._rows is not None and self._ahead is None and not self._batch
+
+    def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        total = self.total
+        return {p: 0 if total is None else max(0, total - offset) for p, offset in next_offsets.items()}
+
+    def membership(self) -> Any:
+        return None
+
+    def close(self) -> None:
+        self._rows, self._ahead, self._batch = iter(()), None, []
+
+
+class _Pace:
+    """When the log's moments come around, counted from the first record of this run."""
+
+    def __init__(self, speed: float, clock: Clock) -> None:
+        self._speed = speed
+        self._clock = clock
+        self._began: tuple[float, int] | None = None
+
+    def seconds_until(self, first_ms: int, moment_ms: int) -> float:
+        if self._began is None:
+            self._began = self._clock.monotonic(), first_ms
+        began, began_ms = self._began
+        return began + (moment_ms - began_ms) / 1000 / self._speed - self._clock.monotonic()
+
+
+def _record(offset: int, row: LogRow) -> Record:
+    key, value, timestamp_ms = row
+    return Record(_PARTITION, offset, timestamp_ms, key.encode("utf-8", "surrogatepass"), value)
+
+
+def _name(paths: Sequence[Path], mapping: LogMapping) -> str:
+    """Other bytes or another mapping make another log, whose row numbers mean something else."""
+    digest = hashlib.sha256(repr(mapping).encode())
+    try:
+        for path in paths:
+            with path.open("rb") as file:
+                digest.update(f"|{path.stat().st_size}|".encode() + file.read(_HASHED_BYTES))
+    except OSError as fault:
+        raise ConfigurationError(f"log {fault.filename}: {fault.strerror}") from fault
+    return f"file:{paths[0].name}:{digest.hexdigest()[:12]}"

@@ -1,0 +1,172 @@
+"""Every metric of the worker, once: name, kind, unit, meaning.
+
+A metric's Prometheus name is made from its attribute: `mrr` is `stream_worker_mrr`; a counter's ends in `_total`.
+docs/metrics.md is `table()`; a test holds it, the dashboard and the alerts to what is defined here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, overload
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from stream_worker.core.interfaces import Clock
+
+PREFIX = "stream_worker_"
+STAGES = ("poll", "decode", "recall", "predict", "remember", "learn", "recommend", "commit")
+
+_FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_LATENCY_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_CHECKPOINT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_BATCH_EVENTS = (1.0, 10.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
+_BY_RANKER = ("ranker", "type", "novelty")
+
+M = TypeVar("M", bound=Counter | Gauge | Histogram)
+
+
+class Metric(Generic[M]):
+    """The definition of a metric and, read from a `WorkerMetrics`, the worker's own one.
+
+    `labels` are its label names; `known` are all values of the only label, so that their series stand at 0 from the
+    start (a rate over a series that appears with its first increment misses that increment).
+    """
+
+    def __init__(
+        self,
+        kind: type[M],
+        unit: str,
+        meaning: str,
+        *,
+        labels: tuple[str, ...] = (),
+        known: tuple[str, ...] = (),
+        buckets: tuple[float, ...] = (),
+    ) -> None:
+        self.kind: type[M] = kind
+        self.unit, self.meaning = unit, meaning
+        self.labels, self.known, self.buckets = labels, known, buckets
+
+    def __set_name__(self, owner: type[WorkerMetrics], attribute: str) -> None:
+        self.attribute = attribute
+
+    @property
+    def name(self) -> str:
+        """The name that a query uses (of a histogram without `_bucket`, `_sum` and `_count`)."""
+        return PREFIX + self.attribute + ("_total" if self.kind is Counter else "")
+
+    def create(self, registry: CollectorRegistry) -> M:
+        options: dict[str, Any] = {"buckets": self.buckets} if self.buckets else {}
+        metric: M = self.kind(PREFIX + self.attribute, self.meaning, self.labels, registry=registry, **options)
+        for value in self.known:
+            metric.labels(value)
+        return metric
+
+    @overload
+    def __get__(self, owner: None, kind: type[WorkerMetrics]) -> Metric[M]: ...
+
+    @overload
+    def __get__(self, owner: WorkerMetrics, kind: type[WorkerMetrics]) -> M: ...
+
+    def __get__(self, owner: WorkerMetrics | None, kind: type[WorkerMetrics]) -> Metric[M] | M:
+        if owner is None:
+            return self
+        created: M = owner.created[self.attribute]
+        return created
+
+
+class WorkerMetrics:
+    """The metrics of one worker, in a registry of its own.
+
+    Quality is labelled by `ranker` (worker, or the floors recent_popularity and co_visitation), `type` (an event type,
+    or all) and `novelty` (repeat: the user has met the item before; new; or all).
+    `last_event_ts` and `last_checkpoint_ts` are epoch seconds (NaN: none yet). Their ages are computed when they are
+    read: a gauge that the loop sets would stand still when the loop does.
+    """
+
+    records_polled = Metric(Counter, "records", "Records taken from the source.")
+    events_processed = Metric(Counter, "events", "Valid events taken through the loop.")
+    dead_letters = Metric(Counter, "records", "Records set aside, by class of the fault.", labels=("error",))
+    key_mismatches = Metric(Counter, "events", "Events whose record key is not their user id.")
+    lists_published = Metric(Counter, "lists", "Recommendations in committed transactions.")
+    transactions_committed = Metric(Counter, "transactions", "Transactions that were committed.")
+    transactions_aborted = Metric(Counter, "transactions", "Transactions that were aborted and sent again.")
+    batch_events = Metric(Histogram, "events", "Valid events in one tick.", buckets=_BATCH_EVENTS)
+    tick_seconds = Metric(
+        Histogram, "seconds", "Time of one tick, by stage.", labels=("stage",), known=STAGES, buckets=_FAST_SECONDS
+    )
+    publish_latency_seconds = Metric(
+        Histogram, "seconds", "From the broker's timestamp of an event to its list's commit.", buckets=_LATENCY_SECONDS
+    )
+
+    partition_lag = Metric(
+        Gauge, "records", "Committed records of an owned partition still to read.", labels=("partition",)
+    )
+    partitions_owned = Metric(Gauge, "partitions", "Partitions that this worker owns now.")
+    last_event_age_seconds = Metric(Gauge, "seconds", "Age of the last processed event; NaN before the first.")
+
+    hit_rate_10 = Metric(Gauge, "ratio", "Rolling share of events found in the 10 best.", labels=_BY_RANKER)
+    hit_rate_20 = Metric(Gauge, "ratio", "Rolling share of events found in the 20 best.", labels=_BY_RANKER)
+    mrr = Metric(Gauge, "ratio", "Rolling mean reciprocal rank, 0 below the list's end.", labels=_BY_RANKER)
+    ndcg = Metric(Gauge, "ratio", "Rolling normalised discounted cumulative gain.", labels=_BY_RANKER)
+    log_loss = Metric(Gauge, "nats", "Rolling mean of -log of the probability of what came.", labels=_BY_RANKER)
+    drift_alarms = Metric(
+        Counter, "alarms", "Drops of a rolling number that a detector reported.", labels=("detector",)
+    )
+
+    encoder_loss = Metric(Gauge, "nats", "The encoder's loss in its last learning step.")
+    ranker_loss = Metric(Gauge, "nats", "The ranker's loss in its last learning step.")
+    learning_steps = Metric(Counter, "steps", "Optimizer steps taken.")
+    learning_rate = Metric(Gauge, "ratio", "The optimizer's current learning rate.")
+
+    items_live = Metric(Gauge, "items", "Items in the catalogue.")
+    items_evicted = Metric(Counter, "items", "Items dropped from the catalogue because they were cold.")
+    users_on_device = Metric(Gauge, "users", "User memories on the device.")
+    users_spilled = Metric(Counter, "users", "User memories moved from the device to the store.")
+    rows_pending = Metric(Gauge, "rows", "User memories that the store does not hold yet.")
+    recall_misses = Metric(Counter, "users", "Users of a batch that had to be fetched from the store.")
+    stale_writes_refused = Metric(Counter, "writes", "Writes that the store refused because of a newer token.")
+    events_gap = Metric(Counter, "events", "Events that the line will never learn, after an unclean takeover.")
+    events_overlap = Metric(Counter, "events", "Events that the line learned twice, after an unclean takeover.")
+
+    checkpoint_seconds = Metric(Histogram, "seconds", "Time to write one checkpoint.", buckets=_CHECKPOINT_SECONDS)
+    checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.")
+    checkpoint_failures = Metric(Counter, "checkpoints", "Checkpoints that could not be written.")
+    checkpoint_age_seconds = Metric(Gauge, "seconds", "Age of the newest checkpoint; NaN before the first.")
+    start_time_seconds = Metric(Gauge, "seconds", "When this worker started, in epoch seconds.")
+
+    def __init__(self, clock: Clock) -> None:
+        self.registry = CollectorRegistry()
+        self.created: dict[str, Any] = {metric.attribute: metric.create(self.registry) for metric in definitions()}
+        ProcessCollector(registry=self.registry)
+        self._clock = clock
+        self.last_event_ts = self.last_checkpoint_ts = math.nan
+        self.last_event_age_seconds.set_function(lambda: self._age(self.last_event_ts))
+        self.checkpoint_age_seconds.set_function(lambda: self._age(self.last_checkpoint_ts))
+        self.start_time_seconds.set(clock.now())
+        self._lags: set[int] = set()
+
+    def set_lag(self, lags: Mapping[int, int]) -> None:
+        """The lag of every owned partition; partitions that are not in it any more disappear."""
+        for partition in self._lags - lags.keys():
+            self.partition_lag.remove(str(partition))
+        for partition, lag in lags.items():
+            self.partition_lag.labels(str(partition)).set(lag)
+        self._lags = set(lags)
+
+    def _age(self, ts: float) -> float:
+        age = self._clock.now() - ts
+        return 0.0 if age < 0 else age
+
+
+def definitions() -> Iterator[Metric[Any]]:
+    return (value for value in vars(WorkerMetrics).values() if isinstance(value, Metric))
+
+
+def table(metrics: Iterable[Metric[Any]] | None = None) -> str:
+    """The definitions as a Markdown table."""
+    lines = ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for m in definitions() if metrics is None else metrics:
+        labels = ", ".join(f"`{label}`" for label in m.labels)
+        lines.append(f"| `{m.name}` | {m.kind.__name__.lower()} | {m.unit} | {labels} | {m.meaning} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,103 @@
+"""Writes what was learned and remembered, in the background and in the order that the rule of offsets needs.
+
+At a batch boundary whose transaction has committed (Y):
+  1. L: the line's checkpoint;
+  2. the memory records, in chunks, never lowering an n;
+  3. M: the floor of every partition.
+So M and every n <= L <= Y whatever dies in between, and what is behind is redone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+import structlog
+
+from stream_worker.core.errors import StaleToken, Unavailable
+from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
+from stream_worker.memories import Owed
+
+_CHUNK = 1_000
+_log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Written:
+    """What one write achieved. `failed`: why the rest is still owed."""
+
+    seconds: float = 0.0
+    checkpoint: bool = False
+    records: Owed = field(default_factory=dict)
+    floors: dict[int, int] = field(default_factory=dict)
+    stale: list[int] = field(default_factory=list)
+    failed: str = ""
+
+
+class Checkpointer:
+    """One write at a time, on a thread of its own."""
+
+    def __init__(self, checkpoints: CheckpointStore, store: MemoryStore, clock: Clock, interval_seconds: float) -> None:
+        self._checkpoints = checkpoints
+        self._store = store
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._running: Future[Written] | None = None
+        self._started = clock.monotonic()
+
+    def due(self) -> bool:
+        return self._running is None and self._clock.monotonic() - self._started >= self._interval_seconds
+
+    def busy(self) -> bool:
+        return self._running is not None
+
+    def start(self, snapshot: Snapshot, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int]) -> None:
+        """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
+        self._started = self._clock.monotonic()
+        self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
+
+    def finished(self, timeout_seconds: float = 0.0) -> Written | None:
+        """The result of a write that has ended, once."""
+        if self._running is None:
+            return None
+        wait([self._running], timeout_seconds)
+        if not self._running.done():
+            return None
+        running, self._running = self._running, None
+        return running.result()
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, snapshot: Snapshot, owed: Owed, tokens: dict[int, int], floors: dict[int, int]) -> Written:
+        written, start = Written(), self._clock.monotonic()
+        try:
+            self._checkpoints.save(snapshot)  # 1. L
+            written.checkpoint = True
+            if self._store.durable:
+                save_memories(self._store, owed, tokens, floors, written)  # 2. and 3.
+        except Unavailable as fault:
+            written.failed = str(fault)
+            _log.error("checkpoint not complete", reason=str(fault))
+        written.seconds = self._clock.monotonic() - start
+        return written
+
+
+def save_memories(
+    store: MemoryStore, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int], written: Written
+) -> None:
+    """Records, then M, a partition at a time; a stale token ends only its own partition."""
+    for partition, floor in floors.items():
+        records = owed.get(partition, [])
+        try:
+            for start in range(0, len(records), _CHUNK):
+                store.save(partition, tokens[partition], records[start : start + _CHUNK])
+            store.set_floor(partition, tokens[partition], floor)
+        except StaleToken as fault:
+            written.stale.append(partition)
+            _log.warning("memories refused", reason=str(fault), partition=partition)
+        else:
+            written.records[partition] = records
+            written.floors[partition] = floor

@@ -1,0 +1,99 @@
+"""Drift alarms on a drop of the hit rate, with a detector whose state can be saved.
+
+River's ADWIN keeps its state in compiled code that only pickle could save. It is a function of what it was fed since
+its last reset, so those values are kept instead, and restoring means feeding them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from river.drift import ADWIN
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """The hit rate of `stream` fell from `before` to `after`; noticed at its scored event number `at`."""
+
+    stream: str
+    at: int
+    before: float
+    after: float
+
+
+class DropDetector:
+    """ADWIN (Bifet and Gavaldà 2007) on means of `block` hits; rises reset it without an alarm.
+
+    At `memory` block means without a change it starts again on the newer half: bounded, and blind to changes slower
+    than that.
+    """
+
+    def __init__(self, stream: str, delta: float, block: int, memory: int) -> None:
+        self.stream = stream
+        self.delta = delta
+        self.block = block
+        self.memory = memory
+        self._blocks = 0
+        self._kept: list[float] = []
+        self._open: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+        self._restart([])
+
+    def update_many(self, hits_B: NDArray[np.bool_]) -> list[Alarm]:
+        """Take hits in order; returns the drops noticed among them."""
+        waiting = np.concatenate([self._open, hits_B])
+        full = len(waiting) // self.block
+        self._open = waiting[full * self.block :]
+        means = waiting[: full * self.block].reshape(full, self.block).mean(axis=1)
+        return [alarm for mean in means.tolist() if (alarm := self._feed(mean))]
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {
+            "kept": np.array(self._kept, dtype=np.float64),
+            "open": self._open.copy(),
+            "blocks": np.array([self._blocks], dtype=np.int64),
+        }
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._blocks = int(state["blocks"][0])
+        self._open = np.array(state["open"], dtype=np.bool_)
+        self._restart(state["kept"].tolist())
+
+    def _feed(self, mean: float) -> Alarm | None:
+        self._blocks += 1
+        if not self._changes(mean):
+            if len(self._kept) >= self.memory:
+                self._restart(self._kept[-(self.memory // 2) :])
+            return None
+        before, after = _sides_of_change(np.array(self._kept))
+        self._kept = []
+        return Alarm(self.stream, self._blocks * self.block, before, after) if after < before else None
+
+    def _changes(self, mean: float) -> bool:
+        self._kept.append(mean)
+        self._detector.update(mean)  # type: ignore[no-untyped-call]
+        return bool(self._detector.drift_detected)
+
+    def _restart(self, means: Iterable[float]) -> None:
+        # clock=1: a value is a whole block already, so each is worth a check.
+        self._detector = ADWIN(delta=self.delta, clock=1)  # type: ignore[no-untyped-call]
+        self._kept = []
+        for mean in means:
+            if self._changes(mean):
+                self._kept = []  # ADWIN empties itself at the next value after a change
+
+
+def _sides_of_change(means: NDArray[np.float64]) -> tuple[float, float]:
+    """The means before and after the likeliest single change (least squares).
+
+    What ADWIN drops says little: it cuts oldest first and stops as soon as the rest passes, mostly old values still.
+    """
+    left = np.arange(1, len(means))
+    right = len(means) - left
+    sums = np.cumsum(means)
+    before, after = sums[:-1] / left, (sums[-1] - sums[:-1]) / right
+    best = int(np.argmax(left * right * (before - after) ** 2))
+    return float(before[best]), float(after[best])

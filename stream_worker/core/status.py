@@ -1,0 +1,79 @@
+"""What a worker has done and how it stands, as plain numbers: read by the metrics, the panel and the summaries."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+_LATENCIES_KEPT = 5_000
+
+
+@dataclass
+class Status:
+    """Counts since the start of this process, and the state after the last tick.
+
+    `overlap`: events that the line learned although it had learned them before (an older checkpoint was used);
+    `gap`: events that were remembered under a newer line and that this one will never learn.
+    """
+
+    records: int = 0
+    events: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    key_mismatches: int = 0
+    lists: int = 0
+    transactions_committed: int = 0
+    transactions_aborted: int = 0
+    gap: int = 0
+    overlap: int = 0
+    stale_writes: int = 0
+    recall_misses: int = 0
+    users_spilled: int = 0
+    checkpoints: int = 0
+    checkpoint_failures: int = 0
+
+    batch_events: int = 0
+    last_event_ts: float = float("nan")
+    last_checkpoint_ts: float = float("nan")
+    checkpoint_seconds: float = 0.0
+    lag: Mapping[int, int] = field(default_factory=dict)
+    items: int = 0
+    items_evicted: int = 0
+    users_on_device: int = 0
+    rows_pending: int = 0
+    learning_steps: int = 0
+    learning_rate: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    drift_alarms: Counter[str] = field(default_factory=Counter)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+
+    @contextmanager
+    def stage(self, name: str, monotonic: Callable[[], float]) -> Iterator[None]:
+        """Add the time of the block to this tick's `name`."""
+        start = monotonic()
+        try:
+            yield
+        finally:
+            self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + monotonic() - start
+
+
+class Observer(Protocol):
+    """Told after every tick; must be quick."""
+
+    def ticked(self, status: Status) -> None: ...
+
+    def ready(self, value: bool) -> None: ...
+
+
+class NoObserver:
+    """Tells nobody."""
+
+    def ticked(self, status: Status) -> None:
+        """Nothing to do."""
+
+    def ready(self, value: bool) -> None:
+        """Nothing to do."""

@@ -1,0 +1,139 @@
+"""User memories between the device and the store: recall, spill, what is still owed to the store.
+
+A *key* is (partition, user). A row is *dirty* when the device is ahead of the store. Dirty and in-flight records stay
+in host memory (`pending`) until the store has them, and recall looks there first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.memory import UserTable
+from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.core.status import Status
+
+Key = tuple[int, str]
+Owed = dict[int, list[tuple[str, bytes]]]
+_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "h", "c")
+
+
+class Memories:
+    """`ancestors`: user -> record of another source (a warm start); copied, with its counters at 0, for new keys."""
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        users: UserTable,
+        rebuild: Callable[[NDArray[np.int64]], None],
+        layout: MemoryFormat,
+        max_pending: int,
+        status: Status,
+    ) -> None:
+        self.store = store
+        self.tokens: dict[int, int] = {}
+        self.line = 0
+        self.ancestors: Mapping[str, bytes] = {}
+        self._users = users
+        self._rebuild = rebuild
+        self._layout = layout
+        self._max_pending = max_pending
+        self._pending: dict[Key, bytes] = {}
+        self._status = status
+
+    def set_line(self, line: str) -> None:
+        """Records made under other weights than this line's get their states rebuilt."""
+        self.line = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1
+
+    def claim(self, partitions: Collection[int]) -> dict[int, int | None]:
+        """Fence the partitions off from earlier owners; returns their floors M."""
+        claims = self.store.claim(partitions)
+        self.tokens |= {partition: claim.token for partition, claim in claims.items()}
+        return {partition: claim.floor for partition, claim in claims.items()}
+
+    def recall(self, keys: Sequence[Key]) -> NDArray[np.int64]:
+        """The slot of each key, on the device after one round trip for those that were not."""
+        slots = self._users.find(keys)
+        missing = list(dict.fromkeys(key for key, slot in zip(keys, slots.tolist(), strict=True) if slot < 0))
+        self._users.touch(slots[slots >= 0])
+        if missing:
+            self._bring(missing)
+            slots = self._users.find(keys)
+            self._users.touch(slots)
+        return slots
+
+    def _bring(self, keys: list[Key]) -> None:
+        self._spill(self._users.overflow(len(keys)))
+        unknown = [key for key in keys if key not in self._pending]
+        fetched = dict(zip(unknown, self.store.load(self.tokens, unknown), strict=True)) if unknown else {}
+        self._status.recall_misses += len(keys)
+        slots = self._users.add(keys)
+        blobs = [self._pending.get(key) or fetched.get(key) or self._ancestor(key) for key in keys]
+        known = [place for place, blob in enumerate(blobs) if blob is not None]
+        if known:
+            records = self._layout.decode([blob for blob in blobs if blob is not None])
+            self._users.put(slots[known], records)
+            foreign = records["line"] != self.line
+            if foreign.any():
+                self._rebuild(slots[known][foreign])
+
+    def _ancestor(self, key: Key) -> bytes | None:
+        blob = self.ancestors.get(key[1])
+        if blob is None:
+            return None
+        record = self._layout.decode([blob])
+        record["next_offset"] = record["events"] = 0
+        return record.tobytes()
+
+    def _spill(self, slots: NDArray[np.int64]) -> None:
+        dirty = slots[self._users.dirty_S[slots]]
+        self._pending |= dict(zip(self._users.keys_of(dirty), self._encode(dirty), strict=True))
+        self._status.users_spilled += len(slots)
+        self._users.evict(slots)
+
+    def take_owed(self) -> Owed:
+        """Records that the store lacks, by partition. They stay pending until `written` says they are there."""
+        occupied = self._users.occupied()
+        dirty = occupied[self._users.dirty_S[occupied]]
+        self._pending |= dict(zip(self._users.keys_of(dirty), self._encode(dirty), strict=True))
+        self._users.dirty_S[dirty] = False
+        owed: Owed = {}
+        for (partition, user), blob in self._pending.items():
+            owed.setdefault(partition, []).append((user, blob))
+        return owed
+
+    def written(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
+        """The store has these records; those that changed since then stay pending."""
+        for user, blob in records:
+            if self._pending.get((partition, user)) is blob:
+                del self._pending[(partition, user)]
+
+    def full(self) -> bool:
+        """So much is owed that writing is due now."""
+        return len(self._pending) >= self._max_pending
+
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Forget all rows of partitions that are no longer this worker's."""
+        gone = set(partitions)
+        occupied = self._users.occupied()
+        keys = self._users.keys_of(occupied)
+        self._users.evict(occupied[np.array([key[0] in gone for key in keys], dtype=np.bool_)])
+        self._pending = {key: blob for key, blob in self._pending.items() if key[0] not in gone}
+        for partition in gone:
+            self.tokens.pop(partition, None)
+
+    def _encode(self, slots: NDArray[np.int64]) -> list[bytes]:
+        columns: dict[str, NDArray[Any]] = self._users.get(slots)
+        records = self._layout.empty(len(slots))
+        records["line"] = self.line
+        for name in _COLUMNS:
+            records[name] = columns[name]
+        return [record.tobytes() for record in records]

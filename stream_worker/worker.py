@@ -1,0 +1,476 @@
+"""The loop: consume, remember, predict, score, learn, recommend, commit.
+
+One `run_once` is one tick. Everything that happens to a partition (claim, release, drop) happens between two ticks,
+when no transaction is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from model.catalog import Catalog
+from model.learner import Batch, Learner, Outcome, part
+from stream_worker.checkpointer import Checkpointer, Written, save_memories
+from stream_worker.core.codec import Decoder
+from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, TransactionAborted
+from stream_worker.core.events import DeadLetter, Events, Outputs, Prediction, Recommendation, Record
+from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
+from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.core.monitor import Monitor
+from stream_worker.core.offsets import Offsets
+from stream_worker.core.status import NoObserver, Observer, Status
+from stream_worker.memories import Memories
+
+_log = structlog.get_logger(__name__)
+_MOST_ABORTS = 30
+_REPORT_EVERY_TICKS = 16
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """`slot` is this worker's stable name: transactional id, static membership, checkpoint folder."""
+
+    slot: str = "0"
+    device: str = "auto"
+    batch_size: int = 256
+    poll_seconds: float = 0.05
+    shutdown_seconds: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not self.slot or any(c in self.slot for c in "/\\ \0"):
+            raise ValueError(f"worker.slot: must be a name without slashes and spaces, got {self.slot!r}")
+        if not 1 <= self.batch_size <= 100_000:
+            raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
+        if not 0 < self.poll_seconds <= 10:
+            raise ValueError(f"worker.poll_seconds: above 0, at most 10, got {self.poll_seconds}")
+
+
+class Floor(Protocol):
+    """A baseline that is ranked beside the worker (see `core.baselines`)."""
+
+    def rank_then_learn(
+        self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]
+    ) -> NDArray[np.int64]: ...
+
+    def grow(self, rows: int) -> None: ...
+
+    def forget(self, rows: NDArray[np.int64]) -> None: ...
+
+    def state_dict(self) -> dict[str, NDArray[Any]]: ...
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+
+
+@dataclass
+class Line:
+    """Everything that one line of weights has learned and measured, under its name."""
+
+    name: str
+    learner: Learner
+    monitor: Monitor
+    floors: dict[str, Floor]
+    offsets: dict[int, int]
+
+    def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
+        arrays, meta = self.learner.state_dict()
+        arrays = {f"learner.{name}": array for name, array in arrays.items()}
+        arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
+        arrays |= {f"memories.{name}": array for name, array in memories.items()}
+        for floor, baseline in self.floors.items():
+            arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
+        offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
+        return Snapshot(
+            arrays,
+            {"source": source, "line": self.name, "offsets": offsets, "sink": dict(sink_state), "learner": meta},
+        )
+
+    def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> None:
+        learned = dict(snapshot.part("learner"))
+        self.learner.load_state_dict(
+            learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
+        )
+        self.monitor.load_state_dict(snapshot.part("monitor"))
+        for floor, baseline in self.floors.items():
+            baseline.load_state_dict(snapshot.part(f"floor.{floor}"))
+        self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
+
+
+class Worker:
+    """A partition owner that runs the loop until it is stopped or its source is exhausted."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        source: Source,
+        sink: Sink,
+        store: MemoryStore,
+        checkpoints: CheckpointStore,
+        line: Line,
+        decoder: Decoder,
+        clock: Clock,
+        checkpoint_seconds: float = 5.0,
+        max_pending: int = 50_000,
+        rebuild_records: int = 1_000_000,
+        predictions: bool = False,
+        observer: Observer | None = None,
+    ) -> None:
+        self.config = config
+        self.status = Status()
+        self.line = line
+        self._source, self._sink, self._store = source, sink, store
+        self._checkpoints, self._decoder, self._clock = checkpoints, decoder, clock
+        self._rebuild_records = rebuild_records
+        self._predictions = predictions
+        self._observer = observer or NoObserver()
+        self._learner = line.learner
+        self._learner.stage = self._stage
+        layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
+        self._memories = Memories(store, self._learner.users, self._learner.rebuild, layout, max_pending, self.status)
+        self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds)
+        self._offsets = Offsets()
+        self._outbox = Outputs()
+        self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)
+        self._type_count = len(decoder.config.event_types)
+        self._stop = False
+        self._ticks = 0
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def request_stop(self) -> None:
+        """Finish the batch and leave; safe from signal handlers and other threads."""
+        self._stop = True
+
+    def start(self, fallback: Snapshot | None = None) -> None:
+        """Load this slot's newest checkpoint (or `fallback`, another line's) and join the source."""
+        own = self._checkpoints.load_newest()
+        snapshot = own or fallback
+        if snapshot is not None:
+            self._restore(snapshot, own is not None)
+        self._memories.set_line(self.line.name)
+        self._source.subscribe(self)
+
+    def _restore(self, snapshot: Snapshot, own: bool) -> None:
+        same_source = snapshot.meta["source"] == self._source.name
+        name = snapshot.meta["line"] if own and same_source else self.line.name
+        memories = snapshot.part("memories")
+        if memories and same_source:
+            self._store.load_state_dict(memories)
+        try:
+            self.line.restore(snapshot, self._store.number_items)
+        except (KeyError, ValueError, RuntimeError) as fault:
+            raise CorruptCheckpoint(f"checkpoint does not fit this configuration: {fault}") from fault
+        self.line.name = name
+        if same_source:
+            self._sink.load_state_dict(snapshot.meta["sink"])
+        else:
+            self.line.offsets = {}
+        _log.info("checkpoint loaded", line=name, events=self._learner.events, same_source=same_source)
+
+    def run(self) -> None:
+        """Run until stopped or exhausted, then leave in good order."""
+        try:
+            while not self._stop and not self._source.exhausted():
+                self.run_once()
+            self.finish()
+        finally:
+            self._observer.ready(False)
+            self._checkpointer.close()
+
+    def finish(self) -> None:
+        """Commit, write L, records and M, within one deadline, and leave the source."""
+        self._observer.ready(False)
+        deadline = self._clock.monotonic() + self.config.shutdown_seconds
+        self._commit()
+        self._write_all(deadline)
+        self._source.close()
+        self._sink.close()
+        self._observe()
+
+    def run_once(self) -> None:
+        """One tick:
+
+        1. poll a bounded batch
+        2. decode it into columns; what is no event goes to the dead letters
+        3. recall the users' memories to the device
+        4. predict, score, remember, learn
+        5. recommend, one list a touched user
+        6. commit lists, dead letters and Y in one transaction
+        7. when due, write L, records and M in the background
+        """
+        self.status.stage_seconds = {}
+        with self._stage("poll"):
+            records = self._source.poll(self.config.batch_size, self.config.poll_seconds)  # 1
+        if records:
+            with self._stage("decode"):
+                events, dead_letters = self._decode(records)  # 2
+            if len(events):
+                with self._stage("recall"):
+                    batch, publish_B = self._recall(events)  # 3
+                outcome = self._learn(batch)  # 4
+                self._collect_lists(events, batch, outcome, np.flatnonzero(publish_B))  # 5
+            self._outbox.dead_letters += [
+                d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
+            ]
+            self._advance(records)
+            with self._stage("commit"):
+                self._commit()  # 6
+            self._count(records, events, dead_letters)
+        self._persist()  # 7
+        self._observe()
+
+    # -- ownership ---------------------------------------------------------------------------------------------
+
+    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
+        """See `PartitionOwner.claim`: fence off, then start at M."""
+        floors = self._memories.claim(published.keys())
+        starts = {}
+        for partition, offset in published.items():
+            floor = floors[partition]
+            if floor is None:
+                floor = max(0, offset - self._rebuild_records)
+            starts[partition] = self._offsets.claim(
+                partition, published=offset, learned=self.line.offsets.get(partition, 0), floor=floor
+            )
+        _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
+        self._observer.ready(True)
+        return starts
+
+    def release(self, partitions: Collection[int]) -> None:
+        """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
+        if not self._offsets.due():
+            self._write_all(self._clock.monotonic() + self.config.shutdown_seconds / 2)
+        self.drop(partitions)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """See `PartitionOwner.drop`."""
+        gone = set(partitions)
+        self._memories.drop(gone)
+        self._offsets.forget(gone)
+        outbox = self._outbox
+        outbox.recommendations = [r for r in outbox.recommendations if r.partition not in gone]
+        outbox.dead_letters = [d for d in outbox.dead_letters if d.record.partition not in gone]
+        _log.info("partitions given up", partitions=sorted(gone))
+
+    # -- one tick, step by step --------------------------------------------------------------------------------
+
+    def _decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
+        return self._decoder.decode([record for record in records if record.partition in self._offsets])
+
+    def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
+        """The batch with its users on the device, and which of its events are still to be published."""
+        slot_B = self._memories.recall(list(zip(events.partition_B.tolist(), events.users, strict=True)))
+        row_B, new_B = self._rows(events.items)
+        effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
+        self.status.gap += effects.gap
+        batch = Batch(
+            slot_B=slot_B,
+            row_B=row_B,
+            number_B=self._learner.catalog.number_N[row_B],
+            type_B=events.type_B.astype(np.uint8),
+            ts_B=events.ts_B,
+            next_offset_B=events.offset_B + 1,
+            target_B=self._is_target[events.type_B],
+            remember_B=effects.remember_B,
+            learn_B=effects.learn_B,
+            new_B=new_B,
+        )
+        return batch, effects.publish_B
+
+    def _rows(self, ids: list[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """The catalogue row of each item; `new_B` marks the first event of an item that had none."""
+        catalog = self._learner.catalog
+        row_B = catalog.find(ids)
+        unknown = dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0)
+        new_B = np.zeros(len(ids), dtype=np.bool_)
+        if unknown:
+            evicted = self._learner.make_room(len(unknown), row_B)
+            for floor in self.line.floors.values():
+                floor.forget(evicted)
+            rows = self._learner.add_items(list(unknown), self._store.number_items(list(unknown)))
+            for floor in self.line.floors.values():
+                floor.grow(catalog.capacity)
+            row_B = catalog.find(ids)
+            _, first = np.unique(row_B, return_index=True)
+            new_B[first] = np.isin(row_B[first], rows)
+        return row_B, new_B
+
+    def _learn(self, batch: Batch) -> Outcome:
+        outcome = self._learner.learn(batch)
+        with self._stage("score"):
+            scored = np.flatnonzero(batch.learn_B & batch.target_B)
+            floors = {
+                name: floor.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
+                for name, floor in self.line.floors.items()
+            }
+            alarms = self.line.monitor.update(
+                outcome.rank_B[scored],
+                outcome.log_probability_B[scored],
+                batch.type_B[scored],
+                outcome.repeat_B[scored],
+                outcome.first_B[scored],
+                floors,
+            )
+        for alarm in alarms:
+            self.status.drift_alarms[alarm.stream] += 1
+            _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
+        self.status.losses |= outcome.losses
+        return outcome
+
+    def _collect_lists(self, events: Events, batch: Batch, outcome: Outcome, published: NDArray[np.int64]) -> None:
+        if self._predictions:
+            self._outbox.predictions += [
+                Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k])) for k in published.tolist()
+            ]
+        if len(published):
+            with self._stage("recommend"):
+                self._outbox.recommendations += self._recommend(events, batch.slot_B, published)
+
+    def _recommend(
+        self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]
+    ) -> Iterable[Recommendation]:
+        slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
+        last_U = np.zeros(len(slots), dtype=np.int64)
+        np.maximum.at(last_U, user_P, published)
+        rows_UK, scores_UK = self._learner.recommend(slots)
+        requests = self._requests(events, published, user_P)
+        for user, last in enumerate(last_U.tolist()):
+            items = self._ids(rows_UK[user])
+            yield Recommendation(
+                user=events.users[last],
+                partition=int(events.partition_B[last]),
+                next_offset=int(events.offset_B[last]) + 1,
+                events=int(counts[user]),
+                ts=float(events.ts_B[last]),
+                items=items,
+                scores=scores_UK[user, : len(items)].tolist(),
+                line=self.line.name,
+                step=self._learner.steps,
+                request_ids=requests.get(user, ()),
+            )
+
+    def _requests(
+        self, events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]
+    ) -> dict[int, list[str]]:
+        requests: dict[int, list[str]] = {}
+        if any(events.request_ids):
+            for place, user in zip(published.tolist(), user_P.tolist(), strict=True):
+                if request := events.request_ids[place]:
+                    requests.setdefault(user, []).append(request)
+        return requests
+
+    def _ids(self, rows_K: NDArray[np.int32]) -> list[str]:
+        ids = self._learner.catalog.ids
+        return [ids[row] for row in rows_K.tolist() if row >= 0]
+
+    def _advance(self, records: Sequence[Record]) -> None:
+        ends = {record.partition: record.offset + 1 for record in records if record.partition in self._offsets}
+        for partition, end in ends.items():
+            self.line.offsets[partition] = max(end, self.line.offsets.get(partition, 0))
+        self._offsets.process(ends)
+
+    def _commit(self) -> None:
+        """Publish the outbox and Y. After an abort, let rebalances through and send what is still owned again."""
+        for _ in range(_MOST_ABORTS):
+            due = self._offsets.due()
+            if not due:
+                break
+            try:
+                self._sink.commit(self._outbox, due, self._source.membership())
+            except TransactionAborted as fault:
+                self.status.transactions_aborted += 1
+                _log.warning("transaction aborted, sending again", reason=str(fault))
+                self._source.serve()
+                continue
+            self._offsets.publish(due)
+            self.status.transactions_committed += 1
+            self.status.lists += len(self._outbox.recommendations)
+            break
+        else:
+            raise RestartNeeded(f"a transaction was aborted {_MOST_ABORTS} times in a row")
+        self._outbox = Outputs()
+
+    # -- persistence -------------------------------------------------------------------------------------------
+
+    def _persist(self) -> None:
+        self._settle(self._checkpointer.finished())
+        if self._checkpointer.due() and self._offsets.owned():
+            self._begin_write()
+        while self._memories.full() and self._checkpointer.busy():
+            # Too much is owed: consumption pauses, membership and health do not.
+            self._settle(self._checkpointer.finished(0.1))
+            self._source.serve()
+            self._observer.ticked(self.status)
+        if self._memories.full():
+            self._begin_write()
+
+    def _begin_write(self) -> None:
+        owed = self._memories.take_owed()
+        floors = self._offsets.processed()
+        if not self._store.durable:
+            written = Written()
+            save_memories(self._store, owed, self._memories.tokens, floors, written)
+            self._settle_records(written)
+        snapshot = self.line.snapshot(self._source.name, self._sink.state_dict(), self._store.state_dict())
+        self._checkpointer.start(snapshot, owed, self._memories.tokens, floors)
+
+    def _write_all(self, deadline: float) -> None:
+        """Write everything now; what the deadline cuts off is redone by whoever comes next."""
+        while self._checkpointer.busy() and self._clock.monotonic() < deadline:
+            self._settle(self._checkpointer.finished(0.05))
+        if self._checkpointer.busy() or not self._offsets.owned():
+            return
+        self._begin_write()
+        self._settle(self._checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))
+
+    def _settle(self, written: Written | None) -> None:
+        if written is None:
+            return
+        self._settle_records(written)
+        self.status.checkpoint_seconds = written.seconds
+        if written.checkpoint:
+            self.status.checkpoints += 1
+            self.status.last_checkpoint_ts = self._clock.now()
+        if written.failed:
+            self.status.checkpoint_failures += 1
+
+    def _settle_records(self, written: Written) -> None:
+        for partition, records in written.records.items():
+            self._memories.written(partition, records)
+        for partition, floor in written.floors.items():
+            self._offsets.set_floor(partition, floor)
+        self.status.stale_writes += len(written.stale)
+
+    # -- telling -----------------------------------------------------------------------------------------------
+
+    def _stage(self, name: str) -> AbstractContextManager[None]:
+        return self.status.stage(name, self._clock.monotonic)
+
+    def _count(self, records: Sequence[Record], events: Events, dead_letters: Sequence[DeadLetter]) -> None:
+        status, now = self.status, self._clock.now()
+        status.records += len(records)
+        status.events += len(events)
+        status.batch_events = len(events)
+        status.dead_letters.update(letter.error for letter in dead_letters)
+        status.key_mismatches = self._decoder.key_mismatches
+        status.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
+        if len(events):
+            status.last_event_ts = float(events.ts_B[-1])
+
+    def _observe(self) -> None:
+        status, learner = self.status, self._learner
+        status.lag = self._source.lag(self._offsets.processed())
+        status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted
+        status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
+        status.learning_steps, status.learning_rate = learner.steps, learner.config.encoder_learning_rate
+        if self._ticks % _REPORT_EVERY_TICKS == 0:
+            status.quality = self.line.monitor.report()
+        self._ticks += 1
+        self._observer.ticked(status)

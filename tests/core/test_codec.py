@@ -1,0 +1,290 @@
+"""Every record ends as one event or one dead letter with a reason, by its bytes and its broker's time alone."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from stream_worker.core.codec import (
+    Decoder,
+    EventsConfig,
+    TypeConfig,
+    decode_recommendation,
+    encode_event,
+    encode_prediction,
+    encode_recommendation,
+)
+from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.event_fields import ERRORS
+from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
+from tests.core.hostile import good_value, hostile_records
+
+NOW = 1_700_000_000.0
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64) | st.integers(-(2**63), 2**64 - 1)
+TIMES = st.floats(631_152_000, NOW + 86_400)
+NUMBERS = st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | IDS.map(str),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["user", "item", "ts", "type", "value"]), inner),
+)
+
+
+def record(value: bytes | None, offset: int = 0, key: bytes | None = None, at: float = NOW) -> Record:
+    return Record(3, offset, int(at * 1000), key, value)
+
+
+def decode(*values: bytes | None, config: EventsConfig | None = None) -> tuple[Events, list[DeadLetter]]:
+    return Decoder(config or EventsConfig()).decode([record(value, offset) for offset, value in enumerate(values)])
+
+
+def event(**fields: object) -> bytes:
+    return orjson.dumps({"user": "u", "item": "i", "type": "click", "ts": NOW} | fields)
+
+
+def test_valid_records_become_columns_in_their_order() -> None:
+    first = encode_event("u", 7, "purchase", NOW - 5, value=2.5, request_id="r1")
+    second = encode_event(8, "j", "view", NOW, session="s")
+    events, dead = decode(first, b"{", second)
+    assert events.users == ["u", "8"]
+    assert events.items == ["7", "j"]
+    assert events.request_ids == ["r1", None]
+    assert events.offset_B.tolist() == [0, 2]
+    assert events.partition_B.tolist() == [3, 3]
+    assert events.ts_B.tolist() == [NOW - 5, NOW]
+    assert events.type_B.tolist() == [3, 0]
+    assert events.value_B[0] == 2.5
+    assert math.isnan(events.value_B[1])
+    assert [letter.record.offset for letter in dead] == [1]
+
+
+def test_no_records_are_no_events() -> None:
+    """Columns keep their kinds when they are empty, so that arithmetic on them goes on."""
+    events, dead = decode()
+    assert len(events) == 0
+    assert dead == []
+    assert events.ts_B.dtype == "float64"
+    assert events.type_B.dtype == "int16"
+
+
+def test_one_as_a_number_and_as_a_text_are_the_same_user() -> None:
+    events, _ = decode(event(user=1), event(user="1"))
+    assert events.users == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [
+        1_400_000_000,
+        1_400_000_000.0,
+        1_400_000_000_000,
+        "2014-05-13T16:53:20",
+        "2014-05-13 16:53:20Z",
+        "2014-05-13T18:53:20.000+02:00",
+        "20140513T165320",
+    ],
+)
+def test_a_time_is_read_in_every_form_that_the_contract_names(ts: object) -> None:
+    events, dead = decode(event(ts=ts))
+    assert dead == []
+    assert events.ts_B.tolist() == [1_400_000_000.0]
+
+
+def test_the_bounds_of_time_are_1990_and_a_day_past_the_broker() -> None:
+    """The broker's time decides, so a record is as valid in a replay in ten years as it is now."""
+    oldest, newest = 631_152_000, int(NOW) + 86_400
+    events, dead = decode(*(event(ts=ts) for ts in (oldest, newest, oldest - 1, newest + 1)))
+    assert events.ts_B.tolist() == [oldest, newest]
+    assert [letter.error for letter in dead] == ["BadTimestamp", "BadTimestamp"]
+    late = [record(event(ts=newest + 1), at=NOW + 1)]
+    assert len(Decoder(EventsConfig()).decode(late)[0]) == 1
+
+
+def test_ids_are_1_to_256_bytes() -> None:
+    events, dead = decode(event(user="ü" * 128), event(user="x" * 256), event(user="ü" * 128 + "x"), event(item=""))
+    assert len(events) == 2
+    assert [letter.error for letter in dead] == ["BadId", "BadId"]
+
+
+@pytest.mark.parametrize(
+    "spaced", [b'"user" : "u"', b'"user"\n:"u"', b'"no:te":{"user":1,"a":[{"user":2}]},"user":"u"']
+)
+def test_colons_elsewhere_do_not_make_a_key_stand_twice(spaced: bytes) -> None:
+    value = b'{"item":"a\\":b","type":"click","ts":"2014-05-13T16:53:20",' + spaced + b"}"
+    events, dead = decode(value)
+    assert dead == []
+    assert events.users == ["u"]
+
+
+def test_hostile_records_are_dead_letters_with_the_class_of_their_fault() -> None:
+    hostile = hostile_records(1000, seed=1)
+    events, dead = decode(*(value for value, _ in hostile))
+    assert len(events) == 0
+    got = [(letter.record.offset, letter.error) for letter in dead]
+    assert got == [(offset, error) for offset, (_, error) in enumerate(hostile)]
+    assert {letter.error for letter in dead} == set(ERRORS)
+
+
+def test_every_reason_is_short_and_says_what_was_expected_and_what_came() -> None:
+    """Reasons go into a header: they must be text that UTF-8 can hold."""
+    _, dead = decode(*(value for value, _ in hostile_records(200, seed=2)))
+    for letter in dead:
+        assert "expected " in letter.reason
+        assert "got " in letter.reason
+        assert len(letter.reason) <= 200
+        letter.reason.encode()
+
+
+def test_a_reason_does_not_depend_on_how_deep_the_caller_is() -> None:
+    """Python's recursion limit must not decide about a record: nested values are never walked."""
+    value = b'{"user":' + b"[" * 1000 + b"]" * 1000 + b"}"
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len_of_stack() + 60)
+    try:
+        _, dead = decode(value)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert dead[0].reason == "user: expected a string or an integer, got an array"
+
+
+def len_of_stack() -> int:
+    frame, depth = sys._getframe(), 0
+    while frame := frame.f_back:  # type: ignore[assignment]
+        depth += 1
+    return depth
+
+
+def test_good_records_between_hostile_ones_all_count() -> None:
+    hostile = [value for value, _ in hostile_records(300, seed=3)]
+    good = [event(user=number) for number in range(300)]
+    events, dead = decode(*(value for pair in zip(hostile, good, strict=True) for value in pair))
+    assert events.users == [str(number) for number in range(300)]
+    assert len(dead) == 300
+
+
+@given(st.lists(st.binary() | JSON.map(orjson.dumps) | st.dictionaries(IDS.map(str), JSON).map(orjson.dumps)))
+def test_any_bytes_are_one_event_or_one_dead_letter(values: list[bytes]) -> None:
+    events, dead = decode(*values)
+    offsets = events.offset_B.tolist() + [letter.record.offset for letter in dead]
+    assert sorted(offsets) == list(range(len(values)))
+    assert {letter.error for letter in dead} <= set(ERRORS)
+
+
+@given(st.data())
+def test_spoiling_one_byte_of_an_event_never_raises(data: st.DataObject) -> None:
+    value = bytearray(event(value=1.5, request_id="r"))
+    value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    events, dead = decode(bytes(value))
+    assert len(events) + len(dead) == 1
+
+
+@given(st.tuples(IDS, IDS), st.sampled_from(list(EventsConfig().types)), TIMES, NUMBERS, st.none() | IDS.map(str))
+def test_what_was_encoded_is_decoded(
+    ids: tuple[str | int, str | int], kind: str, ts: float, value: float | None, request_id: str | None
+) -> None:
+    user, item = ids
+    events, dead = decode(encode_event(user, item, kind, ts, value=value, session="s", request_id=request_id))
+    assert dead == []
+    assert (events.users, events.items, events.request_ids) == ([str(user)], [str(item)], [request_id])
+    assert events.ts_B.tolist() == [ts]
+    assert list(EventsConfig().types)[events.type_B[0]] == kind
+    assert math.isnan(events.value_B[0]) if value is None else events.value_B[0] == value
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2023, 1, 1)), st.sampled_from(["", "Z", "+00:00"]))
+def test_iso_times_without_a_zone_are_utc(moment: datetime, zone: str) -> None:
+    events, _ = decode(event(ts=moment.isoformat() + zone))
+    assert events.ts_B[0] == moment.replace(tzinfo=UTC).timestamp()
+
+
+def test_keys_that_are_not_the_user_are_counted_and_not_refused() -> None:
+    decoder = Decoder(EventsConfig())
+    records = [record(event(user=5), number, key) for number, key in enumerate([b"5", b"6", None])]
+    events, dead = decoder.decode(records)
+    assert (len(events), dead, decoder.key_mismatches) == (3, [], 2)
+
+
+def test_field_names_and_types_come_from_the_configuration() -> None:
+    """An existing topic needs no rewrite, and what is configured replaces the default types."""
+    raw = {"user": "visitorid", "type": "event", "types": {"addtocart": {"reward": "2.5"}, "seen": {"target": False}}}
+    config = TypeAdapter(EventsConfig).validate_python(raw)
+    assert config.event_types == (EventType("addtocart", 2.5, True), EventType("seen", 1.0, False))
+    mapped = b'{"visitorid":7,"user":"no","item":"i","event":"seen","ts":1400000000}'
+    events, dead = decode(mapped, event(visitorid=7, event="click"), config=config)
+    assert events.users == ["7"]
+    assert events.type_B.tolist() == [1]
+    assert [letter.reason for letter in dead] == ["event: expected one of addtocart, seen, got 'click'"]
+
+
+def test_a_canonical_configuration_reads_what_encode_event_writes() -> None:
+    config = EventsConfig(user="visitorid", default_type="like", types={"like": TypeConfig()})
+    events, dead = decode(encode_event(1, 2, "like", NOW), config=config.canonical())
+    assert dead == []
+    assert events.users == ["1"]
+
+
+def test_a_default_type_stands_in_only_where_the_type_is_missing() -> None:
+    config = EventsConfig(default_type="view")
+    events, dead = decode(event(type=None), event(type="nope"), event(type=3), config=config)
+    assert events.type_B.tolist() == [0]
+    assert [letter.error for letter in dead] == ["UnknownType", "WrongType"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"user": ""}, "events.user: must be a field name of its own, got ''"),
+        ({"item": "user"}, "events.user: must be a field name of its own, got 'user'"),
+        ({"types": {}}, "events.types: must hold at least one type"),
+        ({"default_type": "look"}, "events.default_type: must be one of view, click"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused_by_name(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EventsConfig(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"events.types.reward: .* got nan"):
+        TypeConfig(math.nan)
+
+
+def test_a_recommendation_is_written_as_the_contract_has_it() -> None:
+    made = Recommendation("u", 2, 42, 3, NOW, ["a", "b"], [0.12345678, 1 / 3], "0", 17, ["r1"])
+    value = encode_recommendation(made, "events")
+    assert orjson.loads(value) == {
+        "user": "u",
+        "items": [{"item": "a", "score": 0.123457}, {"item": "b", "score": 0.333333}],
+        "as_of": {"topic": "events", "partition": 2, "offset": 41},
+        "events": 3,
+        "ts": NOW,
+        "model": {"line": "0", "step": 17},
+        "request_ids": ["r1"],
+    }
+    read = decode_recommendation(value)
+    assert encode_recommendation(read, "events") == value
+    assert (read.next_offset, read.items) == (42, ("a", "b"))
+
+
+def test_bytes_that_are_no_recommendation_are_refused() -> None:
+    for value in (b"", b"[]", b"{}", b'{"as_of":1,"model":2}', event()):
+        with pytest.raises(InvalidEvent, match="expected a recommendation"):
+            decode_recommendation(value)
+
+
+def test_a_prediction_is_one_line() -> None:
+    assert encode_prediction(Prediction("u", "i", ("a", "b"))) == b'{"user":"u","item":"i","ranked":["a","b"]}\n'
+
+
+def test_hostile_records_are_the_same_for_the_same_seed() -> None:
+    assert hostile_records(100, seed=5) == hostile_records(100, seed=5)
+    assert hostile_records(100, seed=5) != hostile_records(100, seed=6)
+
+
+def test_what_hostile_records_are_made_from_is_good() -> None:
+    """Otherwise the hostile ones would be refused for a fault that all of them share."""
+    assert len(decode(orjson.dumps(good_value(random.Random(0))))[0]) == 1

@@ -1,0 +1,231 @@
+"""The monitor's figures are River's, split as promised, beside the floors; its state resumes to the bit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from river import utils
+from river.metrics.base import Metric
+
+from stream_worker.core.drift import Alarm
+from stream_worker.core.monitor import Monitor, MonitorConfig
+from stream_worker.core.ranking_metrics import MRR, NDCG, HitRate, LogLoss
+
+TYPES = ("view", "cart", "odd.name")
+
+
+@dataclass
+class Stream:
+    """Columns of scored events, and the ranks of two floors."""
+
+    ranks: NDArray[np.int32]
+    logprob: NDArray[np.float64]
+    type: NDArray[np.int16]
+    repeat: NDArray[np.bool_]
+    first: NDArray[np.bool_]
+    floor: NDArray[np.int32]
+
+    def part(self, where: Any) -> Stream:
+        return Stream(**{name: column[where] for name, column in vars(self).items()})
+
+    def feed(self, monitor: Monitor, batch: int) -> list[Alarm]:
+        alarms = []
+        for start in range(0, len(self.ranks), batch):
+            b = self.part(slice(start, start + batch))
+            floors = {"recent-pop": b.floor, "covis-5": b.ranks}
+            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, floors)
+        return alarms
+
+
+def _stream(events: int, seed: int = 0, rate: float = 0.5) -> Stream:
+    rng = np.random.default_rng(seed)
+    place = rng.integers(1, 21, events)
+    return Stream(
+        ranks=np.where(rng.random(events) < rate, place, 0).astype(np.int32),
+        logprob=np.where(rng.random(events) < 0.1, np.nan, np.log(rng.random(events))),
+        type=rng.choice([0, 0, 0, 2], events).astype(np.int16),
+        repeat=rng.random(events) < 0.3,
+        first=rng.random(events) < 0.1,
+        floor=rng.integers(0, 40, events).astype(np.int32),
+    )
+
+
+def _same_state(one: Monitor, other: Monitor) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 99), events=st.integers(1, 200), window=st.integers(1, 80), batch=st.integers(1, 90))
+def test_every_rolling_figure_equals_rivers_rolling_exactly(seed: int, events: int, window: int, batch: int) -> None:
+    stream, monitor = _stream(events, seed), Monitor(MonitorConfig(window=window), TYPES)
+    stream.feed(monitor, batch)
+    scored = stream.part(~stream.first)
+    everything = np.ones(len(scored.ranks), dtype=np.bool_)
+    groups = {"all": everything, "type.view": scored.type == 0, "type.odd.name": scored.type == 2}
+    groups |= {"repeat": scored.repeat, "new": ~scored.repeat, "type.cart": ~everything}
+    for name, members in groups.items():
+        part, track = scored.part(members), monitor.tracks[name]
+        for cls, k in ((HitRate, 10), (HitRate, 20), (MRR, 20), (NDCG, 20)):
+            rivers = utils.Rolling(cls, window_size=window, k=k)
+            for rank in part.ranks.tolist():
+                rivers.update(None, rank)
+            assert track.rolling[cls(k).name].get() == rivers.get()
+        rivers_loss = utils.Rolling(LogLoss, window_size=window)
+        for logprob in part.logprob.tolist():
+            rivers_loss.update(None, logprob)
+        assert track.rolling["log_loss"].get() == rivers_loss.get()
+
+
+def test_total_figures_are_those_of_all_scored_events() -> None:
+    stream, monitor = _stream(3_000), Monitor(MonitorConfig(window=100), TYPES)
+    stream.feed(monitor, 256)
+    scored, report = stream.part(~stream.first), monitor.report()
+    hit = scored.ranks > 0
+    assert report["events"] == 3_000
+    assert report["total"]["events"] == len(hit)
+    assert report["rolling"]["events"] == 100
+    assert report["total"]["hit_rate@20"] == pytest.approx(hit.mean())
+    assert report["total"]["hit_rate@10"] == pytest.approx((hit & (scored.ranks <= 10)).mean())
+    assert report["total"]["mrr@20"] == pytest.approx((hit / np.maximum(scored.ranks, 1)).mean())
+    assert report["total"]["ndcg@20"] == pytest.approx((hit / np.log2(np.maximum(scored.ranks, 1) + 1)).mean())
+    assert report["total"]["log_loss"] == pytest.approx(-np.nanmean(scored.logprob), abs=1e-6)
+    assert report["by_repeat"]["new"]["total"]["hit_rate@20"] == pytest.approx(hit[~scored.repeat].mean())
+    assert report["by_type"]["view"]["total"]["events"] == (scored.type == 0).sum()
+    assert report["by_type"]["cart"]["total"]["events"] == 0
+
+
+def test_floors_stand_beside_it_scored_on_the_same_events() -> None:
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
+    stream.feed(monitor, 100)
+    floors, scored = monitor.report()["floors"], stream.part(~stream.first)
+    within = (scored.floor > 0) & (scored.floor <= 20)  # a rank beyond 20 is no hit
+    assert floors["recent-pop"]["total"]["hit_rate@20"] == pytest.approx(within.mean())
+    assert floors["recent-pop"]["total"]["mrr@20"] == pytest.approx((within / np.maximum(scored.floor, 1)).mean())
+    assert floors["covis-5"]["rolling"]["hit_rate@20"] == monitor.report()["rolling"]["hit_rate@20"]
+    assert "log_loss" not in floors["covis-5"]["total"]
+
+
+def test_what_is_exposed_are_river_metrics() -> None:
+    monitor = Monitor(MonitorConfig(hit_rate_k=(5,)), TYPES)
+    track = monitor.tracks["all"]
+    assert list(track.rolling) == ["hit_rate@5", "mrr@5", "ndcg@5", "log_loss"]
+    assert all(isinstance(metric, Metric) for metric in (*track.rolling.values(), *track.total.values()))
+
+
+def test_first_ever_events_are_counted_but_not_scored() -> None:
+    stream, monitor = _stream(100), Monitor(MonitorConfig(), TYPES)
+    stream.first[:] = True
+    assert stream.feed(monitor, 10) == []
+    assert (monitor.report()["events"], monitor.report()["total"]["events"]) == (100, 0)
+    assert monitor.report()["total"]["hit_rate@20"] == 0.0
+
+
+def test_the_size_of_batches_changes_nothing() -> None:
+    stream = _stream(2_000)
+    single, batched = Monitor(MonitorConfig(window=300), TYPES), Monitor(MonitorConfig(window=300), TYPES)
+    stream.feed(single, 1)
+    stream.feed(batched, 256)
+    assert _same_state(single, batched)
+    assert single.report() == batched.report()
+
+
+@pytest.mark.parametrize("at", [0, 150, 1_234])
+def test_a_restored_monitor_is_identical_to_the_bit_and_goes_on_so(at: int) -> None:
+    config, stream = MonitorConfig(window=300, drift_memory=20), _stream(3_000)
+    whole, saved, loaded = (Monitor(config, TYPES) for _ in range(3))
+    stream.feed(whole, 3_000)
+    stream.part(slice(0, at)).feed(saved, 50)
+    _stream(500, seed=9).feed(loaded, 100)  # what it held before must not show through
+    loaded.load_state_dict(saved.state_dict())
+    assert _same_state(saved, loaded)
+    assert loaded.report() == saved.report()
+    stream.part(slice(at, None)).feed(loaded, 70)
+    assert _same_state(whole, loaded)
+    assert loaded.report() == whole.report()
+
+
+def test_a_saved_state_does_not_move_on_with_the_monitor() -> None:
+    monitor = Monitor(MonitorConfig(window=50), TYPES)
+    _stream(400).feed(monitor, 100)
+    state = monitor.state_dict()
+    before = {name: array.tobytes() for name, array in state.items()}
+    _stream(400, seed=1).feed(monitor, 100)
+    assert {name: array.tobytes() for name, array in state.items()} == before
+
+
+def test_a_state_survives_other_event_types_and_a_shorter_window() -> None:
+    saved, stream = Monitor(MonitorConfig(window=300), TYPES), _stream(1_000)
+    stream.feed(saved, 100)
+    loaded = Monitor(MonitorConfig(window=80), ("view", "play"))
+    loaded.load_state_dict(saved.state_dict())
+    fresh = Monitor(MonitorConfig(window=80), TYPES)
+    stream.feed(fresh, 100)
+    assert loaded.report()["rolling"] == fresh.report()["rolling"]
+    assert loaded.report()["total"] == saved.report()["total"]
+    assert loaded.report()["by_type"]["play"]["total"]["events"] == 0
+
+
+def test_a_drop_of_one_type_alarms_for_it_and_is_remembered() -> None:
+    good, bad = _stream(12_000, rate=0.6), _stream(12_000, seed=1, rate=0.6)
+    bad.ranks[bad.type == 2] = 0
+    monitor = Monitor(MonitorConfig(), TYPES)
+    assert good.feed(monitor, 256) == []
+    alarms = bad.feed(monitor, 256)
+    assert "odd.name" in {alarm.stream for alarm in alarms} <= {"odd.name", "all"}
+    assert all(alarm.after < alarm.before for alarm in alarms)
+    assert monitor.report()["alarm_count"] == len(alarms)
+    restored = Monitor(MonitorConfig(), TYPES)
+    restored.load_state_dict(monitor.state_dict())
+    assert list(restored.alarms) == alarms
+
+
+def test_the_report_is_plain_json() -> None:
+    stream, monitor = _stream(20_000, rate=0.7), Monitor(MonitorConfig(), TYPES)
+    stream.ranks[10_000:] = 0
+    assert stream.feed(monitor, 256)
+    assert json.loads(json.dumps(monitor.report(), allow_nan=False)) == monitor.report()
+
+
+def test_the_summary_has_the_worker_the_floors_and_the_groups_that_have_events() -> None:
+    monitor = Monitor(MonitorConfig(), TYPES)
+    assert [row["name"] for row in monitor.summary_rows()] == ["worker"]
+    _stream(1_000).feed(monitor, 100)
+    rows = monitor.summary_rows()
+    assert [row["name"] for row in rows] == [
+        *("worker", "recent-pop", "covis-5"),
+        *("worker, view", "worker, odd.name", "worker, repeat", "worker, new"),
+    ]
+    assert list(rows[0]) == ["name", "events", "hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
+
+
+def test_memory_stays_flat_however_many_events_come() -> None:
+    monitor, sizes = Monitor(MonitorConfig(window=200, drift_memory=20), TYPES), []
+    for seed in range(8):
+        _stream(2_000, seed=seed).feed(monitor, 250)
+        sizes.append(sum(array.nbytes for array in monitor.state_dict().values()))
+    most_drift = 4 * (20 * 8 + 31 + 8)
+    assert max(sizes[1:]) - min(sizes[1:]) <= most_drift + 20 * 200
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"window": 0}, r"monitor\.window: must be at least 1, got 0"),
+        ({"drift_block": 0}, r"monitor\.drift_block: must be at least 1, got 0"),
+        ({"drift_memory": 3}, r"monitor\.drift_memory: must be at least 20, got 3"),
+        ({"hit_rate_k": ()}, r"monitor\.hit_rate_k: needs numbers of at least 1, got \(\)"),
+        ({"hit_rate_k": (10, 0)}, r"monitor\.hit_rate_k: needs numbers of at least 1, got \(10, 0\)"),
+        ({"drift_delta": 1.0}, r"monitor\.drift_delta: must lie between 0 and 1, got 1\.0"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_named_with_its_bound(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MonitorConfig(**setting)
