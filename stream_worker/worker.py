@@ -129,7 +129,7 @@ class Worker:
         self._checkpoints, self._decoder, self._clock = checkpoints, decoder, clock
         self._rebuild_records = rebuild_records
         self._predictions = predictions
-        self._observer = observer or NoObserver()
+        self.observer: Observer = observer or NoObserver()
         self._learner = line.learner
         self._learner.stage = self._stage
         layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
@@ -141,6 +141,7 @@ class Worker:
         self._type_count = len(decoder.config.event_types)
         self._stop = False
         self._ticks = 0
+        self._steps_before = self._evicted_before = 0
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -148,29 +149,31 @@ class Worker:
         """Finish the batch and leave; safe from signal handlers and other threads."""
         self._stop = True
 
-    def start(self, fallback: Snapshot | None = None) -> None:
-        """Load this slot's newest checkpoint (or `fallback`, another line's) and join the source."""
-        own = self._checkpoints.load_newest()
-        snapshot = own or fallback
+    def start(
+        self, snapshot: Snapshot | None = None, *, own: bool = True, ancestors: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Begin from a snapshot and join the source. Not `own`: it is another line's, and this one is a child of it.
+        `ancestors`: memory records a user, to start unknown users from (see `Memories`)."""
         if snapshot is not None:
-            self._restore(snapshot, own is not None)
+            self._restore(snapshot, own)
+        self._steps_before, self._evicted_before = self._learner.steps, self._learner.catalog.evicted
+        self._memories.ancestors = ancestors or {}
         self._memories.set_line(self.line.name)
         self._source.subscribe(self)
 
     def _restore(self, snapshot: Snapshot, own: bool) -> None:
+        """Offsets, memories and the sink's state mean something only for the source they were made from."""
         same_source = snapshot.meta["source"] == self._source.name
         name = snapshot.meta["line"] if own and same_source else self.line.name
-        memories = snapshot.part("memories")
-        if memories and same_source:
-            self._store.load_state_dict(memories)
+        if own and same_source:
+            self._store.load_state_dict(snapshot.part("memories"))
+            self._sink.load_state_dict(snapshot.meta["sink"])
         try:
             self.line.restore(snapshot, self._store.number_items)
         except (KeyError, ValueError, RuntimeError) as fault:
-            raise CorruptCheckpoint(f"checkpoint does not fit this configuration: {fault}") from fault
+            raise CorruptCheckpoint(f"the checkpoint does not fit this configuration: {fault}") from fault
         self.line.name = name
-        if same_source:
-            self._sink.load_state_dict(snapshot.meta["sink"])
-        else:
+        if not same_source:
             self.line.offsets = {}
         _log.info("checkpoint loaded", line=name, events=self._learner.events, same_source=same_source)
 
@@ -181,12 +184,12 @@ class Worker:
                 self.run_once()
             self.finish()
         finally:
-            self._observer.ready(False)
+            self.observer.ready(False)
             self._checkpointer.close()
 
     def finish(self) -> None:
         """Commit, write L, records and M, within one deadline, and leave the source."""
-        self._observer.ready(False)
+        self.observer.ready(False)
         deadline = self._clock.monotonic() + self.config.shutdown_seconds
         self._commit()
         self._write_all(deadline)
@@ -240,7 +243,7 @@ class Worker:
                 partition, published=offset, learned=self.line.offsets.get(partition, 0), floor=floor
             )
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
-        self._observer.ready(True)
+        self.observer.ready(True)
         return starts
 
     def release(self, partitions: Collection[int]) -> None:
@@ -407,7 +410,7 @@ class Worker:
             # Too much is owed: consumption pauses, membership and health do not.
             self._settle(self._checkpointer.finished(0.1))
             self._source.serve()
-            self._observer.ticked(self.status)
+            self.observer.ticked(self.status)
         if self._memories.full():
             self._begin_write()
 
@@ -467,10 +470,11 @@ class Worker:
     def _observe(self) -> None:
         status, learner = self.status, self._learner
         status.lag = self._source.lag(self._offsets.processed())
-        status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted
+        status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
-        status.learning_steps, status.learning_rate = learner.steps, learner.config.encoder_learning_rate
+        status.learning_steps = learner.steps - self._steps_before
+        status.learning_rate = learner.config.encoder_learning_rate
         if self._ticks % _REPORT_EVERY_TICKS == 0:
             status.quality = self.line.monitor.report()
         self._ticks += 1
-        self._observer.ticked(status)
+        self.observer.ticked(status)

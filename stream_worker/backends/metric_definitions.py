@@ -110,9 +110,7 @@ class WorkerMetrics:
     mrr = Metric(Gauge, "ratio", "Rolling mean reciprocal rank, 0 below the list's end.", labels=_BY_RANKER)
     ndcg = Metric(Gauge, "ratio", "Rolling normalised discounted cumulative gain.", labels=_BY_RANKER)
     log_loss = Metric(Gauge, "nats", "Rolling mean of -log of the probability of what came.", labels=_BY_RANKER)
-    drift_alarms = Metric(
-        Counter, "alarms", "Drops of a rolling number that a detector reported.", labels=("detector",)
-    )
+    drift_alarms = Metric(Counter, "alarms", "Drops of the hit rate, by stream of events.", labels=("detector",))
 
     encoder_loss = Metric(Gauge, "nats", "The encoder's loss in its last learning step.")
     ranker_loss = Metric(Gauge, "nats", "The ranker's loss in its last learning step.")

@@ -84,7 +84,7 @@ class MetricsServer:
                 "choose another port, or 0 to serve no metrics"
             ) from fault
         self._server.set_app(self._app)
-        Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True).start()
 
     def close(self) -> None:
         if self._server is not None:

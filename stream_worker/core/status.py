@@ -37,6 +37,7 @@ class Status:
     batch_events: int = 0
     last_event_ts: float = float("nan")
     last_checkpoint_ts: float = float("nan")
+    checkpoint_bytes: int = 0
     checkpoint_seconds: float = 0.0
     lag: Mapping[int, int] = field(default_factory=dict)
     items: int = 0

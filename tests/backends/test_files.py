@@ -95,6 +95,13 @@ class TestReading:
         assert pairs(decode([first, second], mapping)[0]) == [("b", "2"), ("c", "3"), ("d", "4"), ("a", "1")]
         assert pairs(decode([second, first], mapping)[0])[:2] == [("c", "3"), ("b", "2")]
 
+    def test_many_rows_of_one_time_stay_in_the_files_order(self, tmp_path: Path) -> None:
+        """A basket's lines share one time; more of them than a sort may keep in order by chance."""
+        lines = "".join(f"u,{n},{T + n % 3},click\n" for n in range(3000))
+        log = write(tmp_path / "a.csv", "user,item,ts,type\n" + lines)
+        items = decode([log], LogMapping(FIELDS, sort=True))[0].items
+        assert items == [str(n) for rest in range(3) for n in range(rest, 3000, 3)]
+
     def test_rows_that_fail_a_condition_are_no_part_of_the_log_and_are_counted(self, tmp_path: Path) -> None:
         log = write(
             tmp_path / "a.csv", f"user,item,ts,type,n\na,1,{T},click,2\n,2,{T},click,2\nc,3,{T},click,-1\nd,4,{T},x,\n"

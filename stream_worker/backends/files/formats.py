@@ -114,9 +114,10 @@ def _read_parquet(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterato
 
 def _values(column: pa.Array[Any]) -> list[Any]:
     kind = column.type
-    if pa.types.is_timestamp(kind):  # Python has no nanoseconds
-        column = column.cast(pa.timestamp("us", "UTC"), safe=False)
-    elif pa.types.is_decimal(kind):
+    if pa.types.is_timestamp(kind):  # Python's own times have no nanoseconds
+        microseconds = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+        return [None if value is None else value / 1e6 for value in microseconds.to_pylist()]
+    if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
     elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [None if value is None else value.decode("utf-8", "surrogateescape") for value in column.to_pylist()]

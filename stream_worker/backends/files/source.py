@@ -147,7 +147,7 @@ class _Pace:
 
 def _record(offset: int, row: LogRow) -> Record:
     key, value, timestamp_ms = row
-    return Record(_PARTITION, offset, timestamp_ms, key.encode("utf-8", "surrogatepass"), value)
+    return Record(_PARTITION, offset, timestamp_ms, key.encode(), value)
 
 
 def _name(paths: Sequence[Path], mapping: LogMapping) -> str:

@@ -1,0 +1,37 @@
+# The targets that users and CI run. `make demo` and `make test` set themselves up.
+PYTHON ?= python3
+DURATION ?= 60
+VENV := .venv
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## .venv with .venv/bin/stream-worker and everything that the tests need
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing (torch is large: minutes the first time)"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## a simulated shop, an embedded Kafka and a worker, for DURATION=60 seconds
+	$(VENV)/bin/stream-worker demo --seconds $(DURATION)
+
+test: $(READY) ## all tests; real Kafka and Redis are used where they can be started (required when CI=true)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY) ## ruff and strict mypy
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+bench: $(READY) ## events a second of the whole loop, against one event at a time
+	$(VENV)/bin/python -m benchmarks.throughput
+
+clean: ## forget the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

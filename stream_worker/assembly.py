@@ -1,0 +1,141 @@
+"""Puts the pieces together: settings in, a worker out. The only place that knows which backend plays which part."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.learner import Learner
+from stream_worker.backends.checkpoint import DirectoryCheckpoints, newest_of_any_slot
+from stream_worker.backends.clock import SystemClock
+from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.backends.redis import RedisMemoryStore
+from stream_worker.config import Settings
+from stream_worker.core.baselines import CoVisitation, RecentPopularity
+from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Snapshot, Source
+from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.core.monitor import Monitor
+from stream_worker.core.status import Observer
+from stream_worker.worker import Line, Worker
+
+
+def device_of(name: str) -> torch.device:
+    """`auto`: CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def quiet_torch() -> None:
+    """One thread for torch: more of them spin, and starve the threads of the Kafka client."""
+    torch.set_num_threads(1)
+
+
+def new_nonce() -> str:
+    """Names this start among all starts of its slot."""
+    return secrets.token_hex(4)
+
+
+def memory_layout(settings: Settings) -> MemoryFormat:
+    return MemoryFormat(settings.model.ring_size, settings.model.dim)
+
+
+def make_line(settings: Settings, name: str) -> Line:
+    quiet_torch()
+    learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users)
+    return Line(
+        name=name,
+        learner=learner,
+        monitor=Monitor(settings.monitor, list(settings.events.types)),
+        floors={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
+        offsets={},
+    )
+
+
+def make_store(settings: Settings) -> MemoryStore:
+    """Redis where a URL is configured, else the twin."""
+    if settings.memory.redis_url:
+        return RedisMemoryStore(settings.memory, memory_group(settings))
+    return InMemoryMemoryStore(settings.memory)
+
+
+def memory_group(settings: Settings) -> str:
+    """Memories belong to a consumer group's view of one topic."""
+    return f"{settings.kafka.group_id}:{settings.kafka.input_topic}"
+
+
+def make_checkpoints(settings: Settings, path: Path, nonce: str, store: MemoryStore) -> DirectoryCheckpoints:
+    """The slot's folder; a slot that another start has taken in the store may no longer write there."""
+    slot = settings.worker.slot
+    config = settings.checkpoint
+    checkpoints = DirectoryCheckpoints(
+        type(config)(path=str(path), keep=config.keep, interval_seconds=config.interval_seconds),
+        slot,
+        nonce,
+        lambda: store.slot_owner(slot) == nonce,
+    )
+    store.take_slot(slot, nonce)
+    return checkpoints
+
+
+def make_worker(
+    settings: Settings,
+    *,
+    source: Source,
+    sink: Sink,
+    store: MemoryStore,
+    checkpoints: CheckpointStore,
+    line: Line,
+    events: EventsConfig | None = None,
+    predictions: bool = False,
+    checkpoint_seconds: float | None = None,
+    observer: Observer | None = None,
+) -> Worker:
+    return Worker(
+        settings.worker,
+        source=source,
+        sink=sink,
+        store=store,
+        checkpoints=checkpoints,
+        line=line,
+        decoder=Decoder(events or settings.events),
+        clock=SystemClock(),
+        checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
+        max_pending=settings.memory.pending_users,
+        predictions=predictions,
+        observer=observer,
+    )
+
+
+def starting_snapshot(checkpoints: CheckpointStore, path: Path) -> tuple[Snapshot | None, bool]:
+    """The slot's own newest checkpoint, else the newest of another slot; and whether it is the slot's own."""
+    own = checkpoints.load_newest()
+    if own is not None:
+        return own, True
+    return newest_of_any_slot(path), False
+
+
+def ancestors_of(snapshot: Snapshot | None, settings: Settings, store: MemoryStore) -> Mapping[str, bytes]:
+    """User -> memory record of a snapshot that another source was learned into, under `store`'s item numbers."""
+    memories = {} if snapshot is None else snapshot.part("memories")
+    if not memories:
+        return {}
+    theirs = InMemoryMemoryStore(settings.memory)
+    theirs.load_state_dict(memories)
+    users, blobs = zip(*[(user, blob) for _, user, blob in theirs.scan()], strict=True) or ((), ())
+    records = memory_layout(settings).decode(blobs)
+    numbers = np.unique(records["number"])
+    numbers = numbers[numbers > 0]
+    ids = theirs.item_ids(numbers.tolist())
+    known = [(number, item) for number, item in zip(numbers.tolist(), ids, strict=True) if item is not None]
+    renumber = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.uint32)
+    renumber[[number for number, _ in known]] = store.number_items([item for _, item in known])
+    records["number"] = renumber[records["number"]]
+    return dict(zip(users, (record.tobytes() for record in records), strict=True))
+
+

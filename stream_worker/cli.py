@@ -1,0 +1,68 @@
+"""The program: one group of commands, one mapping of errors to exit codes. Each command is a module of `commands`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from stream_worker import __version__
+from stream_worker.core.errors import StreamWorkerError
+from stream_worker.exit_codes import ExitCode, exit_code
+
+_COMMANDS = ("run", "replay", "produce", "tail", "memory", "demo", "check")
+
+
+class _Commands(click.Group):
+    """Loads a command's module when it is asked for, so that `--help` does not wait for torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"stream_worker.commands.{cmd_name}").command
+        return command
+
+
+EPILOG = """\b
+Examples:
+  stream-worker demo --seconds 30
+  stream-worker check --config worker.toml
+  stream-worker run --config worker.toml
+  stream-worker replay clicks.csv --mapping examples/canonical.toml
+
+\b
+Exit codes: 0 done, 1 failed, 64 usage, 75 start me again, 76 slot taken, 78 configuration.
+"""
+
+
+@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="stream-worker")
+def cli() -> None:
+    """Streaming recommendations: reads events from Kafka, keeps one LSTM state a user, learns as it goes, publishes a
+    fresh list for every user it hears of."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        result = cli.main(args=args, prog_name="stream-worker", standalone_mode=False)
+        return int(result) if isinstance(result, int) else ExitCode.DONE
+    except click.UsageError as fault:
+        fault.show()
+        return ExitCode.USAGE
+    except click.ClickException as fault:
+        fault.show()
+        return ExitCode.FAILED
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except StreamWorkerError as fault:
+        print(f"stream-worker: {fault}", file=sys.stderr)
+        return exit_code(fault)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.DONE

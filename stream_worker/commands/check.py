@@ -1,0 +1,73 @@
+"""`stream-worker check`: the effective configuration, and whether everything it names answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from stream_worker.backends.checkpoint import DirectoryCheckpoints
+from stream_worker.backends.kafka import describe_cluster
+from stream_worker.commands.options import config_option, settings_from
+from stream_worker.config import Settings, effective
+from stream_worker.core.errors import StreamWorkerError
+from stream_worker.exit_codes import ExitCode
+
+EPILOG = """\b
+Examples:
+  stream-worker check
+  stream-worker check --config worker.toml
+
+\b
+Exit codes: 0 all good, 1 something does not answer, 78 the configuration is wrong.
+"""
+
+
+@click.command("check", epilog=EPILOG)
+@config_option
+def command(config_path: Path | None) -> int:
+    """Print the configuration in force, secrets masked, and try Kafka, Redis and the checkpoint folder."""
+    settings = settings_from(config_path)
+    for key, value in effective(settings):
+        print(f"{key} = {value}")
+    print()
+    parts: dict[str, Callable[[], str]] = {
+        "kafka": lambda: describe_cluster(settings.kafka),
+        "memory": lambda: _memory(settings),
+        "checkpoint": lambda: _checkpoint(settings),
+        "device": lambda: _device(settings),
+    }
+    good = [_try(name, part) for name, part in parts.items()]
+    return ExitCode.DONE if all(good) else ExitCode.FAILED
+
+
+def _try(name: str, part: Callable[[], str]) -> bool:
+    try:
+        print(f"ok    {name}: {part()}")
+    except StreamWorkerError as fault:
+        print(f"FAIL  {name}: {fault}")
+        return False
+    return True
+
+
+def _memory(settings: Settings) -> str:
+    from stream_worker.assembly import make_store
+
+    if not settings.memory.redis_url:
+        return "in memory (memory.redis_url is not set): one worker, kept in its checkpoint"
+    store = make_store(settings)
+    try:
+        return store.ping()
+    finally:
+        store.close()
+
+
+def _checkpoint(settings: Settings) -> str:
+    return DirectoryCheckpoints.describe(settings.checkpoint, settings.worker.slot)
+
+
+def _device(settings: Settings) -> str:
+    from stream_worker.assembly import device_of
+
+    return str(device_of(settings.worker.device))

@@ -1,0 +1,55 @@
+"""`stream-worker memory`: what the memory store holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import orjson
+
+from stream_worker.assembly import make_store
+from stream_worker.commands.options import config_option, settings_from
+from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.memory_record import header_of, ring_of
+
+EPILOG = """\b
+Examples:
+  stream-worker memory --config worker.toml
+  stream-worker memory alice --config worker.toml
+
+One JSON line a record: {"user","partition","events","ring","next_offset"}; `events` counts the valid events remembered,
+`ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record.
+"""
+
+
+@click.command("memory", epilog=EPILOG)
+@click.argument("user", required=False)
+@config_option
+def command(user: str | None, config_path: Path | None) -> None:
+    """Print what Redis remembers, of all users or of one."""
+    settings = settings_from(config_path)
+    if not settings.memory.redis_url:
+        raise ConfigurationError("memory.redis_url: not set; without Redis, memories are in the checkpoint's files")
+    store = make_store(settings)
+    try:
+        for partition, name, blob in store.scan(user):
+            sys.stdout.buffer.write(describe(store, partition, name, blob) + b"\n")
+        sys.stdout.buffer.flush()
+    finally:
+        store.close()
+
+
+def describe(store: MemoryStore, partition: int, user: str, blob: bytes) -> bytes:
+    """A record as one line of JSON."""
+    header = header_of(blob)
+    return orjson.dumps(
+        {
+            "user": user,
+            "partition": partition,
+            "events": header["events"],
+            "ring": store.item_ids(ring_of(blob)),
+            "next_offset": header["next_offset"],
+        }
+    )

@@ -1,0 +1,73 @@
+"""Options and reports that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from stream_worker import logs
+from stream_worker.config import Settings, load_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def config_option(command: F) -> F:
+    return click.option(
+        "--config", "-c", "config_path", type=EXISTING, help="TOML file; STREAM_WORKER__SECTION__KEY goes before it."
+    )(command)
+
+
+def mapping_option(command: F) -> F:
+    return click.option(
+        "--mapping", "-m", "mapping_path", type=EXISTING, required=True, help="Which column is what (see examples/)."
+    )(command)
+
+
+def settings_from(config_path: Path | None) -> Settings:
+    """Load the settings and set logging up by them."""
+    settings = load_settings(config_path)
+    logs.configure(settings.log.level)
+    return settings
+
+
+def speed_of(text: str) -> float | None:
+    """`max` is None, everything else how many times faster than the log's own time."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise click.BadParameter(f"must be max or a positive number such as 1 or 60, got {text!r}", param_hint="--speed")
+    return speed
+
+
+def print_summary(rows: list[Mapping[str, str | float]], title: str) -> None:
+    """A table of metrics on standard output: rich on a terminal, aligned text elsewhere."""
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left")
+    names = [name for name in rows[0] if name != "name"]
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(str(row["name"]), *(_cell(name, row.get(name)) for name in names))
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def _cell(name: str, value: str | float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{int(value):,}" if name == "events" else f"{float(value):.4f}"

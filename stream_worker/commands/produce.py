@@ -1,0 +1,77 @@
+"""`stream-worker produce`: a recorded log into the topic."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from stream_worker.backends.files import load_mapping, read_log
+from stream_worker.backends.kafka import create_topics, produce_records
+from stream_worker.commands.options import EXISTING, config_option, mapping_option, settings_from, speed_of
+
+EPILOG = """\b
+Examples:
+  stream-worker produce clicks.csv --mapping examples/canonical.toml
+  stream-worker produce clicks.csv -m examples/canonical.toml --speed 60 --limit 10000
+  stream-worker produce clicks.csv -m examples/canonical.toml --create --partitions 8 --config worker.toml
+
+Records are keyed by user, carry the event's own time as their timestamp, and rows that are no events are sent as they
+are: the worker sets them aside with a reason.
+"""
+
+_Row = tuple[str, bytes, int]
+
+
+@click.command("produce", epilog=EPILOG)
+@click.argument("log", nargs=-1, required=True, type=EXISTING)
+@mapping_option
+@config_option
+@click.option("--topic", help="Instead of kafka.input_topic.")
+@click.option("--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
+@click.option("--create", is_flag=True, help="Create the worker's topics first, where they are missing.")
+@click.option("--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created.")
+def command(
+    log: tuple[Path, ...],
+    mapping_path: Path,
+    config_path: Path | None,
+    topic: str | None,
+    speed: str,
+    limit: int | None,
+    create: bool,
+    partitions: int,
+) -> None:
+    """Send recorded LOG files to the input topic."""
+    kafka = settings_from(config_path).kafka
+    if create:
+        create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)
+    rows: Iterator[_Row] = islice(read_log(list(log), load_mapping(mapping_path)), limit)
+    if (pace := speed_of(speed)) is not None:
+        rows = _paced(rows, pace)
+    start = time.monotonic()
+    sent = produce_records(kafka, topic or kafka.input_topic, _counted(rows))
+    seconds = time.monotonic() - start
+    print(f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({sent / max(seconds, 1e-9):,.0f} a second)")
+
+
+def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:
+    """Each row when its time has come, counted from the first one."""
+    began, first_ms = time.monotonic(), None
+    for row in rows:
+        first_ms = row[2] if first_ms is None else first_ms
+        time.sleep(max(0.0, began + (row[2] - first_ms) / 1000 / speed - time.monotonic()))
+        yield row
+
+
+def _counted(rows: Iterator[_Row]) -> Iterator[_Row]:
+    said = time.monotonic()
+    for number, row in enumerate(rows):
+        if number % 1_000 == 0 and time.monotonic() - said > 3:
+            said = time.monotonic()
+            print(f"produce: {number:,} records", file=sys.stderr, flush=True)
+        yield row

@@ -1,0 +1,27 @@
+"""What the process says when it ends (sysexits.h where it has a name for it)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, StreamWorkerError
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 64  # the command line is wrong
+    RESTART = 75  # a new process cures it: start me again
+    SLOT_TAKEN = 76  # another process runs this slot: do not start me again
+    CONFIGURATION = 78  # a setting or file is wrong: change it first
+    INTERRUPTED = 130  # Ctrl-C outside the commands that end cleanly on it
+
+
+def exit_code(fault: StreamWorkerError) -> ExitCode:
+    if isinstance(fault, ConfigurationError):
+        return ExitCode.CONFIGURATION
+    if isinstance(fault, SlotTaken):
+        return ExitCode.SLOT_TAKEN
+    if isinstance(fault, RestartNeeded):
+        return ExitCode.RESTART
+    return ExitCode.FAILED

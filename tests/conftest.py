@@ -1,0 +1,72 @@
+"""Services that tests ask for by name. A real one that can't be started: skipped at home, a failure under CI=true."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import NoReturn
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.services import KafkaService, RedisService, ServiceMissing
+
+MakeTopic = Callable[..., str]
+
+
+def _missing(fault: ServiceMissing) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"required under CI=true: {fault}", pytrace=False)
+    pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """The address of a real Apache Kafka."""
+    try:
+        service = KafkaService().__enter__()
+    except ServiceMissing as fault:
+        _missing(fault)
+    yield service.bootstrap
+    service.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The address of a real Redis; tests share it, each with keys of its own."""
+    try:
+        service = RedisService().__enter__()
+    except ServiceMissing as fault:
+        _missing(fault)
+    yield service.url
+    service.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def mock_kafka_bootstrap() -> Iterator[str]:
+    """librdkafka's mock cluster: no evidence for exactly-once. It lives as long as the client that started it."""
+    cluster = Producer(
+        {"bootstrap.servers": "", "test.mock.num.brokers": 1}, logger=logging.getLogger("tests.mock_kafka")
+    )
+    broker = next(iter(cluster.list_topics(timeout=10).brokers.values()))
+    yield f"{broker.host}:{broker.port}"
+    del cluster
+
+
+@pytest.fixture(scope="session")
+def make_topic(kafka_bootstrap: str) -> MakeTopic:
+    """`make_topic(partitions=4, **settings)` creates a topic that no other test has and returns its name."""
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap}, logger=logging.getLogger("tests.kafka"))
+    numbers = count()
+
+    def make(name: str = "topic", partitions: int = 4, **settings: str) -> str:
+        topic = f"{name}-{next(numbers)}"
+        config = {key.replace("_", "."): value for key, value in settings.items()}
+        [created] = admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values()
+        created.result(30)
+        return topic
+
+    return make

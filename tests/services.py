@@ -1,0 +1,261 @@
+"""A real Apache Kafka and a real Redis for the tests, on free loopback ports, stopped by their own process ids.
+
+    python -m tests.services [--kafka-port 19092] [--redis-port 16379]      both of them until Ctrl-C, for manual runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+KAFKA_VERSION = "4.3.1"
+CACHE = Path.home() / ".cache" / "stream-worker-tests"
+_START_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+
+# kafka-tools: without it StorageTool misses classes.
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>
+      <version>{KAFKA_VERSION}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId>
+      <version>{KAFKA_VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+"""
+
+# Short sessions, so that a takeover takes a second or six, not 45.
+_SETTINGS = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+auto.create.topics.enable=false
+"""
+
+
+class ServiceMissing(Exception):
+    """The service can't be started here; the message says why."""
+
+
+class Service:
+    """One server process with a folder of its own. `start` after `stop` or `kill` goes on with the same data."""
+
+    name = ""
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"stream-worker-{self.name}-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} is not running"
+        return self._process.pid
+
+    def command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> Self:
+        command = self.command()
+        self._log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL)
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        end = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            if self._process.poll() is not None or time.monotonic() > end:
+                tail = (self.folder / "log").read_text(errors="replace")[-2000:]
+                raise ServiceMissing(f"{self.name} did not start (exit code {self._process.poll()}):\n{tail}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None or self._log is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+        self._process = None
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class KafkaService(Service):
+    """One broker in KRaft mode, from the jars of Maven Central."""
+
+    name = "kafka"
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> Sequence[str]:
+        jars = kafka_jars()
+        settings = self.folder / "server.properties"
+        if not settings.exists():
+            settings.write_text(
+                _SETTINGS.format(port=self.port, controller=free_port(), data=self.folder / "data"), encoding="utf-8"
+            )
+            self._format(jars, settings)
+        return ["java", "-Xmx512m", "-Xms256m", *_quiet(jars), "kafka.Kafka", str(settings)]
+
+    def _format(self, jars: Path, settings: Path) -> None:
+        tool = ["java", *_quiet(jars), "kafka.tools.StorageTool"]
+        uuid = _run([*tool, "random-uuid"]).split()[-1]
+        _run([*tool, "format", "-t", uuid, "-c", str(settings)])
+
+    def answers(self) -> bool:
+        return _connects(self.port)
+
+
+class RedisService(Service):
+    """One `redis-server`, nothing on disk unless `appendonly` is set."""
+
+    name = "redis"
+
+    def __init__(self, port: int | None = None, *, appendonly: bool = False) -> None:
+        super().__init__(port)
+        self._appendonly = "yes" if appendonly else "no"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> Sequence[str]:
+        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        return [_program("redis-server"), *where, "--save", "", "--appendonly", self._appendonly]
+
+    def answers(self) -> bool:
+        return _connects(self.port)
+
+
+def kafka_jars() -> Path:
+    """The folder of Kafka's jars; fetched once and kept."""
+    jars = CACHE / f"kafka-{KAFKA_VERSION}"
+    _program("java")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.exists():
+            _fetch(jars)
+    return jars
+
+
+def _fetch(jars: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        (Path(folder) / "pom.xml").write_text(_POM, encoding="utf-8")
+        goal = ["dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"]
+        _run([_program("mvn"), "-q", "-B", *goal], cwd=folder)
+        os.replace(Path(folder) / "libs", jars)
+
+
+def _quiet(jars: Path) -> list[str]:
+    return ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise ServiceMissing(f"{name} is not on the PATH")
+    return path
+
+
+def _run(command: Sequence[str], cwd: str | None = None) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode:
+        raise ServiceMissing(f"{' '.join(command[:4])} ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _connects(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _until_interrupted(say: Callable[[str], None]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    say("Ctrl-C stops them")
+    signal.pause()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.services", description=__doc__.splitlines()[0])
+    parser.add_argument("--kafka-port", type=int, help="default: a free one")
+    parser.add_argument("--redis-port", type=int, help="default: a free one")
+    given = parser.parse_args(arguments)
+    with KafkaService(given.kafka_port) as kafka, RedisService(given.redis_port) as redis:
+        print(f"kafka {kafka.bootstrap}\nredis {redis.url}", flush=True)
+        _until_interrupted(lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass
+    except ServiceMissing as missing:
+        sys.exit(str(missing))

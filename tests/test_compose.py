@@ -1,0 +1,246 @@
+"""docker-compose.yml and Dockerfile, checked without a Docker engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema.validators import validator_for
+
+from stream_worker.backends.metrics import MetricsConfig
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+WORKERS = {name: service for name, service in SERVICES.items() if name.startswith("worker")}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+# Programs that the images hold, as far as health checks and commands use them.
+PROGRAMS = {
+    "apache/kafka": {"/opt/kafka/bin/kafka-broker-api-versions.sh", "/opt/kafka/bin/kafka-topics.sh", "/bin/bash"},
+    "redis": {"redis-server", "redis-cli", "grep"},
+    "prom/prometheus": {"promtool"},
+    "grafana/grafana": {"wget"},
+    "stream-worker": {"python", "stream-worker"},
+}
+
+every_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+every_worker = pytest.mark.parametrize("worker", WORKERS.values(), ids=WORKERS)
+
+
+def validate(document: dict[str, Any]) -> list[str]:
+    schema = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())
+    return [error.message for error in validator_for(schema)(schema).iter_errors(document)]
+
+
+def image_of(service: dict[str, Any]) -> tuple[str, str]:
+    name, _, tag = service["image"].partition(":")
+    return name, tag
+
+
+def mounts(service: dict[str, Any]) -> dict[str, str]:
+    """Target -> source of every volume."""
+    return {volume.split(":")[1]: volume.split(":")[0] for volume in service.get("volumes", [])}
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    assert validate(COMPOSE) == []
+
+
+def test_the_schema_notices_a_misspelt_key() -> None:
+    assert validate({"services": {"redis": {"image": "redis:1", "healthchek": {}}}})
+
+
+@every_service
+def test_images_are_pinned_to_a_version(service: dict[str, Any]) -> None:
+    name, tag = image_of(service)
+    if "build" in service:
+        assert name == "stream-worker"
+    else:
+        assert re.match(r"v?\d+\.\d+\.\d+", tag), service["image"]
+
+
+def test_kafka_is_the_fourth_and_its_tools_are_of_the_same_image() -> None:
+    assert SERVICES["kafka"]["image"] == SERVICES["topics"]["image"]
+    assert SERVICES["kafka"]["image"].startswith("apache/kafka:4.")
+
+
+@every_service
+def test_no_port_is_published_beyond_loopback(service: dict[str, Any]) -> None:
+    for port in service.get("ports", []):
+        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
+    assert "network_mode" not in service
+
+
+def test_no_two_services_publish_the_same_port() -> None:
+    ports = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == len(set(ports))
+
+
+@every_service
+def test_nothing_runs_as_root_or_can_become_it(service: dict[str, Any]) -> None:
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    user = service.get("user") or re.findall(r"^USER (\S+)", DOCKERFILE, re.M)[-1]
+    assert user.split(":")[0] not in {"0", "root"}
+
+
+@every_service
+def test_health_checks_call_programs_of_the_image(service: dict[str, Any]) -> None:
+    if "healthcheck" not in service:
+        return
+    form, first, *_ = service["healthcheck"]["test"]
+    programs = {first} if form == "CMD" else {part.split()[0] for part in first.split("|")}
+    assert programs <= PROGRAMS[image_of(service)[0]]
+
+
+def test_every_long_running_service_has_a_health_check() -> None:
+    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {"topics"}
+
+
+def test_dependencies_wait_for_health_or_completion() -> None:
+    for service in WORKERS.values():
+        assert {name: need["condition"] for name, need in service["depends_on"].items()} == {
+            "topics": "service_completed_successfully",
+            "redis": "service_healthy",
+        }
+    assert SERVICES["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
+    assert SERVICES["topics"]["restart"].startswith("on-failure")  # one that always restarts never completes
+
+
+def test_the_topics_of_the_contract_are_created_and_no_others_by_accident() -> None:
+    script = SERVICES["topics"]["command"][-1]
+    created = re.findall(r"^create (\S+) (\d+)$", script, re.M)
+    assert created == [("events", "8"), ("recommendations", "8"), ("events.dead", "1")]
+    assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+
+
+def test_a_shell_variable_in_a_command_is_not_taken_for_one_of_compose() -> None:
+    """Compose replaces $NAME and ${NAME} by the host's environment; $$ is a plain dollar."""
+    for service in SERVICES.values():
+        for word in service.get("command", []):
+            assert re.search(r"(?<!\$)\$(?!\$)", word) is None, word
+
+
+def test_kafka_advertises_to_each_side_an_address_it_can_reach() -> None:
+    environment = SERVICES["kafka"]["environment"]
+    advertised = dict(entry.split("://") for entry in environment["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    listening = dict(entry.split("://") for entry in environment["KAFKA_LISTENERS"].split(","))
+    assert advertised["HOST"] == "127.0.0.1:9092"
+    assert SERVICES["kafka"]["ports"] == ["127.0.0.1:9092" + listening["HOST"]]
+    inside = advertised[environment["KAFKA_INTER_BROKER_LISTENER_NAME"]]
+    assert inside == "kafka" + listening["PLAINTEXT"]
+    for worker in WORKERS.values():
+        assert worker["environment"]["STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS"] == inside
+    assert inside in SERVICES["topics"]["command"][-1]
+    assert inside in SERVICES["kafka"]["healthcheck"]["test"][1]
+
+
+def test_data_outlives_the_containers() -> None:
+    assert mounts(SERVICES["kafka"])[SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"]] == "kafka"
+    assert mounts(SERVICES["redis"])["/data"] == "redis"
+    named = {source for service in SERVICES.values() for source in mounts(service).values() if "/" not in source}
+    assert named == set(COMPOSE["volumes"])
+
+
+@every_service
+def test_every_file_that_is_mounted_is_in_the_repository(service: dict[str, Any]) -> None:
+    for source in mounts(service).values():
+        assert not source.startswith(".") or (ROOT / source).exists(), source
+
+
+def test_redis_keeps_every_write_and_evicts_nothing() -> None:
+    command = SERVICES["redis"]["command"]
+    settings = dict(zip(command[1::2], command[2::2], strict=True))
+    assert settings["--appendonly"] == "yes"
+    assert settings["--maxmemory-policy"] == "noeviction"
+    assert "--maxmemory" in settings  # without a bound the policy never answers, and the machine's memory does
+
+
+# --- the worker and its image
+
+
+def test_slots_container_names_and_ports_are_each_worker_s_own() -> None:
+    """A container name of its own also keeps `--scale` from starting a second process in one slot."""
+    slots = [worker["environment"]["STREAM_WORKER__WORKER__SLOT"] for worker in WORKERS.values()]
+    names = [worker["container_name"] for worker in WORKERS.values()]
+    assert len(set(slots)) == len(set(names)) == len(WORKERS) == 3
+
+
+def test_only_one_worker_starts_without_a_profile() -> None:
+    assert [name for name, worker in WORKERS.items() if "profiles" not in worker] == ["worker"]
+    assert WORKERS["worker-1"]["profiles"] == ["two"]
+    assert WORKERS["worker-gpu"]["profiles"] == ["gpu"]
+    assert SERVICES["prometheus"]["profiles"] == SERVICES["grafana"]["profiles"] == ["monitoring"]
+
+
+def test_prometheus_looks_for_every_worker() -> None:
+    config = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())
+    assert config["scrape_configs"][0]["dns_sd_configs"][0]["names"] == list(WORKERS)
+
+
+@every_worker
+def test_a_worker_writes_to_nothing_but_its_volumes_and_tmp(worker: dict[str, Any]) -> None:
+    assert worker["read_only"] is True
+    assert [mount.split(":")[0] for mount in worker["tmpfs"]] == ["/tmp"]
+    written = {worker["environment"]["STREAM_WORKER__CHECKPOINT__PATH"], _image_environment()["NUMBA_CACHE_DIR"]}
+    assert written == set(mounts(worker))
+
+
+def test_the_image_owns_the_folders_that_the_volumes_cover() -> None:
+    """A new named volume takes its owner from the folder of the image; root's could not be written."""
+    made = re.search(r"install -d -o worker -g worker (.+)$", DOCKERFILE, re.M)
+    assert made is not None
+    assert set(mounts(WORKERS["worker"])) <= set(made[1].split())
+
+
+@every_worker
+def test_metrics_are_reachable_inside_and_on_loopback_outside(worker: dict[str, Any]) -> None:
+    environment = worker["environment"]
+    assert environment["STREAM_WORKER__METRICS__HOST"] == "0.0.0.0"
+    assert environment["STREAM_WORKER__METRICS__PORT"] == str(MetricsConfig().port)
+    assert worker["ports"][0].endswith(f":{MetricsConfig().port}")
+
+
+@every_worker
+def test_compose_and_image_check_health_alike(worker: dict[str, Any]) -> None:
+    found = re.search(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.M)
+    assert found is not None
+    assert worker["healthcheck"]["test"] == ["CMD", *json.loads(found[1])]
+    assert f"127.0.0.1:{MetricsConfig().port}/healthz" in found[1]
+
+
+@every_worker
+def test_a_worker_is_built_from_a_target_of_the_dockerfile(worker: dict[str, Any]) -> None:
+    target = worker["build"]["target"]
+    assert re.search(rf"^FROM runtime AS {target}$", DOCKERFILE, re.M)
+    assert worker["image"] == f"stream-worker:{target}"
+
+
+def test_the_image_is_a_slim_one_without_root_that_runs_the_worker() -> None:
+    stages = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.M)
+    assert stages[-1] == ("runtime", "cpu")  # the last stage is what a plain `docker build` makes
+    assert re.search(r"^ARG PYTHON=python:3\.11\.\d+-slim", DOCKERFILE, re.M)
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", DOCKERFILE, re.M)
+    assert 'ENTRYPOINT ["stream-worker"]\nCMD ["run"]' in DOCKERFILE
+    assert "--torch-backend=cpu" in DOCKERFILE
+
+
+def test_everything_that_the_image_copies_passes_the_ignore_file() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    allowed = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.M) for word in line.split()}
+    assert copied == allowed
+    assert all((ROOT / name).exists() for name in copied)
+
+
+def _image_environment() -> dict[str, str]:
+    block = re.search(r"^ENV PATH=(?:.*\\\n)+.*$", DOCKERFILE, re.M)
+    assert block is not None
+    return dict(re.findall(r"([A-Z_]+)=(\S+)", block[0]))
