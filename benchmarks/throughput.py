@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import statistics
 import tempfile
@@ -50,7 +51,9 @@ def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000
 class _Run:
     """A worker on rows from `start` on, from a learned state or from nothing."""
 
-    def __init__(self, settings: Settings, paths: list[Path], mapping: Mapping, start: int, state: Snapshot | None) -> None:
+    def __init__(
+        self, settings: Settings, paths: list[Path], mapping: Mapping, start: int, state: Snapshot | None
+    ) -> None:
         self.source = FileSource(paths, mapping, start=start)
         self.checkpoints = InMemoryCheckpoints()
         self.worker: Worker = make_worker(
@@ -84,9 +87,7 @@ class _Run:
 @click.option("--events", default=4_096, show_default=True, help="Events of each timed stretch of the whole loop.")
 @click.option("--single", default=128, show_default=True, help="Events of each timed stretch, one at a time.")
 @click.option("--rounds", default=5, show_default=True)
-def main(
-    log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: int, single: int, rounds: int
-) -> None:
+def main(log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: int, single: int, rounds: int) -> None:
     """Print both rates and their ratio, and leave them in benchmarks/results/throughput.json."""
     settings = load_settings(None, {})
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +117,7 @@ def _warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events:
 def _report(settings: Settings, worker: Worker, pairs: list[tuple[float, float]]) -> None:
     ratios = [single / batch for batch, single in pairs]
     result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {platform.processor() or 'unknown processor'}, python {platform.python_version()}",
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores, python {platform.python_version()}",
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "items": worker.status.items,

@@ -137,5 +137,3 @@ def ancestors_of(snapshot: Snapshot | None, settings: Settings, store: MemorySto
     renumber[[number for number, _ in known]] = store.number_items([item for _, item in known])
     records["number"] = renumber[records["number"]]
     return dict(zip(users, (record.tobytes() for record in records), strict=True))
-
-

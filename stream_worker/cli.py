@@ -40,7 +40,9 @@ Exit codes: 0 done, 1 failed, 64 usage, 75 start me again, 76 slot taken, 78 con
 """
 
 
-@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="stream-worker")
 def cli() -> None:
     """Streaming recommendations: reads events from Kafka, keeps one LSTM state a user, learns as it goes, publishes a

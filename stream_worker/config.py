@@ -142,7 +142,9 @@ def _set(raw: dict[str, Any], name: str, value: str) -> None:
     for part in [*sections, key]:
         known = _known(kind)
         if known is not None and part not in known:
-            raise ConfigurationError(f"environment variable {name}: unknown key {prefix}{part}{_nearest(prefix, part, known)}")
+            raise ConfigurationError(
+                f"environment variable {name}: unknown key {prefix}{part}{_nearest(prefix, part, known)}"
+            )
         kind, prefix = None if known is None else known[part], f"{prefix}{part}."
     for part in sections:
         place = place.setdefault(part, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, StreamWorkerError
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, StaleToken, StreamWorkerError
 
 
 class ExitCode(IntEnum):
@@ -22,6 +22,6 @@ def exit_code(fault: StreamWorkerError) -> ExitCode:
         return ExitCode.CONFIGURATION
     if isinstance(fault, SlotTaken):
         return ExitCode.SLOT_TAKEN
-    if isinstance(fault, RestartNeeded):
+    if isinstance(fault, RestartNeeded | StaleToken):
         return ExitCode.RESTART
     return ExitCode.FAILED

@@ -6,6 +6,7 @@ when no transaction is open.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from model.catalog import Catalog
 from model.learner import Batch, Learner, Outcome, part
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
-from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, TransactionAborted
+from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Events, Outputs, Prediction, Recommendation, Record
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
@@ -30,6 +31,7 @@ from stream_worker.memories import Memories
 
 _log = structlog.get_logger(__name__)
 _MOST_ABORTS = 30
+_RETRY_SECONDS = 0.5
 _REPORT_EVERY_TICKS = 16
 
 
@@ -121,6 +123,7 @@ class Worker:
         rebuild_records: int = 1_000_000,
         predictions: bool = False,
         observer: Observer | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.config = config
         self.status = Status()
@@ -129,6 +132,7 @@ class Worker:
         self._checkpoints, self._decoder, self._clock = checkpoints, decoder, clock
         self._rebuild_records = rebuild_records
         self._predictions = predictions
+        self._pause = pause
         self.observer: Observer = observer or NoObserver()
         self._learner = line.learner
         self._learner.stage = self._stage
@@ -142,6 +146,7 @@ class Worker:
         self._stop = False
         self._ticks = 0
         self._steps_before = self._evicted_before = 0
+        self._written_offsets: dict[int, int] = {}
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -212,28 +217,47 @@ class Worker:
         with self._stage("poll"):
             records = self._source.poll(self.config.batch_size, self.config.poll_seconds)  # 1
         if records:
-            with self._stage("decode"):
-                events, dead_letters = self._decode(records)  # 2
-            if len(events):
-                with self._stage("recall"):
-                    batch, publish_B = self._recall(events)  # 3
-                outcome = self._learn(batch)  # 4
-                self._collect_lists(events, batch, outcome, np.flatnonzero(publish_B))  # 5
-            self._outbox.dead_letters += [
-                d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
-            ]
-            self._advance(records)
-            with self._stage("commit"):
-                self._commit()  # 6
-            self._count(records, events, dead_letters)
+            self._process(records)  # 2 to 6
         self._persist()  # 7
         self._observe()
+
+    def _process(self, records: Sequence[Record]) -> None:
+        while True:
+            try:
+                with self._stage("decode"):
+                    events, dead_letters = self._decode(records)  # 2
+                with self._stage("recall"):
+                    recalled = self._recall(events) if len(events) else None  # 3
+                break
+            except Unavailable as fault:
+                # Nothing of this batch has had an effect yet: it is begun again, for what is still owned then.
+                if self._stop:
+                    return
+                self._wait_for(fault)
+        if recalled is not None:
+            batch, publish_B = recalled
+            outcome = self._learn(batch)  # 4
+            self._collect_lists(events, batch, outcome, np.flatnonzero(publish_B))  # 5
+        self._outbox.dead_letters += [
+            d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
+        ]
+        self._advance(records)
+        with self._stage("commit"):
+            self._commit()  # 6
+        self._count(records, events, dead_letters)
+
+    def _wait_for(self, fault: Unavailable) -> None:
+        """Keep the membership and the health check alive while something outside does not answer."""
+        _log.warning("waiting", reason=str(fault))
+        self._pause(_RETRY_SECONDS)
+        self._source.serve()
+        self.observer.ticked(self.status)
 
     # -- ownership ---------------------------------------------------------------------------------------------
 
     def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
         """See `PartitionOwner.claim`: fence off, then start at M."""
-        floors = self._memories.claim(published.keys())
+        floors = self._claim_memories(published.keys())
         starts = {}
         for partition, offset in published.items():
             floor = floors[partition]
@@ -245,6 +269,18 @@ class Worker:
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
         self.observer.ready(True)
         return starts
+
+    def _claim_memories(self, partitions: Collection[int]) -> dict[int, int | None]:
+        while True:
+            try:
+                return self._memories.claim(partitions)
+            except Unavailable as fault:
+                # Inside a rebalance: the source can't be served, but its heartbeats go on without us.
+                if self._stop:
+                    raise
+                _log.warning("waiting to claim", reason=str(fault))
+                self._pause(_RETRY_SECONDS)
+                self.observer.ticked(self.status)
 
     def release(self, partitions: Collection[int]) -> None:
         """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
@@ -273,6 +309,7 @@ class Worker:
         row_B, new_B = self._rows(events.items)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
+        self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
         batch = Batch(
             slot_B=slot_B,
             row_B=row_B,
@@ -404,7 +441,7 @@ class Worker:
 
     def _persist(self) -> None:
         self._settle(self._checkpointer.finished())
-        if self._checkpointer.due() and self._offsets.owned():
+        if self._checkpointer.due() and self._unwritten():
             self._begin_write()
         while self._memories.full() and self._checkpointer.busy():
             # Too much is owed: consumption pauses, membership and health do not.
@@ -414,7 +451,13 @@ class Worker:
         if self._memories.full():
             self._begin_write()
 
+    def _unwritten(self) -> bool:
+        """Whether anything changed since the last write began, or that one has not done all it had to."""
+        moved = self.line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
+        return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
+
     def _begin_write(self) -> None:
+        self._written_offsets = dict(self.line.offsets)
         owed = self._memories.take_owed()
         floors = self._offsets.processed()
         if not self._store.durable:
@@ -428,7 +471,7 @@ class Worker:
         """Write everything now; what the deadline cuts off is redone by whoever comes next."""
         while self._checkpointer.busy() and self._clock.monotonic() < deadline:
             self._settle(self._checkpointer.finished(0.05))
-        if self._checkpointer.busy() or not self._offsets.owned():
+        if self._checkpointer.busy() or not self._unwritten():
             return
         self._begin_write()
         self._settle(self._checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))

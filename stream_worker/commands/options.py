@@ -49,7 +49,9 @@ def speed_of(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not speed > 0:
-        raise click.BadParameter(f"must be max or a positive number such as 1 or 60, got {text!r}", param_hint="--speed")
+        raise click.BadParameter(
+            f"must be max or a positive number such as 1 or 60, got {text!r}", param_hint="--speed"
+        )
     return speed
 
 

@@ -32,10 +32,14 @@ _Row = tuple[str, bytes, int]
 @mapping_option
 @config_option
 @click.option("--topic", help="Instead of kafka.input_topic.")
-@click.option("--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time.")
+@click.option(
+    "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option("--create", is_flag=True, help="Create the worker's topics first, where they are missing.")
-@click.option("--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created.")
+@click.option(
+    "--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created."
+)
 def command(
     log: tuple[Path, ...],
     mapping_path: Path,
@@ -56,7 +60,9 @@ def command(
     start = time.monotonic()
     sent = produce_records(kafka, topic or kafka.input_topic, _counted(rows))
     seconds = time.monotonic() - start
-    print(f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({sent / max(seconds, 1e-9):,.0f} a second)")
+    print(
+        f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({sent / max(seconds, 1e-9):,.0f} a second)"
+    )
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:

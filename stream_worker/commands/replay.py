@@ -59,7 +59,9 @@ With another log, or with `run`, a checkpoint is a warm start: what was learned,
 @click.option("--recommendations", type=NEW_FILE, help="The lists that would be published, one line each.")
 @click.option("--dead-letters", type=NEW_FILE, help="Rows that are no events, with their reasons.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time.")
+@click.option(
+    "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
+)
 @click.option("--checkpoint-to", type=FOLDER, help="Folder to write checkpoints to, every few seconds and at the end.")
 @click.option("--checkpoint-from", type=FOLDER, help="Folder of the checkpoint to begin from.")
 def command(
@@ -80,9 +82,7 @@ def command(
     """
     settings = settings_from(config_path)
     clock = SystemClock()
-    source = FileSource(
-        list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock
-    )
+    source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
     nonce = new_nonce()
@@ -110,8 +110,8 @@ def command(
             raise ConfigurationError(f"--checkpoint-from: no readable checkpoint in {checkpoint_from}")
     elif checkpoint_to is not None and checkpoints.load_newest() is not None:
         raise ConfigurationError(
-            f"--checkpoint-to: {checkpoint_to} holds a checkpoint already; give --checkpoint-from {checkpoint_to} to go "
-            "on from it, or another folder"
+            f"--checkpoint-to: {checkpoint_to} holds a checkpoint already; give --checkpoint-from {checkpoint_to} "
+            "to go on from it, or another folder"
         )
     foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
     worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store))
@@ -129,7 +129,7 @@ def _run(worker: Worker, source: FileSource) -> int:
         worker.run()
     seconds = time.monotonic() - start
     status = worker.status
-    print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned (first events of users left out)")
+    print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     dead = sum(status.dead_letters.values())
     print(
         f"{status.events:,} events in {seconds:.1f} s ({status.events / max(seconds, 1e-9):,.0f} events/s), "

@@ -15,8 +15,8 @@ _LATENCIES_KEPT = 5_000
 class Status:
     """Counts since the start of this process, and the state after the last tick.
 
-    `overlap`: events that the line learned although it had learned them before (an older checkpoint was used);
-    `gap`: events that were remembered under a newer line and that this one will never learn.
+    `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
+    lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
     """
 
     records: int = 0

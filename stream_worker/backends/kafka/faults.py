@@ -1,0 +1,93 @@
+"""librdkafka's errors by what to do about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_worker.backends.kafka.config import LIBRARY_LOG, Settings
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken
+from stream_worker.logs import get_logger
+
+_log = get_logger(__name__)
+_Client = TypeVar("_Client")
+
+# Another process has the slot's instance id or transactional.id.
+_SLOT_CODES = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.UNRELEASED_INSTANCE_ID,
+    }
+)
+LOST_OFFSET_CODES = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+
+def connect(kind: Callable[..., _Client], settings: Settings, **callbacks: Any) -> _Client:
+    """A client of librdkafka that logs as the program does. Raises ConfigurationError for a setting it refuses."""
+    try:
+        return kind({**settings, **callbacks}, logger=LIBRARY_LOG)
+    except (KafkaException, ValueError, TypeError) as fault:
+        raise ConfigurationError(f"kafka: {_text(fault)}") from fault
+
+
+def _text(fault: Exception) -> str:
+    error = fault.args[0] if fault.args else fault
+    return error.str() if isinstance(error, KafkaError) else str(error)
+
+
+def error_of(fault: KafkaException) -> KafkaError:
+    error = fault.args[0]
+    assert isinstance(error, KafkaError)
+    return error
+
+
+def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded:
+    """What a fatal error means for the process."""
+    if error.code() in _SLOT_CODES:
+        return SlotTaken(f"another process uses this worker slot: {error.name()}: {error.str()}")
+    return RestartNeeded(f"the Kafka client failed: {error.name()}: {error.str()}")
+
+
+class Backoff:
+    """How long to leave a failing thing alone: twice as long each time, up to `longest_seconds`."""
+
+    def __init__(
+        self,
+        first_seconds: float = 0.1,
+        longest_seconds: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._first, self._longest, self._monotonic = first_seconds, longest_seconds, monotonic
+        self.reset()
+
+    def reset(self) -> None:
+        self._delay, self._until = self._first, float("-inf")
+
+    def ready(self) -> bool:
+        return self._monotonic() >= self._until
+
+    def fail(self) -> None:
+        self._until = self._monotonic() + self._delay
+        self._delay = min(2 * self._delay, self._longest)
+
+
+class Complaints:
+    """Log lines about what fails again and again: the first of each kind, then ever fewer, one a minute at the least."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._kinds: dict[int, Backoff] = {}
+
+    def say(self, event: str, error: KafkaError) -> None:
+        kind = self._kinds.setdefault(error.code(), Backoff(5.0, 60.0, self._monotonic))
+        if kind.ready():
+            kind.fail()
+            _log.warning(event, error=error.name(), reason=error.str())
+
+    def reset(self) -> None:
+        self._kinds.clear()

@@ -1,0 +1,218 @@
+"""The input topic: a static member of a group, whose partitions are read from where their owner says.
+
+No callback raises: librdkafka would throw the records away that the same call had fetched. A new partition is
+therefore claimed after the call, and what `release` or `drop` raised comes out of the same `poll` or `serve`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_worker.backends.kafka.config import KafkaConfig, member_settings
+from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, error_of, fatal_error
+from stream_worker.backends.kafka.starts import begin, bounds, committed_offsets, readable
+from stream_worker.core.events import Record
+from stream_worker.core.interfaces import PartitionOwner
+
+# consume() does not see signals while it waits.
+_SLICE_SECONDS = 0.1
+_SERVED_AT_ONCE = 1_000
+
+
+class KafkaSource:
+    """Records of `input_topic` for the worker slot `slot`.
+
+    Words: an *assigned* partition is this member's by the group's word; a *claimed* one also by the owner's; a
+    *waiting* one is claimed and not yet read. `poll` claims, `serve` does not. A broker that does not answer is logged
+    and waited for. `poll` and `serve` raise SlotTaken, RestartNeeded, OffsetLost, and whatever the owner raises; a
+    partition whose claim failed is claimed again by the next `poll`.
+    """
+
+    def __init__(self, config: KafkaConfig, slot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._slot, self._monotonic = config, slot, monotonic
+        self._owner: PartitionOwner | None = None
+        self._unclaimed: set[int] = set()
+        self._waiting: set[int] = set()
+        self._next: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._stash: deque[Record] = deque()
+        self._failures: list[BaseException] = []
+        self._paused = False
+        self._backoff = Backoff(monotonic=monotonic)
+        self._complaints = Complaints(monotonic)
+        self._consumer = connect(Consumer, member_settings(config, slot), error_cb=self._on_error)
+
+    @property
+    def name(self) -> str:
+        return self._config.input_topic
+
+    def subscribe(self, owner: PartitionOwner) -> None:
+        self._owner = owner
+        self._consumer.subscribe(
+            [self.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        self._resume()
+        self._wait(self._monotonic() + timeout_seconds)
+        # One record is waited for, the rest taken as they are: consume(n, t) waits all of t unless n are there.
+        self._consume(max(1, max_records - len(self._stash)), 0)
+        if self._backoff.ready():
+            self._claim()
+            self._start()
+        return [self._stash.popleft() for _ in range(min(max_records, len(self._stash)))]
+
+    def serve(self) -> None:
+        """Let revokes and losses through. Partitions are paused meanwhile, so that nothing piles up here."""
+        if not self._paused:
+            self._consumer.pause(self._assigned())
+            self._paused = True
+        self._consume(_SERVED_AT_ONCE, 0)
+
+    def exhausted(self) -> bool:
+        return False
+
+    def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        return {p: max(0, self._end(p) - offset) for p, offset in next_offsets.items() if p in self._ends}
+
+    def membership(self) -> Any:
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Stop reading, without a word to the owner. A static member stays in the group until its session ends."""
+        self._owner = None
+        self._consumer.close()
+
+    def _wait(self, end: float) -> None:
+        while not self._stash and not (self._unclaimed | self._waiting and self._backoff.ready()):
+            left = end - self._monotonic()
+            self._consume(1, max(0.0, min(left, _SLICE_SECONDS)))
+            if left <= 0:
+                return
+
+    def _consume(self, size: int, timeout_seconds: float) -> None:
+        try:
+            messages = self._consumer.consume(size, timeout_seconds)
+        except KafkaException as fault:
+            self._on_error(error_of(fault))
+            messages = []
+        self._keep(messages)
+        if self._failures:
+            raise self._failures.pop(0)
+
+    def _keep(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            record, error = _record(message), message.error()
+            if error is not None:
+                self._on_message_error(record.partition, error)
+            elif record.offset >= self._next.get(record.partition, record.offset + 1):
+                self._next[record.partition] = record.offset + 1
+                self._stash.append(record)
+
+    def _on_message_error(self, partition: int, error: KafkaError) -> None:
+        if error.code() in LOST_OFFSET_CODES and partition in self._next:
+            self._consumer.incremental_unassign(self._named({partition} - self._waiting))
+            self._waiting.add(partition)
+        else:
+            self._on_error(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._failures.append(fatal_error(error))
+        elif error.code() != KafkaError._FATAL:
+            self._complaints.say("kafka source", error)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._unclaimed.update(at.partition for at in partitions)
+        consumer.incremental_assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._leave(partitions, self._owner.release if self._owner else None)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._leave(partitions, self._owner.drop if self._owner else None)
+
+    def _leave(self, partitions: list[TopicPartition], tell: Callable[[Collection[int]], None] | None) -> None:
+        gone = {at.partition for at in partitions}
+        claimed = sorted(gone & self._next.keys())
+        try:
+            if tell is not None and claimed:
+                tell(claimed)
+        except BaseException as fault:
+            self._failures.append(fault)
+        finally:
+            self._consumer.incremental_unassign(self._named(gone & self._next.keys() - self._waiting))
+            self._forget(gone)
+
+    def _forget(self, gone: set[int]) -> None:
+        self._unclaimed -= gone
+        self._waiting -= gone
+        self._stash = deque(record for record in self._stash if record.partition not in gone)
+        for partition in gone:
+            self._next.pop(partition, None)
+            self._ends.pop(partition, None)
+
+    def _claim(self) -> None:
+        if not self._unclaimed or self._owner is None:
+            return
+        try:
+            published = self._published(self._unclaimed)
+        except KafkaException as fault:
+            self._later(error_of(fault))
+            return
+        self._next.update(self._owner.claim(published))
+        self._waiting |= self._unclaimed
+        self._unclaimed.clear()
+
+    def _published(self, partitions: Collection[int]) -> Mapping[int, int]:
+        """Y of the partitions; where there is none, the beginning becomes it."""
+        published = committed_offsets(self._consumer, self.name, partitions)
+        if fresh := set(partitions) - published.keys():
+            published |= begin(self._consumer, self.name, fresh, self._config.start)
+        return published
+
+    def _start(self) -> None:
+        """Read the waiting partitions from their next offsets."""
+        try:
+            for partition in sorted(self._waiting):
+                low, high = bounds(self._consumer, self.name, partition)
+                offset = readable(self._config, partition, self._next[partition], low, high)
+                self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
+                self._next[partition], self._ends[partition] = offset, high
+                self._waiting.discard(partition)
+        except KafkaException as fault:
+            self._later(error_of(fault))
+        else:
+            self._backoff.reset()
+
+    def _later(self, error: KafkaError) -> None:
+        if error.fatal():
+            raise fatal_error(error)
+        self._backoff.fail()
+        self._complaints.say("kafka source: new partitions have to wait", error)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._consumer.resume(self._assigned())
+            self._paused = False
+
+    def _end(self, partition: int) -> int:
+        cached = self._consumer.get_watermark_offsets(TopicPartition(self.name, partition), cached=True)
+        return max(self._ends[partition], cached[1] if cached else 0)
+
+    def _assigned(self) -> list[TopicPartition]:
+        return self._named(self._next.keys() - self._waiting)
+
+    def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
+        return [TopicPartition(self.name, partition) for partition in sorted(partitions)]
+
+
+def _record(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    return Record(partition, -1 if offset is None else offset, message.timestamp()[1], message.key(), message.value())

@@ -1,0 +1,61 @@
+"""Where to begin: the committed offset (Y), the beginning of a topic nobody has read, and offsets that are gone.
+
+Everything here asks the broker, and raises KafkaException where it does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_worker.backends.kafka.config import KafkaConfig
+from stream_worker.core.errors import OffsetLost
+from stream_worker.logs import get_logger
+
+_log = get_logger(__name__)
+_ANSWER_SECONDS = 5.0
+
+
+def committed_offsets(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
+    """Y of the partitions that have one. A read_committed consumer waits for a dead owner's transaction to end."""
+    asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+    answers = consumer.committed(asked, timeout=_ANSWER_SECONDS)
+    _check(answers)
+    return {at.partition: at.offset for at in answers if at.offset >= 0}
+
+
+def begin(consumer: Consumer, topic: str, partitions: Collection[int], start: str) -> dict[int, int]:
+    """Make the first or the end offset Y, so that from here on a missing offset is an error."""
+    ends = {partition: bounds(consumer, topic, partition) for partition in sorted(partitions)}
+    chosen = {partition: low if start == "earliest" else high for partition, (low, high) in ends.items()}
+    offsets = [TopicPartition(topic, partition, offset) for partition, offset in chosen.items()]
+    _check(consumer.commit(offsets=offsets, asynchronous=False))
+    _log.info("first start", topic=topic, start=start, offsets=chosen)
+    return chosen
+
+
+def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset that is still in the topic, and the one after its last record."""
+    answer = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_SECONDS)
+    if answer is None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer about the topic's first and last offsets"))
+    return answer
+
+
+def readable(config: KafkaConfig, partition: int, next_offset: int, low: int, high: int) -> int:
+    """Where to read from, given what the topic holds. Raises OffsetLost where the policy is to fail."""
+    if low <= next_offset <= high:
+        return next_offset
+    lost = f"{config.input_topic} [{partition}]: next offset {next_offset} is gone, the topic holds {low} to {high}"
+    if config.on_lost_offset == "fail":
+        raise OffsetLost(f"{lost} (kafka.on_lost_offset = fail)")
+    chosen = low if config.on_lost_offset == "earliest" else high
+    _log.error("offset lost", reason=lost, policy=config.on_lost_offset, going_on_at=chosen)
+    return chosen
+
+
+def _check(answers: Collection[TopicPartition]) -> None:
+    for at in answers:
+        if at.error is not None:
+            raise KafkaException(at.error)
