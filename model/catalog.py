@@ -67,7 +67,10 @@ class Catalog:
         live = self.live_rows()
         wanted = min(len(live), max(missing, self.max_items // _EVICTED_SHARE))
         oldest = live[np.argsort(seen_N[live], kind="stable")[:wanted]]
-        return self._evict(oldest[seen_N[oldest] <= now])
+        evicted = oldest[seen_N[oldest] <= now]
+        if len(evicted) < missing:
+            raise ValueError(f"model.max_items: {self.max_items} are too few for one batch of items")
+        return self._evict(evicted)
 
     def add(self, ids: Sequence[str], numbers: Sequence[int], now: int) -> NDArray[np.int32]:
         """Give each new id a row. `room_for` must have been asked first."""
@@ -102,21 +105,20 @@ class Catalog:
     @staticmethod
     def ids_of_state(state: dict[str, NDArray[Any]]) -> list[str]:
         """The live ids of a state, by row: their numbers have to be asked of the store before it is loaded."""
-        texts = state["ids"].tobytes()
-        ends = np.cumsum(state["id_lengths"]).tolist()
-        starts = [0, *ends[:-1]]
-        return [texts[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+        return [item for item in _ids_by_row(state) if item]
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], numbers: Sequence[int]) -> None:
         """`numbers`: the store's number of each id of `ids_of_state(state)`."""
         self.__init__(self.max_items)  # type: ignore[misc]
-        self.ids = self.ids_of_state(state)
+        self.ids = _ids_by_row(state)
+        if len(self.ids) > self.max_items:
+            raise ValueError(f"model.max_items: at least {len(self.ids)} rows were in use, got {self.max_items}")
         while self.capacity < len(self.ids):
             self._grow()
         used = len(self.ids)
         self.born_N[:used], self.seen_N[:used] = state["born"], state["seen"]
         live = np.flatnonzero(state["live"])
-        self.number_N[live] = np.asarray(numbers, dtype=np.uint32)[live]
+        self.number_N[live] = numbers
         self._grow_numbers(max(numbers, default=0))
         self._row_of_number[self.number_N[live]] = live
         self._row_of_id = {self.ids[row]: row for row in live.tolist()}
@@ -153,3 +155,10 @@ class Catalog:
         self._free.extend(rows[::-1].tolist())
         self.evicted += len(rows)
         return rows
+
+
+def _ids_by_row(state: dict[str, NDArray[Any]]) -> list[str]:
+    """The id in each row, empty where the row waits for recycling."""
+    texts = state["ids"].tobytes()
+    ends = np.cumsum(state["id_lengths"]).tolist()
+    return [texts[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -82,6 +82,8 @@ class UserTable:
 
     def add(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
         """Empty slots for new users; `overflow` must have been evicted first."""
+        if len(self) + len(keys) > self.max_users:
+            raise ValueError(f"memory.device_users: {self.max_users} are in use, no room for {len(keys)} more")
         while len(self._free) < len(keys):
             self._grow()
         slots = np.array([self._free.pop() for _ in keys], dtype=np.int64)

@@ -107,6 +107,7 @@ def make_worker(
         clock=SystemClock(),
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,
+        rebuild_records=settings.memory.rebuild_records,
         predictions=predictions,
         observer=observer,
     )

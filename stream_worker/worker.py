@@ -59,7 +59,7 @@ class Floor(Protocol):
 
     def rank_then_learn(
         self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]
-    ) -> NDArray[np.int64]: ...
+    ) -> NDArray[np.int32]: ...
 
     def grow(self, rows: int) -> None: ...
 
@@ -418,23 +418,23 @@ class Worker:
 
     def _commit(self) -> None:
         """Publish the outbox and Y. After an abort, let rebalances through and send what is still owned again."""
-        for _ in range(_MOST_ABORTS):
-            due = self._offsets.due()
-            if not due:
-                break
+        aborts = 0
+        while due := self._offsets.due():
             try:
                 self._sink.commit(self._outbox, due, self._source.membership())
             except TransactionAborted as fault:
+                aborts += 1
+                if aborts == _MOST_ABORTS:
+                    raise RestartNeeded(f"a transaction was aborted {aborts} times in a row") from fault
                 self.status.transactions_aborted += 1
                 _log.warning("transaction aborted, sending again", reason=str(fault))
                 self._source.serve()
-                continue
-            self._offsets.publish(due)
-            self.status.transactions_committed += 1
-            self.status.lists += len(self._outbox.recommendations)
-            break
-        else:
-            raise RestartNeeded(f"a transaction was aborted {_MOST_ABORTS} times in a row")
+            except Unavailable as fault:
+                self._wait_for(fault)
+            else:
+                self._offsets.publish(due)
+                self.status.transactions_committed += 1
+                self.status.lists += len(self._outbox.recommendations)
         self._outbox = Outputs()
 
     # -- persistence -------------------------------------------------------------------------------------------
@@ -483,6 +483,7 @@ class Worker:
         self.status.checkpoint_seconds = written.seconds
         if written.checkpoint:
             self.status.checkpoints += 1
+            self.status.checkpoint_bytes = self._checkpoints.bytes
             self.status.last_checkpoint_ts = self._clock.now()
         if written.failed:
             self.status.checkpoint_failures += 1

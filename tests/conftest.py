@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from tests.services import KafkaService, RedisService, ServiceMissing
 

@@ -1,6 +1,6 @@
 """A real Apache Kafka and a real Redis for the tests, on free loopback ports, stopped by their own process ids.
 
-    python -m tests.services [--kafka-port 19092] [--redis-port 16379]      both of them until Ctrl-C, for manual runs
+python -m tests.services [--kafka-port 19092] [--redis-port 16379]      both of them until Ctrl-C, for manual runs
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ auto.create.topics.enable=false
 """
 
 
-class ServiceMissing(Exception):
+class ServiceMissing(Exception):  # noqa: N818
     """The service can't be started here; the message says why."""
 
 
@@ -219,7 +219,9 @@ def _program(name: str) -> str:
 def _run(command: Sequence[str], cwd: str | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
-        raise ServiceMissing(f"{' '.join(command[:4])} ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+        raise ServiceMissing(
+            f"{' '.join(command[:4])} ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}"
+        )
     return done.stdout
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ def speed_of(text: str) -> float | None:
     return speed
 
 
-def print_summary(rows: list[Mapping[str, str | float]], title: str) -> None:
+def print_summary(rows: Sequence[Mapping[str, str | float]], title: str) -> None:
     """A table of metrics on standard output: rich on a terminal, aligned text elsewhere."""
     if not rows:
         return

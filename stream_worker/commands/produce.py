@@ -60,9 +60,8 @@ def command(
     start = time.monotonic()
     sent = produce_records(kafka, topic or kafka.input_topic, _counted(rows))
     seconds = time.monotonic() - start
-    print(
-        f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({sent / max(seconds, 1e-9):,.0f} a second)"
-    )
+    rate = sent / max(seconds, 1e-9)
+    print(f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:

@@ -33,6 +33,7 @@ from stream_worker.commands.options import (
     speed_of,
 )
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
 from stream_worker.worker import Worker
@@ -86,9 +87,9 @@ def command(
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
     nonce = new_nonce()
-    if checkpoint_to is None:
-        checkpoints, seconds = InMemoryCheckpoints(), math.inf
-    else:
+    checkpoints: CheckpointStore = InMemoryCheckpoints()
+    seconds = math.inf
+    if checkpoint_to is not None:
         checkpoints = make_checkpoints(settings, checkpoint_to, nonce, store)
         seconds = settings.checkpoint.interval_seconds
     worker = make_worker(
@@ -120,12 +121,12 @@ def command(
 
 
 def _run(worker: Worker, source: FileSource) -> int:
-    stopped = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: (stopped.append(True), worker.request_stop()))
-    worker.observer = _Progress(source)
+        signal.signal(number, lambda *_: worker.request_stop())
+    progress = _Progress(source)
+    worker.observer = progress
     start = time.monotonic()
-    with worker.observer:
+    with progress:
         worker.run()
     seconds = time.monotonic() - start
     status = worker.status
@@ -136,7 +137,7 @@ def _run(worker: Worker, source: FileSource) -> int:
         f"{dead:,} dead letters, {source.left_out:,} rows left out by the mapping, {status.items:,} items live, "
         f"drift alarms: {sum(status.drift_alarms.values())}"
     )
-    if stopped:
+    if not source.exhausted():
         print(f"stopped at row {source.position:,}", file=sys.stderr)
         return ExitCode.INTERRUPTED
     return ExitCode.DONE
@@ -150,10 +151,8 @@ class _Progress:
 
         self._source = source
         self._terminal = sys.stderr.isatty()
-        self._bar = Progress(
-            TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True), transient=True, disable=not self._terminal,
-        )  # fmt: skip
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
         self._task = self._bar.add_task("replay", total=None, note="")
         self._said = time.monotonic()
 

@@ -158,7 +158,10 @@ class Snapshot:
 
 
 class CheckpointStore(Protocol):
-    """Snapshots of one worker slot, newest last, a bounded number of them."""
+    """Snapshots of one worker slot, a bounded number of them. `bytes` is the size of the last one written."""
+
+    @property
+    def bytes(self) -> int: ...
 
     def save(self, snapshot: Snapshot) -> None:
         """Write durably, then make it the newest. Raises Unavailable (disk full, read-only)."""
@@ -175,5 +178,3 @@ class Clock(Protocol):
     def now(self) -> float: ...
 
     def monotonic(self) -> float: ...
-
-

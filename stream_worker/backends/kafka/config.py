@@ -94,9 +94,7 @@ class KafkaConfig:
     @property
     def topics(self) -> tuple[str, ...]:
         """Every topic the worker reads or writes."""
-        return tuple(
-            t for t in (self.input_topic, self.items_topic, self.output_topic, self.dead_letter_topic) if t
-        )
+        return tuple(t for t in (self.input_topic, self.items_topic, self.output_topic, self.dead_letter_topic) if t)
 
 
 def client_settings(config: KafkaConfig) -> Settings:

@@ -77,7 +77,7 @@ class Backoff:
 
 
 class Complaints:
-    """Log lines about what fails again and again: the first of each kind, then ever fewer, one a minute at the least."""
+    """Log lines about what fails again and again: the first of each kind, then ever fewer, down to one a minute."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -22,6 +22,7 @@ from stream_worker.core.interfaces import PartitionOwner
 # consume() does not see signals while it waits.
 _SLICE_SECONDS = 0.1
 _SERVED_AT_ONCE = 1_000
+_SERVE_SECONDS = 0.02
 
 
 class KafkaSource:
@@ -38,6 +39,7 @@ class KafkaSource:
         self._owner: PartitionOwner | None = None
         self._unclaimed: set[int] = set()
         self._waiting: set[int] = set()
+        self._published: dict[int, int] = {}
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._stash: deque[Record] = deque()
@@ -68,11 +70,11 @@ class KafkaSource:
         return [self._stash.popleft() for _ in range(min(max_records, len(self._stash)))]
 
     def serve(self) -> None:
-        """Let revokes and losses through. Partitions are paused meanwhile, so that nothing piles up here."""
+        """Let revokes and losses through, for a moment. Partitions are paused meanwhile, so that nothing piles up."""
         if not self._paused:
             self._consumer.pause(self._assigned())
             self._paused = True
-        self._consume(_SERVED_AT_ONCE, 0)
+        self._consume(_SERVED_AT_ONCE, _SERVE_SECONDS)
 
     def exhausted(self) -> bool:
         return False
@@ -107,15 +109,17 @@ class KafkaSource:
 
     def _keep(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            record, error = _record(message), message.error()
+            error = message.error()
             if error is not None:
-                self._on_message_error(record.partition, error)
-            elif record.offset >= self._next.get(record.partition, record.offset + 1):
+                self._on_message_error(message.partition(), error)
+                continue
+            record = _record(message)
+            if record.offset >= self._next.get(record.partition, record.offset + 1):
                 self._next[record.partition] = record.offset + 1
                 self._stash.append(record)
 
-    def _on_message_error(self, partition: int, error: KafkaError) -> None:
-        if error.code() in LOST_OFFSET_CODES and partition in self._next:
+    def _on_message_error(self, partition: int | None, error: KafkaError) -> None:
+        if error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._next:
             self._consumer.incremental_unassign(self._named({partition} - self._waiting))
             self._waiting.add(partition)
         else:
@@ -154,22 +158,23 @@ class KafkaSource:
         self._waiting -= gone
         self._stash = deque(record for record in self._stash if record.partition not in gone)
         for partition in gone:
-            self._next.pop(partition, None)
-            self._ends.pop(partition, None)
+            for offsets in (self._published, self._next, self._ends):
+                offsets.pop(partition, None)
 
     def _claim(self) -> None:
         if not self._unclaimed or self._owner is None:
             return
         try:
-            published = self._published(self._unclaimed)
+            published = self._ask_published(self._unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
         self._next.update(self._owner.claim(published))
+        self._published.update(published)
         self._waiting |= self._unclaimed
         self._unclaimed.clear()
 
-    def _published(self, partitions: Collection[int]) -> Mapping[int, int]:
+    def _ask_published(self, partitions: Collection[int]) -> Mapping[int, int]:
         """Y of the partitions; where there is none, the beginning becomes it."""
         published = committed_offsets(self._consumer, self.name, partitions)
         if fresh := set(partitions) - published.keys():
@@ -181,7 +186,8 @@ class KafkaSource:
         try:
             for partition in sorted(self._waiting):
                 low, high = bounds(self._consumer, self.name, partition)
-                offset = readable(self._config, partition, self._next[partition], low, high)
+                needed = max(self._published[partition], self._next[partition])
+                offset = readable(self._config, partition, self._next[partition], needed, low, high)
                 self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
                 self._next[partition], self._ends[partition] = offset, high
                 self._waiting.discard(partition)
@@ -215,4 +221,5 @@ class KafkaSource:
 def _record(message: Message) -> Record:
     partition, offset = message.partition(), message.offset()
     assert partition is not None
-    return Record(partition, -1 if offset is None else offset, message.timestamp()[1], message.key(), message.value())
+    assert offset is not None
+    return Record(partition, offset, message.timestamp()[1], message.key(), message.value())

@@ -43,15 +43,22 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
     return answer
 
 
-def readable(config: KafkaConfig, partition: int, next_offset: int, low: int, high: int) -> int:
-    """Where to read from, given what the topic holds. Raises OffsetLost where the policy is to fail."""
+def readable(config: KafkaConfig, partition: int, next_offset: int, needed: int, low: int, high: int) -> int:
+    """Where to read from, given that the topic holds `low` to `high`.
+
+    What is before `needed` was published long ago and is wanted for memories only: without it they begin later. Where
+    what is needed is gone, `on_lost_offset` decides; raises OffsetLost where that is to fail.
+    """
     if low <= next_offset <= high:
         return next_offset
-    lost = f"{config.input_topic} [{partition}]: next offset {next_offset} is gone, the topic holds {low} to {high}"
+    where = f"{config.input_topic} [{partition}]: the topic holds {low} to {high}"
+    if low <= needed <= high:
+        _log.warning("memories begin later than asked", reason=f"{where}, asked for {next_offset}", going_on_at=low)
+        return low
     if config.on_lost_offset == "fail":
-        raise OffsetLost(f"{lost} (kafka.on_lost_offset = fail)")
+        raise OffsetLost(f"{where}, next offset {needed} is not there (kafka.on_lost_offset = fail)")
     chosen = low if config.on_lost_offset == "earliest" else high
-    _log.error("offset lost", reason=lost, policy=config.on_lost_offset, going_on_at=chosen)
+    _log.error("offset lost", reason=f"{where}, next offset {needed}", going_on_at=chosen)
     return chosen
 
 

@@ -1,0 +1,28 @@
+"""Kafka: the group's member that reads, the transactions that publish, and what other commands need of topics."""
+
+from stream_worker.backends.kafka.config import KafkaConfig
+from stream_worker.backends.kafka.sink import KafkaSink, dead_letter_headers
+from stream_worker.backends.kafka.source import KafkaSource
+from stream_worker.backends.kafka.topics import (
+    Published,
+    create_topics,
+    describe_cluster,
+    messages,
+    missing_topics,
+    produce_records,
+    tail,
+)
+
+__all__ = [
+    "KafkaConfig",
+    "KafkaSink",
+    "KafkaSource",
+    "Published",
+    "create_topics",
+    "dead_letter_headers",
+    "describe_cluster",
+    "messages",
+    "missing_topics",
+    "produce_records",
+    "tail",
+]

@@ -1,0 +1,131 @@
+"""librdkafka's transactions, with every error turned into what to do about it.
+
+The order of the tests is librdkafka's: an error that requires an abort, then one that may be retried, and what is left
+is fatal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, Settings
+from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error
+from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+
+Delivered = Callable[[KafkaError | None, Message], None]
+
+_CALL_SECONDS = 5.0
+# Longer than the coordinator lets a transaction live, so that what is still open then was aborted by it.
+_PATIENCE_SECONDS = TRANSACTION_TIMEOUT_SECONDS + 10.0
+
+
+class OutcomeUnknown(Exception):  # noqa: N818
+    """The brokers have not answered for so long that nobody here knows what became of the transaction."""
+
+
+class TransactionalProducer:
+    """The producer of one worker slot; creating it takes the slot: an older one is fenced, what it left open aborted.
+
+    Raises Unavailable on creation while the brokers do not answer. The other calls raise TransactionAborted (it has
+    been), OutcomeUnknown (close it, make another), SlotTaken and RestartNeeded.
+    """
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._began = 0.0
+        self._complaints = Complaints(monotonic)
+        self._producer = connect(Producer, settings, error_cb=self._on_error)
+        try:
+            self._call("init_transactions", self._producer.init_transactions)
+        except OutcomeUnknown as fault:
+            self.discard()
+            raise Unavailable(f"kafka: {fault}") from fault
+
+    def begin(self) -> None:
+        self._began = self._monotonic()
+        self._call("begin_transaction", lambda _: self._producer.begin_transaction())
+
+    def produce(self, topic: str, key: bytes | None, value: bytes | None, **more: Any) -> None:
+        """Queue one record, waiting while the queue is full. Raises ValueError where it is too large to send."""
+        end = self._monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._producer.produce(topic, value, key, **more)
+            except BufferError:
+                if self._monotonic() > end:
+                    raise OutcomeUnknown("the producer's queue stays full") from None
+                self._producer.poll(0.1)
+            except KafkaException as fault:
+                self._refused(error_of(fault))
+
+    def _refused(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            raise ValueError(error.str())
+        # produce() says only that the transaction is in no state for it; abort() says why.
+        self.abort()
+        raise TransactionAborted(f"produce: {error.str()}")
+
+    def send_offsets(self, topic: str, next_offsets: Mapping[int, int], membership: Any) -> None:
+        offsets = [TopicPartition(topic, partition, offset) for partition, offset in next_offsets.items()]
+        self._call(
+            "send_offsets_to_transaction",
+            lambda seconds: self._producer.send_offsets_to_transaction(offsets, membership, seconds),
+        )
+
+    def commit(self) -> None:
+        self._call("commit_transaction", self._producer.commit_transaction)
+        self._complaints.reset()
+
+    def abort(self) -> None:
+        self._call("abort_transaction", self._producer.abort_transaction)
+
+    def discard(self) -> None:
+        """Let go without waiting for brokers; the successor's init_transactions ends what is open."""
+        self._producer.purge(blocking=False)
+
+    def close(self) -> None:
+        self._producer.flush(_CALL_SECONDS)
+
+    def _call(self, step: str, call: Callable[[float], None]) -> None:
+        retrying = Retrying(
+            retry=retry_if_exception(_may_be_retried),
+            stop=stop_after_delay(_PATIENCE_SECONDS),
+            wait=wait_exponential_jitter(initial=0.005, max=1, jitter=0.005),
+            reraise=True,
+        )
+        try:
+            retrying(call, _CALL_SECONDS)
+        except KafkaException as fault:
+            self._judge(step, error_of(fault), fault)
+
+    def _judge(self, step: str, error: KafkaError, fault: KafkaException) -> None:
+        if error.txn_requires_abort():
+            self.abort()
+            raise TransactionAborted(f"{step}: {error.name()}: {error.str()}") from fault
+        if error.retriable():
+            raise OutcomeUnknown(f"{step}: {error.name()}: {error.str()}") from fault
+        raise self._fatal(step, error) from fault
+
+    def _fatal(self, step: str, error: KafkaError) -> SlotTaken | RestartNeeded:
+        open_seconds = self._monotonic() - self._began
+        if self._began and open_seconds >= TRANSACTION_TIMEOUT_SECONDS:
+            # The coordinator fences a producer, too, whose transaction it has ended for being late.
+            return RestartNeeded(f"{step}: {error.name()} after a transaction of {open_seconds:.0f} s: {error.str()}")
+        return fatal_error(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        # Fatal ones come out of the next call.
+        if not error.fatal():
+            self._complaints.say("kafka sink", error)
+
+
+def _may_be_retried(fault: BaseException) -> bool:
+    if not isinstance(fault, KafkaException):
+        return False
+    error = error_of(fault)
+    return error.retriable() and not error.txn_requires_abort()

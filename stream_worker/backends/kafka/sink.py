@@ -1,0 +1,175 @@
+"""Lists, dead letters and Y, in one Kafka transaction.
+
+Only here is it decided what a transaction whose outcome nobody knows has become: Y, which was in it, says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+
+from stream_worker.backends.kafka.config import KafkaConfig, reader_settings, transaction_settings
+from stream_worker.backends.kafka.faults import connect
+from stream_worker.backends.kafka.producer import OutcomeUnknown, TransactionalProducer
+from stream_worker.backends.kafka.starts import committed_offsets
+from stream_worker.core.codec import encode_recommendation
+from stream_worker.core.errors import RestartNeeded, TransactionAborted, Unavailable
+from stream_worker.core.events import DeadLetter, Outputs, Recommendation
+from stream_worker.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class KafkaSink:
+    """The transactional producer of the worker slot `slot`. Create it before the source: creating it ends what a dead
+    predecessor left open, for which the source would wait.
+
+    `commit` raises TransactionAborted, SlotTaken, RestartNeeded, and Unavailable: the brokers do not answer and the
+    outcome is open. After Unavailable as after TransactionAborted: serve the source, then commit the same again, less
+    what is no longer owned; what turns out to have been published is not published again.
+    """
+
+    def __init__(self, config: KafkaConfig, slot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._slot, self._monotonic = config, slot, monotonic
+        self._unknown: dict[int, int] = {}
+        self._oversized: set[tuple[int, int]] = set()
+        self._producer: TransactionalProducer | None = self._connect()
+
+    def _connect(self) -> TransactionalProducer:
+        return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic)
+
+    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+        if outputs and not next_offsets:
+            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+        if not next_offsets or self._was_published(next_offsets):
+            return
+        try:
+            self._publish(self._ready(), outputs, next_offsets, membership)
+        except OutcomeUnknown as fault:
+            self._doubt(next_offsets, fault)
+            if not self._was_published(next_offsets):
+                raise TransactionAborted(str(fault)) from fault
+        self._oversized.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: Kafka keeps it."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing: Kafka keeps it."""
+
+    def close(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None
+
+    def _publish(
+        self, producer: TransactionalProducer, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any
+    ) -> None:
+        """1. begin  2. lists and dead letters  3. Y  4. commit."""
+        encoded = [(r, encode_recommendation(r, self._config.input_topic)) for r in outputs.recommendations]
+        # 1.
+        producer.begin()
+        # 2.
+        for recommendation, value in encoded:
+            self._produce_list(producer, recommendation, value)
+        for letter in outputs.dead_letters:
+            self._produce_dead_letter(producer, letter)
+        # 3.
+        producer.send_offsets(self._config.input_topic, next_offsets, membership)
+        # 4.
+        producer.commit()
+
+    def _produce_list(self, producer: TransactionalProducer, recommendation: Recommendation, value: bytes) -> None:
+        topic, key = self._config.output_topic, recommendation.user.encode()
+        try:
+            producer.produce(topic, key, value)
+        except ValueError:
+            # Only a flood of request ids makes a list this large. The list itself is owed.
+            _log.warning("list too large: its request ids are left out", user=recommendation.user, bytes=len(value))
+            short = replace(recommendation, request_ids=())
+            producer.produce(topic, key, encode_recommendation(short, self._config.input_topic))
+
+    def _produce_dead_letter(self, producer: TransactionalProducer, letter: DeadLetter) -> None:
+        record = letter.record
+        for key, value, dropped in _forms(letter, (record.partition, record.offset) in self._oversized):
+            headers = dead_letter_headers(letter, self._config.input_topic, dropped)
+            try:
+                return producer.produce(
+                    self._config.dead_letter_topic, key, value, headers=headers, on_delivery=self._note_oversized
+                )
+            except ValueError:
+                continue
+        raise RestartNeeded(f"not even the headers of a dead letter fit: {letter.error}: {letter.reason[:200]}")
+
+    def _note_oversized(self, error: KafkaError | None, message: Message) -> None:
+        """The topic takes less than this client sends: its dead letters go without their values the next time."""
+        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            headers = {pair[0]: pair[1] or b"" for pair in message.headers() or []}
+            self._oversized.add((int(headers["partition"]), int(headers["offset"])))
+
+    def _doubt(self, next_offsets: Mapping[int, int], fault: OutcomeUnknown) -> None:
+        _log.warning("the outcome of a transaction is unknown", reason=str(fault), next_offsets=dict(next_offsets))
+        self._unknown = dict(next_offsets)
+        if self._producer is not None:
+            self._producer.discard()
+            self._producer = None
+
+    def _ready(self) -> TransactionalProducer:
+        if self._producer is None:
+            self._producer = self._connect()
+        return self._producer
+
+    def _was_published(self, next_offsets: Mapping[int, int]) -> bool:
+        """Whether a transaction of unknown outcome had these offsets and was committed after all.
+
+        Asked only once the slot's new producer has ended it one way or the other. Raises Unavailable.
+        """
+        if not self._unknown:
+            return False
+        self._ready()
+        committed = self._committed(self._unknown)
+        unknown, self._unknown = self._unknown, {}
+        if any(committed.get(partition, 0) < offset for partition, offset in unknown.items()):
+            return False
+        if any(offset > unknown.get(partition, -1) for partition, offset in next_offsets.items()):
+            raise RestartNeeded(f"published up to {unknown} after all, but asked to publish up to {dict(next_offsets)}")
+        return True
+
+    def _committed(self, partitions: Mapping[int, int]) -> dict[int, int]:
+        reader = connect(Consumer, reader_settings(self._config))
+        try:
+            return committed_offsets(reader, self._config.input_topic, partitions)
+        except KafkaException as fault:
+            raise Unavailable(f"kafka: no answer about committed offsets: {fault}") from fault
+        finally:
+            reader.close()
+
+
+def _forms(letter: DeadLetter, oversized: bool) -> list[tuple[bytes | None, bytes | None, str]]:
+    """Key, value and what was dropped, the fullest form first."""
+    key, value = letter.record.key, letter.record.value
+    key_bytes, value_bytes = len(key or b""), len(value or b"")
+    forms = [
+        (key, value, ""),
+        (key, None, f" (the value, {value_bytes} bytes, was dropped: too large to send)"),
+        (None, None, f" (key and value, {key_bytes} and {value_bytes} bytes, were dropped: too large to send)"),
+    ]
+    return forms[1:] if oversized else forms
+
+
+def dead_letter_headers(letter: DeadLetter, topic: str, dropped: str = "") -> list[tuple[str, bytes]]:
+    """Contract 1's headers, as UTF-8; what is no text is escaped."""
+    record = letter.record
+    headers = {
+        "topic": topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "error": letter.error,
+        "reason": letter.reason + dropped,
+    }
+    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in headers.items()]

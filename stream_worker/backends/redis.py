@@ -1,0 +1,247 @@
+"""User memories in Redis: one key a record, every write fenced by the partition's token.
+
+Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (hash-tagged, so that a script stays in one Redis Cluster slot):
+
+    <p>:token   fencing token, grows at every claim         <p>:floor   M
+    <p>:u:<user>   a memory record
+
+and under `<namespace>:{<group>:items}` the dictionary of item numbers, under `<namespace>:{<group>:slots}` the owners
+of worker slots. Bytes 1 to 8 of a record are its next offset in big-endian order: scripts compare them as they are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from numpy.typing import NDArray
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from stream_worker.core.errors import ConfigurationError, StaleToken, Unavailable
+from stream_worker.core.interfaces import Claim
+
+_CHUNK = 1_000
+_SCANNED = 1_000
+_DOWN = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError, redis.OutOfMemoryError)
+
+# KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns -current when it is another.
+_SAVE = """
+local current = redis.call('GET', KEYS[1])
+if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
+local written = 0
+for i = 2, #KEYS do
+  local value = ARGV[i + 1]
+  if redis.call('GETRANGE', KEYS[i], 1, 8) <= string.sub(value, 2, 9) then
+    if ARGV[2] == '0' then redis.call('SET', KEYS[i], value)
+    else redis.call('SET', KEYS[i], value, 'PX', ARGV[2]) end
+    written = written + 1
+  end
+end
+return written
+"""
+
+# KEYS: token, floor. ARGV: token, floor.
+_SET_FLOOR = """
+local current = redis.call('GET', KEYS[1])
+if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
+if tonumber(redis.call('GET', KEYS[2]) or '-1') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
+return 0
+"""
+
+# KEYS: ids, names, counter. ARGV: ids; returns their numbers, giving new ones to the unknown.
+_NUMBER = """
+local numbers = {}
+for i, id in ipairs(ARGV) do
+  local number = redis.call('HGET', KEYS[1], id)
+  if not number then
+    number = redis.call('INCR', KEYS[3])
+    redis.call('HSET', KEYS[1], id, number)
+    redis.call('HSET', KEYS[2], number, id)
+  end
+  numbers[i] = tonumber(number)
+end
+return numbers
+"""
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """`[memory]`: where memories are kept, and how many stay close.
+
+    `device_users` are on the device; `pending_users` may wait in host memory for the store; `twin_users` and
+    `twin_items` bound what is kept without Redis. `expire_seconds` 0: Redis keeps users for ever; else it drops those
+    not seen for twice that.
+    """
+
+    redis_url: str = ""
+    namespace: str = "stream-worker"
+    device_users: int = 50_000
+    pending_users: int = 50_000
+    twin_users: int = 200_000
+    twin_items: int = 2_000_000
+    expire_seconds: float = 0.0
+    rebuild_records: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name, bound in (("device_users", 2), ("pending_users", 1), ("twin_users", 1), ("twin_items", 1)):
+            if getattr(self, name) < bound:
+                raise ValueError(f"memory.{name}: must be at least {bound}, got {getattr(self, name)}")
+        if self.expire_seconds < 0 or self.rebuild_records < 0:
+            raise ValueError("memory.expire_seconds and memory.rebuild_records: must not be negative")
+        if not self.namespace or set("{}") & set(self.namespace):
+            raise ValueError(f"memory.namespace: must be a name without braces, got {self.namespace!r}")
+
+
+class RedisMemoryStore:
+    """See `interfaces.MemoryStore`. `group` names the consumer group and topic that the memories belong to."""
+
+    durable = True
+
+    def __init__(self, config: MemoryConfig, group: str) -> None:
+        self._prefix = f"{config.namespace}:{{{group}"
+        self._ttl_ms = str(int(2_000 * config.expire_seconds))
+        try:
+            self._redis = redis.Redis.from_url(
+                config.redis_url,
+                socket_timeout=5.0,
+                socket_connect_timeout=5.0,
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),
+            )
+        except ValueError as fault:
+            raise ConfigurationError(f"memory.redis_url: {fault}") from fault
+        self._save = self._redis.register_script(_SAVE)
+        self._set_floor = self._redis.register_script(_SET_FLOOR)
+        self._number = self._redis.register_script(_NUMBER)
+
+    def claim(self, partitions: Collection[int]) -> dict[int, Claim]:
+        with _available(), self._redis.pipeline(transaction=False) as pipe:
+            for partition in partitions:
+                pipe.incr(self._key(partition, "token"))
+                pipe.get(self._key(partition, "floor"))
+            answers = pipe.execute()
+        floors = [None if floor is None else int(floor) for floor in answers[1::2]]
+        return {p: Claim(int(t), f) for p, t, f in zip(partitions, answers[::2], floors, strict=True)}
+
+    def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for partition, user in keys:
+            by_partition[partition].append(user)
+        chunks = [(p, users[i : i + _CHUNK]) for p, users in by_partition.items() for i in range(0, len(users), _CHUNK)]
+        with _available(), self._redis.pipeline(transaction=False) as pipe:
+            for partition, users in chunks:
+                pipe.mget([self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user in users)])
+            answers = pipe.execute()
+        found: dict[tuple[int, str], bytes | None] = {}
+        for (partition, users), (token, *records) in zip(chunks, answers, strict=True):
+            if int(token or 0) != tokens[partition]:
+                raise StaleToken(partition, tokens[partition], int(token or 0))
+            found |= zip(((partition, user) for user in users), records, strict=True)
+        return [found[key] for key in keys]
+
+    def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
+        written = 0
+        for start in range(0, len(records), _CHUNK):
+            chunk = records[start : start + _CHUNK]
+            keys = [self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user, _ in chunk)]
+            with _available():
+                answer = self._save(keys=keys, args=[str(token), self._ttl_ms, *(blob for _, blob in chunk)])
+            written += _accepted(int(answer), partition, token)
+        return written
+
+    def set_floor(self, partition: int, token: int, floor: int) -> None:
+        keys = [self._key(partition, "token"), self._key(partition, "floor")]
+        with _available():
+            answer = self._set_floor(keys=keys, args=[str(token), str(floor)])
+        _accepted(int(answer), partition, token)
+
+    def number_items(self, ids: Sequence[str]) -> list[int]:
+        items = f"{self._prefix}:items}}"
+        keys = [f"{items}:ids", f"{items}:names", f"{items}:counter"]
+        numbers: list[int] = []
+        for start in range(0, len(ids), _CHUNK):
+            with _available():
+                numbers += self._number(keys=keys, args=list(ids[start : start + _CHUNK]))
+        return numbers
+
+    def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
+        if not numbers:
+            return []
+        with _available():
+            names: Any = self._redis.hmget(f"{self._prefix}:items}}:names", [str(number) for number in numbers])
+        return [None if name is None else name.decode() for name in names]
+
+    def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
+        pattern = f"{_literal(self._prefix)}:*}}:u:{'*' if user is None else _literal(user)}"
+        batch: list[bytes] = []
+        with _available():
+            for key in self._redis.scan_iter(match=pattern, count=_SCANNED):
+                batch.append(key)
+                if len(batch) == _SCANNED:
+                    yield from self._records(batch)
+                    batch = []
+            yield from self._records(batch)
+
+    def take_slot(self, slot: str, nonce: str) -> None:
+        with _available():
+            self._redis.hset(f"{self._prefix}:slots}}", slot, nonce)
+
+    def slot_owner(self, slot: str) -> str | None:
+        with _available():
+            owner: Any = self._redis.hget(f"{self._prefix}:slots}}", slot)
+        return None if owner is None else owner.decode()
+
+    def ping(self) -> str:
+        with _available():
+            info: Any = self._redis.info()
+        policy = info.get("maxmemory_policy", "unknown")
+        kept = (
+            "append-only file" if info.get("aof_enabled") else "no append-only file: a restart of Redis loses memories"
+        )
+        line = f"Redis {info['redis_version']}, maxmemory-policy {policy}, {kept}"
+        return line if policy == "noeviction" else f"{line}; the policy must be noeviction, or users are lost"
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Redis keeps its own state."""
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _key(self, partition: int, name: str) -> str:
+        return f"{self._prefix}:{partition}}}:{name}"
+
+    def _records(self, keys: list[bytes]) -> Iterator[tuple[int, str, bytes]]:
+        if not keys:
+            return
+        values: Any = self._redis.mget(keys)
+        for key, value in zip(keys, values, strict=True):
+            if value is not None:
+                place, user = key.decode().removeprefix(f"{self._prefix}:").split("}:u:", 1)
+                yield int(place), user, value
+
+
+def _accepted(answer: int, partition: int, token: int) -> int:
+    if answer < 0:
+        raise StaleToken(partition, token, -answer - 1)
+    return answer
+
+
+def _literal(text: str) -> str:
+    """`text` for a MATCH pattern, where these characters would be wild."""
+    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    """Turns what a later call may cure into Unavailable."""
+    try:
+        yield
+    except _DOWN as fault:
+        raise Unavailable(f"Redis: {fault}") from fault

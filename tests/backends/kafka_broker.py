@@ -1,0 +1,91 @@
+"""A fresh topic, group and outputs on the real Kafka, as the contract suites want them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, Published, messages, produce_records
+from stream_worker.core.codec import decode_recommendation
+from stream_worker.core.events import Recommendation
+from stream_worker.core.interfaces import Source
+from tests.conftest import MakeTopic
+
+# Messages are read until none has come for so long.
+IDLE_SECONDS = 0.6
+
+
+class KafkaBroker:
+    """`config` names the fresh topics; sources and sinks made here are closed at the end of the test."""
+
+    partitions = 4
+
+    def __init__(self, bootstrap: str, make_topic: MakeTopic, **settings: Any) -> None:
+        self.config = KafkaConfig(
+            bootstrap_servers=bootstrap,
+            input_topic=make_topic("events", self.partitions),
+            output_topic=make_topic("recommendations", 2),
+            dead_letter_topic=make_topic("dead", 1),
+            group_id=make_topic("group", 1),
+            **{"session_timeout_ms": 2_000, **settings},
+        )
+        self._open: list[Callable[[], None]] = []
+
+    def send(self, partition: int, *values: bytes) -> None:
+        """To one partition; `produce_records` lets the key decide, so a key is looked for that lands there."""
+        produce_records(self.config, self.config.input_topic, [(self.key(partition), v, 1) for v in values])
+
+    def key(self, partition: int) -> bytes:
+        return next(k for n in range(1_000) if murmur2(k := b"u%d" % n) % self.partitions == partition)
+
+    def source(self, slot: str = "a", start: str = "earliest", **settings: Any) -> KafkaSource:
+        source = KafkaSource(replace(self.config, start=start, **settings), slot)
+        self._open.append(source.close)
+        return source
+
+    def sink(self, slot: str = "a", **settings: Any) -> KafkaSink:
+        sink = KafkaSink(replace(self.config, **settings), slot)
+        self._open.append(sink.close)
+        return sink
+
+    def trim(self, partition: int, before: int) -> None:
+        at = TopicPartition(self.config.input_topic, partition, before)
+        admin = AdminClient({"bootstrap.servers": self.config.bootstrap_servers})
+        admin.delete_records([at])[at].result(10)
+
+    def vanish(self, source: Source) -> None:
+        """A static member's close does not leave: to the group it is dead."""
+        source.close()
+
+    def lists(self) -> list[Recommendation]:
+        return [decode_recommendation(m.value or b"") for m in self.read(self.config.output_topic)]
+
+    def dead_letters(self) -> list[tuple[int, int, str]]:
+        found = [m.headers for m in self.read(self.config.dead_letter_topic)]
+        return [(int(h["partition"]), int(h["offset"]), h["error"]) for h in found]
+
+    def read(self, topic: str) -> list[Published]:
+        return list(messages(self.config, topic, from_beginning=True, idle_seconds=IDLE_SECONDS))
+
+    def close(self) -> None:
+        for close in self._open:
+            close()
+
+
+def murmur2(data: bytes) -> int:
+    """The positive half of Kafka's hash of a key (Austin Appleby's MurmurHash2, seed 0x9747b28c)."""
+    size, mask, m = len(data), 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ size) & mask
+    whole = size - size % 4
+    for start in range(0, whole, 4):
+        k = int.from_bytes(data[start : start + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    if rest := data[whole:]:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return (h ^ h >> 15) & 0x7FFFFFFF

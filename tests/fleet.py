@@ -1,0 +1,180 @@
+"""Workers as processes on a real Kafka and Redis, and contract 1 checked from outside with plain confluent-kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+Place = tuple[int, int]  # (partition, offset)
+
+
+@dataclass
+class Sent:
+    """What was produced: (partition, offset) of every bad record, and of every user's valid events in order."""
+
+    bad: set[Place] = field(default_factory=set)
+    valid: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(list))
+    items: dict[tuple[str, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.valid.values()))
+
+
+def produce(bootstrap: str, topic: str, records: Iterable[tuple[str, bytes | None, int | None, bool]]) -> Sent:
+    """Send (key, value, timestamp_ms, is valid) and note where each went."""
+    sent, producer = Sent(), Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+
+    def noted(key: str, value: bytes | None, valid: bool) -> Callable[[Any, Any], None]:
+        def delivered(error: Any, message: Any) -> None:
+            assert error is None, error
+            if valid:
+                sent.valid[key, message.partition()].append(message.offset())
+                sent.items[key, message.partition()].append(str(json.loads(value or b"")["item"]))
+            else:
+                sent.bad.add((message.partition(), message.offset()))
+
+        return delivered
+
+    for key, value, timestamp_ms, valid in records:
+        while True:
+            try:
+                extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
+                producer.produce(topic, key=key, value=value, on_delivery=noted(key, value, valid), **extra)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(30) == 0
+    return sent
+
+
+def read_all(bootstrap: str, topic: str) -> list[Any]:
+    """Every committed message of a topic."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "auditor",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+    messages, ended = [], set()
+    while len(ended) < len(partitions):
+        for message in consumer.consume(1000, 1.0):
+            if message.error():
+                ended.add(message.partition())
+            else:
+                messages.append(message)
+    consumer.close()
+    return messages
+
+
+def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, sent: Sent) -> int:
+    """Contract 1 at every list: per user and input partition `as_of` only grows, and the sum of `events` equals the
+    number of the user's valid events up to it; at the end, all of them. Dead letters: exactly the bad records, once.
+    Returns the number of lists."""
+    counted: Counter[tuple[str, int]] = Counter()
+    newest: dict[tuple[str, int], int] = {}
+    lists = read_all(bootstrap, output_topic)
+    for message in lists:
+        value = json.loads(message.value())
+        user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
+        assert message.key().decode() == value["user"]
+        assert place > newest.get(user, -1), f"{user}: as_of went from {newest[user]} to {place}"
+        newest[user] = place
+        counted[user] += value["events"]
+        upto = sum(offset <= place for offset in sent.valid[user])
+        assert counted[user] == upto, f"{user}: {counted[user]} events in lists, {upto} in the log up to {place}"
+        names = [entry["item"] for entry in value["items"]]
+        assert len(set(names)) == len(names)
+    assert counted == {user: len(offsets) for user, offsets in sent.valid.items() if offsets}
+    dead: Counter[Place] = Counter()
+    for message in read_all(bootstrap, dead_letter_topic):
+        headers = {name: value.decode() for name, value in message.headers()}
+        assert headers["error"]
+        assert headers["reason"]
+        dead[int(headers["partition"]), int(headers["offset"])] += 1
+    assert dead == Counter(sent.bad)
+    return len(lists)
+
+
+def committed(bootstrap: str, group: str, topic: str, partitions: int) -> int:
+    """The sum of the group's committed offsets; -1 where there is none yet counts as 0."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
+    places = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=10)
+    consumer.close()
+    return sum(max(0, place.offset) for place in places)
+
+
+class Fleet:
+    """Worker processes of one consumer group."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.environment = {f"STREAM_WORKER__{key}": value for key, value in environment.items()}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, slot: str) -> None:
+        environment = os.environ | self.environment | {"STREAM_WORKER__WORKER__SLOT": slot}
+        log = (self.folder / f"worker-{slot}.log").open("ab")
+        self.processes[slot] = subprocess.Popen(
+            [sys.executable, "-m", "stream_worker", "run"], env=environment, cwd=self.folder, stdout=log, stderr=log
+        )
+
+    def kill(self, slot: str) -> None:
+        self.processes[slot].send_signal(signal.SIGKILL)
+        self.processes.pop(slot).wait()
+
+    def stop(self, slot: str, timeout: float = 40.0) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self.processes.pop(slot)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout)
+
+    def log(self, slot: str) -> str:
+        return (self.folder / f"worker-{slot}.log").read_text()
+
+    def command(self, *arguments: str) -> str:
+        """The output of another command under the same settings."""
+        environment = os.environ | self.environment
+        result = subprocess.run(
+            [sys.executable, "-m", "stream_worker", *arguments],
+            env=environment, cwd=self.folder, capture_output=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr.decode()
+        return result.stdout.decode()
+
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = 120.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            for slot, process in self.processes.items():
+                assert process.poll() is None, (
+                    f"worker {slot} ended with {process.returncode}:\n{self.log(slot)[-3000:]}"
+                )
+            assert time.monotonic() < deadline, f"{what}: not within {timeout} s\n" + "".join(
+                f"--- {slot}\n{self.log(slot)[-2000:]}" for slot in self.processes
+            )
+            time.sleep(0.2)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
