@@ -379,6 +379,10 @@ class Worker:
         slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
         last_U = np.zeros(len(slots), dtype=np.int64)
         np.maximum.at(last_U, user_P, published)
+        # In the order of the log, since where a user's slot is depends on when this process began.
+        order = np.argsort(last_U)
+        place = np.argsort(order)
+        slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
         rows_UK, scores_UK = self._learner.recommend(slots)
         requests = self._requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import MemoryConfig
-from stream_worker.core.errors import StaleToken
-from stream_worker.core.interfaces import Claim, Snapshot
+from stream_worker.core.errors import OffsetLost, SlotTaken, StaleToken, StreamWorkerError, TransactionAborted
+from stream_worker.core.events import Outputs, Record
+from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
 
 
 class InMemoryMemoryStore:
@@ -178,3 +180,190 @@ class ManualClock:
 
     def sleep(self, seconds: float) -> None:
         self._now += seconds
+
+
+class InMemoryTopic:
+    """A broker in one object: partitions of records, their readers and writers, Y (`committed`) and all `outputs` that
+    were ever published from them.
+
+    `rebalance` moves partitions among the sources; each hears of it in its next `poll` or `serve`, and a partition is
+    claimed only once its former owner has let go. `ended` makes sources `exhausted` when all is read. `trim` does
+    what retention does.
+    """
+
+    def __init__(self, partitions: int = 1, name: str = "events") -> None:
+        self.name = name
+        self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
+        self.committed: dict[int, int] = {}
+        self.outputs = Outputs()
+        self.ended = False
+        self.generation = 0
+        self.lows = [0] * partitions
+        self.wanted: dict[int, InMemorySource] = {}
+        self.held: dict[int, InMemorySource] = {}
+        self.writers: dict[str, InMemorySink] = {}
+        self._members: dict[str, InMemorySource] = {}
+
+    def append(self, key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int | None = None) -> Record:
+        """Add a record; without a partition, its key decides."""
+        number = zlib.crc32(key or b"") % len(self.partitions) if partition is None else partition
+        record = Record(number, len(self.partitions[number]), timestamp_ms, key, value)
+        self.partitions[number].append(record)
+        return record
+
+    def trim(self, partition: int, before: int) -> None:
+        self.lows[partition] = before
+
+    def rebalance(self, wanted: Mapping[int, InMemorySource] | None = None) -> None:
+        """Give each partition to the source named in `wanted`; without it, to all in turn."""
+        self.generation += 1
+        members = list(self._members.values())
+        turns = {p: members[p % len(members)] for p in range(len(self.partitions))} if members else {}
+        self.wanted = turns if wanted is None else dict(wanted)
+
+    def join(self, slot: str, source: InMemorySource) -> None:
+        """A second source of a slot takes the place of the first, which is fenced."""
+        if former := self._members.get(slot):
+            self._free(former)
+        self._members[slot] = source
+        self.rebalance()
+
+    def leave(self, slot: str, source: InMemorySource) -> None:
+        if self.has(slot, source):
+            del self._members[slot]
+            self._free(source)
+            self.rebalance()
+
+    def has(self, slot: str, source: InMemorySource) -> bool:
+        return self._members.get(slot) is source
+
+    def lose(self, source: InMemorySource, to: InMemorySource) -> None:
+        """As after a stall past the session timeout: all partitions of `source` are `to`'s before it hears of it."""
+        moved = {p: to if owner is source else owner for p, owner in self.wanted.items()}
+        self._free(source)
+        self.rebalance(moved)
+
+    def _free(self, source: InMemorySource) -> None:
+        self.held = {p: owner for p, owner in self.held.items() if owner is not source}
+
+
+class InMemorySource:
+    """A member of the topic's group. Its poll never waits: what is not there yet is there at the next one."""
+
+    def __init__(self, topic: InMemoryTopic, slot: str = "0", start: str = "earliest") -> None:
+        self._topic, self._slot, self._start = topic, slot, start
+        self._owner: PartitionOwner | None = None
+        self._next: dict[int, int] = {}
+        self._generation = -1
+
+    @property
+    def name(self) -> str:
+        return self._topic.name
+
+    def subscribe(self, owner: PartitionOwner) -> None:
+        self._owner = owner
+        self._topic.join(self._slot, self)
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        self.serve()
+        self._claim()
+        records: list[Record] = []
+        for partition in sorted(self._next):
+            start = self._readable(partition, self._next[partition], self._next[partition])
+            taken = self._topic.partitions[partition][start : start + max_records - len(records)]
+            self._next[partition] = start + len(taken)
+            records += taken
+        return records
+
+    def serve(self) -> None:
+        if self._owner is None or not self._topic.has(self._slot, self):
+            raise SlotTaken(f"another source uses slot {self._slot!r} of {self.name}")
+        self._generation = self._topic.generation
+        lost = [p for p in self._next if self._topic.held.get(p) is not self]
+        revoked = [p for p in self._next if p not in lost and self._topic.wanted.get(p) is not self]
+        self._leave(lost, self._owner.drop)
+        self._leave(revoked, self._owner.release)
+
+    def _leave(self, partitions: list[int], tell: Callable[[list[int]], None]) -> None:
+        try:
+            if partitions:
+                tell(sorted(partitions))
+        finally:
+            for partition in partitions:
+                del self._next[partition]
+                if self._topic.held.get(partition) is self:
+                    del self._topic.held[partition]
+
+    def _claim(self) -> None:
+        topic = self._topic
+        free = [p for p, owner in sorted(topic.wanted.items()) if owner is self and p not in topic.held]
+        if not free or self._owner is None:
+            return
+        for partition in free:
+            topic.committed.setdefault(partition, self._beginning(partition))
+        published = {p: topic.committed[p] for p in free}
+        starts = self._owner.claim(published)
+        self._next |= {p: self._readable(p, starts[p], published[p]) for p in free}
+        topic.held |= dict.fromkeys(free, self)
+
+    def _beginning(self, partition: int) -> int:
+        return self._topic.lows[partition] if self._start == "earliest" else len(self._topic.partitions[partition])
+
+    def _readable(self, partition: int, start: int, published: int) -> int:
+        low = self._topic.lows[partition]
+        if max(start, published) < low:
+            raise OffsetLost(f"{self.name} [{partition}]: next offset {published} is gone, the topic begins at {low}")
+        return max(start, low)
+
+    def exhausted(self) -> bool:
+        mine = [p for p, owner in self._topic.wanted.items() if owner is self]
+        return (
+            self._topic.ended and bool(mine) and all(self._next.get(p) == len(self._topic.partitions[p]) for p in mine)
+        )
+
+    def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        return {p: max(0, len(self._topic.partitions[p]) - offset) for p, offset in next_offsets.items()}
+
+    def membership(self) -> Any:
+        return self._generation
+
+    def close(self) -> None:
+        self._topic.leave(self._slot, self)
+        self._next.clear()
+
+
+class InMemorySink:
+    """The writer of a slot; a newer one fences it. Each of `failures` is raised by one commit, which then publishes
+    nothing. A membership from before the last rebalance is refused, as the broker does."""
+
+    def __init__(self, topic: InMemoryTopic, slot: str = "0") -> None:
+        self._topic, self._slot = topic, slot
+        self.failures: list[StreamWorkerError] = []
+        topic.writers[slot] = self
+
+    @property
+    def outputs(self) -> Outputs:
+        """All that was ever committed to the topic."""
+        return self._topic.outputs
+
+    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+        if outputs and not next_offsets:
+            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+        if self._topic.writers[self._slot] is not self:
+            raise SlotTaken(f"another sink uses slot {self._slot!r} of {self._topic.name}")
+        if self.failures:
+            raise self.failures.pop(0)
+        if membership != self._topic.generation:
+            raise TransactionAborted(f"generation {membership} is over, it is {self._topic.generation} now")
+        self._topic.committed |= next_offsets
+        for name in ("recommendations", "dead_letters", "predictions"):
+            getattr(self._topic.outputs, name).extend(getattr(outputs, name))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing: the topic keeps it."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -149,7 +149,7 @@ class Monitor:
 
     @property
     def floor_names(self) -> list[str]:
-        return [name.removeprefix("floor.") for name in self.tracks if name.startswith("floor.")]
+        return sorted(name.removeprefix("floor.") for name in self.tracks if name.startswith("floor."))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         alarms = orjson.dumps([asdict(alarm) for alarm in self.alarms])

@@ -33,6 +33,7 @@ class KafkaBroker:
             group_id=make_topic("group", 1),
             **{"session_timeout_ms": 2_000, **settings},
         )
+        self.younger_wins = self.config.group_protocol == "classic"
         self._open: list[Callable[[], None]] = []
 
     def send(self, partition: int, *values: bytes) -> None:

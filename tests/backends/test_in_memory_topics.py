@@ -13,6 +13,7 @@ from tests.backends.contracts_topics import Member, SinkContract, SourceContract
 
 class InMemoryBroker:
     partitions = 4
+    younger_wins = True
 
     def __init__(self) -> None:
         self.topic = InMemoryTopic(self.partitions)

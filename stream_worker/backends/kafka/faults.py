@@ -46,9 +46,18 @@ def error_of(fault: KafkaException) -> KafkaError:
     return error
 
 
+def says(error: KafkaError, code: int) -> bool:
+    """Whether `code` is what is behind an error: a consumer's fatal one has it in its text only."""
+    return error.code() == code or (error.code() == KafkaError._FATAL and KafkaError(code).str() in error.str())
+
+
+def is_fatal(error: KafkaError) -> bool:
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded:
     """What a fatal error means for the process."""
-    if error.code() in _SLOT_CODES:
+    if any(says(error, code) for code in _SLOT_CODES):
         return SlotTaken(f"another process uses this worker slot: {error.name()}: {error.str()}")
     return RestartNeeded(f"the Kafka client failed: {error.name()}: {error.str()}")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, Settings
 from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error
@@ -95,7 +95,7 @@ class TransactionalProducer:
         retrying = Retrying(
             retry=retry_if_exception(_may_be_retried),
             stop=stop_after_delay(_PATIENCE_SECONDS),
-            wait=wait_exponential_jitter(initial=0.005, max=1, jitter=0.005),
+            wait=wait_random_exponential(multiplier=0.01, max=1),
             reraise=True,
         )
         try:

@@ -14,8 +14,18 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, member_settings
-from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, error_of, fatal_error
+from stream_worker.backends.kafka.faults import (
+    LOST_OFFSET_CODES,
+    Backoff,
+    Complaints,
+    connect,
+    error_of,
+    fatal_error,
+    is_fatal,
+    says,
+)
 from stream_worker.backends.kafka.starts import begin, bounds, committed_offsets, readable
+from stream_worker.core.errors import RestartNeeded, SlotTaken
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 
@@ -23,6 +33,8 @@ from stream_worker.core.interfaces import PartitionOwner
 _SLICE_SECONDS = 0.1
 _SERVED_AT_ONCE = 1_000
 _SERVE_SECONDS = 0.02
+# By the new protocol a killed member's successor is refused until the killed one's session has ended.
+_SESSION_MARGIN_SECONDS = 5.0
 
 
 class KafkaSource:
@@ -44,10 +56,16 @@ class KafkaSource:
         self._ends: dict[int, int] = {}
         self._stash: deque[Record] = deque()
         self._failures: list[BaseException] = []
+        self._fatal: SlotTaken | RestartNeeded | None = None
+        self._refused = False
+        self._patient_until = 0.0
         self._paused = False
         self._backoff = Backoff(monotonic=monotonic)
         self._complaints = Complaints(monotonic)
-        self._consumer = connect(Consumer, member_settings(config, slot), error_cb=self._on_error)
+        self._consumer = self._connect()
+
+    def _connect(self) -> Consumer:
+        return connect(Consumer, member_settings(self._config, self._slot), error_cb=self._on_error)
 
     @property
     def name(self) -> str:
@@ -55,6 +73,10 @@ class KafkaSource:
 
     def subscribe(self, owner: PartitionOwner) -> None:
         self._owner = owner
+        self._patient_until = self._monotonic() + self._config.session_timeout_ms / 1000 + _SESSION_MARGIN_SECONDS
+        self._join()
+
+    def _join(self) -> None:
         self._consumer.subscribe(
             [self.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -98,6 +120,8 @@ class KafkaSource:
                 return
 
     def _consume(self, size: int, timeout_seconds: float) -> None:
+        if self._refused and self._backoff.ready():
+            self._join_again()
         try:
             messages = self._consumer.consume(size, timeout_seconds)
         except KafkaException as fault:
@@ -106,6 +130,15 @@ class KafkaSource:
         self._keep(messages)
         if self._failures:
             raise self._failures.pop(0)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _join_again(self) -> None:
+        self._refused = False
+        self._backoff.fail()
+        self._consumer.close()
+        self._consumer = self._connect()
+        self._join()
 
     def _keep(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -126,9 +159,13 @@ class KafkaSource:
             self._on_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._failures.append(fatal_error(error))
-        elif error.code() != KafkaError._FATAL:
+        unreleased = says(error, KafkaError.UNRELEASED_INSTANCE_ID)
+        if unreleased and not self._next and self._monotonic() < self._patient_until:
+            self._refused = True
+            self._complaints.say("kafka source: waiting for the slot's last session to end", error)
+        elif is_fatal(error):
+            self._fatal = self._fatal or fatal_error(error)
+        else:
             self._complaints.say("kafka source", error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -197,7 +234,7 @@ class KafkaSource:
             self._backoff.reset()
 
     def _later(self, error: KafkaError) -> None:
-        if error.fatal():
+        if is_fatal(error):
             raise fatal_error(error)
         self._backoff.fail()
         self._complaints.say("kafka source: new partitions have to wait", error)

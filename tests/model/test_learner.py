@@ -1,0 +1,294 @@
+"""The line as a whole: it resumes to the bit, stays in its bounds, obeys its masks, and learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.catalog import Catalog
+from model.learner import Learner, LearnerConfig, part
+from tests.model.lines import CPU, SMALL, Event, Line, Tick, changed, markov_log
+
+_SIZE = 16
+_CONFIGS = {"full softmax": SMALL, "sampled softmax": changed(SMALL, full_softmax_items=8)}
+
+
+def _same_state(one: Line, other: Line) -> None:
+    (arrays, meta), (their_arrays, their_meta) = one.state(), other.state()
+    assert meta == their_meta
+    assert arrays.keys() == their_arrays.keys()
+    for name, array in arrays.items():
+        assert array.tobytes() == their_arrays[name].tobytes(), name
+
+
+def _lists(ticks: list[Tick]) -> list[Any]:
+    return [(tick.lists, tick.ranks, tick.log_probabilities) for tick in ticks]
+
+
+@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
+def test_twice_the_same_log_gives_twice_the_same_bytes(config: LearnerConfig) -> None:
+    """Lists, weights, moments, tables and generators."""
+    log = markov_log(1, 320, items=90, noise=0.6)
+    one, other = Line(config), Line(config)
+    assert _lists(one.run(log, _SIZE)) == _lists(other.run(log, _SIZE))
+    _same_state(one, other)
+
+
+@pytest.mark.parametrize("config", _CONFIGS.values(), ids=_CONFIGS.keys())
+@pytest.mark.parametrize("items", [20, 90])
+@pytest.mark.parametrize("cut", [0, 16, 160])
+def test_a_resumed_line_goes_on_to_the_bit(config: LearnerConfig, items: int, cut: int) -> None:
+    """Stopped after any batch and loaded into a fresh learner, users moved through records: everything that follows
+    is what an uninterrupted line says and learns, also with recycled rows (90 items in 64 rows)."""
+    log = markov_log(2, 320, items=items, noise=0.6)
+    whole, line = Line(config), Line(config)
+    whole.run(log[:cut], _SIZE)
+    line.run(log[:cut], _SIZE)
+    line = line.resumed(changed(config, seed=77))
+    assert _lists(whole.run(log[cut:], _SIZE)) == _lists(line.run(log[cut:], _SIZE))
+    _same_state(whole, line)
+    whole.spill()
+    line.spill()
+    assert whole.records == line.records
+
+
+def test_a_state_is_plain_arrays_and_json(tmp_path: Any) -> None:
+    """Nothing in `meta` but what JSON brings back as it was, and a snapshot that later learning does not alter."""
+    import json
+
+    line = Line()
+    line.run(markov_log(3, 96), _SIZE)
+    arrays, meta = line.state()
+    assert json.loads(json.dumps(meta)) == meta
+    copies = {name: array.copy() for name, array in arrays.items()}
+    line.run(markov_log(4, 96), _SIZE)
+    assert all(np.array_equal(copies[name], array, equal_nan=True) for name, array in arrays.items())
+
+
+def _weights(line: Line) -> dict[str, bytes]:
+    arrays, _ = line.state()
+    kept = ("encoder", "ranker", "items", "counting", "replay", "catalog", "torch_rng")
+    return {name: array.tobytes() for name, array in arrays.items() if name.startswith(kept)}
+
+
+def test_an_event_that_is_not_to_be_learned_leaves_the_line_as_it_was() -> None:
+    """Weights, moments, counts, replay, generators and the catalogue's statistics; the memory does move on."""
+    line, log = Line(), markov_log(5, 160)
+    line.run(log[:128], _SIZE)
+    before, events = _weights(line), line.learner.events
+    remembered = line.learner.users.events_S.sum()
+    line.feed(log[128:144], learn=[False] * 16)
+    assert line.learner.events == events
+    assert line.learner.users.events_S.sum() == remembered + 16
+    after = _weights(line)
+    assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_an_event_that_is_not_to_be_remembered_leaves_the_memory_as_it_was() -> None:
+    """Rings, counters, states and next offsets; nobody becomes dirty."""
+    line, log = Line(), markov_log(6, 160)
+    line.run(log[:128], _SIZE)
+    users = line.learner.users
+    users.dirty_S[:] = False
+    before = {name: column.copy() for name, column in users.get(users.occupied()).items()}
+    line.feed(log[128:144], remember=[False] * 16, learn=[False] * 16)
+    after = users.get(users.occupied())
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert not users.dirty_S.any()
+
+
+def test_masks_hold_event_by_event() -> None:
+    """In one batch: only the learned events are counted, only the remembered ones move their users."""
+    line, log = Line(), markov_log(7, 128)
+    line.run(log, _SIZE)
+    events = [Event(f"u{k}", f"i{k}", 2e9) for k in range(8)]
+    remember = [k < 6 for k in range(8)]
+    learn = [k < 3 for k in range(8)]
+    counts, learned = line.learner.counting.popularity_PN[3].copy(), line.learner.events
+    users = line.learner.users
+    had = users.events_S[users.find([e.user for e in events])].copy()
+    batch = line.feed(events, remember, learn).batch
+    grew = line.learner.counting.popularity_PN[3] > counts
+    assert [bool(grew[row]) for row in batch.row_B] == learn
+    assert (users.events_S[batch.slot_B] > had).tolist() == remember
+    assert line.learner.events == learned + 3
+
+
+def test_ten_times_the_bounds_takes_no_more_room() -> None:
+    """Users and items far past their bounds: the arrays stay as large as they were when the bounds were reached."""
+    config = changed(SMALL, max_items=64)
+    line = Line(config, max_users=24)
+    rng = np.random.default_rng(8)
+
+    def batch(start: int) -> list[Event]:
+        return [Event(f"u{start + k // 2}", f"i{start + int(rng.integers(0, 16))}", 1e9 + start) for k in range(16)]
+
+    held = []
+    for start in range(0, 1_300, 8):
+        line.feed(batch(start))
+        held.append(line.bytes_held())
+    assert len(line.numbers) > 10 * 64
+    assert len(line.records) > 10 * 24
+    assert len(line.learner.catalog) <= 64
+    assert len(line.learner.users) <= 24
+    assert max(held[20:]) <= 1.02 * held[20]
+    tick = line.feed(batch(1_300))
+    assert any(tick.lists)
+
+
+def _hit_rates(log: Sequence[Event], line: Line) -> tuple[float, float]:
+    """HR@1 of the line and of the most frequent item so far, over the second half."""
+    ranks = [rank for tick in line.run(log, _SIZE) for rank in tick.ranks]
+    counts: dict[str, int] = {}
+    popular = []
+    for event in log:
+        popular.append(bool(counts) and max(counts, key=lambda item: counts[item]) == event.item)
+        counts[event.item] = counts.get(event.item, 0) + 1
+    half = len(log) // 2
+    return float(np.mean([rank == 1 for rank in ranks[half:]])), float(np.mean(popular[half:]))
+
+
+def test_it_learns_who_follows_whom() -> None:
+    """On a noisy walk where four events of five are certain, the first place is right more than every second time."""
+    ours, popular = _hit_rates(markov_log(9, 2_400), Line())
+    assert popular < 0.2
+    assert ours > 0.5
+
+
+def test_the_encoder_learns_by_itself() -> None:
+    """Its loss falls well below that of the first batches."""
+    ticks = Line(changed(SMALL, dropout=0.1)).run(markov_log(10, 2_400), _SIZE)
+    losses = [tick.outcome.losses["encoder"] for tick in ticks if "encoder" in tick.outcome.losses]
+    assert np.mean(losses[-20:]) < 0.75 * np.mean(losses[:10])
+
+
+def test_item_vectors_keep_unit_length() -> None:
+    """Scoring all rows multiplies without normalising: it relies on this."""
+    line = Line()
+    line.run(markov_log(11, 320, items=40), _SIZE)
+    norms = line.learner.items_ND[line.learner.catalog.live_rows(), :-1].norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-4)
+
+
+def test_recommendations_are_probabilities_best_first_of_distinct_items() -> None:
+    """For known users, a user without events, and more users than one batch."""
+    line = Line()
+    line.run(markov_log(12, 320), _SIZE)
+    slots = line._recall([*(f"u{k}" for k in range(12)), "nobody"])
+    rows, scores = line.learner.recommend(slots)
+    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+        named = [r for r in row if r >= 0]
+        assert len(named) == 5
+        assert len(set(named)) == 5
+        assert score == sorted(score, reverse=True)
+        assert 0 < sum(score) <= 1 + 1e-5
+
+
+def test_recommending_changes_nothing() -> None:
+    """It may be asked at any time, any number of times."""
+    line = Line()
+    line.run(markov_log(13, 160), _SIZE)
+    before = _weights(line)
+    slots = line._recall(["u0", "u1"])
+    first = line.learner.recommend(slots)[0].tolist()
+    assert line.learner.recommend(slots)[0].tolist() == first
+    assert _weights(line) == before
+
+
+def test_a_line_without_items_recommends_nothing() -> None:
+    """The first user of all gets an empty list."""
+    line = Line()
+    rows, _ = line.learner.recommend(line._recall(["u"]))
+    assert rows.tolist() == [[-1] * 5]
+
+
+def test_attention_explains_the_last_items() -> None:
+    """Weights over the user's own last items, newest last."""
+    line = Line()
+    line.run(markov_log(14, 160), _SIZE)
+    events = [Event("alice", f"i{k}", 2e9 + k) for k in (3, 1, 4)]
+    line.feed(events)
+    rows, weights = line.learner.attention(int(line._recall(["alice"])[0]))
+    ids = line.learner.catalog.ids
+    assert [ids[row] if row >= 0 else None for row in rows.tolist()] == [None, "i3", "i1", "i4"]
+    assert weights[0] == 0
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rebuilt_states_are_those_of_serving() -> None:
+    """A ring run through the line's own LSTM gives the state that steps gave, up to half precision."""
+    line = Line()
+    line.run(markov_log(15, 160), _SIZE)
+    slot = line._recall(["fresh"])
+    line.run([Event("fresh", f"i{k}", 2e9 + 10 * k) for k in range(4)], 1)
+    # Weights moved between the four steps; without learning they do not.
+    line._evict(slot)
+    del line.records["fresh"]
+    line._recall(["fresh"])
+    for k in range(4):
+        line.feed([Event("fresh", f"i{k}", 2e9 + 10 * k)], learn=[False])
+    slot = line._recall(["fresh"])
+    stepped = [state.clone() for state in line.learner.users.state(slot)]
+    line.learner.rebuild(slot)
+    for served, rebuilt in zip(stepped, line.learner.users.state(slot), strict=True):
+        torch.testing.assert_close(rebuilt, served, rtol=0, atol=4e-3)
+
+
+def test_an_evicted_item_in_a_ring_reads_no_other_items_vector() -> None:
+    """A place without a row is a gap. It must not stand for whatever item row 0 holds today."""
+    line = Line()
+    line.run(markov_log(16, 160), _SIZE)
+    line.feed([Event("alice", f"i{k}", 2e9 + k) for k in (5, 6, 7, 8)])
+    slot = line._recall(["alice"])
+    line.learner.users.number_SL[slot, -2] = 60_000  # an item that this line has no row for
+    states = []
+    for row_0 in (1.0, -1.0):
+        line.learner.items_ND[0, :-1] = torch.nn.functional.normalize(torch.full((16,), row_0), dim=0)
+        line.learner.rebuild(slot)
+        states.append(line.learner.users.state(slot)[0].clone())
+    assert 0 not in line.learner.catalog.rows_of_numbers(line.learner.users.number_SL[slot])
+    assert torch.equal(states[0], states[1])
+
+
+def test_raising_the_bound_of_items_between_two_starts_keeps_all_tables_of_one_size() -> None:
+    """The counting kernel checks no index: its tables must have a row for each row of the catalogue."""
+    small = changed(SMALL, max_items=80)
+    line = Line(small)
+    line.run(markov_log(17, 160, items=80, noise=0.9), _SIZE)
+    learner = line.resumed(changed(small, max_items=4_000)).learner
+    assert learner.counting.rows == learner.items_ND.shape[0] == learner.items_adam.m.shape[0]
+    assert learner.counting.rows >= learner.catalog.capacity
+
+
+@pytest.mark.parametrize("fields", [{"neighbours": 64}, {"dim": 32}, {"replay_capacity": 128}])
+def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
+    """Settings that do not fit a checkpoint are an error when it is loaded, not a crash (or worse) later."""
+    line = Line()
+    line.run(markov_log(18, 96), _SIZE)
+    arrays, meta = line.state()
+    numbers = [line.numbers[item] for item in Catalog.ids_of_state(part(arrays, "catalog"))]
+    with pytest.raises((ValueError, RuntimeError)):
+        Learner(changed(SMALL, **fields), CPU, 100).load_state_dict(arrays, meta, numbers)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"ring_size": 1}, "ring_size"),
+        ({"ring_size": 256}, "ring_size"),
+        ({"window": 9}, "window"),
+        ({"list_length": 41}, "list_length"),
+        ({"max_items": 63}, "max_items"),
+        ({"dim": 3}, "dim"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"neighbours": 1}, "neighbours"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused_when_they_are_read(fields: dict[str, Any], name: str) -> None:
+    """The message names section and field, before anything is built."""
+    with pytest.raises(ValueError, match=rf"model\.{name}"):
+        changed(SMALL, **fields)
