@@ -161,4 +161,4 @@ def _ids_by_row(state: dict[str, NDArray[Any]]) -> list[str]:
     """The id in each row, empty where the row waits for recycling."""
     texts = state["ids"].tobytes()
     ends = np.cumsum(state["id_lengths"]).tolist()
-    return [texts[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [texts[start:end].decode() for start, end in zip([0, *ends][:-1], ends, strict=True)]

@@ -69,7 +69,7 @@ class Checkpointer:
         return running.result()
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _write(self, snapshot: Snapshot, owed: Owed, tokens: dict[int, int], floors: dict[int, int]) -> Written:
         written, start = Written(), self._clock.monotonic()

@@ -154,6 +154,10 @@ class Worker:
         """Finish the batch and leave; safe from signal handlers and other threads."""
         self._stop = True
 
+    @property
+    def stopping(self) -> bool:
+        return self._stop
+
     def start(
         self, snapshot: Snapshot | None = None, *, own: bool = True, ancestors: Mapping[str, bytes] | None = None
     ) -> None:
@@ -191,6 +195,7 @@ class Worker:
         finally:
             self.observer.ready(False)
             self._checkpointer.close()
+            self._checkpoints.close()
 
     def finish(self) -> None:
         """Commit, write L, records and M, within one deadline, and leave the source."""

@@ -59,13 +59,16 @@ def mock_kafka_bootstrap() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def make_topic(kafka_bootstrap: str) -> MakeTopic:
-    """`make_topic(partitions=4, **settings)` creates a topic that no other test has and returns its name."""
+    """`make_topic(partitions=4, **settings)` creates a topic that no other test has and returns its name.
+
+    Nothing in it expires: old events carry their own time, by which retention would delete them within the test.
+    """
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap}, logger=logging.getLogger("tests.kafka"))
     numbers = count()
 
     def make(name: str = "topic", partitions: int = 4, **settings: str) -> str:
         topic = f"{name}-{next(numbers)}"
-        config = {key.replace("_", "."): value for key, value in settings.items()}
+        config = {"retention.ms": "-1"} | {key.replace("_", "."): value for key, value in settings.items()}
         [created] = admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values()
         created.result(30)
         return topic

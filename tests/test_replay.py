@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from stream_worker.cli import main
 from stream_worker.exit_codes import ExitCode
 
 MAPPING = Path(__file__).parent.parent / "examples" / "canonical.toml"
@@ -41,30 +45,32 @@ def write_log(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def start(log: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+ENVIRONMENT = {
+    "STREAM_WORKER__WORKER__BATCH_SIZE": str(BATCH),
+    "STREAM_WORKER__CHECKPOINT__INTERVAL_SECONDS": "0.2",
+}
+
+
+def arguments(log: Path, out: Path, *options: str) -> list[str]:
     out.mkdir(exist_ok=True)
-    environment = os.environ | {
-        "STREAM_WORKER__WORKER__BATCH_SIZE": str(BATCH),
-        "STREAM_WORKER__CHECKPOINT__INTERVAL_SECONDS": "0.2",
-    }
-    arguments = [
-        "replay", str(log), "--mapping", str(MAPPING),
-        "--predictions", str(out / "predictions.jsonl"),
-        "--recommendations", str(out / "recommendations.jsonl"),
-        "--dead-letters", str(out / "dead-letters.jsonl"),
-        *options,
-    ]  # fmt: skip
+    files = {name: str(out / f"{name}.jsonl") for name in ("predictions", "recommendations", "dead-letters")}
+    named = [part for name, path in files.items() for part in (f"--{name}", path)]
+    return ["replay", str(log), "--mapping", str(MAPPING), *named, *options]
+
+
+def start(log: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    """A process of its own, to be killed or interrupted."""
     return subprocess.Popen(
-        [sys.executable, "-m", "stream_worker", *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "stream_worker", *arguments(log, out, *options)],
+        env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
 def replay(log: Path, out: Path, *options: str) -> str:
-    process = start(log, out, *options)
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr.decode()
-    return stdout.decode()
+    """Within this process; returns what it prints."""
+    with mock.patch.dict(os.environ, ENVIRONMENT), redirect_stdout(io.StringIO()) as stdout:
+        assert main(arguments(log, out, *options)) == ExitCode.DONE
+    return stdout.getvalue()
 
 
 def table(summary: str) -> str:
@@ -169,7 +175,7 @@ def test_a_folder_with_a_checkpoint_is_not_overwritten_by_accident(log: Path, tm
 
 def test_ctrl_c_ends_it_cleanly_with_its_summary(log: Path, tmp_path: Path) -> None:
     process = start(log, tmp_path / "out", "--speed", "1")
-    time.sleep(8)
+    time.sleep(6)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == ExitCode.INTERRUPTED, stderr.decode()

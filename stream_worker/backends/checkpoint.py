@@ -95,7 +95,6 @@ class DirectoryCheckpoints:
         return newest_in(self._folder)
 
     def close(self) -> None:
-        """Let the slot go."""
         self._lock.close()
 
     def _clean(self) -> None:

@@ -165,6 +165,9 @@ class InMemoryCheckpoints:
     def load_newest(self) -> Snapshot | None:
         return self._newest
 
+    def close(self) -> None:
+        """Nothing to close."""
+
 
 class ManualClock:
     """Time that stands still until it is told to move."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from pathlib import Path
@@ -31,6 +30,7 @@ from stream_worker.commands.options import (
     print_summary,
     settings_from,
     speed_of,
+    stopped_by_signals,
 )
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import CheckpointStore
@@ -121,12 +121,10 @@ def command(
 
 
 def _run(worker: Worker, source: FileSource) -> int:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: worker.request_stop())
     progress = _Progress(source)
     worker.observer = progress
     start = time.monotonic()
-    with progress:
+    with progress, stopped_by_signals(worker.request_stop):
         worker.run()
     seconds = time.monotonic() - start
     status = worker.status
@@ -137,7 +135,7 @@ def _run(worker: Worker, source: FileSource) -> int:
         f"{dead:,} dead letters, {source.left_out:,} rows left out by the mapping, {status.items:,} items live, "
         f"drift alarms: {sum(status.drift_alarms.values())}"
     )
-    if not source.exhausted():
+    if worker.stopping:
         print(f"stopped at row {source.position:,}", file=sys.stderr)
         return ExitCode.INTERRUPTED
     return ExitCode.DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import click
@@ -21,7 +20,7 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import KafkaSink, KafkaSource
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
-from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.options import config_option, settings_from, stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
@@ -74,13 +73,12 @@ def _run(settings: Settings, store: MemoryStore) -> int:
         line=line,
         observer=MetricsObserver(metrics, health),
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: worker.request_stop())
     foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
     worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store))
     _log.info("started", slot=slot, line=line.name, topic=settings.kafka.input_topic, device=settings.worker.device)
     try:
-        worker.run()
+        with stopped_by_signals(worker.request_stop):
+            worker.run()
     finally:
         server.close()
     _log.info("stopped", events=worker.status.events, lists=worker.status.lists)

@@ -171,6 +171,10 @@ class CheckpointStore(Protocol):
         """The newest whole snapshot; torn ones are passed over, loudly. None: there is none."""
         ...
 
+    def close(self) -> None:
+        """Let the slot go."""
+        ...
+
 
 class Clock(Protocol):
     """Time as an argument. `now` is epoch seconds, `monotonic` seconds from an arbitrary start."""

@@ -43,7 +43,7 @@ class ShopConfig:
 
     rate: float = 300.0
     customers: int = 400
-    models: int = 8
+    models: int = 6
     session_events: float = 8.0
     change_after_seconds: float = math.inf
     new_items_a_second: float = 0.5
@@ -181,9 +181,7 @@ class Shop:
         self.changed = False
         self._random = Random(config.seed)
         self.shelves = Shelves(config.models, self._random)
-        liked = [
-            Taste(theme, colour) for theme, colours in zip(THEMES, COLOURS, strict=True) for colour in colours[:2]
-        ]
+        liked = [Taste(theme, colour) for theme, colours in zip(THEMES, COLOURS, strict=True) for colour in colours[:2]]
         self._customers = [
             _Customer(f"customer-{number:03d}", liked[number % len(liked)]) for number in range(config.customers)
         ]

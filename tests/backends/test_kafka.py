@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.backends.contracts_topics import SinkContract, SourceContract
 from tests.backends.kafka_broker import KafkaBroker
-from tests.conftest import MakeTopic
 
 pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture
-def broker(kafka_bootstrap: str, make_topic: MakeTopic, request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
-    protocol = getattr(request.cls, "protocol", "classic")
-    broker = KafkaBroker(kafka_bootstrap, make_topic, group_protocol=protocol)
-    yield broker
-    broker.close()
+def broker(kafka_broker: KafkaBroker) -> KafkaBroker:
+    return kafka_broker
 
 
 class TestKafkaSource(SourceContract):
-    pass
+    protocol = "classic"
 
 
 class TestKafkaSourceByTheNewProtocol(SourceContract):
@@ -30,7 +24,7 @@ class TestKafkaSourceByTheNewProtocol(SourceContract):
 
 
 class TestKafkaSink(SinkContract):
-    pass
+    protocol = "classic"
 
 
 class TestKafkaSinkByTheNewProtocol(SinkContract):

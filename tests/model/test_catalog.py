@@ -63,7 +63,9 @@ class CatalogIsADictionary(RuleBasedStateMachine):
         self.catalog = Catalog(_MAX_ITEMS)
         self.catalog.load_state_dict(state, [self.numbers[item] for item in ids])
         assert self.catalog.evicted == evicted
-        assert {k: v.tolist() for k, v in self.catalog.state_dict().items()} == {k: v.tolist() for k, v in state.items()}
+        assert {k: v.tolist() for k, v in self.catalog.state_dict().items()} == {
+            k: v.tolist() for k, v in state.items()
+        }
 
     @invariant()
     def holds_what_the_dictionary_holds(self) -> None:

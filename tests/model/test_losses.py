@@ -38,9 +38,7 @@ def test_the_sampled_sum_is_unbiased() -> None:
     for _ in range(4_000):
         rows = torch.multinomial(probability, 25, replacement=True, generator=generator).unique()
         log_q = log_inclusion(probability[rows], 25)
-        estimates.append(
-            softmax_cross_entropy(own, scores[:, rows], rows[None] == target[:, None], log_q).exp() - 1
-        )
+        estimates.append(softmax_cross_entropy(own, scores[:, rows], rows[None] == target[:, None], log_q).exp() - 1)
     sampled = torch.stack(estimates).double()
     error = sampled.std(dim=0) / len(estimates) ** 0.5
     assert ((sampled.mean(dim=0) - full).abs() < 4 * error).all()

@@ -85,11 +85,9 @@ class TransactionalProducer:
         self._call("abort_transaction", self._producer.abort_transaction)
 
     def discard(self) -> None:
-        """Let go without waiting for brokers; the successor's init_transactions ends what is open."""
+        """Let go, without librdkafka's close(), which waits for brokers for ever. The next one's init_transactions
+        ends what is open."""
         self._producer.purge(blocking=False)
-
-    def close(self) -> None:
-        self._producer.flush(_CALL_SECONDS)
 
     def _call(self, step: str, call: Callable[[float], None]) -> None:
         retrying = Retrying(

@@ -63,8 +63,12 @@ class KafkaSink:
         """Nothing: Kafka keeps it."""
 
     def close(self) -> None:
+        """Between two commits nothing is open or queued."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._producer is not None:
-            self._producer.close()
+            self._producer.discard()
             self._producer = None
 
     def _publish(
@@ -115,9 +119,7 @@ class KafkaSink:
     def _doubt(self, next_offsets: Mapping[int, int], fault: OutcomeUnknown) -> None:
         _log.warning("the outcome of a transaction is unknown", reason=str(fault), next_offsets=dict(next_offsets))
         self._unknown = dict(next_offsets)
-        if self._producer is not None:
-            self._producer.discard()
-            self._producer = None
+        self._let_go()
 
     def _ready(self) -> TransactionalProducer:
         if self._producer is None:

@@ -1,0 +1,148 @@
+"""Memory records: what goes in comes out, n stands where stores look for it, other sizes are converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_worker.core.memory_record import VERSION, MemoryFormat, header_of, ring_of
+
+_FORMAT = MemoryFormat(ring_size=6, hidden=4)
+_COLUMNS = ("next_offset", "line", "events", "ts", "number", "type", "gap", "h", "c")
+
+
+def _records(count: int, layout: MemoryFormat = _FORMAT, filled: int | None = None, seed: int = 0) -> Any:
+    """Random records whose rings hold `filled` items at their right end."""
+    rng = np.random.default_rng(seed)
+    records = layout.empty(count)
+    records["next_offset"] = rng.integers(0, 2**62, count)
+    records["line"] = rng.integers(1, 2**64, count, dtype=np.uint64)
+    records["events"], records["ts"] = rng.integers(0, 2**32, count), rng.uniform(0, 2e9, count)
+    for name in ("h", "c"):
+        records[name] = rng.normal(size=(count, layout.hidden))
+    filled = layout.ring_size if filled is None else filled
+    for name, top in (("number", 2**32), ("type", 256), ("gap", 32)):
+        records[name][:, layout.ring_size - filled :] = rng.integers(1, top, (count, filled))
+    return records
+
+
+def _blobs(records: Any) -> list[bytes]:
+    return [record.tobytes() for record in records]
+
+
+@given(st.integers(0, 20), st.integers(0, 6), st.integers(0, 99))
+def test_what_is_encoded_is_decoded(count: int, filled: int, seed: int) -> None:
+    """All columns, to the bit, of any number of records."""
+    records = _records(count, filled=filled, seed=seed)
+    assert _FORMAT.decode(_blobs(records)).tobytes() == records.tobytes()
+
+
+def test_decoded_records_may_be_written_to() -> None:
+    """They are copies, not views of the store's bytes."""
+    decoded = _FORMAT.decode(_blobs(_records(2)))
+    decoded["events"] = 7
+    assert decoded["events"].tolist() == [7, 7]
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=2, max_size=2))
+def test_bytes_one_to_eight_order_records_by_n(offsets: list[int]) -> None:
+    """Stores compare n as bytes: big-endian, right behind the version."""
+    records = _FORMAT.empty(2)
+    records["next_offset"] = offsets
+    first, second = _blobs(records)
+    assert first[0] == second[0] == VERSION
+    assert int.from_bytes(first[1:9], "big") == offsets[0]
+    assert (first[1:9] < second[1:9]) == (offsets[0] < offsets[1])
+
+
+def test_the_usual_record_takes_588_bytes() -> None:
+    """A ring of 50 and 64 units."""
+    assert len(_blobs(MemoryFormat(50, 64).empty(1))[0]) == 588
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(6, 4), (4, 6), (6, 1), (1, 6), (255, 6)])
+@pytest.mark.parametrize("filled", [0, 1, 3])
+def test_another_ring_size_keeps_the_newest_items(theirs: int, ours: int, filled: int) -> None:
+    """Right-aligned as before, with type and gap; counters, n, line and state are untouched."""
+    filled = min(filled, theirs)
+    old = _records(3, MemoryFormat(theirs, 4), filled)
+    new = MemoryFormat(ours, 4).decode(_blobs(old))
+    kept = min(filled, ours)
+    for name in ("number", "type", "gap"):
+        assert np.array_equal(new[name][:, ours - kept :], old[name][:, theirs - kept :])
+        assert not new[name][:, : ours - kept].any()
+    for name in ("next_offset", "line", "events", "ts", "h", "c"):
+        assert np.array_equal(new[name], old[name])
+
+
+def test_a_state_of_another_size_is_dropped_and_belongs_to_no_line() -> None:
+    """So that whoever reads it rebuilds it from the ring, which is kept."""
+    old = _records(2, MemoryFormat(6, 8))
+    new = _FORMAT.decode(_blobs(old))
+    assert not new["h"].any()
+    assert not new["c"].any()
+    assert new["line"].tolist() == [0, 0]
+    for name in ("next_offset", "events", "ts", "number", "type", "gap"):
+        assert np.array_equal(new[name], old[name])
+
+
+def test_records_of_several_sizes_may_come_together() -> None:
+    """One batch reads what several versions of a configuration wrote, in order."""
+    mixed = [_records(1, MemoryFormat(ring, hidden), 1, seed=ring) for ring, hidden in ((6, 4), (9, 4), (2, 8))]
+    decoded = _FORMAT.decode([blob for records in mixed for blob in _blobs(records)])
+    assert decoded["events"].tolist() == [int(records["events"][0]) for records in mixed]
+    assert decoded["number"][:, -1].tolist() == [int(records["number"][0, -1]) for records in mixed]
+
+
+def test_a_record_of_other_sizes_and_the_same_length_is_converted_too() -> None:
+    """Two more places in the ring weigh as much as three fewer units: the header decides, not the length."""
+    other = MemoryFormat(ring_size=8, hidden=1)
+    old = _records(1, other)
+    assert len(_blobs(old)[0]) == _FORMAT.dtype.itemsize
+    new = _FORMAT.decode(_blobs(old))
+    assert new["number"].tolist() == old["number"][:, 2:].tolist()
+    assert new["ring_size"].tolist() == [6]
+    assert new["line"].tolist() == [0]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("version", [0, VERSION + 1, 255])
+def test_an_unknown_version_is_refused(version: int, place: int) -> None:
+    """Alone or among good ones; the message says what was expected and what came."""
+    blobs = _blobs(_records(2))
+    blobs[place] = bytes([version]) + blobs[place][1:]
+    with pytest.raises(ValueError, match=f"expected version {VERSION}"):
+        _FORMAT.decode(blobs)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 31, 32, 60])
+def test_a_torn_record_is_refused(cut: int) -> None:
+    """Too short for its header, or for what its header says."""
+    blob = _blobs(_records(1))[0]
+    for torn in (blob[:cut], blob + b"\0"):
+        with pytest.raises(ValueError, match="memory record"):
+            header_of(torn)
+        with pytest.raises(ValueError, match="memory record"):
+            _FORMAT.decode([torn])
+
+
+def test_a_header_is_read_without_knowing_the_sizes() -> None:
+    """Plain numbers by name."""
+    record = _records(1, MemoryFormat(3, 2))
+    header = header_of(_blobs(record)[0])
+    assert header == {
+        "version": VERSION, "ring_size": 3, "hidden": 2,
+        "next_offset": int(record["next_offset"][0]), "line": int(record["line"][0]),
+        "events": int(record["events"][0]), "ts": float(record["ts"][0]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("filled", range(5))
+def test_a_ring_is_read_oldest_first_without_its_empty_places(filled: int) -> None:
+    """Item numbers only, of any ring size."""
+    record = _records(1, MemoryFormat(4, 2), filled)
+    assert ring_of(_blobs(record)[0]) == record["number"][0, 4 - filled :].tolist()
