@@ -57,20 +57,20 @@ class Catalog:
         inside = numbers < len(self._row_of_number)
         return np.where(inside, self._row_of_number[np.where(inside, numbers, 0)], -1).astype(np.int32)
 
-    def room_for(self, count: int, keep: NDArray[np.int32], now: int) -> NDArray[np.int64]:
-        """Make room for `count` new items without touching the rows `keep`; returns the rows evicted for it."""
+    def room_for(self, count: int) -> NDArray[np.int64]:
+        """Make room for `count` new items; returns the rows evicted for it, those seen longest ago.
+
+        To be asked before a batch is looked at, for as many items as it may bring: what is evicted then depends on
+        the past alone, not on the batch.
+        """
         missing = len(self) + count - self.max_items
         if missing <= 0:
             return np.zeros(0, dtype=np.int64)
-        seen_N = self.seen_N[: self.rows_used].copy()
-        seen_N[keep[keep >= 0]] = now + 1
+        if count > self.max_items:
+            raise ValueError(f"model.max_items: {self.max_items} are too few for a batch of {count} new items")
         live = self.live_rows()
         wanted = min(len(live), max(missing, self.max_items // _EVICTED_SHARE))
-        oldest = live[np.argsort(seen_N[live], kind="stable")[:wanted]]
-        evicted = oldest[seen_N[oldest] <= now]
-        if len(evicted) < missing:
-            raise ValueError(f"model.max_items: {self.max_items} are too few for one batch of items")
-        return self._evict(evicted)
+        return self._evict(live[np.argsort(self.seen_N[live], kind="stable")[:wanted]])
 
     def add(self, ids: Sequence[str], numbers: Sequence[int], now: int) -> NDArray[np.int32]:
         """Give each new id a row. `room_for` must have been asked first."""
@@ -85,9 +85,6 @@ class Catalog:
         self.seen_N[rows] = now
         return rows
 
-    def touch(self, rows: NDArray[np.integer], now: NDArray[np.int64]) -> None:
-        """Event counts at which these rows were seen, in order."""
-        self.seen_N[rows] = now
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         used = self.rows_used

@@ -84,14 +84,14 @@ class Counting:
         self.popularity_PN[:, rows] = 0.0
 
     def popular(self) -> NDArray[np.int32]:
-        """The rows that are hot now, by each half-life; every row once."""
+        """The rows that are hot now, by each half-life, the shortest first; every row once."""
         count = min(self.config.from_popularity, self.rows)
         tops = []
         for shares_N in self.popularity_PN:
             top = np.argpartition(-shares_N, count - 1)[:count]
             top = top[shares_N[top] > 0]
             tops.append(top[np.argsort(-shares_N[top], kind="stable")])
-        return np.unique(np.concatenate(tops)).astype(np.int32)
+        return np.array(list(dict.fromkeys(np.concatenate(tops).tolist())), dtype=np.int32)
 
     def walk(
         self,
@@ -129,6 +129,10 @@ class Counting:
         return {name: getattr(self, name).copy() for name in names}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for tables of another width."""
+        width = state["neighbour_TNK"].shape[2]
+        if width != self.config.neighbours:
+            raise ValueError(f"model.neighbours: the state has {width}, the configuration {self.config.neighbours}")
         for name, array in state.items():
             setattr(self, name, array.copy())
         self._scratch(self.rows)
@@ -281,7 +285,7 @@ def _walk(  # type: ignore[no-untyped-def]
         )
         size = proposed
         count = 0
-        # 1. the encoder's, 2. the user's own, 3. what is hot, 4. the best by counting fill the rest
+        # 1. the encoder's, 2. the user's own, 3. the best by counting, 4. what is hot, as far as there is room
         quick_X[size:] = 0.0
         threshold = 0.0
         if proposed > from_counts:

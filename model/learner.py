@@ -61,6 +61,8 @@ class LearnerConfig:
             raise ValueError(f"model.list_length: from 1 to candidates ({self.candidates}), got {self.list_length}")
         if self.max_items < 64:
             raise ValueError(f"model.max_items: at least 64, got {self.max_items}")
+        # Made here so that what they check is checked now, not when the learner is.
+        _ = self.encoder, self.counting
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -183,8 +185,7 @@ class Learner:
         now_U = np.full(len(slots), self.events + 1)
         candidates_UC, features_UCF = self._candidates(context, np.zeros(len(slots), np.int32), nothing, now_U)
         with torch.no_grad():
-            scores_UC = self.ranker(features_UCF, candidates_UC).softmax(dim=-1)
-        return self._top(scores_UC, candidates_UC)
+            return self._top(self.ranker(features_UCF, candidates_UC), candidates_UC)
 
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Why this user's list looks as it does: the last W item rows and their attention weights."""
@@ -204,9 +205,10 @@ class Learner:
 
     # -- items -------------------------------------------------------------------------------------------------
 
-    def make_room(self, count: int, keep: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Evict items so that `count` new ones fit; returns the rows evicted (others may index by row, too)."""
-        rows = self.catalog.room_for(count, keep, self.events)
+    def make_room(self, count: int) -> NDArray[np.int64]:
+        """Evict items so that `count` new ones fit; returns the rows evicted (others may index by row, too).
+        See `Catalog.room_for` for when to ask."""
+        rows = self.catalog.room_for(count)
         if len(rows):
             self.counting.forget(rows)
             self.replay.forget(("window", "target"), rows)
@@ -237,7 +239,9 @@ class Learner:
         weights = np.where(window >= 0, 0.8 ** np.arange(window.shape[1])[::-1], 0.0).astype(np.float32)
         vectors = self.items_ND[torch.from_numpy(np.maximum(window, 0)).long().to(self.device), :-1]
         mean = torch.einsum("bw,bwd->bd", torch.from_numpy(weights).to(self.device), vectors)
-        noise = torch.randn(mean.shape, generator=self.torch_rng).to(self.device)
+        # Drawn for the whole batch: how many newcomers are still to come may not show in the first one's noise.
+        drawn = torch.randn(len(batch.slot_B), self.config.dim, generator=self.torch_rng)
+        noise = drawn[torch.from_numpy(places)].to(self.device)
         start = F.normalize(F.normalize(mean, dim=-1) + 0.5 * F.normalize(noise, dim=-1), dim=-1)
         self.items_ND[torch.from_numpy(batch.row_B[places]).long().to(self.device), :-1] = start
 
@@ -304,7 +308,8 @@ class Learner:
         types = torch.from_numpy(types_BW).long().to(self.device)
         gaps = torch.from_numpy(gaps_BW).long().to(self.device)
         lengths = torch.from_numpy(_lengths(rows_BW)).to(self.device)
-        return self.encoder.inputs(items_ND[rows, :-1], types, gaps), lengths
+        known = torch.from_numpy(rows_BW >= 0).to(self.device)
+        return self.encoder.inputs(items_ND[rows, :-1] * known[..., None], types, gaps), lengths
 
     # -- predict -----------------------------------------------------------------------------------------------
 
@@ -350,7 +355,8 @@ class Learner:
     ) -> Outcome:
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
         scores_BC = self.ranker(features_BCF, candidates_BC)
-        log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, self.catalog.rows_used)
+        items_before = len(self.catalog) - int(batch.new_B.sum())
+        log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, items_before)
         return Outcome(
             rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
@@ -361,9 +367,11 @@ class Learner:
         )
 
     def _top(self, scores_BC: Tensor, candidates_BC: Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The best rows [B, K] and their probabilities among the candidates."""
         top = scores_BC.topk(self.config.list_length, dim=1)
         rows = candidates_BC.gather(1, top.indices).to(torch.int32)
-        return rows.cpu().numpy(), top.values.float().cpu().numpy()
+        shares = scores_BC.softmax(dim=1).gather(1, top.indices).nan_to_num()
+        return rows.cpu().numpy(), shares.cpu().numpy()
 
     # -- learn -------------------------------------------------------------------------------------------------
 
@@ -403,9 +411,10 @@ class Learner:
             "target": batch.row_B[usable],
         }
         loss = float("nan")
-        for _ in range(self.config.encoder_steps):
+        replayed = int(batch.learn_B.sum() * self.config.replayed)
+        for _ in range(self.config.encoder_steps if replayed or len(usable) else 0):
             examples = fresh
-            older = self.replay.sample(int(len(batch.slot_B) * self.config.replayed), self.rng)
+            older = self.replay.sample(replayed, self.rng)
             if older:
                 examples = {name: np.concatenate([fresh[name], older[name]]) for name in fresh}
             examples = _whole(examples)
@@ -504,6 +513,8 @@ class Learner:
         self.catalog.load_state_dict(part(arrays, "catalog"), numbers)
         self.replay.load_state_dict(part(arrays, "replay"))
         self.counting.load_state_dict(part(arrays, "counting"))
+        if self.counting.rows < self.catalog.capacity:
+            self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in part(arrays, name).items()})
         for name, optimizer in (("encoder_adam", self.encoder_adam), ("ranker_adam", self.ranker_adam)):

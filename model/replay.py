@@ -64,5 +64,12 @@ class Replay:
         return {"seen": np.array([self.seen], dtype=np.int64), **{n: c.copy() for n, c in self._columns.items()}}
 
     def load_state_dict(self, state: Columns) -> None:
+        """Raises ValueError for a memory of another size."""
+        for name, column in state.items():
+            if name != "seen" and len(column) != self.capacity + self.recent:
+                raise ValueError(
+                    f"model.replay_capacity: the state has {len(column)} places, "
+                    f"the configuration {self.capacity + self.recent}"
+                )
         self.seen = int(state["seen"][0])
         self._columns = {name: column.copy() for name, column in state.items() if name != "seen"}

@@ -66,6 +66,11 @@ class Settings:
                 f"worker.batch_size: at most half of memory.device_users ({self.memory.device_users}), "
                 f"got {self.worker.batch_size}"
             )
+        if self.worker.batch_size > self.model.max_items // 2:
+            raise ValueError(
+                f"worker.batch_size: at most half of model.max_items ({self.model.max_items}), "
+                f"got {self.worker.batch_size}"
+            )
         if len(self.events.types) > self.model.encoder.event_types:
             raise ValueError(
                 f"events.types: at most {self.model.encoder.event_types} types, got {len(self.events.types)}"

@@ -268,9 +268,10 @@ class Worker:
             floor = floors[partition]
             if floor is None:
                 floor = max(0, offset - self._rebuild_records)
-            starts[partition] = self._offsets.claim(
-                partition, published=offset, learned=self.line.offsets.get(partition, 0), floor=floor
-            )
+            learned = self.line.offsets.get(partition, 0)
+            # An older checkpoint had to be used: what is below the floor will not be read again.
+            self.status.gap += max(0, floor - learned) if learned else 0
+            starts[partition] = self._offsets.claim(partition, published=offset, learned=learned, floor=floor)
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
         self.observer.ready(True)
         return starts
@@ -332,13 +333,14 @@ class Worker:
     def _rows(self, ids: list[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """The catalogue row of each item; `new_B` marks the first event of an item that had none."""
         catalog = self._learner.catalog
+        evicted = self._learner.make_room(self.config.batch_size)
+        if len(evicted):
+            for floor in self.line.floors.values():
+                floor.forget(evicted)
         row_B = catalog.find(ids)
         unknown = dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0)
         new_B = np.zeros(len(ids), dtype=np.bool_)
         if unknown:
-            evicted = self._learner.make_room(len(unknown), row_B)
-            for floor in self.line.floors.values():
-                floor.forget(evicted)
             rows = self._learner.add_items(list(unknown), self._store.number_items(list(unknown)))
             for floor in self.line.floors.values():
                 floor.grow(catalog.capacity)

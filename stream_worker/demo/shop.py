@@ -24,15 +24,16 @@ THEMES = {
     "camping": ("tent", "sleeping bag", "lantern", "stove", "rucksack", "compass"),
     "bath": ("towel", "bathrobe", "soap dish", "sponge", "mirror", "slippers"),
 }
-# A theme's customers like the first two; the third is what half of them turn to.
-COLOURS = (
-    ("green", "blue", "violet"),
-    ("red", "white", "orange"),
-    ("yellow", "black", "pink"),
-    ("brown", "silver", "turquoise"),
-    ("olive", "grey", "crimson"),
-    ("cream", "navy", "coral"),
-)
+# Customers like the first two colours of a theme; the others are what half of them scatter to.
+COLOURS = {
+    "kitchen": ("green", "blue", "violet", "copper", "ivory"),
+    "garden": ("red", "white", "orange", "khaki", "indigo"),
+    "cycling": ("yellow", "black", "pink", "teal", "bronze"),
+    "music": ("brown", "silver", "turquoise", "ruby", "amber"),
+    "camping": ("olive", "grey", "crimson", "azure", "sand"),
+    "bath": ("cream", "navy", "coral", "lilac", "mint"),
+}
+_LIKED = 2
 _THINGS = {thing: theme for theme, things in THEMES.items() for thing in things}
 
 
@@ -120,8 +121,8 @@ class Shelves:
         self._random = random
         self._items: dict[tuple[str, str, str], list[_Item]] = {}
         self._drawing: dict[tuple[str, ...], tuple[list[str], list[float]]] = {}
-        for (theme, things), colours in zip(THEMES.items(), COLOURS, strict=True):
-            for colour in colours:
+        for theme, things in THEMES.items():
+            for colour in COLOURS[theme]:
                 for thing in things:
                     self._items[theme, colour, thing] = []
                     for _ in range(models):
@@ -216,11 +217,11 @@ class Shop:
         self.shelves.restock(second)
 
     def _change_tastes(self) -> None:
-        """Of every theme, those who like its first colour turn to its third."""
+        """Half of the customers turn to colours of their theme that nobody has liked so far."""
         self.changed = True
-        turned = {Taste(theme, c[0]): Taste(theme, c[2]) for theme, c in zip(THEMES, COLOURS, strict=True)}
-        for customer in self._customers:
-            customer.taste = turned.get(customer.taste, customer.taste)
+        for customer in self._random.sample(self._customers, len(self._customers) // 2):
+            theme = customer.taste.theme
+            customer.taste = Taste(theme, self._random.choice(COLOURS[theme][_LIKED:]))
 
     def _pause(self, customer: _Customer) -> float:
         """Until the customer's next action: short within a session, long before the next one."""

@@ -13,9 +13,7 @@ from tests.conftest import MakeTopic
 
 
 @pytest.fixture
-def kafka_broker(
-    kafka_bootstrap: str, make_topic: MakeTopic, request: pytest.FixtureRequest
-) -> Iterator[KafkaBroker]:
+def kafka_broker(kafka_bootstrap: str, make_topic: MakeTopic, request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
     """Fresh topics on the real Kafka; a test class names the protocol of its groups in `protocol`."""
     protocol = getattr(request.cls, "protocol", "classic")
     broker = KafkaBroker(kafka_bootstrap, make_topic, group_protocol=protocol)
@@ -35,5 +33,5 @@ def kafka_member(kafka_broker: KafkaBroker) -> Member:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up on brokers after a second or two instead of thirty."""
     monkeypatch.setattr(producer, "_PATIENCE_SECONDS", 1.5)
-    monkeypatch.setattr(producer, "_CALL_SECONDS", 0.5)
+    monkeypatch.setattr(producer, "_CALL_SECONDS", 2.0)
     monkeypatch.setattr(starts, "_ANSWER_SECONDS", 1.0)

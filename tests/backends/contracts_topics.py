@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -16,6 +16,7 @@ from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Recor
 from stream_worker.core.interfaces import Sink, Source
 
 PATIENCE_SECONDS = 30.0
+_Answer = TypeVar("_Answer")
 
 
 class Broker(Protocol):
@@ -111,6 +112,17 @@ def until(done: Callable[[], bool], *members: Member) -> None:
         assert time.monotonic() < end, f"still not so: {[(m.owner.diary, m.records[-3:]) for m in members]}"
         for member in members:
             member.poll()
+
+
+def retry(call: Callable[[], _Answer], between: Callable[[], None] = lambda: None) -> _Answer:
+    """As the loop does it: serve the source, then the same again."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except (Unavailable, TransactionAborted):
+            assert time.monotonic() < end
+            between()
 
 
 def list_for(user: str, next_offset: int, partition: int = 0, **more: Any) -> Recommendation:

@@ -9,9 +9,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_worker.backends.kafka import KafkaConfig, KafkaSink
+from stream_worker.backends.kafka.config import transaction_settings
+from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted
 from stream_worker.core.events import DeadLetter, Outputs, Record
-from tests.backends.contracts_topics import Member, list_for
+from tests.backends.contracts_topics import Member, list_for, retry
 from tests.backends.kafka_broker import KafkaBroker
 
 pytestmark = pytest.mark.kafka
@@ -85,6 +87,22 @@ class TestUnknownOutcome:
             sink.commit(Outputs([list_for("u", 4)]), {0: 4}, kafka_member.source.membership())
         assert kafka_broker.lists() == []
 
+    def test_an_own_init_that_was_answered_late_is_not_taken_for_another_process(
+        self, kafka_broker: KafkaBroker, kafka_member: Member
+    ) -> None:
+        """A hung broker works off what it was sent: the init of a producer given up fences the present one."""
+        sink, outputs = kafka_broker.sink("a"), Outputs([list_for("u", 3)])
+        sink._unanswered = True
+        late = TransactionalProducer(transaction_settings(kafka_broker.config, "a"))
+        with pytest.raises(TransactionAborted):
+            sink.commit(outputs, {0: 3}, kafka_member.source.membership())
+        sink.commit(outputs, {0: 3}, kafka_member.source.membership())
+        assert kafka_broker.lists() == [list_for("u", 3)]
+        late.discard()
+        kafka_broker.sink("a")
+        with pytest.raises(SlotTaken):
+            sink.commit(Outputs(), {0: 4}, kafka_member.source.membership())
+
 
 class TestErrorsByKind:
     def test_an_aborted_transaction_is_invisible(self, kafka_broker: KafkaBroker, kafka_member: Member) -> None:
@@ -156,7 +174,9 @@ class TestDeadLetters:
         records = [Record(0, 5, 1, b"\xff\x00", b"\xfe no JSON"), Record(2, 6, 1, None, None)]
         letters = [DeadLetter(record, "NotJson", "expected ü") for record in records]
         kafka_broker.sink().commit(Outputs(dead_letters=letters), {0: 6}, kafka_member.source.membership())
-        first, second = sorted(kafka_broker.read(kafka_broker.config.dead_letter_topic), key=lambda m: m.headers["offset"])
+        first, second = sorted(
+            kafka_broker.read(kafka_broker.config.dead_letter_topic), key=lambda m: m.headers["offset"]
+        )
         assert (first.key, first.value) == (b"\xff\x00", b"\xfe no JSON")
         topic = kafka_broker.config.input_topic
         assert first.headers == {
@@ -200,7 +220,7 @@ class TestDeadLetters:
         outputs = Outputs(dead_letters=[DeadLetter(Record(0, 5, 1, b"k", b"x" * 5_000), "NotJson", "no JSON")])
         with pytest.raises(TransactionAborted):
             sink.commit(outputs, {0: 6}, kafka_member.source.membership())
-        sink.commit(outputs, {0: 6}, kafka_member.source.membership())
+        retry(lambda: sink.commit(outputs, {0: 6}, kafka_member.source.membership()))
         [message] = kafka_broker.read(narrow)
         assert message.value is None
         assert "5000 bytes, was dropped" in message.headers["reason"]

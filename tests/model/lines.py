@@ -135,11 +135,11 @@ class Line:
 
     def _rows(self, ids: list[str]) -> tuple[np.ndarray[Any, np.dtype[np.int32]], np.ndarray[Any, np.dtype[np.bool_]]]:
         catalog = self.learner.catalog
+        self.learner.make_room(len(ids))
         row_B = catalog.find(ids)
         unknown = [item for item in dict.fromkeys(ids) if catalog.find([item])[0] < 0]
         new_B = np.zeros(len(ids), dtype=np.bool_)
         if unknown:
-            self.learner.make_room(len(unknown), row_B)
             self.learner.add_items(unknown, [self.numbers.setdefault(i, len(self.numbers) + 1) for i in unknown])
             row_B = catalog.find(ids)
             new_B[[ids.index(item) for item in unknown]] = True

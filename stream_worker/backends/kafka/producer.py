@@ -31,17 +31,22 @@ class OutcomeUnknown(Exception):  # noqa: N818
 class TransactionalProducer:
     """The producer of one worker slot; creating it takes the slot: an older one is fenced, what it left open aborted.
 
-    Raises Unavailable on creation while the brokers do not answer. The other calls raise TransactionAborted (it has
-    been), OutcomeUnknown (close it, make another), SlotTaken and RestartNeeded.
+    Raises Unavailable on creation while the brokers do not answer, soon unless `patient`. The other calls raise
+    TransactionAborted (it has been), OutcomeUnknown (close it, make another), SlotTaken and RestartNeeded.
     """
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+        patient: bool = True,
+    ) -> None:
         self._monotonic = monotonic
         self._began = 0.0
         self._complaints = Complaints(monotonic)
         self._producer = connect(Producer, settings, error_cb=self._on_error)
         try:
-            self._call("init_transactions", self._producer.init_transactions)
+            self._call("init_transactions", self._producer.init_transactions, patient)
         except OutcomeUnknown as fault:
             self.discard()
             raise Unavailable(f"kafka: {fault}") from fault
@@ -89,10 +94,10 @@ class TransactionalProducer:
         ends what is open."""
         self._producer.purge(blocking=False)
 
-    def _call(self, step: str, call: Callable[[float], None]) -> None:
+    def _call(self, step: str, call: Callable[[float], None], patient: bool = True) -> None:
         retrying = Retrying(
             retry=retry_if_exception(_may_be_retried),
-            stop=stop_after_delay(_PATIENCE_SECONDS),
+            stop=stop_after_delay(_PATIENCE_SECONDS if patient else _CALL_SECONDS),
             wait=wait_random_exponential(multiplier=0.01, max=1),
             reraise=True,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
@@ -17,7 +18,7 @@ from stream_worker.backends.kafka.faults import connect
 from stream_worker.backends.kafka.producer import OutcomeUnknown, TransactionalProducer
 from stream_worker.backends.kafka.starts import committed_offsets
 from stream_worker.core.codec import encode_recommendation
-from stream_worker.core.errors import RestartNeeded, TransactionAborted, Unavailable
+from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation
 from stream_worker.logs import get_logger
 
@@ -36,11 +37,13 @@ class KafkaSink:
     def __init__(self, config: KafkaConfig, slot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._config, self._slot, self._monotonic = config, slot, monotonic
         self._unknown: dict[int, int] = {}
+        # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
+        self._unanswered = False
         self._oversized: set[tuple[int, int]] = set()
-        self._producer: TransactionalProducer | None = self._connect()
+        self._producer: TransactionalProducer | None = self._connect(patient=True)
 
-    def _connect(self) -> TransactionalProducer:
-        return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic)
+    def _connect(self, patient: bool) -> TransactionalProducer:
+        return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic, patient)
 
     def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
         if outputs and not next_offsets:
@@ -49,10 +52,13 @@ class KafkaSink:
             return
         try:
             self._publish(self._ready(), outputs, next_offsets, membership)
-        except OutcomeUnknown as fault:
+        except (OutcomeUnknown, SlotTaken) as fault:
+            if isinstance(fault, SlotTaken) and not self._unanswered:
+                raise
             self._doubt(next_offsets, fault)
             if not self._was_published(next_offsets):
                 raise TransactionAborted(str(fault)) from fault
+        self._unanswered = False
         self._oversized.clear()
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,32 +105,38 @@ class KafkaSink:
             producer.produce(topic, key, encode_recommendation(short, self._config.input_topic))
 
     def _produce_dead_letter(self, producer: TransactionalProducer, letter: DeadLetter) -> None:
-        record = letter.record
-        for key, value, dropped in _forms(letter, (record.partition, record.offset) in self._oversized):
+        place = letter.record.partition, letter.record.offset
+        note = partial(self._note_oversized, place)
+        for key, value, dropped in _forms(letter, place in self._oversized):
             headers = dead_letter_headers(letter, self._config.input_topic, dropped)
             try:
-                return producer.produce(
-                    self._config.dead_letter_topic, key, value, headers=headers, on_delivery=self._note_oversized
-                )
+                return producer.produce(self._config.dead_letter_topic, key, value, headers=headers, on_delivery=note)
             except ValueError:
                 continue
         raise RestartNeeded(f"not even the headers of a dead letter fit: {letter.error}: {letter.reason[:200]}")
 
-    def _note_oversized(self, error: KafkaError | None, message: Message) -> None:
-        """The topic takes less than this client sends: its dead letters go without their values the next time."""
+    def _note_oversized(self, place: tuple[int, int], error: KafkaError | None, _: Message) -> None:
+        """The topic takes less than this client sends: this dead letter goes without its value the next time."""
         if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            headers = {pair[0]: pair[1] or b"" for pair in message.headers() or []}
-            self._oversized.add((int(headers["partition"]), int(headers["offset"])))
+            self._oversized.add(place)
 
-    def _doubt(self, next_offsets: Mapping[int, int], fault: OutcomeUnknown) -> None:
+    def _doubt(self, next_offsets: Mapping[int, int], fault: Exception) -> None:
         _log.warning("the outcome of a transaction is unknown", reason=str(fault), next_offsets=dict(next_offsets))
         self._unknown = dict(next_offsets)
         self._let_go()
 
     def _ready(self) -> TransactionalProducer:
         if self._producer is None:
-            self._producer = self._connect()
+            self._producer = self._connect_again()
         return self._producer
+
+    def _connect_again(self) -> TransactionalProducer:
+        """Without patience: the source has to be served meanwhile, and commit comes again."""
+        try:
+            return self._connect(patient=False)
+        except Unavailable:
+            self._unanswered = True
+            raise
 
     def _was_published(self, next_offsets: Mapping[int, int]) -> bool:
         """Whether a transaction of unknown outcome had these offsets and was committed after all.

@@ -14,7 +14,8 @@ from stream_worker.core.errors import OffsetLost
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-_ANSWER_SECONDS = 5.0
+# The loop stands still meanwhile; who asked in vain asks again later.
+_ANSWER_SECONDS = 2.0
 
 
 def committed_offsets(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
