@@ -6,7 +6,7 @@ Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (hash-tagged, so that a s
     <p>:u:<user>   a memory record
 
 and under `<namespace>:{<group>:items}` the dictionary of item numbers, under `<namespace>:{<group>:slots}` the owners
-of worker slots. Bytes 1 to 8 of a record are its next offset in big-endian order: scripts compare them as they are.
+of worker slots. Bytes 1 to 8 of a record are its next offset in big-endian order: scripts compare them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,26 @@ from stream_worker.core.interfaces import Claim
 
 _CHUNK = 1_000
 _SCANNED = 1_000
+# Answers that redis-py has no error of its own for: can't write to its disk, too few replicas, a script goes on.
+_REFUSED_FOR_NOW = ("MISCONF", "NOREPLICAS", "BUSY ")
 _DOWN = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError, redis.OutOfMemoryError)
 
 # KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns -current when it is another.
+# Lua compares strings by the server's locale (under en_US, "a" < "B"), so next offsets are compared as two numbers.
 _SAVE = """
+local function lower(stored, given)
+  if stored == '' then return false end
+  local stored_high, stored_low = struct.unpack('>I4I4', stored)
+  local given_high, given_low = struct.unpack('>I4I4', given)
+  if stored_high ~= given_high then return given_high < stored_high end
+  return given_low < stored_low
+end
 local current = redis.call('GET', KEYS[1])
 if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
 local written = 0
 for i = 2, #KEYS do
   local value = ARGV[i + 1]
-  if redis.call('GETRANGE', KEYS[i], 1, 8) <= string.sub(value, 2, 9) then
+  if not lower(redis.call('GETRANGE', KEYS[i], 1, 8), string.sub(value, 2, 9)) then
     if ARGV[2] == '0' then redis.call('SET', KEYS[i], value)
     else redis.call('SET', KEYS[i], value, 'PX', ARGV[2]) end
     written = written + 1
@@ -182,9 +192,9 @@ class RedisMemoryStore:
             for key in self._redis.scan_iter(match=pattern, count=_SCANNED):
                 batch.append(key)
                 if len(batch) == _SCANNED:
-                    yield from self._records(batch)
+                    yield from self._records(batch, user)
                     batch = []
-            yield from self._records(batch)
+            yield from self._records(batch, user)
 
     def take_slot(self, slot: str, nonce: str) -> None:
         with _available():
@@ -217,14 +227,15 @@ class RedisMemoryStore:
     def _key(self, partition: int, name: str) -> str:
         return f"{self._prefix}:{partition}}}:{name}"
 
-    def _records(self, keys: list[bytes]) -> Iterator[tuple[int, str, bytes]]:
+    def _records(self, keys: list[bytes], wanted: str | None) -> Iterator[tuple[int, str, bytes]]:
+        """A pattern also finds keys that only look alike: those of a group "g:x" under "g", of a user "a}:u:b" under "b"."""
         if not keys:
             return
         values: Any = self._redis.mget(keys)
         for key, value in zip(keys, values, strict=True):
-            if value is not None:
-                place, user = key.decode().removeprefix(f"{self._prefix}:").split("}:u:", 1)
-                yield int(place), user, value
+            partition, _, user = key.decode().removeprefix(f"{self._prefix}:").partition("}:u:")
+            if value is not None and partition.isdecimal() and wanted in (None, user):
+                yield int(partition), user, value
 
 
 def _accepted(answer: int, partition: int, token: int) -> int:
@@ -245,3 +256,7 @@ def _available() -> Iterator[None]:
         yield
     except _DOWN as fault:
         raise Unavailable(f"Redis: {fault}") from fault
+    except redis.ResponseError as fault:
+        if str(fault).startswith(_REFUSED_FOR_NOW):
+            raise Unavailable(f"Redis: {fault}") from fault
+        raise

@@ -182,7 +182,7 @@ class Shop:
         self.changed = False
         self._random = Random(config.seed)
         self.shelves = Shelves(config.models, self._random)
-        liked = [Taste(theme, colour) for theme, colours in zip(THEMES, COLOURS, strict=True) for colour in colours[:2]]
+        liked = [Taste(theme, colour) for theme in THEMES for colour in COLOURS[theme][:_LIKED]]
         self._customers = [
             _Customer(f"customer-{number:03d}", liked[number % len(liked)]) for number in range(config.customers)
         ]
