@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import MemoryConfig
@@ -49,10 +50,11 @@ class InMemoryMemoryStore:
         self._check(partition, token)
         written = 0
         for user, blob in records:
-            old = self._records.pop((partition, user), b"")
-            newer = old[1:9] <= blob[1:9]
-            self._records[partition, user] = blob if newer else old
-            written += newer
+            key = (partition, user)
+            if self._records.get(key, b"")[1:9] <= blob[1:9]:
+                self._records.pop(key, None)  # what was written last stands last
+                self._records[key] = blob
+                written += 1
         _trim(self._records, self._config.twin_users)
         return written
 
@@ -118,7 +120,8 @@ class InMemoryMemoryStore:
         self._names = {number: item for item, number in self._numbers.items()}
         self._counter = int(state["counter"][0])
         self._floors = dict(state["floors"].tolist())
-        self._tokens = dict(state["tokens"].tolist())
+        # Tokens only grow, also where an older state comes into a store in use.
+        self._tokens |= {p: max(token, self._tokens.get(p, 0)) for p, token in state["tokens"].tolist()}
 
     def close(self) -> None:
         """Nothing to close."""
@@ -138,7 +141,7 @@ def _trim(kept: dict[Any, Any], bound: int) -> list[Any]:
 def _join(parts: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     whole = list(parts)
     lengths = np.fromiter(map(len, whole), np.int64, len(whole))
-    return np.frombuffer(b"".join(whole), dtype=np.uint8).copy(), lengths
+    return np.frombuffer(b"".join(whole), dtype=np.uint8), lengths
 
 
 def _split(joined: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[bytes]:
@@ -152,7 +155,7 @@ def _pairs(numbers: Mapping[int, int]) -> NDArray[np.int64]:
 
 
 class InMemoryCheckpoints:
-    """The newest snapshot only; gone with the process."""
+    """The newest snapshot only; gone with the process. As from files, what is loaded is a copy, its meta JSON types."""
 
     def __init__(self) -> None:
         self._newest: Snapshot | None = None
@@ -163,7 +166,10 @@ class InMemoryCheckpoints:
         self.bytes = sum(array.nbytes for array in snapshot.arrays.values())
 
     def load_newest(self) -> Snapshot | None:
-        return self._newest
+        if self._newest is None:
+            return None
+        meta = orjson.loads(orjson.dumps(self._newest.meta, option=orjson.OPT_SORT_KEYS))
+        return Snapshot({name: array.copy() for name, array in self._newest.arrays.items()}, meta)
 
     def close(self) -> None:
         """Nothing to close."""

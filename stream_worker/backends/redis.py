@@ -11,10 +11,13 @@ of worker slots. Bytes 1 to 8 of a record are its next offset in big-endian orde
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import redis
@@ -27,11 +30,16 @@ from stream_worker.core.interfaces import Claim
 
 _CHUNK = 1_000
 _SCANNED = 1_000
-# Answers that redis-py has no error of its own for: can't write to its disk, too few replicas, a script goes on.
-_REFUSED_FOR_NOW = ("MISCONF", "NOREPLICAS", "BUSY ")
-_DOWN = (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError, redis.ReadOnlyError, redis.OutOfMemoryError)
+_DOWN = (redis.ConnectionError, redis.TimeoutError)
+_REFUSED = (redis.AuthenticationError, redis.exceptions.AuthorizationError, redis.exceptions.NoPermissionError)
+# Answers that pass: disk or memory full, a replica, scripts lost by a restart. Redis 6 buries the code in a sentence.
+_PASSING = re.compile(r"\b(MISCONF|OOM|READONLY|NOREPLICAS|NOSCRIPT|BUSY|MASTERDOWN)\b")
 
-# KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns -current when it is another.
+# KEYS: token, floor; takes a new token and returns both.
+_CLAIM = "return {redis.call('INCR', KEYS[1]), redis.call('GET', KEYS[2])}"
+
+# KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns how many were written, or
+# -current - 1 when the token is another.
 # Lua compares strings by the server's locale (under en_US, "a" < "B"), so next offsets are compared as two numbers.
 _SAVE = """
 local function lower(stored, given)
@@ -101,8 +109,10 @@ class MemoryConfig:
         for name, bound in (("device_users", 2), ("pending_users", 1), ("twin_users", 1), ("twin_items", 1)):
             if getattr(self, name) < bound:
                 raise ValueError(f"memory.{name}: must be at least {bound}, got {getattr(self, name)}")
-        if self.expire_seconds < 0 or self.rebuild_records < 0:
-            raise ValueError("memory.expire_seconds and memory.rebuild_records: must not be negative")
+        if self.expire_seconds != 0 and not 1 <= self.expire_seconds < math.inf:
+            raise ValueError(f"memory.expire_seconds: must be 0 (never) or at least 1, got {self.expire_seconds}")
+        if self.rebuild_records < 0:
+            raise ValueError(f"memory.rebuild_records: must be at least 0, got {self.rebuild_records}")
         if not self.namespace or set("{}") & set(self.namespace):
             raise ValueError(f"memory.namespace: must be a name without braces, got {self.namespace!r}")
 
@@ -114,7 +124,7 @@ class RedisMemoryStore:
 
     def __init__(self, config: MemoryConfig, group: str) -> None:
         self._prefix = f"{config.namespace}:{{{group}"
-        self._ttl_ms = str(int(2_000 * config.expire_seconds))
+        self._ttl_ms = str(math.ceil(2_000 * config.expire_seconds))
         try:
             self._redis = redis.Redis.from_url(
                 config.redis_url,
@@ -124,6 +134,7 @@ class RedisMemoryStore:
             )
         except ValueError as fault:
             raise ConfigurationError(f"memory.redis_url: {fault}") from fault
+        self._claim = self._redis.register_script(_CLAIM)
         self._save = self._redis.register_script(_SAVE)
         self._set_floor = self._redis.register_script(_SET_FLOOR)
         self._number = self._redis.register_script(_NUMBER)
@@ -131,11 +142,12 @@ class RedisMemoryStore:
     def claim(self, partitions: Collection[int]) -> dict[int, Claim]:
         with _available(), self._redis.pipeline(transaction=False) as pipe:
             for partition in partitions:
-                pipe.incr(self._key(partition, "token"))
-                pipe.get(self._key(partition, "floor"))
+                self._claim(keys=[self._key(partition, "token"), self._key(partition, "floor")], client=pipe)
             answers = pipe.execute()
-        floors = [None if floor is None else int(floor) for floor in answers[1::2]]
-        return {p: Claim(int(t), f) for p, t, f in zip(partitions, answers[::2], floors, strict=True)}
+        return {
+            partition: Claim(int(token), None if floor is None else int(floor))
+            for partition, (token, floor) in zip(partitions, answers, strict=True)
+        }
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         by_partition: dict[int, list[str]] = defaultdict(list)
@@ -154,8 +166,9 @@ class RedisMemoryStore:
         return [found[key] for key in keys]
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
+        """Of more than 1,000 records the first may have been written when the token goes stale."""
         written = 0
-        for start in range(0, len(records), _CHUNK):
+        for start in range(0, max(len(records), 1), _CHUNK):
             chunk = records[start : start + _CHUNK]
             keys = [self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user, _ in chunk)]
             with _available():
@@ -187,14 +200,10 @@ class RedisMemoryStore:
 
     def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
         pattern = f"{_literal(self._prefix)}:*}}:u:{'*' if user is None else _literal(user)}"
-        batch: list[bytes] = []
         with _available():
-            for key in self._redis.scan_iter(match=pattern, count=_SCANNED):
-                batch.append(key)
-                if len(batch) == _SCANNED:
-                    yield from self._records(batch, user)
-                    batch = []
-            yield from self._records(batch, user)
+            keys = _once(self._redis.scan_iter(match=pattern, count=_SCANNED))
+            while batch := list(islice(keys, _SCANNED)):
+                yield from self._records(batch, user)
 
     def take_slot(self, slot: str, nonce: str) -> None:
         with _available():
@@ -228,9 +237,7 @@ class RedisMemoryStore:
         return f"{self._prefix}:{partition}}}:{name}"
 
     def _records(self, keys: list[bytes], wanted: str | None) -> Iterator[tuple[int, str, bytes]]:
-        """A pattern also finds keys that only look alike: those of a group "g:x" under "g", of a user "a}:u:b" under "b"."""
-        if not keys:
-            return
+        """Without those that only look alike to a pattern: of group "g:x" under "g", of user "a}:u:b" under "b"."""
         values: Any = self._redis.mget(keys)
         for key, value in zip(keys, values, strict=True):
             partition, _, user = key.decode().removeprefix(f"{self._prefix}:").partition("}:u:")
@@ -244,6 +251,15 @@ def _accepted(answer: int, partition: int, token: int) -> int:
     return answer
 
 
+def _once(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """SCAN gives a key again where Redis resizes its table meanwhile."""
+    seen: set[bytes] = set()
+    for key in keys:
+        if key not in seen:
+            seen.add(key)
+            yield key
+
+
 def _literal(text: str) -> str:
     """`text` for a MATCH pattern, where these characters would be wild."""
     return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)
@@ -251,12 +267,14 @@ def _literal(text: str) -> str:
 
 @contextmanager
 def _available() -> Iterator[None]:
-    """Turns what a later call may cure into Unavailable."""
+    """Turns what a later call may cure into Unavailable, and refusals into ConfigurationError."""
     try:
         yield
+    except _REFUSED as fault:
+        raise ConfigurationError(f"memory.redis_url: Redis refuses: {fault}") from fault
     except _DOWN as fault:
         raise Unavailable(f"Redis: {fault}") from fault
     except redis.ResponseError as fault:
-        if str(fault).startswith(_REFUSED_FOR_NOW):
+        if _PASSING.search(f"{fault.status_code} {fault}"):
             raise Unavailable(f"Redis: {fault}") from fault
         raise

@@ -24,6 +24,7 @@ from stream_worker.commands.options import config_option, settings_from, stopped
 from stream_worker.config import Settings
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
+from stream_worker.warm_up import warm_up
 
 _log = structlog.get_logger(__name__)
 
@@ -58,6 +59,8 @@ def _run(settings: Settings, store: MemoryStore) -> int:
     health, metrics = Health(clock), WorkerMetrics(clock)
     server = MetricsServer(settings.metrics, metrics, health)
     server.start()
+    # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
+    warm_up(settings)
     nonce, slot = new_nonce(), settings.worker.slot
     path = Path(settings.checkpoint.path)
     checkpoints = make_checkpoints(settings, path, nonce, store)

@@ -3,7 +3,7 @@
 Words: a *shelf* is a theme in one colour ("green kitchen"), and a taste is a liking for one shelf. Things of a theme
 are bought in an order (after the kettle the teapot). A *customer* comes for sessions: views, now and then a cart and
 a purchase of what was viewed. Items become more and less popular, new ones appear, and once, abruptly, half of the
-customers turn to another colour, which hardly anybody had looked at before.
+customers turn to other colours, which nobody had looked at before.
 
 Pure: the same configuration gives the same events, whatever the clock says.
 """
@@ -34,6 +34,7 @@ COLOURS = {
     "bath": ("cream", "navy", "coral", "lilac", "mint"),
 }
 _LIKED = 2
+FIRST_CUSTOMER = "customer-000"
 _THINGS = {thing: theme for theme, things in THEMES.items() for thing in things}
 
 
@@ -217,9 +218,10 @@ class Shop:
         self.shelves.restock(second)
 
     def _change_tastes(self) -> None:
-        """Half of the customers turn to colours of their theme that nobody has liked so far."""
+        """Half of the customers, the first among them, turn to colours of their theme that nobody has liked so far."""
         self.changed = True
-        for customer in self._random.sample(self._customers, len(self._customers) // 2):
+        first, *others = self._customers
+        for customer in [first, *self._random.sample(others, len(self._customers) // 2 - 1)]:
             theme = customer.taste.theme
             customer.taste = Taste(theme, self._random.choice(COLOURS[theme][_LIKED:]))
 

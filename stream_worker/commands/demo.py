@@ -1,0 +1,105 @@
+"""`stream-worker demo`: everything at once, with nothing installed.
+
+Whatever takes long (torch, kernels, Kafka) comes after the signal handlers, so that Ctrl-C is clean from the beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from stream_worker.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from stream_worker.demo.scene import Scene
+    from stream_worker.demo.session import Session
+
+_DRAW_SECONDS = 0.25
+
+EPILOG = """\b
+Examples:
+  stream-worker demo
+  stream-worker demo --seconds 20
+  stream-worker demo --rate 100 --seed 7 > demo.txt
+
+Half way, half of the simulated customers change their taste: the hit rate falls and comes back.
+Kafka is librdkafka's mock cluster, inside this process: good to look at, no evidence for exactly-once.
+
+\b
+Exit codes: 0 done, 130 ended by Ctrl-C (in good order, with the summary so far), 1 failed.
+"""
+
+
+@click.command("demo", epilog=EPILOG)
+@click.option("--seconds", type=click.FloatRange(min=1, max=3600), default=60, show_default=True, help="How long.")
+@click.option("--rate", type=click.FloatRange(min=1, max=2000), default=300, show_default=True, help="Events a second.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another shop.")
+def command(seconds: float, rate: float, seed: int) -> int:
+    """Show it: an embedded Kafka, a simulated shop and a worker that learns from it, then a summary."""
+    interrupted = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: interrupted.set())
+    with tempfile.TemporaryDirectory(prefix="stream-worker-demo-") as folder:
+        ended = _run(Path(folder), seconds, rate, seed, interrupted)
+    if not ended:
+        # A thread inside a compiler can be neither interrupted nor waited for.
+        sys.stdout.flush()
+        os._exit(ExitCode.INTERRUPTED)
+    return ExitCode.INTERRUPTED if interrupted.is_set() else ExitCode.DONE
+
+
+def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Event) -> bool:
+    """False where it had to be left before it had started."""
+    print("demo: loading", flush=True)
+    from stream_worker.config import load_settings
+    from stream_worker.demo.panel import make_view
+    from stream_worker.demo.scene import Scene
+    from stream_worker.demo.session import Session, demo_settings
+    from stream_worker.demo.shop import FIRST_CUSTOMER, ShopConfig
+
+    _quiet()
+    shop = ShopConfig(rate=rate, change_after_seconds=seconds / 2, seed=seed)
+    scene = Scene(FIRST_CUSTOMER)
+    # The defaults alone: what the environment says about a real Kafka is not for this one.
+    session = Session(demo_settings(load_settings(None, {}), folder), shop, seconds, scene)
+    with make_view(seconds) as view:
+        session.start()
+        while session.running() and not interrupted.wait(_DRAW_SECONDS):
+            view.show(scene.picture())
+        ended = session.stop()
+        view.show(scene.picture())
+    if session.fault is not None:
+        raise click.ClickException(f"the demo failed: {type(session.fault).__name__}: {session.fault}")
+    _summarise(session, scene)
+    return ended
+
+
+def _quiet() -> None:
+    """Log lines from warnings on; of librdkafka's only errors, since an embedded cluster ends when it ends."""
+    import logging
+
+    from stream_worker import logs
+    from stream_worker.backends.kafka.config import LIBRARY_LOG
+
+    logs.configure("warning")
+    LIBRARY_LOG.setLevel(logging.ERROR)
+
+
+def _summarise(session: Session, scene: Scene) -> None:
+    from stream_worker.commands.options import print_summary
+    from stream_worker.demo.panel import summary_lines
+
+    picture = scene.picture()
+    if session.worker is None or not picture.events:
+        print("demo: ended before the first event")
+        return
+    print_summary(session.worker.line.monitor.summary_rows(), "Scored before each event was learned")
+    for line in summary_lines(picture, *scene.latencies()):
+        print(line)

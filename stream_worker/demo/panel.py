@@ -1,0 +1,233 @@
+"""Pictures of the running demo for a person: a live panel on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from stream_worker import logs
+from stream_worker.demo.scene import Done, Picture
+from stream_worker.demo.shop import Taste, parts
+
+_PLAIN_EVERY_SECONDS = 3.0
+_NAMES = {"worker": "this worker", "co_visitation": "co-visitation", "recent_popularity": "popularity"}
+_LEVELS = " ▁▂▃▄▅▆▇█"
+_WIDTH = 100
+_LISTED = 8
+
+
+class View(Protocol):
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, picture: Picture) -> None: ...
+
+
+def make_view(seconds: float) -> View:
+    return LivePanel(seconds) if sys.stdout.isatty() else PlainLines(seconds)
+
+
+class PlainLines:
+    """A line for each new phase and for the change of taste, and one every three seconds between them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._of = seconds
+        self._phase = ""
+        self._said = float("-inf")
+        self._changed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to put away."""
+
+    def show(self, picture: Picture) -> None:
+        if picture.phase != self._phase:
+            self._phase = picture.phase
+            self._say(picture.phase)
+        if picture.changed_seconds is not None and not self._changed:
+            self._changed = True
+            self._say(f"{picture.changed_seconds:.0f} s: half of the customers change their taste")
+        if picture.events and time.monotonic() - self._said >= _PLAIN_EVERY_SECONDS:
+            self._said = time.monotonic()
+            self._say(plain_line(picture))
+
+    def _say(self, text: str) -> None:
+        print(f"demo: {text}", flush=True)
+
+
+def plain_line(picture: Picture) -> str:
+    p = picture
+    rates = ", ".join(f"{_NAMES[name]} {rate:.2f}" for name, rate in p.hit_rates.items())
+    losses = ", ".join(f"{name} {loss:.2f}" for name, loss in p.losses.items())
+    return (
+        f"{p.seconds:.0f} s: {p.events:,} events ({p.events_a_second:.0f}/s), lag {p.lag}, "
+        f"latency {1000 * p.latency_p50:.0f} ms (p99 {1000 * p.latency_p99:.0f}), "
+        f"HR@20 {rates or '-'}, loss {losses or '-'}, drift alarms {len(p.noticed)}"
+    )
+
+
+class LivePanel:
+    """Draws over itself; log lines come out above it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._of = seconds
+        self._live = Live(console=Console(), auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        # Live has put itself in the place of standard error, which the log takes only now.
+        logs.configure("warning")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        logs.configure("warning")
+
+    def show(self, picture: Picture) -> None:
+        self._live.update(draw(picture, self._of), refresh=True)
+
+
+def draw(picture: Picture, of_seconds: float) -> RenderableType:
+    """The whole panel: at most 23 lines, good from 80 columns on."""
+    if not picture.events:
+        return Panel(Text(picture.phase or "starting"), title="stream-worker demo", width=_WIDTH)
+    title = f"stream-worker demo: {min(picture.seconds, of_seconds):.0f} of {of_seconds:.0f} s"
+    return Panel(
+        Group(
+            ProgressBar(total=of_seconds, completed=min(picture.seconds, of_seconds)),
+            _numbers_and_rates(picture),
+            Rule(_course_title(picture), style="dim"),
+            _course(picture, of_seconds),
+            Rule(f"{picture.customer} now likes: {picture.taste}", style="dim"),
+            _customer(picture),
+        ),
+        title=title,
+        width=min(_WIDTH, Console().width),
+    )
+
+
+def _numbers_and_rates(picture: Picture) -> Table:
+    grid = Table.grid(padding=(0, 2), expand=True)
+    grid.add_column(ratio=5)
+    grid.add_column(ratio=6)
+    grid.add_row(_numbers(picture), _rates(picture))
+    return grid
+
+
+def _numbers(picture: Picture) -> Table:
+    p = picture
+    table = Table.grid(padding=(0, 2))
+    table.add_row("events", f"{p.events:,}  ({p.events_a_second:.0f}/s)  lag {p.lag:,}")
+    table.add_row("latency", f"p50 {1000 * p.latency_p50:.0f} ms, p99 {1000 * p.latency_p99:.0f} ms")
+    table.add_row("lists", f"{p.lists:,}, from {p.items:,} items")
+    table.add_row("loss", ", ".join(f"{name} {loss:.2f}" for name, loss in p.losses.items()))
+    return table
+
+
+def _rates(picture: Picture) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_row("HR@20", Text("of the last 1,000 events", style="dim"), "")
+    best = max(picture.hit_rates.values(), default=0.0)
+    for name, rate in sorted(picture.hit_rates.items(), key=lambda pair: -pair[1]):
+        style = "bold green" if rate == best and name == "worker" else ""
+        bar = ProgressBar(total=1.0, completed=rate, width=20, complete_style="green" if name == "worker" else "cyan")
+        table.add_row(Text(_NAMES[name], style=style), bar, Text(f"{rate:.3f}", style=style))
+    return table
+
+
+def _course_title(picture: Picture) -> Text:
+    text = Text("the worker's HR@20, second by second")
+    if picture.changed_seconds is not None:
+        text.append(f"; {picture.changed_seconds:.0f} s: taste changed", style="bold yellow")
+    if (noticed := noticed_after(picture)) is not None:
+        text.append(f", noticed at {noticed:.0f} s", style="bold magenta")
+    return text
+
+
+def noticed_after(picture: Picture) -> float | None:
+    """When the first drift alarm since the change came, in seconds after the opening."""
+    if picture.changed_seconds is None:
+        return None
+    return next((n.seconds for n in picture.noticed if n.seconds >= picture.changed_seconds), None)
+
+
+def _course(picture: Picture, of_seconds: float) -> Text:
+    """A column of blocks for each second, yellow from the change on, in two lines."""
+    seconds = int(of_seconds) + 1
+    step = max(1, -(-seconds // (min(_WIDTH, Console().width) - 4)))
+    upper, lower = Text(), Text()
+    for second in range(0, len(picture.history), step):
+        changed = picture.changed_seconds is not None and second >= picture.changed_seconds
+        style = "yellow" if changed else "green"
+        eighths = round(16 * picture.history[second])
+        upper.append(_LEVELS[max(0, eighths - 8)], style)
+        lower.append(_LEVELS[min(8, eighths)], style)
+    return Text("\n").join([upper, lower])
+
+
+def _customer(picture: Picture) -> Table:
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(ratio=6)
+    table.add_column(ratio=5)
+    table.add_row(Text("last actions", style="dim"), Text("the list made from them", style="dim"))
+    actions = Group(*(_action(done, picture.taste) for done in picture.actions))
+    items = Group(*(_listed(item, score, picture.taste) for item, score in picture.list[:_LISTED]))
+    table.add_row(actions, items)
+    return table
+
+
+def _action(done: Done, taste: str) -> Text:
+    text = Text(f"{done.type:<9}", style="bold" if done.type == "purchase" else "")
+    text.append(done.item, style=_style(done.item, taste))
+    return text.append("  was on the list", style="dim") if done.listed else text
+
+
+def _listed(item: str, score: float, taste: str) -> Text:
+    return Text(f"{score:>4.0%}  ").append(item, style=_style(item, taste))
+
+
+def _style(item: str, taste: str) -> str:
+    """Green: to the customer's taste."""
+    colour, _, theme = taste.partition(" ")
+    return "green" if parts(item)[0] and Taste(theme, colour).likes(item) else ""
+
+
+def summary_lines(picture: Picture, p50_seconds: float, p99_seconds: float) -> list[str]:
+    """What the table of metrics does not say."""
+    return [
+        f"{picture.events:,} events, {picture.lists:,} lists published, {picture.items:,} items live",
+        f"from an event to a list with it that can be read: median {1000 * p50_seconds:.0f} ms, "
+        f"99th percentile {1000 * p99_seconds:.0f} ms",
+        _change(picture),
+    ]
+
+
+def _change(picture: Picture) -> str:
+    if picture.changed_seconds is None:
+        return "the customers' taste did not change"
+    at = picture.changed_seconds
+    before, after = picture.history[int(at) : int(at) + 1], picture.history[int(at) + 1 :]
+    text = f"half of the customers changed their taste after {at:.0f} s"
+    if before and after:
+        text += f": HR@20 {before[0]:.2f}, then down to {min(after):.2f}, {after[-1]:.2f} at the end"
+    noticed = noticed_after(picture)
+    return f"{text}; drift not noticed" if noticed is None else f"{text}; drift noticed {noticed - at:.1f} s later"

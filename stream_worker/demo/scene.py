@@ -1,0 +1,204 @@
+"""What there is to see of a running demo. Its threads report to the scene; the panel asks it for a picture."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Event, Lock
+
+import numpy as np
+
+from stream_worker.core.events import Recommendation
+from stream_worker.core.status import Status
+from stream_worker.demo.shop import Action
+
+_RATE_SECONDS = 3.0
+_RECENT_LISTS = 1_000
+_MOST_LATENCIES = 200_000
+_ACTIONS = 8
+HIT_RATE = "hit_rate@20"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An action of the followed customer; `listed`: it stood on the newest list that could be read before it."""
+
+    type: str
+    item: str
+    listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A drift alarm, `seconds` after the opening."""
+
+    seconds: float
+    stream: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One moment. Latencies in seconds, from an event's time to a list with it that a read_committed consumer has."""
+
+    phase: str
+    seconds: float
+    events: int
+    events_a_second: float
+    lag: int
+    lists: int
+    lists_read: int
+    latency_p50: float
+    latency_p99: float
+    items: int
+    hit_rates: Mapping[str, float]
+    history: tuple[float, ...]
+    losses: Mapping[str, float]
+    noticed: tuple[Noticed, ...]
+    changed_seconds: float | None
+    customer: str
+    taste: str
+    actions: tuple[Done, ...]
+    list: tuple[tuple[str, float], ...]
+
+
+class Scene:
+    """`open` is set once the worker owns its partitions; the seconds count from `begin`."""
+
+    def __init__(self, customer: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.customer = customer
+        self.open = Event()
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._phase = ""
+        self._began: float | None = None
+        self._taste = ""
+        self._changed: float | None = None
+        self._actions: deque[Done] = deque(maxlen=_ACTIONS)
+        self._list: tuple[tuple[str, float], ...] = ()
+        self._lists_read = 0
+        self._latencies: deque[float] = deque(maxlen=_MOST_LATENCIES)
+        self._events: deque[tuple[float, int]] = deque()
+        self._lag = self._lists = self._items = 0
+        self._hit_rates: dict[str, float] = {}
+        self._history: list[float] = []
+        self._losses: dict[str, float] = {}
+        self._alarms = 0
+        self._noticed: list[Noticed] = []
+
+    # -- told by whoever runs the demo -------------------------------------------------------------------------
+
+    def say(self, phase: str) -> None:
+        self._phase = phase
+
+    def begin(self) -> None:
+        self._began = self._monotonic()
+
+    # -- told by the shop --------------------------------------------------------------------------------------
+
+    def acted(self, action: Action) -> None:
+        if action.user == self.customer:
+            with self._lock:
+                listed = any(item == action.item for item, _ in self._list)
+                self._actions.append(Done(action.type, action.item, listed))
+
+    def liked(self, taste: str) -> None:
+        self._taste = taste
+
+    def changed(self) -> None:
+        self._changed = self._seconds()
+
+    # -- told by the reader of the lists -----------------------------------------------------------------------
+
+    def listed(self, recommendation: Recommendation, latency_seconds: float) -> None:
+        with self._lock:
+            self._lists_read += 1
+            self._latencies.append(latency_seconds)
+            if recommendation.user == self.customer:
+                self._list = tuple(zip(recommendation.items, recommendation.scores, strict=True))
+
+    # -- told by the worker: an Observer -----------------------------------------------------------------------
+
+    def ready(self, value: bool) -> None:
+        if value:
+            self.open.set()
+
+    def ticked(self, status: Status) -> None:
+        with self._lock:
+            now = self._monotonic()
+            self._events.append((now, status.events))
+            while now - self._events[0][0] > _RATE_SECONDS:
+                self._events.popleft()
+            self._lag, self._lists, self._items = sum(status.lag.values()), status.lists, status.items
+            self._losses = dict(status.losses)
+            self._hit_rates = _hit_rates(status)
+            self._remember()
+            self._hear(status)
+
+    def _remember(self) -> None:
+        """One hit rate for each second."""
+        while self._hit_rates and len(self._history) <= int(self._seconds()):
+            self._history.append(self._hit_rates["worker"])
+
+    def _hear(self, status: Status) -> None:
+        alarms = sum(status.drift_alarms.values())
+        if alarms > self._alarms:
+            self._noticed.append(Noticed(self._seconds(), ", ".join(sorted(status.drift_alarms))))
+            self._alarms = alarms
+
+    # -- asked by the panel ------------------------------------------------------------------------------------
+
+    def picture(self) -> Picture:
+        with self._lock:
+            p50, p99 = _percentiles(list(self._latencies)[-_RECENT_LISTS:])
+            return Picture(
+                phase=self._phase,
+                seconds=self._seconds(),
+                events=self._events[-1][1] if self._events else 0,
+                events_a_second=self._events_a_second(),
+                lag=self._lag,
+                lists=self._lists,
+                lists_read=self._lists_read,
+                latency_p50=p50,
+                latency_p99=p99,
+                items=self._items,
+                hit_rates=self._hit_rates,
+                history=tuple(self._history),
+                losses=self._losses,
+                noticed=tuple(self._noticed),
+                changed_seconds=self._changed,
+                customer=self.customer,
+                taste=self._taste,
+                actions=tuple(self._actions),
+                list=self._list,
+            )
+
+    def latencies(self) -> tuple[float, float]:
+        """Median and 99th percentile of all lists so far, in seconds; 0 without any."""
+        with self._lock:
+            return _percentiles(list(self._latencies))
+
+    def _seconds(self) -> float:
+        return 0.0 if self._began is None else self._monotonic() - self._began
+
+    def _events_a_second(self) -> float:
+        if len(self._events) < 2:
+            return 0.0
+        (first, before), (last, after) = self._events[0], self._events[-1]
+        return (after - before) / max(last - first, 1e-9)
+
+
+def _hit_rates(status: Status) -> dict[str, float]:
+    """Of the last scored events: the worker's and the floors'; none before the first."""
+    if not status.quality.get("rolling", {}).get("events"):
+        return {}
+    floors = {name: report["rolling"][HIT_RATE] for name, report in status.quality["floors"].items()}
+    return {"worker": status.quality["rolling"][HIT_RATE], **floors}
+
+
+def _percentiles(seconds: list[float]) -> tuple[float, float]:
+    if not seconds:
+        return 0.0, 0.0
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return float(p50), float(p99)

@@ -1,0 +1,180 @@
+"""One run of the demo: the worker's loop, the shop and a reader of the lists, a thread each.
+
+The worker's thread begins with all that takes time (kernels, Kafka, the group), and then starts the other two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from stream_worker.assembly import make_checkpoints, make_line, make_worker, new_nonce
+from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, create_topics
+from stream_worker.backends.kafka.config import reader_settings, writer_settings
+from stream_worker.backends.kafka.faults import connect
+from stream_worker.config import Settings
+from stream_worker.core.codec import decode_recommendation, encode_event
+from stream_worker.demo.embedded import EmbeddedKafka
+from stream_worker.demo.scene import Scene
+from stream_worker.demo.shop import Shop, ShopConfig
+from stream_worker.warm_up import warm_up
+from stream_worker.worker import Worker
+
+_PARTITIONS = 4
+_POLL_SECONDS = 0.1
+_DRAIN_SECONDS = 5.0
+_PATIENCE_SECONDS = 30.0
+
+
+def demo_settings(settings: Settings, folder: Path) -> Settings:
+    """The same, with the twin for memories, no metrics server, and a monitor whose windows suit one minute."""
+    return replace(
+        settings,
+        memory=replace(settings.memory, redis_url=""),
+        metrics=replace(settings.metrics, port=0),
+        checkpoint=replace(settings.checkpoint, path=str(folder)),
+        monitor=replace(settings.monitor, window=1_000, drift_block=8),
+    )
+
+
+class Session:
+    """`start`, then `running` until it is false, then `stop`. `fault` is what ended it before its time."""
+
+    def __init__(self, settings: Settings, shop: ShopConfig, seconds: float, scene: Scene) -> None:
+        self.settings, self.scene = settings, scene
+        self.fault: Exception | None = None
+        self.worker: Worker | None = None
+        self.sold = 0
+        self._shop = Shop(shop)
+        self._seconds = seconds
+        self._stopping, self._sold_out, self._worker_left = Event(), Event(), Event()
+        self._drained_by = float("inf")
+        self._threads = [Thread(target=self._guarded, args=(self._work,), name="worker", daemon=True)]
+
+    def start(self) -> None:
+        self._threads[0].start()
+
+    def running(self) -> bool:
+        """Whether there is something to wait for: the shop is open, or lists of its last events are on their way."""
+        if self.fault is not None or self._stopping.is_set():
+            return False
+        if not self._sold_out.is_set():
+            return True
+        picture = self.scene.picture()
+        owed = picture.events < self.sold or picture.lists_read < picture.lists
+        return owed and time.monotonic() < self._drained_by
+
+    def stop(self) -> bool:
+        """End all threads in good order; false where the start-up, which can't be interrupted, still runs."""
+        self._stopping.set()
+        if self.worker is None:
+            self._threads[0].join(1.0)
+            return not self._threads[0].is_alive()
+        self.worker.request_stop()
+        for thread in self._threads:
+            thread.join(_PATIENCE_SECONDS)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    # -- the threads -------------------------------------------------------------------------------------------
+
+    def _guarded(self, work: Callable[..., None], *args: object) -> None:
+        try:
+            work(*args)
+        except Exception as fault:
+            if self.fault is None:
+                self.fault = fault
+
+    def _work(self) -> None:
+        self.scene.say("warming up (the first time, kernels are compiled: 10 to 20 s)")
+        warm_up(self.settings)
+        self.scene.say("starting an embedded Kafka and joining it (3 s)")
+        cluster = EmbeddedKafka()
+        kafka = replace(self.settings.kafka, bootstrap_servers=cluster.bootstrap_servers)
+        create_topics(kafka, kafka.topics, _PARTITIONS)
+        worker = self._make_worker(replace(self.settings, kafka=kafka))
+        worker.start()
+        self.worker = worker
+        if self._stopping.is_set():
+            worker.request_stop()
+        self._also(self._read, kafka)
+        self._also(self._sell, kafka)
+        try:
+            worker.run()
+        finally:
+            self._worker_left.set()
+            self._stopping.set()
+            for thread in self._threads[1:]:
+                thread.join(_PATIENCE_SECONDS)
+
+    def _also(self, work: Callable[[KafkaConfig], None], kafka: KafkaConfig) -> None:
+        thread = Thread(target=self._guarded, args=(work, kafka), name=work.__name__, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _make_worker(self, settings: Settings) -> Worker:
+        store = InMemoryMemoryStore(settings.memory)
+        nonce, slot = new_nonce(), settings.worker.slot
+        return make_worker(
+            settings,
+            sink=KafkaSink(settings.kafka, slot),
+            source=KafkaSource(settings.kafka, slot),
+            store=store,
+            checkpoints=make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store),
+            line=make_line(settings, f"{slot}-{nonce}"),
+            observer=self.scene,
+        )
+
+    def _sell(self, kafka: KafkaConfig) -> None:
+        """The shop is open from the worker's first partitions on, for `seconds`."""
+        producer = connect(Producer, writer_settings(kafka))
+        while not self.scene.open.wait(_POLL_SECONDS):
+            if self._stopping.is_set():
+                return
+        self.scene.say("open")
+        self.scene.begin()
+        self._serve_customers(producer, kafka.input_topic)
+        producer.flush(_DRAIN_SECONDS)
+        self.scene.say("closing")
+        self._drained_by = time.monotonic() + _DRAIN_SECONDS
+        self._sold_out.set()
+
+    def _serve_customers(self, producer: Producer, topic: str) -> None:
+        opened, changed = time.monotonic(), False
+        self.scene.liked(str(self._shop.tastes[self.scene.customer]))
+        for action in self._shop.actions():
+            if action.seconds >= self._seconds or self._stopping.wait(opened + action.seconds - time.monotonic()):
+                return
+            if self._shop.changed and not changed:
+                changed = True
+                self.scene.changed()
+                self.scene.liked(str(self._shop.tastes[self.scene.customer]))
+            self.scene.acted(action)
+            event = encode_event(action.user, action.item, action.type, time.time(), session=action.session)
+            producer.produce(topic, event, action.user.encode())
+            producer.poll(0)
+            self.sold += 1
+
+    def _read(self, kafka: KafkaConfig) -> None:
+        """A consumer like any other: the clock of a list stops when it has it."""
+        consumer = connect(Consumer, {**reader_settings(kafka), "group.id": "demo-reader"})
+        topic = kafka.output_topic
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(_PARTITIONS)])
+        try:
+            while True:
+                left = self._worker_left.is_set()
+                messages = consumer.consume(1, _POLL_SECONDS) + consumer.consume(1_000, 0)
+                now = time.time()
+                for message in messages:
+                    if message.error() is None:
+                        recommendation = decode_recommendation(message.value() or b"")
+                        self.scene.listed(recommendation, now - recommendation.ts)
+                if left and not messages:
+                    return
+        finally:
+            consumer.close()
