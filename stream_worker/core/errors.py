@@ -1,15 +1,15 @@
 """The errors of the stream worker. The branch an error sits on says what to do with it.
 
-    StreamWorkerError
-    ├── ConfigurationError      stop: the user must change something (exit 78)
-    ├── InvalidEvent            set aside: the record goes to the dead letters with its reason
-    ├── Unavailable             retry: an outside service does not answer
-    ├── TransactionAborted      send the same records again in a new transaction
-    ├── StaleToken              drop the partition: another worker has claimed it since
-    ├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
-    ├── RestartNeeded           stop, a new process cures it (exit 75)
-    ├── OffsetLost              stop: retention has overtaken a committed offset
-    └── CorruptCheckpoint       use an older checkpoint
+StreamWorkerError
+├── ConfigurationError      stop: the user must change something (exit 78)
+├── InvalidEvent            set aside: the record goes to the dead letters with its reason
+├── Unavailable             retry: an outside service does not answer
+├── TransactionAborted      send the same records again in a new transaction
+├── StaleToken              drop the partition: another worker has claimed it since
+├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
+├── RestartNeeded           stop, a new process cures it (exit 75)
+├── OffsetLost              stop: retention has overtaken a committed offset
+└── CorruptCheckpoint       use an older checkpoint
 """
 
 from __future__ import annotations
