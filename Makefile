@@ -23,7 +23,7 @@ demo: $(READY) ## a simulated shop, an embedded Kafka and a worker, for DURATION
 	$(VENV)/bin/stream-worker demo --seconds $(DURATION)
 
 test: $(READY) ## all tests; real Kafka and Redis are used where they can be started (required when CI=true)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff check

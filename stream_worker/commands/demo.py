@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from stream_worker.demo.session import Session
 
 _DRAW_SECONDS = 0.25
+# As much as 80 columns hold.
+_SHOWN = ("name", "events", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss")
 
 EPILOG = """\b
 Examples:
@@ -44,15 +48,28 @@ Exit codes: 0 done, 130 ended by Ctrl-C (in good order, with the summary so far)
 def command(seconds: float, rate: float, seed: int) -> int:
     """Show it: an embedded Kafka, a simulated shop and a worker that learns from it, then a summary."""
     interrupted = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: interrupted.set())
-    with tempfile.TemporaryDirectory(prefix="stream-worker-demo-") as folder:
+    with (
+        _stopped_by_signals(interrupted),
+        tempfile.TemporaryDirectory(prefix="stream-worker-demo-") as folder,
+    ):
         ended = _run(Path(folder), seconds, rate, seed, interrupted)
     if not ended:
         # A thread inside a compiler can be neither interrupted nor waited for.
         sys.stdout.flush()
         os._exit(ExitCode.INTERRUPTED)
     return ExitCode.INTERRUPTED if interrupted.is_set() else ExitCode.DONE
+
+
+@contextmanager
+def _stopped_by_signals(interrupted: Event) -> Iterator[None]:
+    """As the other commands have it, without torch, which takes seconds to import."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: interrupted.set()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Event) -> bool:
@@ -100,6 +117,7 @@ def _summarise(session: Session, scene: Scene) -> None:
     if session.worker is None or not picture.events:
         print("demo: ended before the first event")
         return
-    print_summary(session.worker.line.monitor.summary_rows(), "Scored before each event was learned")
+    rows = [{name: row[name] for name in _SHOWN if name in row} for row in session.worker.line.monitor.summary_rows()]
+    print_summary(rows, "Scored before each event was learned")
     for line in summary_lines(picture, *scene.latencies()):
         print(line)

@@ -37,14 +37,13 @@ class View(Protocol):
 
 
 def make_view(seconds: float) -> View:
-    return LivePanel(seconds) if sys.stdout.isatty() else PlainLines(seconds)
+    return LivePanel(seconds) if sys.stdout.isatty() else PlainLines()
 
 
 class PlainLines:
     """A line for each new phase and for the change of taste, and one every three seconds between them."""
 
-    def __init__(self, seconds: float) -> None:
-        self._of = seconds
+    def __init__(self) -> None:
         self._phase = ""
         self._said = float("-inf")
         self._changed = False
@@ -84,7 +83,7 @@ def plain_line(picture: Picture) -> str:
 
 
 class LivePanel:
-    """Draws over itself; log lines come out above it."""
+    """Draws over itself."""
 
     def __init__(self, seconds: float) -> None:
         self._of = seconds
@@ -92,8 +91,9 @@ class LivePanel:
 
     def __enter__(self) -> Self:
         self._live.start()
-        # Live has put itself in the place of standard error, which the log takes only now.
-        logs.configure("warning")
+        # Drift, which the log warns of, is in the panel. Live has put itself in the place of standard error, which the
+        # log takes only now: errors come out above the panel.
+        logs.configure("error")
         return self
 
     def __exit__(
@@ -113,7 +113,7 @@ def draw(picture: Picture, of_seconds: float) -> RenderableType:
     title = f"stream-worker demo: {min(picture.seconds, of_seconds):.0f} of {of_seconds:.0f} s"
     return Panel(
         Group(
-            ProgressBar(total=of_seconds, completed=min(picture.seconds, of_seconds)),
+            _progress(picture, of_seconds),
             _numbers_and_rates(picture),
             Rule(_course_title(picture), style="dim"),
             _course(picture, of_seconds),
@@ -123,6 +123,13 @@ def draw(picture: Picture, of_seconds: float) -> RenderableType:
         title=title,
         width=min(_WIDTH, Console().width),
     )
+
+
+def _progress(picture: Picture, of_seconds: float) -> Table:
+    """In a grid, since a bar by itself ends no line."""
+    grid = Table.grid(expand=True)
+    grid.add_row(ProgressBar(total=of_seconds, completed=min(picture.seconds, of_seconds)))
+    return grid
 
 
 def _numbers_and_rates(picture: Picture) -> Table:
@@ -136,16 +143,17 @@ def _numbers_and_rates(picture: Picture) -> Table:
 def _numbers(picture: Picture) -> Table:
     p = picture
     table = Table.grid(padding=(0, 2))
-    table.add_row("events", f"{p.events:,}  ({p.events_a_second:.0f}/s)  lag {p.lag:,}")
+    table.add_row("events", f"{p.events:,}, {p.events_a_second:.0f}/s")
+    table.add_row("lag", f"{p.lag:,} events")
     table.add_row("latency", f"p50 {1000 * p.latency_p50:.0f} ms, p99 {1000 * p.latency_p99:.0f} ms")
     table.add_row("lists", f"{p.lists:,}, from {p.items:,} items")
-    table.add_row("loss", ", ".join(f"{name} {loss:.2f}" for name, loss in p.losses.items()))
+    table.add_row("loss", ", ".join(f"{name} {loss:.1f}" for name, loss in sorted(p.losses.items())))
     return table
 
 
 def _rates(picture: Picture) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.add_row("HR@20", Text("of the last 1,000 events", style="dim"), "")
+    table.add_row("hits among 20", Text("last 1,000 events", style="dim"), "")
     best = max(picture.hit_rates.values(), default=0.0)
     for name, rate in sorted(picture.hit_rates.items(), key=lambda pair: -pair[1]):
         style = "bold green" if rate == best and name == "worker" else ""
@@ -155,11 +163,11 @@ def _rates(picture: Picture) -> Table:
 
 
 def _course_title(picture: Picture) -> Text:
-    text = Text("the worker's HR@20, second by second")
+    text = Text("hits by the second")
     if picture.changed_seconds is not None:
-        text.append(f"; {picture.changed_seconds:.0f} s: taste changed", style="bold yellow")
+        text.append(f", taste changed at {picture.changed_seconds:.0f} s", style="bold yellow")
     if (noticed := noticed_after(picture)) is not None:
-        text.append(f", noticed at {noticed:.0f} s", style="bold magenta")
+        text.append(f", drift noticed at {noticed:.0f} s", style="bold magenta")
     return text
 
 
@@ -188,7 +196,7 @@ def _customer(picture: Picture) -> Table:
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(ratio=6)
     table.add_column(ratio=5)
-    table.add_row(Text("last actions", style="dim"), Text("the list made from them", style="dim"))
+    table.add_row(Text("last actions (* was on the list)", style="dim"), Text("the list made from them", style="dim"))
     actions = Group(*(_action(done, picture.taste) for done in picture.actions))
     items = Group(*(_listed(item, score, picture.taste) for item, score in picture.list[:_LISTED]))
     table.add_row(actions, items)
@@ -196,13 +204,12 @@ def _customer(picture: Picture) -> Table:
 
 
 def _action(done: Done, taste: str) -> Text:
-    text = Text(f"{done.type:<9}", style="bold" if done.type == "purchase" else "")
-    text.append(done.item, style=_style(done.item, taste))
-    return text.append("  was on the list", style="dim") if done.listed else text
+    text = Text(f"{done.type:<9}{'*' if done.listed else ' '} ", no_wrap=True, overflow="ellipsis")
+    return text.append(done.item, style=_style(done.item, taste))
 
 
 def _listed(item: str, score: float, taste: str) -> Text:
-    return Text(f"{score:>4.0%}  ").append(item, style=_style(item, taste))
+    return Text(f"{score:>4.0%}  ", no_wrap=True, overflow="ellipsis").append(item, style=_style(item, taste))
 
 
 def _style(item: str, taste: str) -> str:
@@ -215,19 +222,19 @@ def summary_lines(picture: Picture, p50_seconds: float, p99_seconds: float) -> l
     """What the table of metrics does not say."""
     return [
         f"{picture.events:,} events, {picture.lists:,} lists published, {picture.items:,} items live",
-        f"from an event to a list with it that can be read: median {1000 * p50_seconds:.0f} ms, "
-        f"99th percentile {1000 * p99_seconds:.0f} ms",
-        _change(picture),
+        f"from event to readable list: median {1000 * p50_seconds:.0f} ms, p99 {1000 * p99_seconds:.0f} ms",
+        *_change(picture),
     ]
 
 
-def _change(picture: Picture) -> str:
+def _change(picture: Picture) -> list[str]:
     if picture.changed_seconds is None:
-        return "the customers' taste did not change"
+        return []
     at = picture.changed_seconds
     before, after = picture.history[int(at) : int(at) + 1], picture.history[int(at) + 1 :]
-    text = f"half of the customers changed their taste after {at:.0f} s"
-    if before and after:
-        text += f": HR@20 {before[0]:.2f}, then down to {min(after):.2f}, {after[-1]:.2f} at the end"
     noticed = noticed_after(picture)
-    return f"{text}; drift not noticed" if noticed is None else f"{text}; drift noticed {noticed - at:.1f} s later"
+    heard = "not noticed" if noticed is None else f"noticed {noticed - at:.1f} s later"
+    lines = [f"half of the customers changed their taste after {at:.0f} s: drift {heard}"]
+    if before and after:
+        lines += [f"HR@20 before it {before[0]:.2f}, then down to {min(after):.2f}, at the end {after[-1]:.2f}"]
+    return lines

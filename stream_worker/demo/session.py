@@ -30,6 +30,7 @@ _PARTITIONS = 4
 _POLL_SECONDS = 0.1
 _DRAIN_SECONDS = 5.0
 _PATIENCE_SECONDS = 30.0
+_START_UP_SECONDS = 4.0
 
 
 def demo_settings(settings: Settings, folder: Path) -> Settings:
@@ -74,7 +75,7 @@ class Session:
         """End all threads in good order; false where the start-up, which can't be interrupted, still runs."""
         self._stopping.set()
         if self.worker is None:
-            self._threads[0].join(1.0)
+            self._threads[0].join(_START_UP_SECONDS)
             return not self._threads[0].is_alive()
         self.worker.request_stop()
         for thread in self._threads:
@@ -93,6 +94,8 @@ class Session:
     def _work(self) -> None:
         self.scene.say("warming up (the first time, kernels are compiled: 10 to 20 s)")
         warm_up(self.settings)
+        if self._stopping.is_set():
+            return
         self.scene.say("starting an embedded Kafka and joining it (3 s)")
         cluster = EmbeddedKafka()
         kafka = replace(self.settings.kafka, bootstrap_servers=cluster.bootstrap_servers)

@@ -34,7 +34,9 @@ COLOURS = {
     "bath": ("cream", "navy", "coral", "lilac", "mint"),
 }
 _LIKED = 2
+# The one whom a panel follows: there is always something to see of it.
 FIRST_CUSTOMER = "customer-000"
+_FIRST_AWAY = 0.15
 _THINGS = {thing: theme for theme, things in THEMES.items() for thing in things}
 
 
@@ -101,7 +103,7 @@ def parts(item: str) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Item:
-    """`weight` at the opening; it rises and falls by `swing` once a `period_seconds`, and a new item is hot at first."""
+    """`weight` is its popularity, which rises and falls once a `period_seconds`; a new item is hot at first."""
 
     title: str
     weight: float
@@ -170,6 +172,7 @@ class Shelves:
 class _Customer:
     name: str
     taste: Taste
+    away: float = 1.0  # how long between two sessions, as a share of what is usual
     sessions: int = 0
     left: int = 0
     last: tuple[str, str] | None = None  # what was done in this session last: type and item
@@ -187,6 +190,7 @@ class Shop:
         self._customers = [
             _Customer(f"customer-{number:03d}", liked[number % len(liked)]) for number in range(config.customers)
         ]
+        self._customers[0].away = _FIRST_AWAY
         self._seconds_an_event = config.customers / config.rate
 
     @property
@@ -197,7 +201,7 @@ class Shop:
         """What happens, in the order of time, without end."""
         random = self._random
         turn = self.config.session_events * self._seconds_an_event
-        due = [(random.uniform(0, turn), number) for number in range(len(self._customers))]
+        due = [(random.uniform(0, turn) * customer.away, number) for number, customer in enumerate(self._customers)]
         heapify(due)
         second = -1
         while True:
@@ -228,7 +232,8 @@ class Shop:
     def _pause(self, customer: _Customer) -> float:
         """Until the customer's next action: short within a session, long before the next one."""
         within, events = 0.3 * self._seconds_an_event, self.config.session_events
-        mean = within if customer.left else events * self._seconds_an_event - (events - 1) * within
+        between = customer.away * (events * self._seconds_an_event - (events - 1) * within)
+        mean = within if customer.left else between
         return self._random.uniform(0.5, 1.5) * mean
 
     def _act(self, customer: _Customer, seconds: float) -> Action:

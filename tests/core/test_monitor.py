@@ -200,7 +200,7 @@ def test_the_summary_has_the_worker_the_floors_and_the_groups_that_have_events()
     _stream(1_000).feed(monitor, 100)
     rows = monitor.summary_rows()
     assert [row["name"] for row in rows] == [
-        *("worker", "recent-pop", "covis-5"),
+        *("worker", "covis-5", "recent-pop"),
         *("worker, view", "worker, odd.name", "worker, repeat", "worker, new"),
     ]
     assert list(rows[0]) == ["name", "events", "hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
