@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +73,14 @@ def memory_group(settings: Settings) -> str:
 def make_checkpoints(settings: Settings, path: Path, nonce: str, store: MemoryStore) -> DirectoryCheckpoints:
     """The slot's folder; a slot that another start has taken in the store may no longer write there."""
     slot = settings.worker.slot
-    config = settings.checkpoint
-    checkpoints = DirectoryCheckpoints(
-        type(config)(path=str(path), keep=config.keep, interval_seconds=config.interval_seconds),
-        slot,
-        nonce,
-        lambda: store.slot_owner(slot) == nonce,
-    )
+
+    def owns() -> bool:
+        owner = store.slot_owner(slot)
+        if owner is None:  # the store was wiped: the lock on the folder says that the slot is still ours
+            store.take_slot(slot, nonce)
+        return owner in (None, nonce)
+
+    checkpoints = DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns)
     store.take_slot(slot, nonce)
     return checkpoints
 

@@ -61,6 +61,8 @@ class Settings:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
+        if self.kafka.items_topic:
+            raise ValueError("kafka.items_topic: an items topic is not read yet; leave it empty")
         if self.worker.batch_size > self.memory.device_users // 2:
             raise ValueError(
                 f"worker.batch_size: at most half of memory.device_users ({self.memory.device_users}), "

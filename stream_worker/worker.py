@@ -454,13 +454,16 @@ class Worker:
         self._settle(self._checkpointer.finished())
         if self._checkpointer.due() and self._unwritten():
             self._begin_write()
-        while self._memories.full() and self._checkpointer.busy():
+        while self._memories.full() and not self._stop:
             # Too much is owed: consumption pauses, membership and health do not.
-            self._settle(self._checkpointer.finished(0.1))
+            if not self._checkpointer.busy():
+                self._begin_write()
+            written = self._checkpointer.finished(0.1)
+            self._settle(written)
+            if written is not None and written.failed:
+                self._pause(_RETRY_SECONDS)
             self._source.serve()
             self.observer.ticked(self.status)
-        if self._memories.full():
-            self._begin_write()
 
     def _unwritten(self) -> bool:
         """Whether anything changed since the last write began, or that one has not done all it had to."""

@@ -6,17 +6,15 @@ Whatever takes long (torch, kernels, Kafka) comes after the signal handlers, so 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 import click
 
+from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def command(seconds: float, rate: float, seed: int) -> int:
     """Show it: an embedded Kafka, a simulated shop and a worker that learns from it, then a summary."""
     interrupted = Event()
     with (
-        _stopped_by_signals(interrupted),
+        stopped_by_signals(interrupted.set),
         tempfile.TemporaryDirectory(prefix="stream-worker-demo-") as folder,
     ):
         ended = _run(Path(folder), seconds, rate, seed, interrupted)
@@ -58,18 +56,6 @@ def command(seconds: float, rate: float, seed: int) -> int:
         sys.stdout.flush()
         os._exit(ExitCode.INTERRUPTED)
     return ExitCode.INTERRUPTED if interrupted.is_set() else ExitCode.DONE
-
-
-@contextmanager
-def _stopped_by_signals(interrupted: Event) -> Iterator[None]:
-    """As the other commands have it, without torch, which takes seconds to import."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: interrupted.set()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Event) -> bool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,18 +40,6 @@ def settings_from(config_path: Path | None) -> Settings:
     return settings
 
 
-@contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block SIGTERM and Ctrl-C call `stop`, which only sets a flag."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def speed_of(text: str) -> float | None:
     """`max` is None, everything else how many times faster than the log's own time."""
     if text == "max":
@@ -73,14 +59,16 @@ def print_summary(rows: Sequence[Mapping[str, str | float]], title: str) -> None
     """A table of metrics on standard output: rich on a terminal, aligned text elsewhere."""
     if not rows:
         return
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    narrow = {"name"} if console.width >= 100 else {"name", "hit_rate@10"}
+    names = [name for name in rows[0] if name not in narrow]
     table = Table(title=title, title_justify="left")
-    names = [name for name in rows[0] if name != "name"]
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(str(row["name"]), *(_cell(name, row.get(name)) for name in names))
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    console.print(table)
 
 
 def _cell(name: str, value: str | float | None) -> str:

@@ -30,8 +30,8 @@ from stream_worker.commands.options import (
     print_summary,
     settings_from,
     speed_of,
-    stopped_by_signals,
 )
+from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.status import Status

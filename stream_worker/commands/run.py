@@ -20,7 +20,8 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import KafkaSink, KafkaSource
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
-from stream_worker.commands.options import config_option, settings_from, stopped_by_signals
+from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
