@@ -5,6 +5,10 @@ The first time that takes 10 to 20 seconds; afterwards they come from numba's ca
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.in_memory import (
     InMemoryCheckpoints,
@@ -34,10 +38,23 @@ def warm_up(settings: Settings) -> None:
         line=make_line(settings, "warm-up"),
         events=settings.events.canonical(),
     )
-    worker.start()
-    while worker.status.events < _EVENTS:
-        worker.run_once()
-    worker.finish()
+    with _quietly():
+        worker.start()
+        while worker.status.events < _EVENTS:
+            worker.run_once()
+        worker.finish()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """The throw-away worker's log lines would be read as the real one's."""
+    logger = logging.getLogger("stream_worker")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _fill(topic: InMemoryTopic, kind: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 Place = tuple[int, int]  # (partition, offset)
 
@@ -114,10 +114,15 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
 
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> int:
-    """The sum of the group's committed offsets; -1 where there is none yet counts as 0."""
+    """The sum of the group's committed offsets; -1 where there is none yet counts as 0, and so does a young broker
+    that has no coordinator for the group yet."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
-    places = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=10)
-    consumer.close()
+    try:
+        places = consumer.committed([TopicPartition(topic, p) for p in range(partitions)], timeout=10)
+    except KafkaException:
+        return 0
+    finally:
+        consumer.close()
     return sum(max(0, place.offset) for place in places)
 
 
