@@ -85,7 +85,6 @@ class Catalog:
         self.seen_N[rows] = now
         return rows
 
-
     def state_dict(self) -> dict[str, NDArray[Any]]:
         used = self.rows_used
         texts = [item.encode() for item in self.ids]
