@@ -67,8 +67,9 @@ class Sink(Protocol):
     """Where outputs and Y go, together or not at all."""
 
     def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
-        """Publish `outputs` and Y in one transaction. Raises TransactionAborted (nothing was published: serve the
-        source, then commit again what is still owned), SlotTaken or RestartNeeded."""
+        """Publish `outputs` and Y in one transaction. Raises TransactionAborted (nothing was published) and Unavailable
+        (the outcome is open): serve the source, then commit again what is still owned. Raises SlotTaken and
+        RestartNeeded."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

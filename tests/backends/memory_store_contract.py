@@ -1,332 +1,337 @@
-"""What every memory store promises, as one suite that the twin and a real Redis both pass.
+"""What every memory store promises, as a suite that the twin and a real Redis both pass.
 
-A suite class gets a fixture `peers`: two stores that share everything (the twin: one store, twice).
+A suite class gets a fixture `make_store`: each call gives a new, empty store.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from stream_worker.core.errors import StaleToken
 from stream_worker.core.interfaces import MemoryStore
 
-Key = tuple[int, str]
-NAMES = [
-    "u",
-    "U",
-    "a*",
-    "a?c",
-    "[ab]",
-    "^a",
-    "back\\slash",
-    "co:lon",
-    "{brace}",
-    "x}:u:y",
-    "y",
-    "ü€🙂",
-    " ",
-    "a b",
-    "0",
-]
+MakeStore = Callable[[], MemoryStore]
+
+ODD_USERS = [
+    "", " ", "0", "ü", "用户", "a:b", "a}:u:b", "b", "}", "{0}", "*", "a*", "a?", "?", "[ab]", "a[b]", "^", "\\",
+    "a\\*", "a-b", "a\nb", "\0", "'", '"', "%s", "x" * 256,
+]  # fmt: skip
+
+# Pairs (lower, higher): neighbours of every byte's bound, and what collation orders of en_US turn round.
+_NEXT_OFFSETS = [
+    (0, 1), (9, 10), (64, 195), (124, 139), (127, 128), (255, 256), (256, 511), (65_535, 65_536),
+    (285_970_256, 285_970_374), (2**31 - 1, 2**31), (2**32 - 1, 2**32), (2**32, 2**33 + 1),
+    (2**53, 2**53 + 1), (2**63 - 1, 2**63), (2**64 - 2, 2**64 - 1),
+]  # fmt: skip
 
 
-def blob(next_offset: int, payload: bytes = b"state") -> bytes:
-    """A memory record, as far as a store looks into it."""
-    return b"\x01" + next_offset.to_bytes(8, "big") + payload
-
-
-@dataclass(frozen=True)
-class Peers:
-    """Two stores on the same contents."""
-
-    one: MemoryStore
-    two: MemoryStore
+def record(next_offset: int, body: bytes = b"") -> bytes:
+    """The part of a record that a store looks at, and a body that it does not."""
+    return b"\x01" + next_offset.to_bytes(8, "big") + body
 
 
 def token_of(store: MemoryStore, partition: int = 0) -> int:
     return store.claim([partition])[partition].token
 
 
-def stored(store: MemoryStore) -> dict[Key, bytes]:
-    rows = list(store.scan())
-    found = {(partition, user): record for partition, user, record in rows}
-    assert len(found) == len(rows), "a record came twice"
-    return found
+@pytest.fixture
+def store(make_store: MakeStore) -> MemoryStore:
+    return make_store()
 
 
-class Ownership:
-    """Tokens and floors."""
+class MemoryStoreContract:
+    examples = 60
 
-    def test_every_claim_has_a_greater_token_whoever_claims(self, peers: Peers) -> None:
-        tokens = [token_of(store) for store in (peers.one, peers.two, peers.one, peers.one)]
-        assert all(before < after for before, after in pairwise(tokens))
-        assert tokens[0] > 0
+    def test_a_partition_that_nobody_had_has_no_floor(self, store: MemoryStore) -> None:
+        claims = store.claim([3, 1])
+        assert set(claims) == {1, 3}
+        assert [claim.floor for claim in claims.values()] == [None, None]
 
-    def test_partitions_have_tokens_and_floors_of_their_own(self, peers: Peers) -> None:
-        first = peers.one.claim([0, 7])
-        token_of(peers.two, 0)
-        peers.one.set_floor(7, first[7].token, 12)
+    def test_every_claim_has_a_larger_token_and_the_floor_that_was_written(self, store: MemoryStore) -> None:
+        first = store.claim([0, 1])
+        store.set_floor(0, first[0].token, 0)
+        store.set_floor(1, first[1].token, 2**53 + 1)
+        second = store.claim([0, 1])
+        assert [second[p].floor for p in (0, 1)] == [0, 2**53 + 1]
+        assert all(second[p].token > first[p].token for p in (0, 1))
+
+    def test_claiming_a_partition_leaves_the_others_alone(self, store: MemoryStore) -> None:
+        tokens = {p: claim.token for p, claim in store.claim([0, 1]).items()}
+        store.claim([1])
+        assert store.save(0, tokens[0], [("u", record(1))]) == 1
         with pytest.raises(StaleToken):
-            peers.one.set_floor(0, first[0].token, 12)
-        claims = peers.two.claim([7, 0])
-        assert (claims[0].floor, claims[7].floor) == (None, 12)
-        assert peers.one.claim([]) == {}
+            store.save(1, tokens[1], [("u", record(1))])
 
-    def test_a_floor_is_none_until_it_is_written_and_zero_is_a_floor(self, peers: Peers) -> None:
-        claim = peers.one.claim([0])[0]
-        assert claim.floor is None
-        peers.one.set_floor(0, claim.token, 0)
-        assert peers.two.claim([0])[0].floor == 0
+    def test_claiming_and_loading_nothing_gives_nothing(self, store: MemoryStore) -> None:
+        assert store.claim([]) == {}
+        assert store.load({}, []) == []
 
-    def test_a_floor_never_goes_down(self, peers: Peers) -> None:
-        token = token_of(peers.one)
-        for floor in (9, 100, 20, 99):
-            peers.one.set_floor(0, token, floor)
-        assert peers.two.claim([0])[0].floor == 100
+    def test_what_was_saved_is_loaded_in_the_order_that_was_asked_for(self, store: MemoryStore) -> None:
+        """Across partitions, with what is not there and what is asked for twice."""
+        tokens = {p: token_of(store, p) for p in (0, 7)}
+        store.save(0, tokens[0], [("a", record(1, b"a0")), ("b", record(2, b"b0"))])
+        store.save(7, tokens[7], [("a", record(3, b"a7"))])
+        keys = [(7, "a"), (0, "b"), (7, "b"), (0, "a"), (7, "a")]
+        assert store.load(tokens, keys) == [
+            record(3, b"a7"), record(2, b"b0"), None, record(1, b"a0"), record(3, b"a7"),
+        ]  # fmt: skip
 
-    def test_the_former_owner_can_neither_read_nor_write(self, peers: Peers) -> None:
-        """StaleToken tells all three numbers, and nothing at all was written."""
-        old = token_of(peers.one)
-        peers.one.save(0, old, [("u", blob(5))])
-        peers.one.set_floor(0, old, 5)
-        current = token_of(peers.two)
-        attempts: list[Callable[[], object]] = [
-            lambda: peers.one.load({0: old}, [(0, "u")]),
-            lambda: peers.one.save(0, old, [("new", blob(9)), ("u", blob(9))]),
-            lambda: peers.one.set_floor(0, old, 9),
-        ]
-        for attempt in attempts:
-            with pytest.raises(StaleToken) as caught:
-                attempt()
-            assert (caught.value.partition, caught.value.token, caught.value.current) == (0, old, current)
-        assert stored(peers.two) == {(0, "u"): blob(5)}
-        assert peers.two.claim([0])[0].floor == 5
+    def test_thousands_of_records_are_one_save_and_one_load(self, store: MemoryStore) -> None:
+        token = token_of(store)
+        records = [(f"u{n}", record(n, b"%d" % n)) for n in range(2_501)]
+        assert store.save(0, token, records) == 2_501
+        assert store.load({0: token}, [(0, user) for user, _ in reversed(records)]) == [b for _, b in reversed(records)]
 
-    def test_a_partition_that_nobody_claimed_takes_nothing(self, peers: Peers) -> None:
-        with pytest.raises(StaleToken, match="the current one is 0"):
-            peers.one.save(3, 1, [("u", blob(1))])
-        with pytest.raises(StaleToken, match="the current one is 0"):
-            peers.one.load({3: 1}, [(3, "u")])
-        assert stored(peers.one) == {}
+    def test_bytes_come_back_as_they_are(self, store: MemoryStore) -> None:
+        token, blob = token_of(store), record(5, bytes(range(256)))
+        store.save(0, token, [("u", blob)])
+        assert store.load({0: token}, [(0, "u")]) == [blob]
 
-    def test_one_stale_partition_spoils_a_load_of_several(self, peers: Peers) -> None:
-        tokens = {p: claim.token for p, claim in peers.one.claim([0, 1]).items()}
-        token_of(peers.two, 1)
-        with pytest.raises(StaleToken, match="partition 1"):
-            peers.one.load(tokens, [(0, "u"), (1, "u")])
-        assert peers.one.load(tokens, [(0, "u")]) == [None]
+    @pytest.mark.parametrize(("lower", "higher"), _NEXT_OFFSETS)
+    def test_a_next_offset_is_never_lowered(self, store: MemoryStore, lower: int, higher: int) -> None:
+        token = token_of(store)
+        assert store.save(0, token, [("u", record(lower))]) == 1
+        assert store.save(0, token, [("u", record(higher, b"higher"))]) == 1
+        assert store.save(0, token, [("u", record(lower, b"late"))]) == 0
+        assert store.load({0: token}, [(0, "u")]) == [record(higher, b"higher")]
 
-    def test_a_slot_belongs_to_who_took_it_last(self, peers: Peers) -> None:
-        assert peers.one.slot_owner("0") is None
-        peers.one.take_slot("0", "first")
-        peers.two.take_slot("1", "other")
-        assert (peers.two.slot_owner("0"), peers.one.slot_owner("1")) == ("first", "other")
-        peers.two.take_slot("0", "second")
-        assert peers.one.slot_owner("0") == "second"
+    def test_a_record_of_the_same_next_offset_is_written_again(self, store: MemoryStore) -> None:
+        """A state that was rebuilt under other weights has the n that it had."""
+        token = token_of(store)
+        store.save(0, token, [("u", record(5, b"old"))])
+        assert store.save(0, token, [("u", record(5, b"new"))]) == 1
+        assert store.load({0: token}, [(0, "u")]) == [record(5, b"new")]
 
+    def test_of_one_save_only_the_lower_records_are_left_out(self, store: MemoryStore) -> None:
+        token = token_of(store)
+        store.save(0, token, [("a", record(5)), ("b", record(5)), ("c", record(5))])
+        assert store.save(0, token, [("a", record(4)), ("b", record(6)), ("c", record(5)), ("d", record(0))]) == 3
+        assert store.load({0: token}, [(0, u) for u in "abcd"]) == [record(n) for n in (5, 6, 5, 0)]
 
-class Records:
-    """What is saved, loaded and scanned."""
+    def test_a_user_twice_in_one_save_keeps_the_higher_next_offset(self, store: MemoryStore) -> None:
+        token = token_of(store)
+        assert store.save(0, token, [("u", record(6)), ("u", record(5)), ("u", record(7))]) == 2
+        assert store.load({0: token}, [(0, "u")]) == [record(7)]
 
-    def test_records_come_in_the_order_asked_for_with_none_where_there_is_none(self, peers: Peers) -> None:
-        tokens = {p: claim.token for p, claim in peers.one.claim([0, 1]).items()}
-        peers.one.save(0, tokens[0], [("a", blob(1, b"a0")), ("b", blob(2, b"b0"))])
-        peers.one.save(1, tokens[1], [("a", blob(3, b"a1"))])
-        keys = [(1, "a"), (0, "b"), (1, "b"), (0, "a"), (1, "a")]
-        assert peers.one.load(tokens, keys) == [blob(3, b"a1"), blob(2, b"b0"), None, blob(1, b"a0"), blob(3, b"a1")]
-        assert peers.one.load(tokens, []) == []
+    @pytest.mark.parametrize("records", [[], [("u", record(9, b"stale")), ("new", record(1))]], ids=["nothing", "two"])
+    def test_a_former_owner_can_not_save(self, store: MemoryStore, records: list[tuple[str, bytes]]) -> None:
+        """Not even nothing: whoever asks learns that the partition is gone."""
+        former = token_of(store)
+        store.save(0, former, [("u", record(5))])
+        current = token_of(store)
+        with pytest.raises(StaleToken) as refused:
+            store.save(0, former, records)
+        assert (refused.value.partition, refused.value.token, refused.value.current) == (0, former, current)
+        assert store.load({0: current}, [(0, "u"), (0, "new")]) == [record(5), None]
 
-    def test_a_next_offset_never_goes_down(self, peers: Peers) -> None:
-        """Per record: the others of the same call are written, and counted."""
-        token = token_of(peers.one)
-        assert peers.one.save(0, token, [("a", blob(10)), ("b", blob(10))]) == 2
-        assert peers.one.save(0, token, [("a", blob(9, b"lower")), ("b", blob(11, b"higher"))]) == 1
-        assert stored(peers.one) == {(0, "a"): blob(10), (0, "b"): blob(11, b"higher")}
+    def test_a_former_owner_can_not_load(self, store: MemoryStore) -> None:
+        tokens = {p: token_of(store, p) for p in (0, 1)}
+        current = token_of(store, 1)
+        assert store.load(tokens, [(0, "u")]) == [None]
+        with pytest.raises(StaleToken) as refused:
+            store.load(tokens, [(0, "u"), (1, "u")])
+        assert (refused.value.partition, refused.value.token, refused.value.current) == (1, tokens[1], current)
 
-    def test_an_equal_next_offset_is_written_again(self, peers: Peers) -> None:
-        """A state rebuilt for another line has the next offset that it had."""
-        token = token_of(peers.one)
-        peers.one.save(0, token, [("a", blob(10, b"before"))])
-        assert peers.one.save(0, token, [("a", blob(10, b"rebuilt, and longer"))]) == 1
-        assert stored(peers.one) == {(0, "a"): blob(10, b"rebuilt, and longer")}
+    def test_a_former_owner_can_not_raise_the_floor(self, store: MemoryStore) -> None:
+        former = token_of(store)
+        store.set_floor(0, former, 5)
+        current = token_of(store)
+        with pytest.raises(StaleToken) as refused:
+            store.set_floor(0, former, 9)
+        assert (refused.value.token, refused.value.current) == (former, current)
+        assert store.claim([0])[0].floor == 5
 
-    def test_next_offsets_are_compared_as_numbers_of_64_bits(self, peers: Peers) -> None:
-        """Every byte counts, zero bytes and those above 127 too."""
-        token = token_of(peers.one)
-        steps = sorted({0, 2**63 - 1, *(byte << shift for shift in range(0, 63, 8) for byte in (1, 65, 97, 128, 255))})
-        steps = [step for step in steps if step < 2**63]
-        for lower, higher in pairwise(steps):
-            assert peers.one.save(0, token, [("u", blob(higher))]) == 1, (lower, higher)
-            assert peers.one.save(0, token, [("u", blob(lower))]) == 0, (lower, higher)
-        assert stored(peers.one) == {(0, "u"): blob(steps[-1])}
+    def test_a_partition_that_was_never_claimed_takes_nothing(self, store: MemoryStore) -> None:
+        for call in (
+            lambda: store.save(4, 1, [("u", record(1))]),
+            lambda: store.set_floor(4, 1, 1),
+            lambda: store.load({4: 1}, [(4, "u")]),
+        ):
+            with pytest.raises(StaleToken) as refused:
+                call()
+            assert refused.value.current == 0
+        assert store.claim([4])[4].floor is None
 
-    def test_thousands_of_records_go_in_one_call(self, peers: Peers) -> None:
-        token = token_of(peers.one)
-        records = [(f"user{n}", blob(n, b"%d" % n)) for n in range(2_501)]
-        assert peers.one.save(0, token, records) == 2_501
-        assert peers.two.load({0: token}, [(0, user) for user, _ in records]) == [record for _, record in records]
-        assert stored(peers.two) == {(0, user): record for user, record in records}
+    def test_a_floor_is_never_lowered(self, store: MemoryStore) -> None:
+        token = token_of(store)
+        for floor in (5, 100, 20, 99):
+            store.set_floor(0, token, floor)
+        assert store.claim([0])[0].floor == 100
 
-    def test_saving_nothing_writes_nothing(self, peers: Peers) -> None:
-        assert peers.one.save(0, token_of(peers.one), []) == 0
-        assert stored(peers.one) == {}
+    def test_users_may_be_called_anything(self, store: MemoryStore) -> None:
+        token = token_of(store)
+        store.save(0, token, [(user, record(n)) for n, user in enumerate(ODD_USERS)])
+        assert store.load({0: token}, [(0, user) for user in ODD_USERS]) == [record(n) for n in range(len(ODD_USERS))]
+        assert sorted(store.scan()) == sorted((0, user, record(n)) for n, user in enumerate(ODD_USERS))
 
-    @pytest.mark.parametrize("user", NAMES)
-    def test_a_scan_finds_one_user_in_every_partition_and_no_other(self, peers: Peers, user: str) -> None:
-        """Names with wild characters, separators and any letters mean themselves."""
-        claims = peers.one.claim([0, 12])
-        for partition, claim in claims.items():
-            peers.one.save(partition, claim.token, [(name, blob(1, name.encode())) for name in NAMES])
-        assert sorted(peers.two.scan(user)) == [(p, user, blob(1, user.encode())) for p in (0, 12)]
-        assert len(stored(peers.two)) == 2 * len(NAMES)
+    @pytest.mark.parametrize("user", ODD_USERS, ids=repr)
+    def test_a_scan_for_a_user_finds_this_one_in_all_partitions(self, store: MemoryStore, user: str) -> None:
+        """And no other, whatever characters a pattern would take for wild."""
+        for partition in (0, 11):
+            records = [(name, record(n)) for n, name in enumerate(ODD_USERS)]
+            store.save(partition, token_of(store, partition), records)
+        blob = record(ODD_USERS.index(user))
+        assert sorted(store.scan(user)) == [(0, user, blob), (11, user, blob)]
 
-    def test_a_scan_for_a_stranger_is_empty(self, peers: Peers) -> None:
-        peers.one.save(0, token_of(peers.one), [("abc", blob(1))])
-        assert list(peers.one.scan("a*")) == list(peers.one.scan("ab")) == list(peers.one.scan("")) == []
+    def test_a_scan_gives_every_record_once(self, store: MemoryStore) -> None:
+        assert list(store.scan()) == []
+        for partition in range(3):
+            records = [(f"u{n}", record(n)) for n in range(1_200)]
+            store.save(partition, token_of(store, partition), records)
+        assert sorted(store.scan()) == sorted((p, f"u{n}", record(n)) for p in range(3) for n in range(1_200))
+        assert list(store.scan("nobody")) == []
 
-    def test_ping_says_something(self, peers: Peers) -> None:
-        line = peers.one.ping()
-        assert line
-        assert "\n" not in line
+    def test_items_are_numbered_from_one_and_keep_their_numbers(self, store: MemoryStore) -> None:
+        assert store.number_items(["x", "ü", "x", ""]) == [1, 2, 1, 3]
+        assert store.number_items(["new", "ü"]) == [4, 2]
+        assert store.item_ids([4, 3, 2, 1, 2]) == ["new", "", "ü", "x", "ü"]
 
+    def test_an_unknown_number_names_no_item(self, store: MemoryStore) -> None:
+        [number] = store.number_items(["x"])
+        assert store.item_ids([0, number + 1, number]) == [None, None, "x"]
+        assert store.number_items([]) == []
+        assert store.item_ids([]) == []
 
-class Items:
-    """The dictionary of item numbers."""
+    def test_thousands_of_items_are_numbered_in_one_call(self, store: MemoryStore) -> None:
+        ids = [f"i{n}" for n in range(2_500)]
+        assert store.number_items(ids) == list(range(1, 2_501))
+        assert store.item_ids(range(1, 2_501)) == ids
 
-    def test_numbers_begin_at_one_and_are_the_same_for_everybody_for_ever(self, peers: Peers) -> None:
-        assert peers.one.number_items(["a", "b"]) == [1, 2]
-        assert peers.two.number_items(["b", "ü", "a", "b"]) == [2, 3, 1, 2]
-        assert peers.one.number_items(["ü"]) == [3]
-        assert peers.one.number_items([]) == []
+    def test_threads_that_meet_the_same_new_items_agree_on_their_numbers(self, store: MemoryStore) -> None:
+        """Each in an order of its own: one number an id, none twice, none left out."""
+        answers: list[tuple[str, int]] = []
 
-    def test_an_id_twice_in_one_call_has_one_number(self, peers: Peers) -> None:
-        assert peers.one.number_items(["a", "a", "b", "a"]) == [1, 1, 2, 1]
-
-    def test_numbers_give_the_ids_back(self, peers: Peers) -> None:
-        peers.one.number_items(["a", "ü:{x}", "1"])
-        assert peers.two.item_ids([3, 1, 99, 2, 0, 3]) == ["1", "a", None, "ü:{x}", None, "1"]
-        assert peers.one.item_ids([]) == []
-
-    def test_thousands_of_ids_are_numbered_in_one_call(self, peers: Peers) -> None:
-        ids = [f"item{n}" for n in range(2_501)]
-        numbers = peers.one.number_items(ids)
-        assert numbers == list(range(1, 2_502))
-        assert peers.two.item_ids(numbers) == ids
-
-    def test_workers_that_meet_the_same_new_items_agree(self, peers: Peers) -> None:
-        """Eight threads, each with its own order: one number an id, none twice, none left out."""
-        answers: list[dict[str, int]] = []
-
-        def ask(store: MemoryStore, shift: int) -> None:
+        def ask(shift: int) -> None:
             for start in range(0, 300, 20):
-                ids = [f"item{(n * 7 + shift * 41) % 300}" for n in range(start, start + 20)]
-                answers.append(dict(zip(ids, store.number_items(ids), strict=True)))
+                ids = [f"i{(7 * n + 41 * shift) % 300}" for n in range(start, start + 20)]
+                answers.extend(zip(ids, store.number_items(ids), strict=True))
 
-        threads = [threading.Thread(target=ask, args=((peers.one, peers.two)[n % 2], n)) for n in range(8)]
+        threads = [threading.Thread(target=ask, args=(shift,)) for shift in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(answers) == 8 * 15
-        numbers: dict[str, set[int]] = defaultdict(set)
-        for answer in answers:
-            for item, number in answer.items():
-                numbers[item].add(number)
-        assert all(len(several) == 1 for several in numbers.values())
-        assert sorted(number for several in numbers.values() for number in several) == list(range(1, 301))
+        assert len(answers) == 8 * 300
+        numbers = dict(answers)
+        assert set(answers) == set(numbers.items())
+        assert sorted(numbers.values()) == list(range(1, 301))
 
+    def test_a_slot_belongs_to_whoever_took_it_last(self, store: MemoryStore) -> None:
+        assert store.slot_owner("a") is None
+        store.take_slot("a", "first")
+        store.take_slot("b", "other")
+        store.take_slot("a", "second")
+        assert [store.slot_owner(slot) for slot in "ab"] == ["second", "other"]
 
-class MemoryStoreContract(Ownership, Records, Items):
-    """All of it."""
+    def test_ping_says_what_answers_in_one_line(self, store: MemoryStore) -> None:
+        assert len(store.ping().splitlines()) == 1
+
+    def test_it_does_what_a_dictionary_does(self, make_store: MakeStore) -> None:
+        class Machine(StoreIsADictionary):
+            new_store = staticmethod(make_store)
+
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=self.examples,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
 
 
 _PARTITIONS = st.integers(0, 2)
-_USERS = st.sampled_from(["u", "v*", "ü", "x}:u:u"])
-_OFFSETS = st.integers(0, 400) | st.sampled_from([2**32 - 1, 2**32, 2**53 + 1, 2**53, 2**63 - 1])
-_ITEMS = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=4)
+_USERS = st.sampled_from(["a", "b", "c", "a*"])
+_OFFSETS = st.integers(0, 3) | st.sampled_from([64, 195, 2**32 - 1, 2**32, 2**64 - 1])
+_RECORDS = st.lists(st.tuples(_USERS, st.builds(record, _OFFSETS, st.binary(max_size=2))), max_size=5)
 
 
-class StoreBesideDict(RuleBasedStateMachine):
-    """Any sequence of operations, tokens old and new, beside dictionaries. A subclass makes the store."""
+class StoreIsADictionary(RuleBasedStateMachine):
+    """Operation by operation beside plain dictionaries. `tokens`: all tokens that a partition ever had, newest last."""
 
-    def make(self) -> MemoryStore:
-        raise NotImplementedError
+    new_store: MakeStore
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = self.make()
-        self.records: dict[Key, bytes] = {}
+        self.store = self.new_store()
+        self.tokens: dict[int, list[int]] = {}
         self.floors: dict[int, int] = {}
-        self.tokens: dict[int, list[int]] = {p: [] for p in range(3)}
+        self.records: dict[tuple[int, str], bytes] = {}
         self.numbers: dict[str, int] = {}
 
-    @rule(partition=_PARTITIONS)
-    def claim(self, partition: int) -> None:
-        claim = self.store.claim([partition])[partition]
-        assert claim.floor == self.floors.get(partition)
-        assert claim.token > max(self.tokens[partition], default=0)
-        self.tokens[partition].append(claim.token)
+    def teardown(self) -> None:
+        self.store.close()
 
-    def accepts(self, partition: int, back: int, call: Callable[[int], object]) -> bool:
-        """Make `call` with the newest token, or with one from `back` claims ago, which has to be refused."""
-        tokens = self.tokens[partition]
-        token = tokens[-1 - back] if back < len(tokens) else 10_000
-        if tokens and token == tokens[-1]:
-            call(token)
-            return True
-        with pytest.raises(StaleToken):
-            call(token)
-        return False
+    @rule(partitions=st.sets(_PARTITIONS))
+    def claim(self, partitions: set[int]) -> None:
+        for partition, claim in self.store.claim(partitions).items():
+            held = self.tokens.setdefault(partition, [])
+            assert claim.floor == self.floors.get(partition)
+            assert claim.token > max(held, default=0)
+            held.append(claim.token)
 
-    @rule(
-        partition=_PARTITIONS,
-        back=st.sampled_from([0, 0, 0, 1, 2]),
-        rows=st.lists(st.tuples(_USERS, _OFFSETS, st.binary(max_size=3)), max_size=4, unique_by=lambda row: row[0]),
-    )
-    def save(self, partition: int, back: int, rows: list[tuple[str, int, bytes]]) -> None:
-        if not rows:
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), records=_RECORDS)
+    def save(self, data: st.DataObject, records: list[tuple[str, bytes]]) -> None:
+        partition, token, fresh = self._owner(data)
+        if not fresh:
+            self._refused(partition, token, lambda: self.store.save(partition, token, records))
             return
-        new = {(partition, user): blob(offset, payload) for user, offset, payload in rows}
-        written: list[int] = []
-        given = [(user, record) for (_, user), record in new.items()]
-        if self.accepts(partition, back, lambda t: written.append(self.store.save(partition, t, given))):
-            better = {key: new[key] for key in new if new[key][1:9] >= self.records.get(key, b"")[1:9]}
-            self.records |= better
-            assert written == [len(better)]
+        expected = 0
+        for user, blob in records:
+            if blob[1:9] >= self.records.get((partition, user), b"")[1:9]:
+                self.records[partition, user] = blob
+                expected += 1
+        assert self.store.save(partition, token, records) == expected
 
-    @rule(partition=_PARTITIONS, back=st.sampled_from([0, 0, 1]), users=st.lists(_USERS, min_size=1, max_size=4))
-    def load(self, partition: int, back: int, users: list[str]) -> None:
-        keys = [(partition, user) for user in users]
-        loaded: list[list[bytes | None]] = []
-        if self.accepts(partition, back, lambda t: loaded.append(self.store.load({partition: t}, keys))):
-            assert loaded == [[self.records.get(key) for key in keys]]
-
-    @rule(partition=_PARTITIONS, back=st.sampled_from([0, 0, 1]), floor=st.integers(0, 2**53))
-    def set_floor(self, partition: int, back: int, floor: int) -> None:
-        if self.accepts(partition, back, lambda t: self.store.set_floor(partition, t, floor)):
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), floor=st.integers(0, 12))
+    def set_floor(self, data: st.DataObject, floor: int) -> None:
+        partition, token, fresh = self._owner(data)
+        if fresh:
+            self.store.set_floor(partition, token, floor)
             self.floors[partition] = max(floor, self.floors.get(partition, 0))
+        else:
+            self._refused(partition, token, lambda: self.store.set_floor(partition, token, floor))
 
-    @rule(ids=_ITEMS)
+    @precondition(lambda self: self.tokens)
+    @rule(data=st.data(), users=st.lists(_USERS, min_size=1, max_size=5))
+    def load(self, data: st.DataObject, users: list[str]) -> None:
+        partition, token, fresh = self._owner(data)
+        keys = [(partition, user) for user in users]
+        if fresh:
+            assert self.store.load({partition: token}, keys) == [self.records.get(key) for key in keys]
+        else:
+            self._refused(partition, token, lambda: self.store.load({partition: token}, keys))
+
+    @rule(ids=st.lists(st.sampled_from("xyzuvw"), max_size=4))
     def number_items(self, ids: list[str]) -> None:
         for item in ids:
             self.numbers.setdefault(item, len(self.numbers) + 1)
         assert self.store.number_items(ids) == [self.numbers[item] for item in ids]
-
-    @rule(user=_USERS)
-    def scan_one(self, user: str) -> None:
-        expected = sorted((p, name, record) for (p, name), record in self.records.items() if name == user)
-        assert sorted(self.store.scan(user)) == expected
+        assert self.store.item_ids(list(self.numbers.values())) == list(self.numbers)
 
     @invariant()
-    def contents_agree(self) -> None:
-        assert stored(self.store) == self.records
-        known = list(self.numbers.values())
-        assert self.store.item_ids([*known, 99]) == [*self.numbers, None]
+    def holds_what_the_dictionary_holds(self) -> None:
+        assert {(p, user): blob for p, user, blob in self.store.scan()} == self.records
+
+    def _owner(self, data: st.DataObject) -> tuple[int, int, bool]:
+        """A partition, one of the tokens it ever had, and whether it is the current one (more often than not)."""
+        partition = data.draw(st.sampled_from(sorted(self.tokens)))
+        held = self.tokens[partition]
+        token = data.draw(st.just(held[-1]) | st.sampled_from(held))
+        return partition, token, token == held[-1]
+
+    def _refused(self, partition: int, token: int, call: Callable[[], Any]) -> None:
+        with pytest.raises(StaleToken) as refused:
+            call()
+        assert (refused.value.partition, refused.value.token) == (partition, token)
+        assert refused.value.current == self.tokens[partition][-1]

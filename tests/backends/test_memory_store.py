@@ -1,413 +1,437 @@
-"""The twin and a real Redis keep the contract of a memory store; then what only one of them does."""
+"""Memory stores keep their contract: the twin and a real Redis; and what each promises beside it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
+from typing import Any
 from unittest import mock
-from uuid import uuid4
 
 import numpy as np
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
-from redis.crc import key_slot
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.errors import ConfigurationError, StaleToken, Unavailable
-from stream_worker.core.interfaces import MemoryStore
-from stream_worker.core.memory_record import MemoryFormat
-from tests.backends.memory_store_contract import MemoryStoreContract, Peers, StoreBesideDict, blob, stored, token_of
+from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of
 from tests.services import RedisService, free_port
 
-_BESIDE_DICT = settings(max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
-MakeStore = Callable[..., RedisMemoryStore]
+__all__ = ["store"]  # the contract's fixture
+
+_GROUPS = count()
 
 
-@pytest.fixture
-def make_store(redis_url: str) -> Iterator[MakeStore]:
-    """`make_store(**config)`: stores that share the keys of this test and no other's."""
-    group, made = uuid4().hex, []
-
-    def make(name: str = group, **config: float) -> RedisMemoryStore:
-        made.append(RedisMemoryStore(MemoryConfig(redis_url=redis_url, **config), name))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for store in made:
-        store.close()
-
-
-@pytest.fixture
-def down() -> Iterator[RedisMemoryStore]:
-    store = RedisMemoryStore(MemoryConfig(redis_url=f"redis://127.0.0.1:{free_port()}/0"), "g")
-    yield store
-    store.close()
-
-
-OPERATIONS: dict[str, Callable[[MemoryStore], object]] = {
-    "claim": lambda store: store.claim([0]),
-    "load": lambda store: store.load({0: 1}, [(0, "u")]),
-    "save": lambda store: store.save(0, 1, [("u", blob(1))]),
-    "set_floor": lambda store: store.set_floor(0, 1, 1),
-    "number_items": lambda store: store.number_items(["a"]),
-    "item_ids": lambda store: store.item_ids([1]),
-    "scan": lambda store: list(store.scan()),
-    "scan one": lambda store: list(store.scan("u")),
-    "take_slot": lambda store: store.take_slot("0", "nonce"),
-    "slot_owner": lambda store: store.slot_owner("0"),
-    "ping": lambda store: store.ping(),
-}
+def redis_store(url: str, group: str | None = None, **more: Any) -> RedisMemoryStore:
+    """A client of the group; without one, of a group that no other test has."""
+    return RedisMemoryStore(MemoryConfig(redis_url=url, **more), group or f"group-{next(_GROUPS)}:topic")
 
 
 class TestTwin(MemoryStoreContract):
     @pytest.fixture
-    def peers(self) -> Peers:
-        store = InMemoryMemoryStore()
-        return Peers(store, store)
+    def make_store(self) -> MakeStore:
+        return InMemoryMemoryStore
 
 
 @pytest.mark.redis
 class TestRedis(MemoryStoreContract):
+    examples = 20
+
     @pytest.fixture
-    def peers(self, make_store: MakeStore) -> Peers:
-        return Peers(make_store(), make_store())
+    def make_store(self, redis_url: str) -> MakeStore:
+        return lambda: redis_store(redis_url)
 
 
-def test_the_twin_is_a_dict() -> None:
-    class Twin(StoreBesideDict):
-        def make(self) -> MemoryStore:
-            return InMemoryMemoryStore()
-
-    run_state_machine_as_test(Twin, settings=_BESIDE_DICT)  # type: ignore[no-untyped-call]
+@pytest.fixture(scope="module")
+def english_redis(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server started under en_US.UTF-8, which is made here; `redis_url` skips where there is no Redis."""
+    folder = tmp_path_factory.mktemp("locales")
+    command = ["localedef", "-i", "en_US", "-f", "UTF-8", str(folder / "en_US.UTF-8")]
+    if not os.path.exists("/usr/share/i18n/locales/en_US") or subprocess.run(command, check=False).returncode:
+        pytest.skip("the locale en_US can't be made here (package locales)")
+    with mock.patch.dict(os.environ, {"LOCPATH": str(folder), "LC_ALL": "en_US.UTF-8"}), RedisService() as service:
+        yield service.url
 
 
 @pytest.mark.redis
-def test_redis_is_a_dict(make_store: MakeStore) -> None:
-    names = count()
+class TestRedisUnderAnEnglishLocale(MemoryStoreContract):
+    """Redis takes over the collation of its environment, and Lua compares strings by it: next offsets must not be."""
 
-    class Real(StoreBesideDict):
-        def make(self) -> MemoryStore:
-            return make_store(f"{uuid4().hex}-{next(names)}")
+    examples = 10
 
-        def teardown(self) -> None:
-            self.store.close()
+    @pytest.fixture
+    def make_store(self, english_redis: str) -> MakeStore:
+        return lambda: redis_store(english_redis)
 
-    run_state_machine_as_test(Real, settings=_BESIDE_DICT)  # type: ignore[no-untyped-call]
-
-
-def test_a_record_of_default_sizes_takes_at_most_600_bytes() -> None:
-    assert len(MemoryFormat(50, 64).empty(1)[0].tobytes()) <= 600
+    def test_the_servers_strings_are_ordered_by_the_locale(self, english_redis: str) -> None:
+        """Otherwise this class would prove nothing."""
+        assert redis.Redis.from_url(english_redis).eval("return (ARGV[1] < ARGV[2]) and 1 or 0", 0, "a", "B") == 1
 
 
 class TestTwinAlone:
-    """Bounds, and a state that goes into the checkpoint."""
-
-    def test_it_keeps_the_records_written_last(self) -> None:
+    def test_of_too_many_users_those_written_longest_ago_leave(self) -> None:
+        """A save that changes nothing does not count as written."""
         store = InMemoryMemoryStore(MemoryConfig(twin_users=3))
         token = token_of(store)
-        for n in range(30):
-            store.save(0, token, [(f"u{n}", blob(n))])
-        store.save(0, token, [("u27", blob(99)), ("u99", blob(99))])
-        assert set(stored(store)) == {(0, "u29"), (0, "u27"), (0, "u99")}
+        store.save(0, token, [(user, record(5)) for user in "abc"])
+        store.save(0, token, [("a", record(6)), ("b", record(4))])
+        store.save(0, token, [("d", record(1))])
+        assert [user for _, user, _ in store.scan()] == ["c", "a", "d"]
 
-    def test_ten_times_the_bound_in_one_call_is_no_more_than_the_bound(self) -> None:
-        store = InMemoryMemoryStore(MemoryConfig(twin_users=10, twin_items=10))
-        store.save(0, token_of(store), [(f"u{n}", blob(n)) for n in range(100)])
-        store.number_items([f"i{n}" for n in range(100)])
-        assert set(stored(store)) == {(0, f"u{n}") for n in range(90, 100)}
-        assert [item for item in store.item_ids(range(101)) if item] == [f"i{n}" for n in range(90, 100)]
+    def test_ten_times_more_users_and_items_than_the_bounds_leave_only_the_bounds(self) -> None:
+        store = InMemoryMemoryStore(MemoryConfig(twin_users=100, twin_items=50))
+        token = token_of(store)
+        for start in range(0, 1_000, 10):
+            store.save(0, token, [(f"u{n}", record(n)) for n in range(start, start + 10)])
+            store.number_items([f"i{n}" for n in range(start, start + 10)])
+        state = store.state_dict()
+        assert len(list(store.scan())) == len(state["blob_lengths"]) == 100
+        assert len(state["numbers"]) == len([i for i in store.item_ids(range(1, 1_001)) if i]) == 50
 
-    def test_it_keeps_the_items_asked_for_last_and_never_reuses_a_number(self) -> None:
+    def test_of_too_many_items_those_asked_for_longest_ago_leave_and_numbers_do_not_return(self) -> None:
         store = InMemoryMemoryStore(MemoryConfig(twin_items=2))
-        assert store.number_items(["a"]) + store.number_items(["b"]) + store.number_items(["a"]) == [1, 2, 1]
-        assert store.number_items(["c"]) == [3]
-        assert store.item_ids([1, 2, 3]) == ["a", None, "c"]
-        assert store.number_items(["b"]) == [4]
+        assert store.number_items(["x", "y"]) == [1, 2]
+        assert store.number_items(["x", "z"]) == [1, 3]
+        assert store.item_ids([1, 2, 3]) == ["x", None, "z"]
+        assert store.number_items(["y"]) == [4]
+        restored = InMemoryMemoryStore(MemoryConfig(twin_items=2))
+        restored.load_state_dict(store.state_dict())
+        assert restored.number_items(["new"]) == [5]
 
-    def filled(self) -> InMemoryMemoryStore:
-        store = InMemoryMemoryStore(MemoryConfig(twin_users=4, twin_items=4))
-        tokens = {p: claim.token for p, claim in store.claim([0, 3]).items()}
-        store.save(3, tokens[3], [("ü€", blob(2**40, b"\x00\xff")), ("b", blob(1, b"")), ("c:{}", blob(2))])
-        store.save(0, tokens[0], [("b", blob(7)), ("ü€", blob(8, b"longer than the rest"))])
-        store.number_items(["x", "ü", "y", "z", "w", "ü"])
-        store.set_floor(3, tokens[3], 2**40)
-        return store
-
-    def test_its_state_restores_all_of_it_in_order(self) -> None:
-        """Order too, since it says who goes first: both stores forget the same ones from here on."""
-        store, again = self.filled(), InMemoryMemoryStore(MemoryConfig(twin_users=4, twin_items=4))
-        again.load_state_dict(store.state_dict())
-        assert list(again.scan()) == list(store.scan())
-        assert {name: array.tolist() for name, array in again.state_dict().items()} == {
-            name: array.tolist() for name, array in store.state_dict().items()
-        }
-        assert again.item_ids(range(9)) == store.item_ids(range(9))
-        for one in (store, again):
-            claim = one.claim([3])[3]
-            assert (claim.token, claim.floor) == (2, 2**40)
-            one.save(3, claim.token, [("new", blob(1)), ("newer", blob(1))])
-            assert one.number_items(["v", "x"]) == [6, 7]
-        assert list(again.scan()) == list(store.scan())
+    @pytest.mark.parametrize("filled", [True, False], ids=["filled", "empty"])
+    def test_a_restored_store_is_the_one_that_was_saved(self, filled: bool) -> None:
+        """Through plain arrays, what leaves next included."""
+        first = InMemoryMemoryStore(MemoryConfig(twin_users=3))
+        token, items = token_of(first), ["x", "ü", ""]
+        if filled:
+            first.save(0, token, [("ü", record(1, b"\xff")), ("", record(2)), ("c", record(3))])
+            first.save(0, token, [("ü", record(4))])
+            first.set_floor(0, token, 9)
+            first.number_items(items)
+        state = first.state_dict()
+        assert all(isinstance(array, np.ndarray) and array.dtype != object for array in state.values())
+        second = InMemoryMemoryStore(MemoryConfig(twin_users=3))
+        second.load_state_dict({name: array.copy() for name, array in state.items()})
+        assert list(second.scan()) == list(first.scan())
+        assert second.number_items([*items, "new"]) == [1, 2, 3, 4]
+        assert second.claim([0])[0].floor == (9 if filled else None)
+        assert _same_arrays(first.state_dict(), state), "saving changes nothing"
 
     def test_its_state_is_a_copy(self) -> None:
         """A checkpoint is written in the background, while the store goes on."""
-        store = self.filled()
+        store = InMemoryMemoryStore()
+        store.save(0, token_of(store), [("u", record(1))])
         state = store.state_dict()
         before = {name: array.copy() for name, array in state.items()}
-        store.save(0, store.claim([0])[0].token, [("b", blob(70, b"changed"))])
-        store.number_items(["q"])
-        assert all(np.array_equal(state[name], before[name]) for name in before)
+        token = token_of(store)
+        store.save(0, token, [("u", record(2, b"longer")), ("v", record(2))])
+        store.set_floor(0, token, 2)
+        store.number_items(["x"])
+        assert _same_arrays(state, before)
 
-    def test_an_empty_state_restores_an_empty_store(self) -> None:
-        store = self.filled()
-        store.load_state_dict(InMemoryMemoryStore().state_dict())
-        assert stored(store) == {}
-        assert store.number_items(["a"]) == [1]
-        assert store.claim([3])[3].floor is None
-
-    def test_tokens_from_before_a_restore_are_refused_after_the_next_claim(self) -> None:
-        store = self.filled()
-        old = token_of(store, 0)
-        again = InMemoryMemoryStore()
-        again.load_state_dict(store.state_dict())
-        assert token_of(again, 0) > old
+    def test_tokens_of_a_restored_store_still_grow(self) -> None:
+        first, second = InMemoryMemoryStore(), InMemoryMemoryStore()
+        former = [token_of(first) for _ in range(3)][-1]
+        second.load_state_dict(first.state_dict())
+        assert token_of(second) > former
         with pytest.raises(StaleToken):
-            again.set_floor(0, old, 1)
+            second.save(0, former, [("u", record(1))])
 
-    def test_it_is_written_with_the_checkpoint(self) -> None:
-        assert not InMemoryMemoryStore().durable
+    def test_an_older_state_takes_no_token_back(self) -> None:
+        store = InMemoryMemoryStore()
+        token_of(store)
+        state = store.state_dict()
+        former = token_of(store)
+        store.load_state_dict(state)
+        assert token_of(store) > former
+
+    def test_it_is_not_durable(self) -> None:
+        assert not InMemoryMemoryStore.durable
+
+
+def _same_arrays(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.redis
 class TestRedisAlone:
-    """Keys, expiry, and a server that is gone."""
+    def test_clients_of_a_group_share_all_of_it_and_other_groups_nothing(self, redis_url: str) -> None:
+        first, second = redis_store(redis_url, "shared:topic"), redis_store(redis_url, "shared:topic")
+        alike = [redis_store(redis_url, "shared:topic:x"), redis_store(redis_url, "shared:topic", namespace="other")]
+        token = token_of(first)
+        first.save(0, token, [("u", record(1))])
+        first.take_slot("a", "nonce")
+        for other in alike:
+            other.save(0, token_of(other), [("u", record(9)), ("v", record(9))])
+            assert other.slot_owner("a") is None
+            assert other.number_items(["other"]) == [1]
+        assert second.slot_owner("a") == "nonce"
+        assert second.number_items(["x"]) == first.number_items(["x"]) == [1]
+        assert list(second.scan()) == [(0, "u", record(1))]
+        assert token_of(second) == token + 1
+        with pytest.raises(StaleToken):
+            first.save(0, token, [("u", record(2))])
 
-    def test_groups_share_nothing(self, make_store: MakeStore) -> None:
-        """Even where one group's name begins with the other's."""
-        name = uuid4().hex
-        one, two = make_store(name), make_store(f"{name}:0")
-        for store, payload in ((one, b"one"), (two, b"two")):
-            store.save(0, token_of(store), [("u", blob(1, payload))])
-            store.take_slot("0", payload.decode())
-        assert list(one.scan()) == [(0, "u", blob(1, b"one"))]
-        assert list(two.scan()) == list(two.scan("u")) == [(0, "u", blob(1, b"two"))]
-        assert (one.slot_owner("0"), two.slot_owner("0")) == ("one", "two")
-        assert (one.number_items(["b"]), two.number_items(["a"])) == ([1], [1])
-        assert two.item_ids([1]) == ["a"]
-
-    def test_groups_with_wild_names_scan_their_own(self, make_store: MakeStore) -> None:
-        name = uuid4().hex
-        wild, plain = make_store(f"{name}[a]*?"), make_store(f"{name}a")
-        plain.save(0, token_of(plain), [("u", blob(1, b"plain"))])
+    def test_a_group_whose_name_looks_like_a_pattern_scans_its_own(self, redis_url: str) -> None:
+        wild, plain = redis_store(redis_url, "wild[a]*?:topic"), redis_store(redis_url, "wildabc:topic")
+        plain.save(0, token_of(plain), [("u", record(1))])
         assert list(wild.scan()) == []
-        wild.save(2, token_of(wild, 2), [("u", blob(1, b"wild"))])
-        assert list(wild.scan()) == [(2, "u", blob(1, b"wild"))]
+        wild.save(2, token_of(wild, 2), [("u", record(2))])
+        assert list(wild.scan()) == list(wild.scan("u")) == [(2, "u", record(2))]
 
-    def test_all_keys_of_a_partition_carry_one_hash_tag(self, make_store: MakeStore, redis_url: str) -> None:
-        """So that a script stays within one slot of a Redis Cluster."""
-        group = uuid4().hex
-        store = make_store(group)
-        token = token_of(store, 4)
-        store.save(4, token, [("u", blob(1)), ("{v}", blob(1))])
-        store.set_floor(4, token, 1)
-        store.number_items(["a"])
-        with redis.Redis.from_url(redis_url) as client:
-            slots = {key: key_slot(key) for key in client.keys(f"*{group}*")}
-        by_tag: dict[bool, set[int]] = {}
-        for key, slot in slots.items():
-            by_tag.setdefault(b":items}" in key, set()).add(slot)
-        assert len(slots) == 7
-        assert [len(several) for several in by_tag.values()] == [1, 1]
+    def test_all_keys_of_a_partition_stand_in_one_cluster_slot(self, redis_url: str) -> None:
+        """The hash tag, between the first braces, is all that Redis Cluster looks at."""
+        store = redis_store(redis_url, "cluster:topic", namespace="spread")
+        for partition in (0, 1):
+            token = token_of(store, partition)
+            store.save(partition, token, [("a}:u:{b", record(1)), ("{c}", record(1))])
+            store.set_floor(partition, token, 1)
+        store.number_items(["x"])
+        keys = list(redis.Redis.from_url(redis_url).scan_iter(match="spread:*"))
+        tags = [key.split(b"{", 1)[1].split(b"}", 1)[0] for key in keys]
+        assert {tag: tags.count(tag) for tag in tags} == {
+            b"cluster:topic:0": 4, b"cluster:topic:1": 4, b"cluster:topic:items": 3,
+        }  # fmt: skip
 
-    @pytest.mark.parametrize(("expire", "expected"), [(0.0, None), (30.0, 60.0)])
-    def test_records_live_twice_the_time_of_expiry(
-        self, make_store: MakeStore, redis_url: str, expire: float, expected: float | None
-    ) -> None:
-        """Tokens, floors and item numbers for ever."""
-        group = uuid4().hex
-        store = make_store(group, expire_seconds=expire)
+    def test_a_load_is_one_round_trip_whatever_it_loads(self, redis_url: str) -> None:
+        store = redis_store(redis_url)
+        tokens = {p: claim.token for p, claim in store.claim(range(4)).items()}
+        keys = [(p, f"u{n}") for p in tokens for n in range(1_500)]
+        sent = redis.connection.Connection.send_packed_command
+        with mock.patch.object(
+            redis.connection.Connection, "send_packed_command", autospec=True, side_effect=sent
+        ) as calls:
+            assert store.load(tokens, keys) == [None] * 6_000
+        assert calls.call_count == 1
+
+    def test_a_key_that_redis_gives_twice_is_one_record(self, redis_url: str) -> None:
+        """SCAN may repeat keys while the server resizes its table."""
+        store = redis_store(redis_url, "twice:topic")
+        store.save(0, token_of(store), [("u", record(1))])
+        [key] = redis.Redis.from_url(redis_url).scan_iter(match="*twice:topic:0}:u:u")
+        with mock.patch.object(redis.Redis, "scan_iter", return_value=iter([key, key])):
+            assert list(store.scan()) == [(0, "u", record(1))]
+
+    def test_records_expire_after_twice_the_configured_time_and_the_rest_never(self, redis_url: str) -> None:
+        client = redis.Redis.from_url(redis_url)
+        for seconds, low, high in ((100.0, 199_000, 200_000), (0.0, -1, -1)):
+            store = redis_store(redis_url, namespace=f"ttl-{seconds}", expire_seconds=seconds)
+            token = token_of(store)
+            store.save(0, token, [("u", record(1))])
+            store.set_floor(0, token, 1)
+            store.number_items(["x"])
+            left = {key: client.pttl(key) for key in client.scan_iter(match=f"ttl-{seconds}:*")}
+            [of_record] = [left.pop(key) for key in list(left) if key.endswith(b":u:u")]
+            assert low <= of_record <= high
+            assert set(left.values()) == {-1}
+
+    def test_a_record_that_is_written_again_lives_longer(self, redis_url: str) -> None:
+        store, client = redis_store(redis_url, "again:topic", expire_seconds=100.0), redis.Redis.from_url(redis_url)
         token = token_of(store)
-        store.save(0, token, [("u", blob(1))])
-        store.set_floor(0, token, 1)
-        store.number_items(["a"])
-        with redis.Redis.from_url(redis_url) as client:
-            left = {key.decode(): client.pttl(key) for key in client.keys(f"*{group}*")}
-        records = [ms for key, ms in left.items() if ":u:" in key]
-        assert len(records) == 1
-        if expected is None:
-            assert records == [-1]
-        else:
-            assert expected - 5 < records[0] / 1000 <= expected
-        assert [ms for key, ms in left.items() if ":u:" not in key] == [-1] * (len(left) - 1)
+        store.save(0, token, [("u", record(1))])
+        [key] = client.scan_iter(match="*again:topic:0}:u:u")
+        client.pexpire(key, 5_000)
+        store.save(0, token, [("u", record(1))])
+        assert client.pttl(key) > 150_000
 
-    def test_writing_a_record_again_makes_it_live_on(self, make_store: MakeStore, redis_url: str) -> None:
-        group = uuid4().hex
-        store = make_store(group, expire_seconds=30.0)
-        token = token_of(store)
-        store.save(0, token, [("u", blob(1))])
-        with redis.Redis.from_url(redis_url) as client:
-            [key] = client.keys(f"*{group}*:u:*")
-            client.pexpire(key, 1_000)
-            store.save(0, token, [("u", blob(1))])
-            assert client.pttl(key) > 30_000
-
-    def test_what_it_answers_says_whether_users_can_be_lost(self, make_store: MakeStore) -> None:
-        line = make_store().ping()
-        assert line.startswith("Redis ")
-        assert "noeviction" in line
-        assert "no append-only file" in line
-
-    def test_it_is_durable_and_has_nothing_for_a_checkpoint(self, make_store: MakeStore) -> None:
-        store = make_store()
-        store.save(0, token_of(store), [("u", blob(1))])
+    def test_it_is_durable_and_has_no_state_of_its_own(self, redis_url: str) -> None:
+        store = redis_store(redis_url)
+        store.save(0, token_of(store), [("u", record(1))])
         assert store.durable
         assert store.state_dict() == {}
-        store.load_state_dict({})
-        assert stored(store) == {(0, "u"): blob(1)}
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_without_a_redis_every_operation_is_unavailable(down: RedisMemoryStore, name: str) -> None:
-    with pytest.raises(Unavailable, match="Redis"):
-        OPERATIONS[name](down)
-
-
-@pytest.mark.parametrize("url", ["", "http://127.0.0.1", "redis://127.0.0.1:port/0"])
-def test_an_address_that_is_none_is_a_configuration_error(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"memory\.redis_url"):
-        RedisMemoryStore(MemoryConfig(redis_url=url), "g")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"device_users": 1}, {"pending_users": 0}, {"twin_users": 0}, {"twin_items": 0}, {"expire_seconds": -1.0},
-        {"rebuild_records": -1}, {"namespace": ""}, {"namespace": "a{b"},
-    ],
-)  # fmt: skip
-def test_a_setting_out_of_bounds_is_refused_by_name(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"memory.{next(iter(wrong))}"):
-        MemoryConfig(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[RedisService]:
-    """A Redis of this test's own, to be hurt; with a file, so that it comes back as it was."""
+@pytest.fixture(scope="module")
+def own_redis(redis_url: str) -> Iterator[RedisService]:
+    """A server that tests may harm; each leaves it as it was. `redis_url` skips where there is none."""
     with RedisService(appendonly=True) as service:
         yield service
 
 
-@pytest.fixture
-def hurt(server: RedisService) -> Iterator[RedisMemoryStore]:
-    store = RedisMemoryStore(MemoryConfig(redis_url=server.url), "g:events")
-    yield store
-    store.close()
-
-
 @pytest.mark.redis
 class TestRedisInTrouble:
-    def test_a_redis_that_goes_away_is_unavailable_and_comes_back_with_everything(
-        self, server: RedisService, hurt: RedisMemoryStore
+    def test_a_killed_server_is_unavailable_and_the_same_calls_go_through_afterwards(
+        self, own_redis: RedisService
     ) -> None:
-        """The same store object goes on: scripts are loaded again, and the tokens still count."""
-        token = token_of(hurt)
-        hurt.save(0, token, [("u", blob(1))])
-        hurt.number_items(["a"])
-        server.stop()
-        for operation in OPERATIONS.values():
-            with pytest.raises(Unavailable):
-                operation(hurt)
-        server.start()
-        assert hurt.load({0: token}, [(0, "u")]) == [blob(1)]
-        assert hurt.save(0, token, [("u", blob(2))]) == 1
-        assert hurt.number_items(["b", "a"]) == [2, 1]
-        assert token_of(hurt) > token
+        """The restarted one has the records, and none of the scripts."""
+        store = redis_store(own_redis.url)
+        token = token_of(store)
+        store.save(0, token, [("u", record(1))])
+        own_redis.kill()
+        for call in (
+            lambda: store.claim([1]),
+            lambda: store.load({0: token}, [(0, "u")]),
+            lambda: store.save(0, token, [("u", record(2))]),
+            lambda: store.set_floor(0, token, 2),
+            lambda: store.number_items(["x"]),
+            lambda: store.item_ids([1]),
+            lambda: list(store.scan()),
+            lambda: store.take_slot("a", "nonce"),
+            lambda: store.slot_owner("a"),
+            store.ping,
+        ):
+            with pytest.raises(Unavailable) as down:
+                call()
+            assert isinstance(down.value.__cause__, redis.RedisError)
+        own_redis.start()
+        assert store.claim([1])[1].token == 1
+        assert store.save(0, token, [("u", record(2))]) == 1
+        store.set_floor(0, token, 2)
+        assert store.number_items(["x"]) == [1]
+        assert store.load({0: token}, [(0, "u")]) == [record(2)]
 
-    def test_a_scan_that_is_cut_off_half_way_is_unavailable(self, server: RedisService, hurt: RedisMemoryStore) -> None:
-        hurt.save(0, token_of(hurt), [(f"u{n}", blob(1)) for n in range(3_000)])
-        rows = hurt.scan()
-        next(rows)
-        server.kill()
-        with pytest.raises(Unavailable):
-            list(rows)
-
-    def test_a_redis_that_hangs_is_unavailable(self, server: RedisService, hurt: RedisMemoryStore) -> None:
-        hurt._redis.connection_pool.connection_kwargs["socket_timeout"] = 0.1
-        token = token_of(hurt)
-        os.kill(server.pid, signal.SIGSTOP)
+    def test_a_server_that_hangs_is_unavailable(self, own_redis: RedisService) -> None:
+        store = redis_store(own_redis.url + "?socket_timeout=0.1")
+        token = token_of(store)
+        os.kill(own_redis.pid, signal.SIGSTOP)
         try:
             with pytest.raises(Unavailable):
-                hurt.save(0, token, [("u", blob(1))])
+                store.save(0, token, [("u", record(1))])
         finally:
-            os.kill(server.pid, signal.SIGCONT)
-        assert hurt.save(0, token, [("u", blob(2))]) == 1
+            os.kill(own_redis.pid, signal.SIGCONT)
+        assert store.save(0, token, [("u", record(2))]) == 1
 
-    def test_a_full_redis_is_unavailable_and_has_written_nothing(
-        self, server: RedisService, hurt: RedisMemoryStore
+    @pytest.mark.parametrize(
+        ("trouble", "cure"),
+        [
+            ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+            ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+            ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+        ],
+        ids=["memory full", "no replica", "a replica itself"],
+    )
+    def test_a_server_that_takes_no_writes_is_unavailable_until_it_does(
+        self, own_redis: RedisService, trouble: str, cure: str
     ) -> None:
-        token = token_of(hurt)
-        with redis.Redis.from_url(server.url) as client:
-            client.config_set("maxmemory", 1_000_000)
-            with pytest.raises(Unavailable, match="memory"):
-                hurt.save(0, token, [(f"u{n}", blob(1, bytes(600))) for n in range(20_000)])
-            for name in ("claim", "number_items", "take_slot"):
-                with pytest.raises(Unavailable, match="memory"):
-                    OPERATIONS[name](hurt)
-            client.config_set("maxmemory", 0)
-        assert len(stored(hurt)) in range(0, 20_000, 1_000)
-        assert hurt.save(0, token, [("u", blob(1))]) == 1
-
-    def test_a_redis_that_cannot_write_to_its_disk_is_unavailable(
-        self, server: RedisService, hurt: RedisMemoryStore
-    ) -> None:
-        """It refuses writes with MISCONF until it can again; a worker waits."""
-        token = token_of(hurt)
-        with redis.Redis.from_url(server.url) as client:
-            client.config_set("min-replicas-to-write", 1)
-            with pytest.raises(Unavailable, match="NOREPLICAS"):
-                hurt.save(0, token, [("u", blob(1))])
-            client.config_set("min-replicas-to-write", 0)
-        fault = redis.ResponseError("MISCONF Errors writing to the AOF file")
-        with mock.patch.object(hurt, "_save", side_effect=fault), pytest.raises(Unavailable, match="MISCONF"):
-            hurt.save(0, token, [("u", blob(1))])
-
-    def test_a_fault_of_this_program_is_not_waited_for(self, hurt: RedisMemoryStore) -> None:
-        hurt.take_slot("0", "nonce")
-        hurt._redis.set(f"{hurt._prefix}:items}}:ids", "no hash")
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            hurt.number_items(["a"])
-
-    def test_a_wiped_redis_refuses_the_tokens_from_before(self, server: RedisService, hurt: RedisMemoryStore) -> None:
-        """Nothing is written beside memories that are gone: the floor they stood on is gone too."""
-        token = token_of(hurt)
-        hurt.set_floor(0, token, 5)
-        with redis.Redis.from_url(server.url) as client:
-            client.flushall()
-        with pytest.raises(StaleToken, match="the current one is 0"):
-            hurt.save(0, token, [("u", blob(1))])
-        assert hurt.claim([0])[0].floor is None
-
-
-@pytest.mark.redis
-def test_the_language_of_the_server_does_not_change_the_order_of_offsets(redis_url: str, tmp_path: Path) -> None:
-    """Redis lets Lua compare strings by its locale, where "a" comes before "B"."""
-    if shutil.which("localedef") is None:
-        pytest.skip("localedef is not on the PATH")
-    place = tmp_path / "en_US.UTF-8"
-    made = subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", str(place)], capture_output=True, check=False)
-    if not place.exists():
-        pytest.skip(f"localedef: {made.stderr.decode(errors='replace')[:200]}")
-    with mock.patch.dict(os.environ, {"LOCPATH": str(tmp_path), "LC_ALL": "en_US.UTF-8"}), RedisService() as server:
-        store = RedisMemoryStore(MemoryConfig(redis_url=server.url), "g")
+        store = redis_store(own_redis.url)
+        command: Any = redis.Redis.from_url(own_redis.url).execute_command
         token = token_of(store)
-        assert [store.save(0, token, [("u", blob(n))]) for n in range(256)] == [1] * 256
-        assert [store.save(0, token, [("u", blob(n))]) for n in range(255)] == [0] * 255
-        store.close()
+        store.save(0, token, [("u", record(1))])
+        command(*trouble.split())
+        try:
+            for call in (
+                lambda: store.save(0, token, [("u", record(2)), ("v", record(2))]),
+                lambda: store.set_floor(0, token, 3),
+                lambda: store.claim([0]),
+                lambda: store.number_items(["x"]),
+                lambda: store.take_slot("a", "nonce"),
+            ):
+                with pytest.raises(Unavailable):
+                    call()
+            assert store.load({0: token}, [(0, "u"), (0, "v")]) == [record(1), None]
+        finally:
+            command(*cure.split())
+        assert store.save(0, token, [("u", record(2)), ("v", record(2))]) == 2
+
+    def test_a_scan_that_is_cut_off_half_way_is_unavailable(self, own_redis: RedisService) -> None:
+        store = redis_store(own_redis.url)
+        store.save(0, token_of(store), [(f"u{n}", record(1)) for n in range(3_000)])
+        rows = store.scan()
+        next(rows)
+        own_redis.kill()
+        try:
+            with pytest.raises(Unavailable):
+                list(rows)
+        finally:
+            own_redis.start()
+
+    def test_a_wiped_server_refuses_the_tokens_from_before(self, own_redis: RedisService) -> None:
+        """Nothing is written on a floor that is gone; the next claim says that it is."""
+        store = redis_store(own_redis.url)
+        token = token_of(store)
+        store.set_floor(0, token, 5)
+        redis.Redis.from_url(own_redis.url).flushall()
+        for call in (
+            lambda: store.save(0, token, [("u", record(6))]),
+            lambda: store.load({0: token}, [(0, "u")]),
+            lambda: store.set_floor(0, token, 6),
+        ):
+            with pytest.raises(StaleToken, match="the current one is 0"):
+                call()
+        assert store.claim([0])[0].floor is None
+
+    def test_a_fault_of_this_program_is_not_waited_for(self, own_redis: RedisService) -> None:
+        """Here: keys that hold something else."""
+        store = redis_store(own_redis.url, "odd:topic", namespace="odd")
+        store.number_items(["x"])
+        client = redis.Redis.from_url(own_redis.url)
+        [ids] = client.scan_iter(match="odd:*:ids")
+        client.set(ids, "no hash")
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            store.number_items(["x"])
+
+    def test_a_script_that_was_forgotten_between_two_calls_is_sent_again(self, own_redis: RedisService) -> None:
+        store = redis_store(own_redis.url)
+        token = token_of(store)
+        redis.Redis.from_url(own_redis.url).script_flush()
+        assert store.save(0, token, [("u", record(1))]) == 1
+        redis.Redis.from_url(own_redis.url).script_flush()
+        assert token_of(store) == token + 1
+
+    def test_a_missing_password_is_a_matter_of_configuration(self, own_redis: RedisService) -> None:
+        client = redis.Redis.from_url(own_redis.url)
+        client.config_set("requirepass", "secret")
+        try:
+            for url in (own_redis.url, own_redis.url.replace("redis://", "redis://:wrong@")):
+                with pytest.raises(ConfigurationError, match=r"memory\.redis_url"):
+                    redis_store(url).claim([0])
+            assert token_of(redis_store(own_redis.url.replace("redis://", "redis://:secret@"))) == 1
+        finally:
+            client.config_set("requirepass", "")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "usual", "says"),
+        [
+            ("maxmemory-policy", "allkeys-lru", "noeviction", "must be noeviction"),
+            ("appendonly", "no", "yes", "no append-only file"),
+        ],
+    )
+    def test_ping_warns_of_settings_that_lose_users(
+        self, own_redis: RedisService, name: str, value: str, usual: str, says: str
+    ) -> None:
+        store, client = redis_store(own_redis.url), redis.Redis.from_url(own_redis.url)
+        version = client.info("server")["redis_version"]
+        client.config_set(name, value)
+        try:
+            assert says in store.ping()
+        finally:
+            client.config_set(name, usual)
+        assert says not in store.ping()
+        assert version in store.ping()
+
+
+def test_a_redis_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="Redis"):
+        redis_store(f"redis://127.0.0.1:{free_port()}/0").ping()
+
+
+@pytest.mark.parametrize("url", ["localhost", "http://localhost:6379", "redis://localhost:port"])
+def test_an_address_that_is_none_is_a_matter_of_configuration(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"memory\.redis_url"):
+        redis_store(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device_users", 1),
+        ("pending_users", 0),
+        ("twin_users", 0),
+        ("twin_items", 0),
+        ("expire_seconds", -1.0),
+        ("expire_seconds", 0.5),
+        ("expire_seconds", float("nan")),
+        ("expire_seconds", float("inf")),
+        ("rebuild_records", -1),
+        ("namespace", ""),
+        ("namespace", "a{b"),
+        ("namespace", "a}b"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_named_with_its_value(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"memory\.{name}: .*got ") as refused:
+        MemoryConfig(**{name: value})
+    assert str(value) in str(refused.value)

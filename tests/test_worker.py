@@ -1,0 +1,548 @@
+"""The loop on twins: contract 1 for every list, and the order of contract 2, whatever dies or fails where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+from uuid import uuid4
+
+import pytest
+
+from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+from stream_worker.core.interfaces import Snapshot
+from stream_worker.worker import WorkerConfig
+from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestLists:
+    def test_a_tick_makes_one_list_for_each_touched_user_of_each_partition(self, world: World) -> None:
+        """With the number of its events in the tick, the place and time of the last, and all request ids."""
+        for user, partition, request in (("a", 0, "r1"), ("b", 0, None), ("a", 0, "r2"), ("a", 1, None)):
+            world.send(user, f"item of {user}", partition, request_id=request)
+        run = world.worker()
+        run.tick()
+        lists = {(r.user, r.partition): r for r in world.topic.outputs.recommendations}
+        assert len(world.topic.outputs.recommendations) == 3
+        assert {key: (r.next_offset, r.events) for key, r in lists.items()} == {
+            ("a", 0): (3, 2), ("b", 0): (2, 1), ("a", 1): (1, 1),
+        }  # fmt: skip
+        assert (list(lists["a", 0].request_ids), list(lists["b", 0].request_ids)) == (["r1", "r2"], [])
+        assert lists["a", 0].ts == 1_700_000_002
+        assert all((r.line, r.step) == ("0-1", run.worker.line.learner.steps) for r in lists.values())
+        run.close()
+
+    def test_a_list_names_items_that_were_seen_best_first_and_none_twice(self, world: World) -> None:
+        world.send_many(60)
+        world.worker().to_the_end()
+        for made in world.topic.outputs.recommendations:
+            assert len(made.items) == len(set(made.items)) == len(made.scores) <= 5
+            assert list(made.scores) == sorted(made.scores, reverse=True)
+            assert set(made.items) <= {f"i{n}" for n in range(13)}
+        assert len(world.topic.outputs.recommendations[-1].items) == 5
+
+    def test_every_event_is_counted_in_one_list_and_every_bad_record_set_aside_once(self, world: World) -> None:
+        world.send_many(100)
+        run = world.worker()
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.learned == 100
+        status = run.worker.status
+        assert (status.records, status.events, status.overlap, status.gap) == (100 + len(world.bad()), 100, 0, 0)
+        assert sum(status.dead_letters.values()) == len(world.bad())
+
+    def test_a_tick_of_bad_records_alone_moves_on(self, world: World) -> None:
+        for _ in range(3):
+            world.send_bad(1)
+        run = world.worker()
+        run.tick()
+        world.check_contract_1()
+        assert world.topic.committed == {0: 0, 1: 3}
+        assert run.store.claim([1])[1].floor == 3
+        run.close()
+
+    def test_an_idle_tick_publishes_nothing(self, world: World) -> None:
+        run = world.worker()
+        run.tick(3)
+        assert run.sink.transactions == []
+        run.close()
+
+    def test_more_users_than_the_device_holds_are_counted_too(self, world: World) -> None:
+        """They go through the store and back."""
+        world.send_many(200, users=71)
+        run = world.worker()
+        run.to_the_end()
+        assert run.worker.status.users_spilled > 100
+        world.check_contract_1()
+        world.check_memories(run.store)
+
+
+class TestOrder:
+    def test_it_is_y_then_l_then_records_then_m(self, world: World) -> None:
+        world.send("a", "x", 0)
+        run = world.worker()
+        run.tick()
+        written = [step for step in run.traps.steps if step in ("Y", "L", "records", "M")]
+        assert written == ["Y", "L", "records", "M", "M"]
+        run.close()
+
+    def test_floors_and_checkpoint_stand_where_the_published_offset_does(self, world: World) -> None:
+        world.send_many(40)
+        run = world.worker()
+        for _ in range(4):
+            run.tick()
+            snapshot = run.checkpoints.load_newest()
+            assert snapshot is not None
+            learned = {int(p): offset for p, offset in snapshot.meta["offsets"].items()}
+            for partition, claim in {p: run.store._floors.get(p) for p in (0, 1)}.items():
+                assert claim == learned.get(partition, 0) == world.topic.committed[partition]
+        run.close()
+
+    def test_without_anything_new_nothing_is_written_again(self, world: World) -> None:
+        world.send("a", "x", 0)
+        run = world.worker()
+        run.tick()
+        steps = len(run.traps.steps)
+        run.tick(3)
+        assert len(run.traps.steps) == steps
+        run.close()
+
+    def test_a_checkpoint_that_failed_is_written_at_the_next_tick_though_nothing_is_new(self, world: World) -> None:
+        """Until then no record goes to the store: n would be above L."""
+        world.send("a", "x", 0)
+        run = world.worker(traps=Traps(failures={"L": [Unavailable("disk full")]}))
+        run.tick()
+        assert list(run.store.scan()) == []
+        assert run.worker.status.checkpoint_failures == 1
+        run.tick()
+        world.check_memories(run.store)
+        run.close()
+
+
+STEPS = ("transaction", "Y", "L", "records", "M")
+
+
+def kinds(*names: str) -> Any:
+    marks = {"redis": pytest.mark.redis}
+    return pytest.mark.parametrize("kind", [pytest.param(name, marks=marks.get(name, ())) for name in names])
+
+
+@pytest.fixture
+def make_world(request: pytest.FixtureRequest) -> Callable[[str], World]:
+    def make(kind: str) -> World:
+        if kind == "redis":
+            return World(Redis, url=request.getfixturevalue("redis_url"), group=uuid4().hex)
+        return World({"twin": Twin, "durable": Durable}[kind])
+
+    return make
+
+
+def run_into(run: Run) -> bool:
+    """Whether the worker died on its way to the end."""
+    try:
+        run.to_the_end()
+    except Killed:
+        return True
+    return False
+
+
+class TestKilled:
+    """Before Y: "transaction"; after Y, after L, after the records of a partition, after a floor: by their names."""
+
+    @kinds("twin", "durable")
+    @pytest.mark.parametrize("step", STEPS)
+    @pytest.mark.parametrize("count", range(1, 7))
+    def test_at_any_step_of_any_tick_every_event_counts_once(
+        self, make_world: Callable[[str], World], kind: str, step: str, count: int
+    ) -> None:
+        """In the lists, in the memories and in the weights; nothing is left out of the line either."""
+        world = make_world(kind)
+        world.send_many(50)
+        assert run_into(world.worker(traps=Traps({step: count})))
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+        assert (last.learned, last.worker.status.gap) == (50, 0)
+
+    @pytest.mark.redis
+    @pytest.mark.parametrize("step", STEPS)
+    def test_with_a_real_redis_too(self, make_world: Callable[[str], World], step: str) -> None:
+        world = make_world("redis")
+        world.send_many(50)
+        assert run_into(world.worker(traps=Traps({step: 3})))
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+        assert last.learned == 50
+        world.shared.close()
+
+    @kinds("twin", "durable")
+    def test_again_and_again_it_comes_to_the_end(self, make_world: Callable[[str], World], kind: str) -> None:
+        """Each start dies a step further in another order of writing than the one before."""
+        world = make_world(kind)
+        world.send_many(300)
+        deaths = 0
+        for start in range(200):
+            if not run_into(world.worker(traps=Traps({STEPS[start % 5]: 2 + start % 3}))):
+                break
+            deaths += 1
+        assert deaths > 15
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+        assert last.learned == 300
+
+    @kinds("twin", "durable")
+    def test_between_y_and_l_is_relearned_and_counted_as_overlap(
+        self, make_world: Callable[[str], World], kind: str
+    ) -> None:
+        world = make_world(kind)
+        world.send_many(4)
+        assert run_into(world.worker(traps=Traps({"Y": 1})))
+        last = world.worker()
+        last.to_the_end()
+        assert last.worker.status.overlap == 4
+        assert last.sink.transactions == []
+
+    def test_the_line_goes_on_under_its_name_and_steps(self, world: World) -> None:
+        world.send_many(20)
+        first = world.worker()
+        first.to_the_end()
+        world.send_many(20)
+        second = world.worker()
+        second.to_the_end()
+        assert {r.line for r in world.topic.outputs.recommendations} == {"0-1"}
+        steps = [r.step for r in world.topic.outputs.recommendations]
+        assert steps == sorted(steps)
+        assert second.learned == 40
+        assert second.worker.status.learning_steps < second.worker.line.learner.steps
+
+    def test_an_older_checkpoint_leaves_a_gap_that_is_counted(self, world: World) -> None:
+        """The newest was torn: what is remembered past the older one is not learned again, and it is said."""
+        world.send_many(8)
+        first = world.worker()
+        first.tick()
+        older = world.checkpoints["0"].load_newest()
+        first.to_the_end()
+        assert older is not None
+        world.checkpoints["0"].save(older)
+        world.send_many(20)
+        second = world.worker()
+        second.to_the_end()
+        world.check_contract_1()
+        world.check_memories(second.store)
+        missing = 28 - second.learned
+        assert missing > 0
+        assert missing <= second.worker.status.gap <= missing + len(world.bad())
+
+    def test_without_any_checkpoint_memories_are_kept_and_the_line_begins_anew(self, world: World) -> None:
+        world.send_many(16)
+        world.worker().to_the_end()
+        world.checkpoints.clear()
+        world.send_many(16)
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+        assert last.learned == 16
+
+    def test_a_store_that_was_wiped_is_filled_again_from_the_log(self) -> None:
+        """Nothing is published or learned a second time."""
+        world = World()
+        world.send_many(30)
+        world.worker().to_the_end()
+        world.shared = Durable(SETTINGS.memory)
+        world.send_many(10)
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+        assert last.learned == 40
+
+
+class TestFailures:
+    def test_an_aborted_transaction_is_sent_again_and_published_once(self, world: World) -> None:
+        world.send_many(BATCH)
+        run = world.worker(traps=Traps(failures={"Y": [TransactionAborted("one"), TransactionAborted("two")]}))
+        run.tick()
+        assert len(run.sink.transactions) == 1
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.worker.status.transactions_aborted == 2
+        assert run.learned == BATCH
+
+    def test_one_that_is_aborted_for_ever_asks_for_a_new_process(self, world: World) -> None:
+        world.send_many(4)
+        run = world.worker(traps=Traps(failures={"Y": [TransactionAborted("again")] * 100}))
+        with pytest.raises(RestartNeeded, match="30 times"):
+            run.tick()
+        assert world.topic.outputs.recommendations == []
+        run.close()
+
+    @pytest.mark.parametrize("step", ["load", "number_items", "Y", "claim"])
+    def test_what_does_not_answer_in_the_middle_of_a_tick_is_waited_for(self, world: World, step: str) -> None:
+        """The same batch goes on, nothing of it twice."""
+        world.send_many(40)
+        run = world.worker(traps=Traps(failures={step: [Unavailable("down")] * 3}))
+        run.to_the_end()
+        assert world.pauses == 3
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.learned == 40
+        assert (run.worker.status.events, run.worker.status.gap, run.worker.status.overlap) == (40, 0, 0)
+
+    @pytest.mark.parametrize("step", ["L", "records", "M"])
+    def test_a_write_that_fails_is_made_up_for(self, world: World, step: str) -> None:
+        world.send_many(40)
+        run = world.worker(traps=Traps(failures={step: [Unavailable("down")] * 3}))
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.worker.status.checkpoint_failures == 3
+        assert run.worker.status.rows_pending == 0
+
+    def test_too_much_that_is_owed_stops_reading_until_it_is_written(self, world: World) -> None:
+        world.send_many(24)
+        run = world.worker(traps=Traps(failures={"records": [Unavailable("down")] * 5}), max_pending=2)
+        run.tick()
+        assert run.worker.status.records == BATCH
+        assert run.worker._memories.pending() < 2
+        assert world.pauses == 5
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+
+    def test_a_stop_while_the_store_is_down_leaves_the_batch_to_the_next_start(self, world: World) -> None:
+        world.send_many(12)
+
+        def stop(_: float) -> None:
+            run.worker.request_stop()
+
+        run = world.worker(traps=Traps(failures={"load": [Unavailable("down")] * 9}), pause=stop)
+        run.worker.run()
+        assert world.topic.outputs.recommendations == []
+        last = world.worker()
+        last.to_the_end()
+        world.check_contract_1()
+        world.check_memories(last.store)
+
+    def test_a_second_start_of_the_slot_ends_the_first(self, world: World) -> None:
+        world.send_many(20)
+        first = world.worker()
+        first.tick()
+        second = world.worker()
+        with pytest.raises(SlotTaken):
+            first.tick()
+        first.close()
+        second.to_the_end()
+        world.check_contract_1()
+        world.check_memories(second.store)
+
+    def test_a_checkpoint_of_another_configuration_is_refused(self, world: World) -> None:
+        run = world.worker()
+        world.send_many(8)
+        run.tick()
+        run.close()
+        found = run.checkpoints.load_newest()
+        assert found is not None
+        smaller = {name: array[..., :1] if array.ndim else array for name, array in found.arrays.items()}
+        world.checkpoints["0"].save(Snapshot(smaller, found.meta))
+        with pytest.raises(CorruptCheckpoint, match="does not fit"):
+            world.worker()
+
+
+def fleet(world: World) -> tuple[Run, Run]:
+    """Two workers, with one partition each."""
+    first, second = world.worker("a"), world.worker("b")
+    for _ in range(2):
+        first.tick()
+        second.tick()
+    return first, second
+
+
+class TestPartitionsThatMove:
+    def test_a_released_partition_is_written_in_order_and_forgotten(self, world: World) -> None:
+        first, second = fleet(world)
+        [mine] = first.worker._offsets.owned()
+        world.send_many(10)
+        first.worker._checkpointer._interval_seconds = 1e9
+        first.tick()
+        assert list(first.store.scan()) == []
+        first.traps.steps.clear()
+        first.store.traps = first.traps
+        world.topic.rebalance({mine: second.source, 1 - mine: second.source})
+        first.tick()
+        assert [step for step in first.traps.steps if step != "claim"][:3] == ["L", "records", "M"]
+        assert first.worker._offsets.owned() == []
+        assert len(first.worker.line.learner.users) == first.worker._memories.pending() == 0
+        second.to_the_end()
+        world.check_contract_1()
+        world.check_memories(second.store)
+        first.close()
+
+    def test_a_lost_partition_is_forgotten_and_nothing_is_written(self, world: World) -> None:
+        """Nor published: its new owner does it all again from M."""
+        first, second = fleet(world)
+        world.send_many(10)
+        first.worker._checkpointer._interval_seconds = 1e9
+        first.tick()
+        world.topic.lose(first.source, second.source)
+        first.store.traps = first.traps
+        first.traps.steps.clear()
+        first.tick()
+        assert first.traps.steps == []
+        assert first.worker._offsets.owned() == []
+        assert list(first.store.scan()) == []
+        second.to_the_end()
+        world.check_contract_1()
+        world.check_memories(second.store)
+        first.close()
+
+    def test_a_partition_that_leaves_during_an_abort_takes_its_outputs_along(self, world: World) -> None:
+        """What is still owned is published by the same worker, the rest by the next owner."""
+        world.send_many(6)
+        first = world.worker("a")
+        joined: list[Run] = []
+
+        def join_and_abort(*args: Any) -> None:
+            if joined:
+                commit(*args)
+            else:
+                joined.append(world.worker("b"))
+                raise TransactionAborted("rebalance")
+
+        commit = first.sink.commit
+        with mock.patch.object(first.sink, "commit", join_and_abort):
+            first.tick()
+        [transaction] = first.sink.transactions
+        kept = first.worker._offsets.owned()
+        assert len(kept) == 1
+        assert {r.partition for r in transaction.recommendations} == set(kept)
+        assert {d.record.partition for d in transaction.dead_letters} <= set(kept)
+        [second] = joined
+        while sum(world.topic.committed.values()) < sum(map(len, world.topic.partitions)):
+            second.tick()
+        world.check_contract_1()
+        first.close()
+        second.close()
+
+    def test_two_workers_that_swap_their_partitions_all_the_time_count_every_event_once(self, world: World) -> None:
+        """In good order, by loss, with events coming in between; both lines learn what they own."""
+        first, second = fleet(world)
+        runs = [first, second]
+        for turn in range(12):
+            world.send_many(9, users=7)
+            runs[turn % 2].tick()
+            if turn % 4 == 3:
+                world.topic.lose(runs[0].source, runs[1].source)
+                runs[1].tick()
+                runs[0].tick()
+            owners = {0: runs[turn % 2].source, 1: runs[(turn + 1) % 2].source}
+            world.topic.rebalance(owners)
+            for run in (*runs, *runs):
+                run.tick()
+        while sum(world.topic.committed.values()) < sum(map(len, world.topic.partitions)):
+            for run in runs:
+                run.tick()
+        for run in runs:
+            run.finish()
+        world.check_contract_1()
+        world.check_memories(world.shared)
+        assert first.learned > 20
+        assert second.learned > 20
+
+    def test_a_killed_worker_is_taken_over_by_another_slot(self, world: World) -> None:
+        """Another line: states are rebuilt, counters go on."""
+        world.send_many(30)
+        first = world.worker("a", traps=Traps({"records": 3}))
+        assert run_into(first)
+        first.source.close()
+        second = world.worker("b")
+        second.to_the_end()
+        world.check_contract_1()
+        world.check_memories(second.store)
+
+
+class TestOtherSources:
+    def snapshot(self) -> Snapshot:
+        history = World(Twin)
+        history.topic.name = "a recorded log"
+        history.send_many(30)
+        history.worker("h").to_the_end()
+        found = history.checkpoints["h"].load_newest()
+        assert found is not None
+        return found
+
+    def test_what_was_learned_elsewhere_is_kept_and_its_offsets_are_not(self, world: World) -> None:
+        world.checkpoints["0"].save(self.snapshot())
+        world.send_many(20)
+        run = world.worker()
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.learned == 50
+        assert {r.line for r in world.topic.outputs.recommendations} == {"0-1"}
+
+    def test_another_slots_checkpoint_gives_its_weights_to_a_line_of_another_name(self, world: World) -> None:
+        world.send_many(20)
+        world.worker("a").to_the_end()
+        parent = world.checkpoints["a"].load_newest()
+        assert parent is not None
+        world.checkpoints["b"].save(parent)
+        world.send_many(20)
+        child = world.worker("b", own=False)
+        child.to_the_end()
+        world.check_contract_1()
+        world.check_memories(child.store)
+        assert child.learned == 40
+        assert Counter(r.line for r in world.topic.outputs.recommendations).keys() == {"a-1", "b-1"}
+
+
+def test_the_same_log_gives_the_same_lists_whatever_store_is_behind() -> None:
+    """Spilled and resident users compute the same."""
+    made = []
+    for kind in (Twin, Durable):
+        world = World(kind)
+        world.send_many(120, users=41)
+        world.worker().to_the_end()
+        made.append(
+            [(r.user, r.next_offset, tuple(r.items), tuple(r.scores)) for r in world.topic.outputs.recommendations]
+        )
+    assert made[0] == made[1]
+
+
+def test_a_restart_from_the_twins_checkpoint_has_the_memories_it_had() -> None:
+    world = World(Twin)
+    world.send_many(40)
+    first = world.worker()
+    first.to_the_end()
+    second = world.worker()
+    assert isinstance(second.store, InMemoryMemoryStore)
+    assert sorted(second.store.scan()) == sorted(first.store.scan())
+    world.check_memories(second.store)
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"slot": ""}, "slot"), ({"slot": "a/b"}, "slot"), ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 100_001}, "batch_size"), ({"poll_seconds": 0.0}, "poll_seconds"),
+        ({"poll_seconds": float("nan")}, "poll_seconds"),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_bounds_is_refused_by_name(wrong: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValueError, match=rf"worker\.{name}"):
+        WorkerConfig(**wrong)
