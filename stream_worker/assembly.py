@@ -18,18 +18,26 @@ from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
 from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.status import Observer
-from stream_worker.worker import Line, Worker
+from stream_worker.line import Line
+from stream_worker.worker import Worker
 
 
 def device_of(name: str) -> torch.device:
-    """`auto`: CUDA where there is one."""
+    """`auto`: CUDA where there is one. Raises ConfigurationError for a device that is not here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise ConfigurationError(
+            f"worker.device: must be auto, cpu or a device of this machine, got {name!r}: {reason}"
+        ) from fault
 
 
 def quiet_torch() -> None:
@@ -71,18 +79,16 @@ def memory_group(settings: Settings) -> str:
 
 
 def make_checkpoints(settings: Settings, path: Path, nonce: str, store: MemoryStore) -> DirectoryCheckpoints:
-    """The slot's folder; a slot that another start has taken in the store may no longer write there."""
+    """The slot's folder. Who takes the slot in the store takes it from earlier starts, which may no longer write."""
     slot = settings.worker.slot
 
     def owns() -> bool:
         owner = store.slot_owner(slot)
-        if owner is None:  # the store was wiped: the lock on the folder says that the slot is still ours
+        if owner is None:  # new, or wiped: the lock on the folder says that the slot is ours
             store.take_slot(slot, nonce)
         return owner in (None, nonce)
 
-    checkpoints = DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns)
-    store.take_slot(slot, nonce)
-    return checkpoints
+    return DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns)
 
 
 def make_worker(

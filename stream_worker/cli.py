@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,15 @@ from stream_worker import __version__
 from stream_worker.core.errors import StreamWorkerError
 from stream_worker.exit_codes import ExitCode, exit_code
 
-_COMMANDS = ("run", "replay", "produce", "tail", "memory", "demo", "check")
+_COMMANDS = {
+    "run": "Read events from Kafka, learn from them and publish recommendations.",
+    "replay": "Run recorded logs through the worker's own loop, and measure.",
+    "produce": "Send recorded logs to the input topic.",
+    "tail": "Print recommendations as they are published.",
+    "memory": "Print what is remembered, of all users or of one.",
+    "demo": "Show everything at once, with nothing installed.",
+    "check": "Print the configuration in force, and try what it names.",
+}
 
 
 class _Commands(click.Group):
@@ -23,9 +32,17 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
-            return None
+            close = difflib.get_close_matches(cmd_name, _COMMANDS, n=1, cutoff=0.4)
+            ctx.fail(
+                f"no command {cmd_name!r}; "
+                + (f"did you mean {close[0]}?" if close else f"known are {', '.join(_COMMANDS)}")
+            )
         command: click.Command = importlib.import_module(f"stream_worker.commands.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 EPILOG = """\b
@@ -65,6 +82,3 @@ def main(args: Sequence[str] | None = None) -> int:
     except StreamWorkerError as fault:
         print(f"stream-worker: {fault}", file=sys.stderr)
         return exit_code(fault)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return ExitCode.DONE

@@ -1,7 +1,7 @@
 """One TOML file, one section a component; every key also as an environment variable.
 
 `[kafka] input_topic` is `STREAM_WORKER__KAFKA__INPUT_TOPIC`. The environment goes before the file, the file before the
-defaults. Unknown keys are refused, with the nearest known one.
+defaults. Unknown keys are refused, with the nearest known one. Lists and whole tables are JSON in a variable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,8 +30,8 @@ from stream_worker.core.monitor import MonitorConfig
 from stream_worker.worker import WorkerConfig
 
 _PREFIX = "STREAM_WORKER__"
-_SECRET = re.compile(r"password|secret|token|credential|\bkey\b|\.key\b|sasl\.jaas", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(@)")
+_SECRET = re.compile(r"password|secret|token|credential|\bkey\b|sasl\.jaas", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|(password=)[^&\"]*")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Settings:
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Raises ConfigurationError, which names the key, its source and the nearest known key."""
     raw = {} if path is None else _read(path)
-    _refuse_unknown(raw, Settings, str(path), "")
+    _refuse_unknown(raw, Settings, str(path))
     for name, value in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(_PREFIX):
             _set(raw, name, value)
@@ -109,7 +109,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def mask(key: str, value: Any) -> str:
     if _SECRET.search(key) and value:
         return "****"
-    return _URL_PASSWORD.sub(r"\1****\2", json.dumps(value, ensure_ascii=False))
+    return _URL_PASSWORD.sub(r"\1\3****\2", json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -126,15 +126,21 @@ def _known(kind: Any) -> dict[str, Any] | None:
     return get_type_hints(kind) if dataclasses.is_dataclass(kind) else None
 
 
-def _refuse_unknown(given: Mapping[str, Any], kind: Any, source: str, prefix: str) -> None:
-    known = _known(kind)
-    if known is None:
+def _kind_in(kind: Any, key: str) -> Any:
+    """The type of what is under `key`; None where nothing more is known."""
+    if (known := _known(kind)) is not None:
+        return known.get(key)
+    return get_args(kind)[1] if get_origin(kind) is dict else None
+
+
+def _refuse_unknown(given: Any, kind: Any, source: str, prefix: str = "") -> None:
+    if not isinstance(given, Mapping):
         return
+    known = _known(kind)
     for key, value in given.items():
-        if key not in known:
+        if known is not None and key not in known:
             raise ConfigurationError(f"{source}: unknown key {prefix}{key}{_nearest(prefix, key, known)}")
-        if isinstance(value, Mapping):
-            _refuse_unknown(value, known[key], source, f"{prefix}{key}.")
+        _refuse_unknown(value, _kind_in(kind, key), source, f"{prefix}{key}.")
 
 
 def _nearest(prefix: str, key: str, known: Mapping[str, Any]) -> str:
@@ -142,20 +148,28 @@ def _nearest(prefix: str, key: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(known)}"
 
 
-def _set(raw: dict[str, Any], name: str, value: str) -> None:
-    *sections, key = name[len(_PREFIX) :].lower().split("__")
+def _set(raw: dict[str, Any], name: str, text: str) -> None:
+    source, (*sections, last) = f"environment variable {name}", name[len(_PREFIX) :].split("__")
     kind: Any = Settings
     place, prefix = raw, ""
-    for part in [*sections, key]:
-        known = _known(kind)
-        if known is not None and part not in known:
-            raise ConfigurationError(
-                f"environment variable {name}: unknown key {prefix}{part}{_nearest(prefix, part, known)}"
-            )
-        kind, prefix = None if known is None else known[part], f"{prefix}{part}."
     for part in sections:
-        place = place.setdefault(part, {})
-    place[key] = value if kind is str else _value(value)
+        key, kind = _key(part, kind, place, source, prefix)
+        place, prefix = place.setdefault(key, {}), f"{prefix}{key}."
+        if not isinstance(place, dict):
+            raise ConfigurationError(f"{source}: {prefix[:-1]} is no table, got {mask(prefix, place)}")
+    key, kind = _key(last, kind, place, source, prefix)
+    place[key] = text if kind is str else _value(text)
+    _refuse_unknown(place[key], kind, source, f"{prefix}{key}.")
+
+
+def _key(part: str, kind: Any, place: Mapping[str, Any], source: str, prefix: str) -> tuple[str, Any]:
+    """The key that a part of a variable's name means, and its type. Keys are lower case; names that the user gives
+    (event types) may be something else, and are then written as they are."""
+    key = part.lower() if part.isupper() and part not in place else part
+    known = _known(kind)
+    if known is not None and key not in known:
+        raise ConfigurationError(f"{source}: unknown key {prefix}{key}{_nearest(prefix, key.lower(), known)}")
+    return key, _kind_in(kind, key)
 
 
 def _value(text: str) -> Any:
@@ -173,4 +187,5 @@ def _message(fault: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return message
-    return f"{'.'.join(str(part) for part in first['loc'])}: {message}, got {first['input']!r}"
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key}: {message}, got {mask(key, first['input'])}"

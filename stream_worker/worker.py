@@ -7,26 +7,24 @@ when no transaction is open.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.catalog import Catalog
-from model.learner import Batch, Learner, Outcome, part
+from model.learner import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, TransactionAborted, Unavailable
-from stream_worker.core.events import DeadLetter, Events, Outputs, Prediction, Recommendation, Record
+from stream_worker.core.events import DeadLetter, Events, Outputs, Record
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.core.monitor import Monitor
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import NoObserver, Observer, Status
+from stream_worker.line import Line
 from stream_worker.memories import Memories
 
 _log = structlog.get_logger(__name__)
@@ -52,56 +50,6 @@ class WorkerConfig:
             raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
         if not 0 < self.poll_seconds <= 10:
             raise ValueError(f"worker.poll_seconds: above 0, at most 10, got {self.poll_seconds}")
-
-
-class Floor(Protocol):
-    """A baseline that is ranked beside the worker (see `core.baselines`)."""
-
-    def rank_then_learn(
-        self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]
-    ) -> NDArray[np.int32]: ...
-
-    def grow(self, rows: int) -> None: ...
-
-    def forget(self, rows: NDArray[np.int64]) -> None: ...
-
-    def state_dict(self) -> dict[str, NDArray[Any]]: ...
-
-    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
-
-
-@dataclass
-class Line:
-    """Everything that one line of weights has learned and measured, under its name."""
-
-    name: str
-    learner: Learner
-    monitor: Monitor
-    floors: dict[str, Floor]
-    offsets: dict[int, int]
-
-    def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
-        arrays, meta = self.learner.state_dict()
-        arrays = {f"learner.{name}": array for name, array in arrays.items()}
-        arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
-        arrays |= {f"memories.{name}": array for name, array in memories.items()}
-        for floor, baseline in self.floors.items():
-            arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
-        offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
-        return Snapshot(
-            arrays,
-            {"source": source, "line": self.name, "offsets": offsets, "sink": dict(sink_state), "learner": meta},
-        )
-
-    def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> None:
-        learned = dict(snapshot.part("learner"))
-        self.learner.load_state_dict(
-            learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
-        )
-        self.monitor.load_state_dict(snapshot.part("monitor"))
-        for floor, baseline in self.floors.items():
-            baseline.load_state_dict(snapshot.part(f"floor.{floor}"))
-        self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
 
 
 class Worker:
@@ -312,7 +260,7 @@ class Worker:
     def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
         """The batch with its users on the device, and which of its events are still to be published."""
         slot_B = self._memories.recall(list(zip(events.partition_B.tolist(), events.users, strict=True)))
-        row_B, new_B = self._rows(events.items)
+        row_B, new_B = self.line.rows(events.items, self.config.batch_size, self._store.number_items)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
         self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
@@ -330,41 +278,10 @@ class Worker:
         )
         return batch, effects.publish_B
 
-    def _rows(self, ids: list[str]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """The catalogue row of each item; `new_B` marks the first event of an item that had none."""
-        catalog = self._learner.catalog
-        evicted = self._learner.make_room(self.config.batch_size)
-        if len(evicted):
-            for floor in self.line.floors.values():
-                floor.forget(evicted)
-        row_B = catalog.find(ids)
-        unknown = dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0)
-        new_B = np.zeros(len(ids), dtype=np.bool_)
-        if unknown:
-            rows = self._learner.add_items(list(unknown), self._store.number_items(list(unknown)))
-            for floor in self.line.floors.values():
-                floor.grow(catalog.capacity)
-            row_B = catalog.find(ids)
-            _, first = np.unique(row_B, return_index=True)
-            new_B[first] = np.isin(row_B[first], rows)
-        return row_B, new_B
-
     def _learn(self, batch: Batch) -> Outcome:
         outcome = self._learner.learn(batch)
         with self._stage("score"):
-            scored = np.flatnonzero(batch.learn_B & batch.target_B)
-            floors = {
-                name: floor.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
-                for name, floor in self.line.floors.items()
-            }
-            alarms = self.line.monitor.update(
-                outcome.rank_B[scored],
-                outcome.log_probability_B[scored],
-                batch.type_B[scored],
-                outcome.repeat_B[scored],
-                outcome.first_B[scored],
-                floors,
-            )
+            alarms = self.line.score(batch, outcome)
         for alarm in alarms:
             self.status.drift_alarms[alarm.stream] += 1
             _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
@@ -373,53 +290,10 @@ class Worker:
 
     def _collect_lists(self, events: Events, batch: Batch, outcome: Outcome, published: NDArray[np.int64]) -> None:
         if self._predictions:
-            self._outbox.predictions += [
-                Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k])) for k in published.tolist()
-            ]
+            self._outbox.predictions += self.line.predictions(events, outcome, published)
         if len(published):
             with self._stage("recommend"):
-                self._outbox.recommendations += self._recommend(events, batch.slot_B, published)
-
-    def _recommend(
-        self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]
-    ) -> Iterable[Recommendation]:
-        slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
-        last_U = np.zeros(len(slots), dtype=np.int64)
-        np.maximum.at(last_U, user_P, published)
-        # In the order of the log, since where a user's slot is depends on when this process began.
-        order = np.argsort(last_U)
-        place = np.argsort(order)
-        slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        rows_UK, scores_UK = self._learner.recommend(slots)
-        requests = self._requests(events, published, user_P)
-        for user, last in enumerate(last_U.tolist()):
-            items = self._ids(rows_UK[user])
-            yield Recommendation(
-                user=events.users[last],
-                partition=int(events.partition_B[last]),
-                next_offset=int(events.offset_B[last]) + 1,
-                events=int(counts[user]),
-                ts=float(events.ts_B[last]),
-                items=items,
-                scores=scores_UK[user, : len(items)].tolist(),
-                line=self.line.name,
-                step=self._learner.steps,
-                request_ids=requests.get(user, ()),
-            )
-
-    def _requests(
-        self, events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]
-    ) -> dict[int, list[str]]:
-        requests: dict[int, list[str]] = {}
-        if any(events.request_ids):
-            for place, user in zip(published.tolist(), user_P.tolist(), strict=True):
-                if request := events.request_ids[place]:
-                    requests.setdefault(user, []).append(request)
-        return requests
-
-    def _ids(self, rows_K: NDArray[np.int32]) -> list[str]:
-        ids = self._learner.catalog.ids
-        return [ids[row] for row in rows_K.tolist() if row >= 0]
+                self._outbox.recommendations += self.line.recommend(events, batch.slot_B, published)
 
     def _advance(self, records: Sequence[Record]) -> None:
         ends = {record.partition: record.offset + 1 for record in records if record.partition in self._offsets}

@@ -46,7 +46,7 @@ def _is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-_LOOP = ("stream_worker/worker.py", "stream_worker/memories.py", "stream_worker/checkpointer.py")
+_LOOP = tuple(f"stream_worker/{name}.py" for name in ("worker", "line", "memories", "checkpointer"))
 _PROGRAM = (
     "stream_worker.cli", "stream_worker.commands", "stream_worker.assembly", "stream_worker.config",
     "stream_worker.demo",

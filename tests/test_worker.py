@@ -126,6 +126,16 @@ class TestOrder:
         world.check_memories(run.store)
         run.close()
 
+    def test_a_floor_that_failed_is_written_at_the_next_tick_though_no_record_is_owed(self, world: World) -> None:
+        """Here all were bad: the floor is what keeps them from being read again."""
+        world.send_bad(0)
+        run = world.worker(traps=Traps(failures={"M": [Unavailable("down")]}))
+        run.tick()
+        assert run.store._floors == {}
+        run.tick()
+        assert run.store._floors == {0: 1, 1: 0}
+        run.close()
+
 
 STEPS = ("transaction", "Y", "L", "records", "M")
 
@@ -470,7 +480,11 @@ class TestPartitionsThatMove:
         assert run_into(first)
         first.source.close()
         second = world.worker("b")
-        second.to_the_end()
+        memories = second.worker._memories
+        with mock.patch.object(memories, "_rebuild", side_effect=memories._rebuild) as rebuilt:
+            second.to_the_end()
+        assert rebuilt.called
+        assert memories.line != first.worker._memories.line
         world.check_contract_1()
         world.check_memories(second.store)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
-from stream_worker.backends.kafka import describe_cluster
+from stream_worker.backends.kafka import describe_cluster, missing_topics
 from stream_worker.commands.options import config_option, settings_from
 from stream_worker.config import Settings, effective
-from stream_worker.core.errors import StreamWorkerError
+from stream_worker.core.errors import StreamWorkerError, Unavailable
 from stream_worker.exit_codes import ExitCode
 
 EPILOG = """\b
@@ -20,8 +20,15 @@ Examples:
   stream-worker check --config worker.toml
 
 \b
-Exit codes: 0 all good, 1 something does not answer, 78 the configuration is wrong.
+Exit codes: 0 all good, 1 something does not answer or is not there, 78 the configuration is wrong.
 """
+
+_KEYS = {
+    "kafka": "kafka.bootstrap_servers",
+    "memory": "memory.redis_url",
+    "checkpoint": "checkpoint.path",
+    "device": "worker.device",
+}
 
 
 @click.command("check", epilog=EPILOG)
@@ -33,7 +40,7 @@ def command(config_path: Path | None) -> int:
         print(f"{key} = {value}")
     print()
     parts: dict[str, Callable[[], str]] = {
-        "kafka": lambda: describe_cluster(settings.kafka),
+        "kafka": lambda: _kafka(settings),
         "memory": lambda: _memory(settings),
         "checkpoint": lambda: _checkpoint(settings),
         "device": lambda: _device(settings),
@@ -46,9 +53,16 @@ def _try(name: str, part: Callable[[], str]) -> bool:
     try:
         print(f"ok    {name}: {part()}")
     except StreamWorkerError as fault:
-        print(f"FAIL  {name}: {fault}")
+        print(f"FAIL  {name}: {str(fault).removeprefix(f'{name}: ')} ({_KEYS[name]})")
         return False
     return True
+
+
+def _kafka(settings: Settings) -> str:
+    found = describe_cluster(settings.kafka)
+    if missing_topics(settings.kafka):
+        raise Unavailable(f"{found}; `stream-worker produce --create` makes them")
+    return found
 
 
 def _memory(settings: Settings) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 import orjson
 
-from stream_worker.assembly import make_store
+from stream_worker.assembly import make_store, memory_group
 from stream_worker.commands.options import config_option, settings_from
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import MemoryStore
@@ -32,13 +33,15 @@ def command(user: str | None, config_path: Path | None) -> None:
     settings = settings_from(config_path)
     if not settings.memory.redis_url:
         raise ConfigurationError("memory.redis_url: not set; without Redis, memories are in the checkpoint's files")
-    store = make_store(settings)
-    try:
+    with closing(make_store(settings)) as store:
+        found = False
         for partition, name, blob in store.scan(user):
+            found = True
             sys.stdout.buffer.write(describe(store, partition, name, blob) + b"\n")
         sys.stdout.buffer.flush()
-    finally:
-        store.close()
+    if not found:
+        of = "" if user is None else f" of {user!r}"
+        print(f"nothing is remembered{of} by {memory_group(settings)}", file=sys.stderr)
 
 
 def describe(store: MemoryStore, partition: int, user: str, blob: bytes) -> bytes:

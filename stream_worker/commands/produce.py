@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import click
 
 from stream_worker.backends.files import load_mapping, read_log
-from stream_worker.backends.kafka import create_topics, produce_records
+from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records
 from stream_worker.commands.options import EXISTING, config_option, mapping_option, settings_from, speed_of
 
 EPILOG = """\b
@@ -51,24 +52,31 @@ def command(
     partitions: int,
 ) -> None:
     """Send recorded LOG files to the input topic."""
-    kafka = settings_from(config_path).kafka
+    kafka = _with_topic(settings_from(config_path).kafka, topic)
     if create:
         create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)
     rows: Iterator[_Row] = islice(read_log(list(log), load_mapping(mapping_path)), limit)
     if (pace := speed_of(speed)) is not None:
         rows = _paced(rows, pace)
     start = time.monotonic()
-    sent = produce_records(kafka, topic or kafka.input_topic, _counted(rows))
+    sent = produce_records(kafka, kafka.input_topic, _counted(rows))
     seconds = time.monotonic() - start
     rate = sent / max(seconds, 1e-9)
-    print(f"{sent:,} records to {topic or kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
+    print(f"{sent:,} records to {kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
+
+
+def _with_topic(kafka: KafkaConfig, topic: str | None) -> KafkaConfig:
+    try:
+        return kafka if topic is None else replace(kafka, input_topic=topic)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="--topic") from fault
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:
-    """Each row when its time has come, counted from the first one."""
-    began, first_ms = time.monotonic(), None
+    """Each row when its time has come, counted from the first one that has a time."""
+    began, first_ms = time.monotonic(), 0
     for row in rows:
-        first_ms = row[2] if first_ms is None else first_ms
+        first_ms = first_ms or row[2]
         time.sleep(max(0.0, began + (row[2] - first_ms) / 1000 / speed - time.monotonic()))
         yield row
 

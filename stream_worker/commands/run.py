@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import structlog
 
 from stream_worker.assembly import (
     ancestors_of,
+    device_of,
     make_checkpoints,
     make_line,
     make_store,
@@ -16,18 +21,23 @@ from stream_worker.assembly import (
     new_nonce,
     starting_snapshot,
 )
+from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.kafka import KafkaSink, KafkaSource
+from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.commands.options import config_option, settings_from
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
+from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
 from stream_worker.warm_up import warm_up
+from stream_worker.worker import Worker
 
 _log = structlog.get_logger(__name__)
+_RETRY_SECONDS = 3.0
+T = TypeVar("T")
 
 EPILOG = """\b
 Examples:
@@ -37,6 +47,7 @@ Examples:
 
 The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts.
 SIGTERM and Ctrl-C end it in good order: the batch is finished and committed, memories and weights are written.
+A Kafka or Redis that does not answer is waited for.
 
 \b
 Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 configuration, 1 other failures.
@@ -48,42 +59,70 @@ Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 
 def command(config_path: Path | None) -> int:
     """Read events from Kafka, keep every user's memory, learn, and publish recommendations, exactly once."""
     settings = settings_from(config_path)
-    store = make_store(settings)
-    try:
-        return _run(settings, store)
-    finally:
-        store.close()
-
-
-def _run(settings: Settings, store: MemoryStore) -> int:
     clock = SystemClock()
     health, metrics = Health(clock), WorkerMetrics(clock)
-    server = MetricsServer(settings.metrics, metrics, health)
-    server.start()
-    # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
-    warm_up(settings)
-    nonce, slot = new_nonce(), settings.worker.slot
-    path = Path(settings.checkpoint.path)
-    checkpoints = make_checkpoints(settings, path, nonce, store)
-    line = make_line(settings, f"{slot}-{nonce}")
-    snapshot, own = starting_snapshot(checkpoints, path)
-    source = KafkaSource(settings.kafka, slot)
-    worker = make_worker(
-        settings,
-        source=source,
-        sink=KafkaSink(settings.kafka, slot),
-        store=store,
-        checkpoints=checkpoints,
-        line=line,
-        observer=MetricsObserver(metrics, health),
-    )
-    foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
-    worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store))
-    _log.info("started", slot=slot, line=line.name, topic=settings.kafka.input_topic, device=settings.worker.device)
-    try:
-        with stopped_by_signals(worker.request_stop):
+    stop, nonce = _Stop(), new_nonce()
+    with closing(make_store(settings)) as store, closing(MetricsServer(settings.metrics, metrics, health)) as server:
+        # Before the server: of a second start, that the slot is taken says more than that the port is.
+        checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store)
+        server.start()
+        with stopped_by_signals(stop):
+            try:
+                worker = _started(settings, store, checkpoints, nonce, MetricsObserver(metrics, health), health)
+            except KeyboardInterrupt:
+                _log.info("stopped before it had started")
+                return ExitCode.DONE
+            stop.worker = worker
             worker.run()
-    finally:
-        server.close()
     _log.info("stopped", events=worker.status.events, lists=worker.status.lists)
     return ExitCode.DONE
+
+
+class _Stop:
+    """What a signal does: a worker finishes its batch; before there is one, nothing is open and the start is left."""
+
+    worker: Worker | None = None
+
+    def __call__(self) -> None:
+        if self.worker is None:
+            raise KeyboardInterrupt
+        self.worker.request_stop()
+
+
+def _started(
+    settings: Settings,
+    store: MemoryStore,
+    checkpoints: DirectoryCheckpoints,
+    nonce: str,
+    observer: MetricsObserver,
+    health: Health,
+) -> Worker:
+    slot = settings.worker.slot
+    _log.info("starting", slot=slot, kafka=settings.kafka.bootstrap_servers, topic=settings.kafka.input_topic)
+    # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
+    warm_up(settings)
+    line = make_line(settings, f"{slot}-{nonce}")
+    snapshot, own = starting_snapshot(checkpoints, Path(settings.checkpoint.path))
+    _answer(lambda: store.take_slot(slot, nonce), health)
+    if missing := _answer(lambda: missing_topics(settings.kafka), health):
+        _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
+    sink = _answer(lambda: KafkaSink(settings.kafka, slot), health)
+    source = KafkaSource(settings.kafka, slot)
+    worker = make_worker(
+        settings, source=source, sink=sink, store=store, checkpoints=checkpoints, line=line, observer=observer
+    )
+    foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
+    _answer(lambda: worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store)), health)
+    _log.info("started", slot=slot, line=line.name, device=str(device_of(settings.worker.device)))
+    return worker
+
+
+def _answer(call: Callable[[], T], health: Health) -> T:
+    """The answer of something outside, however long it takes to come."""
+    while True:
+        try:
+            return call()
+        except Unavailable as fault:
+            _log.warning("waiting", reason=str(fault))
+            health.tick()
+            time.sleep(_RETRY_SECONDS)

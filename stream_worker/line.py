@@ -1,0 +1,157 @@
+"""A line: one sequence of weights with its catalogue, monitor and floors, and the lists that it makes.
+
+Each worker slot has its own. "Learned once" means once in each line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.catalog import Catalog
+from model.learner import Batch, Learner, Outcome, part
+from stream_worker.core.drift import Alarm
+from stream_worker.core.events import Events, Prediction, Recommendation
+from stream_worker.core.interfaces import Snapshot
+from stream_worker.core.monitor import Monitor
+
+
+class Floor(Protocol):
+    """A baseline that is ranked beside the worker (see `core.baselines`)."""
+
+    def rank_then_learn(
+        self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]
+    ) -> NDArray[np.int32]: ...
+
+    def grow(self, rows: int) -> None: ...
+
+    def forget(self, rows: NDArray[np.int64]) -> None: ...
+
+    def state_dict(self) -> dict[str, NDArray[Any]]: ...
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+
+
+@dataclass
+class Line:
+    """Everything that one line of weights has learned and measured, under its name."""
+
+    name: str
+    learner: Learner
+    monitor: Monitor
+    floors: dict[str, Floor]
+    offsets: dict[int, int]
+
+    def rows(
+        self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """The catalogue row of each item; `new_B` marks the first event of an item that had none.
+
+        `room` is how many items a batch may bring at the most: what is evicted for them depends on the past alone.
+        """
+        catalog = self.learner.catalog
+        evicted = self.learner.make_room(room)
+        if len(evicted):
+            for floor in self.floors.values():
+                floor.forget(evicted)
+        row_B = catalog.find(ids)
+        unknown = list(dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0))
+        new_B = np.zeros(len(ids), dtype=np.bool_)
+        if unknown:
+            rows = self.learner.add_items(unknown, number_items(unknown))
+            for floor in self.floors.values():
+                floor.grow(catalog.capacity)
+            row_B = catalog.find(ids)
+            _, first = np.unique(row_B, return_index=True)
+            new_B[first] = np.isin(row_B[first], rows)
+        return row_B, new_B
+
+    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+        """Let the monitor see what was predicted, beside the floors on the same events; returns drift alarms."""
+        scored = np.flatnonzero(batch.learn_B & batch.target_B)
+        floors = {
+            name: floor.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
+            for name, floor in self.floors.items()
+        }
+        return self.monitor.update(
+            outcome.rank_B[scored],
+            outcome.log_probability_B[scored],
+            batch.type_B[scored],
+            outcome.repeat_B[scored],
+            outcome.first_B[scored],
+            floors,
+        )
+
+    def predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
+        """The lists made before each of the `published` events (their places in the batch) was seen."""
+        for k in published.tolist():
+            yield Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k]))
+
+    def recommend(
+        self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]
+    ) -> Iterator[Recommendation]:
+        """One list for each user (of one partition) of the `published` events, made from all that is known now."""
+        slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
+        last_U = np.zeros(len(slots), dtype=np.int64)
+        np.maximum.at(last_U, user_P, published)
+        # In the order of the log, since where a user's slot is depends on when this process began.
+        order = np.argsort(last_U)
+        place = np.argsort(order)
+        slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
+        rows_UK, scores_UK = self.learner.recommend(slots)
+        requests = _requests(events, published, user_P)
+        for user, last in enumerate(last_U.tolist()):
+            items = self._ids(rows_UK[user])
+            yield Recommendation(
+                user=events.users[last],
+                partition=int(events.partition_B[last]),
+                next_offset=int(events.offset_B[last]) + 1,
+                events=int(counts[user]),
+                ts=float(events.ts_B[last]),
+                items=items,
+                scores=scores_UK[user, : len(items)].tolist(),
+                line=self.name,
+                step=self.learner.steps,
+                request_ids=requests.get(user, ()),
+            )
+
+    def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
+        arrays, meta = self.learner.state_dict()
+        arrays = {f"learner.{name}": array for name, array in arrays.items()}
+        arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
+        arrays |= {f"memories.{name}": array for name, array in memories.items()}
+        for floor, baseline in self.floors.items():
+            arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
+        offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
+        return Snapshot(
+            arrays,
+            {"source": source, "line": self.name, "offsets": offsets, "sink": dict(sink_state), "learner": meta},
+        )
+
+    def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> None:
+        learned = dict(snapshot.part("learner"))
+        self.learner.load_state_dict(
+            learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
+        )
+        self.monitor.load_state_dict(snapshot.part("monitor"))
+        for floor, baseline in self.floors.items():
+            baseline.load_state_dict(snapshot.part(f"floor.{floor}"))
+        self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
+
+    def _ids(self, rows_K: NDArray[np.int32]) -> list[str]:
+        ids = self.learner.catalog.ids
+        return [ids[row] for row in rows_K.tolist() if row >= 0]
+
+
+def _requests(events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]) -> dict[int, list[str]]:
+    """The request ids of each user's events."""
+    requests: dict[int, list[str]] = {}
+    if any(events.request_ids):
+        for place, user in zip(published.tolist(), user_P.tolist(), strict=True):
+            if request := events.request_ids[place]:
+                requests.setdefault(user, []).append(request)
+    return requests
