@@ -6,6 +6,8 @@ when no transaction is open.
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,8 +46,8 @@ class WorkerConfig:
     shutdown_seconds: float = 25.0
 
     def __post_init__(self) -> None:
-        if not self.slot or any(c in self.slot for c in "/\\ \0"):
-            raise ValueError(f"worker.slot: must be a name without slashes and spaces, got {self.slot!r}")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.slot):
+            raise ValueError(f"worker.slot: must be of letters, digits, '_', '-' and '.', got {self.slot!r}")
         if not 1 <= self.batch_size <= 100_000:
             raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
         if not 0 < self.poll_seconds <= 10:
@@ -95,11 +97,13 @@ class Worker:
         self._ticks = 0
         self._steps_before = self._evicted_before = 0
         self._written_offsets: dict[int, int] = {}
+        self._leave_by = math.inf
 
     # -- life --------------------------------------------------------------------------------------------------
 
     def request_stop(self) -> None:
-        """Finish the batch and leave; safe from signal handlers and other threads."""
+        """Finish the batch and leave within `shutdown_seconds`; safe from signal handlers and other threads."""
+        self._leave_by = self._clock.monotonic() + self.config.shutdown_seconds
         self._stop = True
 
     @property
@@ -148,9 +152,12 @@ class Worker:
     def finish(self) -> None:
         """Commit, write L, records and M, within one deadline, and leave the source."""
         self.observer.ready(False)
-        deadline = self._clock.monotonic() + self.config.shutdown_seconds
+        self._leave_by = min(self._leave_by, self._clock.monotonic() + self.config.shutdown_seconds)
         self._commit()
-        self._write_all(deadline)
+        if self._offsets.due():
+            _log.error("left without publishing the last batch; the next start does it again")
+        else:
+            self._write_all(self._leave_by)
         self._source.close()
         self._sink.close()
         self._observe()
@@ -175,7 +182,9 @@ class Worker:
         self._observe()
 
     def _process(self, records: Sequence[Record]) -> None:
+        mismatches = self._decoder.key_mismatches
         while True:
+            self._decoder.key_mismatches = mismatches
             try:
                 with self._stage("decode"):
                     events, dead_letters = self._decode(records)  # 2
@@ -315,6 +324,8 @@ class Worker:
                 _log.warning("transaction aborted, sending again", reason=str(fault))
                 self._source.serve()
             except Unavailable as fault:
+                if self._clock.monotonic() >= self._leave_by:
+                    return
                 self._wait_for(fault)
             else:
                 self._offsets.publish(due)
@@ -373,6 +384,8 @@ class Worker:
             self.status.checkpoints += 1
             self.status.checkpoint_bytes = self._checkpoints.bytes
             self.status.last_checkpoint_ts = self._clock.now()
+        else:
+            self._written_offsets = {}
         if written.failed:
             self.status.checkpoint_failures += 1
 
@@ -382,6 +395,8 @@ class Worker:
         for partition, floor in written.floors.items():
             self._offsets.set_floor(partition, floor)
         self.status.stale_writes += len(written.stale)
+        if lost := [partition for partition in written.stale if partition in self._offsets]:
+            raise RestartNeeded(f"partitions {lost} have been claimed by another worker, or the store fell back")
 
     # -- telling -----------------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class DirectoryCheckpoints:
             try:
                 size = _write(beside, snapshot, self._now())
                 if not self._owns():
-                    raise Unavailable(f"{self._folder}: another start of this slot owns it now")
+                    raise SlotTaken(f"{self._folder}: another start of this slot owns it now")
                 os.replace(beside, final)
                 _sync(self._folder)
             except BaseException:

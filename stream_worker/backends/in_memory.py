@@ -308,10 +308,11 @@ class InMemorySource:
         free = [p for p, owner in sorted(topic.wanted.items()) if owner is self and p not in topic.held]
         if not free or self._owner is None:
             return
-        for partition in free:
-            topic.committed.setdefault(partition, self._beginning(partition))
+        begun = {p: self._beginning(p) for p in free if p not in topic.committed}
+        topic.committed |= begun
         published = {p: topic.committed[p] for p in free}
-        starts = self._owner.claim(published)
+        # What is before the very first start was never asked for.
+        starts = {p: max(start, begun.get(p, 0)) for p, start in self._owner.claim(published).items()}
         self._next |= {p: self._readable(p, starts[p], published[p]) for p in free}
         topic.held |= dict.fromkeys(free, self)
 

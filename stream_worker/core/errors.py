@@ -5,7 +5,7 @@ StreamWorkerError
 ├── InvalidEvent            set aside: the record goes to the dead letters with its reason
 ├── Unavailable             retry: an outside service does not answer
 ├── TransactionAborted      send the same records again in a new transaction
-├── StaleToken              drop the partition: another worker has claimed it since
+├── StaleToken              stop, a new process claims the partition again (exit 75)
 ├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
 ├── RestartNeeded           stop, a new process cures it (exit 75)
 ├── OffsetLost              stop: retention has overtaken a committed offset

@@ -165,7 +165,7 @@ class CheckpointStore(Protocol):
     def bytes(self) -> int: ...
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write durably, then make it the newest. Raises Unavailable (disk full, read-only)."""
+        """Write durably, then make it the newest. Raises Unavailable (disk full, read-only) and SlotTaken."""
         ...
 
     def load_newest(self) -> Snapshot | None:

@@ -336,7 +336,7 @@ class TestOwners:
         store = open_slot(owns=lambda: owns[0])
         store.save(snapshot(1))
         owns[0] = False
-        with pytest.raises(Unavailable, match="another start of this slot owns it"):
+        with pytest.raises(SlotTaken, match="another start of this slot owns it"):
             store.save(snapshot(2))
         assert published(tmp_path / "0") == ["00000001-abc"]
         assert step_of(store.load_newest()) == 1

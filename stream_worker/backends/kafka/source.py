@@ -202,21 +202,23 @@ class KafkaSource:
         if not self._unclaimed or self._owner is None:
             return
         try:
-            published = self._ask_published(self._unclaimed)
+            published, begun = self._ask_published(self._unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
-        self._next.update(self._owner.claim(published))
+        starts = self._owner.claim(published)
+        # What is before the very first start was never asked for.
+        self._next.update({p: max(start, begun.get(p, 0)) for p, start in starts.items()})
         self._published.update(published)
         self._waiting |= self._unclaimed
         self._unclaimed.clear()
 
-    def _ask_published(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """Y of the partitions; where there is none, the beginning becomes it."""
+    def _ask_published(self, partitions: Collection[int]) -> tuple[Mapping[int, int], Mapping[int, int]]:
+        """Y of the partitions; where there is none, the beginning becomes it (and is given once more)."""
         published = committed_offsets(self._consumer, self.name, partitions)
-        if fresh := set(partitions) - published.keys():
-            published |= begin(self._consumer, self.name, fresh, self._config.start)
-        return published
+        fresh = set(partitions) - published.keys()
+        begun = begin(self._consumer, self.name, fresh, self._config.start) if fresh else {}
+        return published | begun, begun
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
