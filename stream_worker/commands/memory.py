@@ -37,8 +37,7 @@ def command(user: str | None, config_path: Path | None) -> None:
         found = False
         for partition, name, blob in store.scan(user):
             found = True
-            sys.stdout.buffer.write(describe(store, partition, name, blob) + b"\n")
-        sys.stdout.buffer.flush()
+            print(describe(store, partition, name, blob).decode())
     if not found:
         of = "" if user is None else f" of {user!r}"
         print(f"nothing is remembered{of} by {memory_group(settings)}", file=sys.stderr)
