@@ -90,10 +90,10 @@ class MetricsObserver:
         metrics.batch_events.observe(status.batch_events)
         for stage, seconds in status.stage_seconds.items():
             metrics.tick_seconds.labels(stage).observe(seconds)
-        # Three of the tick's latencies, not all of them: the oldest, the middle one and the youngest.
-        tick = list(status.latencies)[-status.batch_events :]
-        for seconds in tick[:: max(1, (len(tick) - 1) // 2)]:
-            metrics.publish_latency_seconds.observe(seconds)
+        # Three of the tick's latencies, not all of them: the first, the middle one and the last.
+        if tick := list(status.latencies)[-status.batch_events :]:
+            for place in {0, len(tick) // 2, len(tick) - 1}:
+                metrics.publish_latency_seconds.observe(tick[place])
         for name, gauge in (("encoder", metrics.encoder_loss), ("ranker", metrics.ranker_loss)):
             if not math.isnan(loss := status.losses.get(name, math.nan)):
                 gauge.set(loss)

@@ -1,0 +1,126 @@
+"""What a tick's status does to the metrics: counters follow it, once; gauges show it; no event, no observation."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_worker.backends.in_memory import ManualClock
+from stream_worker.backends.metric_definitions import PREFIX, WorkerMetrics
+from stream_worker.backends.metrics import Health
+from stream_worker.backends.metrics_export import MetricsObserver
+from stream_worker.core.status import Status
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.metrics, self.health = WorkerMetrics(self.clock), Health(self.clock, stall_seconds=30)
+        self.observer = MetricsObserver(self.metrics, self.health)
+
+    def tick(self, status: Status) -> dict[str, float]:
+        """Every sample after a tick, as `name{label=value}` without the prefix."""
+        self.observer.ticked(status)
+        families = text_string_to_metric_families(generate_latest(self.metrics.registry).decode())
+        return {
+            s.name.removeprefix(PREFIX) + "".join(f"{{{k}={v}}}" for k, v in sorted(s.labels.items())): s.value
+            for family in families
+            for s in family.samples
+        }
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_counter_grows_by_what_came_since_the_last_tick(scene: Scene) -> None:
+    """The status counts from the start; seeing the same status again adds nothing."""
+    status = Status(events=5, records=7, lists=4, dead_letters=Counter(NotJson=2), drift_alarms=Counter(all=1))
+    scene.tick(status)
+    shown = scene.tick(status)
+    assert (shown["events_processed_total"], shown["records_polled_total"]) == (5, 7)
+    assert shown["dead_letters_total{error=NotJson}"] == 2
+    assert shown["drift_alarms_total{detector=all}"] == 1
+    status.events, status.records = 8, 12
+    status.dead_letters["NotJson"] += 2
+    shown = scene.tick(status)
+    assert (shown["events_processed_total"], shown["records_polled_total"]) == (8, 12)
+    assert shown["dead_letters_total{error=NotJson}"] == 4
+
+
+def test_a_batch_is_observed_once_and_a_tick_without_events_not_at_all(scene: Scene) -> None:
+    status = Status(events=3, batch_events=3, stage_seconds={"poll": 0.1, "learn": 0.2})
+    scene.tick(status)
+    status.stage_seconds = {"poll": 0.05}
+    shown = scene.tick(status)
+    assert (shown["batch_events_count"], shown["batch_events_sum"]) == (1, 3)
+    assert shown["tick_seconds_count{stage=learn}"] == 1
+    assert shown["tick_seconds_count{stage=poll}"] == 1
+
+
+@pytest.mark.parametrize(("batch", "observed"), [(1, [9]), (2, [8, 9]), (4, [6, 8, 9]), (7, [3, 6, 9])])
+def test_of_a_batch_the_first_the_middle_and_the_last_latency_are_observed(
+    scene: Scene, batch: int, observed: list[int]
+) -> None:
+    """Never those of earlier batches, which stand in the same list."""
+    shown = scene.tick(Status(events=batch, batch_events=batch, latencies=deque(float(k) for k in range(10))))
+    assert shown["publish_latency_seconds_count"] == len(observed)
+    assert shown["publish_latency_seconds_sum"] == sum(observed)
+
+
+def test_gauges_show_the_state_after_the_tick(scene: Scene) -> None:
+    status = Status(lag={0: 3, 2: 0}, items=40, users_on_device=7, rows_pending=2, learning_rate=0.003)
+    shown = scene.tick(status)
+    assert (shown["partition_lag{partition=0}"], shown["partition_lag{partition=2}"]) == (3, 0)
+    assert (shown["partitions_owned"], shown["items_live"], shown["users_on_device"]) == (2, 40, 7)
+    assert (shown["rows_pending"], shown["learning_rate"]) == (2, 0.003)
+    status.lag = {}
+    shown = scene.tick(status)
+    assert shown["partitions_owned"] == 0
+    assert "partition_lag{partition=0}" not in shown
+
+
+def test_a_checkpoint_is_observed_once(scene: Scene) -> None:
+    status = Status(checkpoints=1, checkpoint_seconds=0.3, checkpoint_bytes=77, last_checkpoint_ts=scene.clock.now())
+    scene.tick(status)
+    scene.clock.sleep(4)
+    shown = scene.tick(status)
+    assert (shown["checkpoint_seconds_count"], shown["checkpoint_bytes"]) == (1, 77)
+    assert shown["checkpoint_age_seconds"] == 4
+
+
+def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scene: Scene) -> None:
+    """A group without scored events has no series: 0 would read as "never right"."""
+    rolling = {"events": 10, "hit_rate@10": 0.2, "hit_rate@20": 0.5, "mrr@20": 0.1, "ndcg@20": 0.15, "log_loss": 2.0}
+    floor = {name: value / 2 for name, value in rolling.items() if name != "log_loss"}
+    empty = {"rolling": {**rolling, "events": 0}}
+    status = Status(
+        quality={
+            "rolling": rolling,
+            "by_type": {"view": {"rolling": rolling}, "cart": empty},
+            "by_repeat": {"new": {"rolling": rolling}, "repeat": empty},
+            "floors": {"co_visitation": {"rolling": floor}},
+        }
+    )
+    shown = scene.tick(status)
+    assert shown["hit_rate_20{novelty=all}{ranker=worker}{type=all}"] == 0.5
+    assert shown["mrr{novelty=all}{ranker=worker}{type=view}"] == 0.1
+    assert shown["log_loss{novelty=new}{ranker=worker}{type=all}"] == 2.0
+    assert shown["hit_rate_20{novelty=all}{ranker=co_visitation}{type=all}"] == 0.25
+    assert not [name for name in shown if "type=cart" in name or "novelty=repeat" in name]
+    assert "log_loss{novelty=all}{ranker=co_visitation}{type=all}" not in shown
+
+
+def test_every_tick_is_a_sign_of_life_and_readiness_is_passed_on(scene: Scene) -> None:
+    """Also a tick without events: waiting is no hanging."""
+    scene.clock.sleep(31)
+    assert not scene.health.alive()[0]
+    scene.tick(Status())
+    assert scene.health.alive()[0]
+    assert not scene.health.is_ready()[0]
+    scene.observer.ready(True)
+    assert scene.health.is_ready()[0]

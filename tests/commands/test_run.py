@@ -1,0 +1,105 @@
+"""`stream-worker run` before there is a worker: what it waits for, what ends it, and which fault it names first."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints
+from stream_worker.backends.in_memory import ManualClock
+from stream_worker.backends.metrics import Health
+from stream_worker.commands import run
+from stream_worker.core.errors import Unavailable
+from stream_worker.exit_codes import ExitCode
+from tests.services import free_port
+from tests.test_commands import call
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "warm_up", lambda settings: None)
+    monkeypatch.setattr(run, "_RETRY_SECONDS", 0.01)
+
+
+def stopping_at(count: int, number: signal.Signals) -> Callable[..., list[str]]:
+    """Kafka that does not answer; at the `count`th question a signal comes."""
+    asked = iter(range(1, count + 1))
+
+    def missing_topics(_: object) -> list[str]:
+        if next(asked) == count:
+            signal.raise_signal(number)
+        raise Unavailable("kafka: 127.0.0.1:1: no broker")
+
+    return missing_topics
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_kafka_that_does_not_answer_is_waited_for_until_a_signal_comes(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It says each time why; the end is a clean one, and the signal handlers are what they were."""
+    monkeypatch.setattr(run, "missing_topics", stopping_at(4, number))
+    before = signal.getsignal(number)
+    code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT="0")
+    assert code == ExitCode.DONE, err
+    assert err.count("kafka: 127.0.0.1:1: no broker") == 3
+    assert "stopped before it had started" in err
+    assert "Traceback" not in err
+    assert signal.getsignal(number) is before
+
+
+def test_a_redis_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The slot is asked for again and again, and Kafka not before it is taken."""
+    failures = iter([Unavailable("Redis: down"), Unavailable("Redis: down")])
+    monkeypatch.setattr(
+        "stream_worker.backends.redis.RedisMemoryStore.take_slot", lambda *_: _raise(next(failures, None))
+    )
+    monkeypatch.setattr(run, "missing_topics", stopping_at(1, signal.SIGTERM))
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT="0", MEMORY__REDIS_URL=url)
+    assert code == ExitCode.DONE, err
+    assert err.count("Redis: down") == 2
+
+
+def _raise(fault: Exception | None) -> None:
+    if fault is not None:
+        raise fault
+
+
+def test_waiting_is_a_sign_of_life() -> None:
+    """A worker that waits for Kafka must not be restarted for it."""
+    clock = ManualClock()
+    health = Health(clock, stall_seconds=30)
+    failures = iter([Unavailable("x"), Unavailable("x")])
+
+    def ask() -> str:
+        clock.sleep(20)
+        _raise(next(failures, None))
+        return "answer"
+
+    assert run._answer(ask, health) == "answer"
+    assert health.alive()[0]
+
+
+def test_a_second_process_of_a_slot_is_told_so_whatever_else_it_shares(tmp_path: Path) -> None:
+    """With all the same settings the metrics port is taken, too, but that is not what is wrong. 76: do not restart."""
+    config = CheckpointConfig(path=str(tmp_path))
+    first = DirectoryCheckpoints(config, "0", "nonce")
+    try:
+        code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT=str(free_port()))
+    finally:
+        first.close()
+    assert code == ExitCode.SLOT_TAKEN
+    assert err == f"stream-worker: slot '0': another process holds {tmp_path / '0' / 'owner.lock'}\n"
+
+
+def test_a_device_that_is_not_here_is_a_configuration_error(tmp_path: Path) -> None:
+    """One line, before Kafka is asked anything."""
+    monkeyed = {"CHECKPOINT__PATH": str(tmp_path), "METRICS__PORT": "0", "WORKER__DEVICE": "tpu"}
+    code, _, err = call("run", **monkeyed)
+    assert code == ExitCode.CONFIGURATION
+    assert "worker.device: must be auto, cpu or a device of this machine, got 'tpu'" in err.splitlines()[-1]
+    assert "Traceback" not in err
