@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from model.learner import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
-from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, TransactionAborted, Unavailable
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Events, Outputs, Record
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
@@ -132,7 +132,8 @@ class Worker:
         try:
             self.line.restore(snapshot, self._store.number_items)
         except (KeyError, ValueError, RuntimeError) as fault:
-            raise CorruptCheckpoint(f"the checkpoint does not fit this configuration: {fault}") from fault
+            reason = str(fault).splitlines()[0]
+            raise ConfigurationError(f"the checkpoint does not fit this configuration: {reason}") from fault
         self.line.name = name
         if not same_source:
             self.line.offsets = {}
@@ -336,6 +337,8 @@ class Worker:
     # -- persistence -------------------------------------------------------------------------------------------
 
     def _persist(self) -> None:
+        if self._offsets.due():
+            return  # left unpublished on the way out: nothing may be written past Y
         self._settle(self._checkpointer.finished())
         if self._checkpointer.due() and self._unwritten():
             self._begin_write()

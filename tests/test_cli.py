@@ -61,6 +61,17 @@ def test_a_speed_that_is_none_is_usage(command: str, speed: str, tmp_path: Path)
     assert f"got '{speed}'" in err
 
 
+@pytest.mark.parametrize("option", ["--predictions", "--recommendations", "--dead-letters"])
+def test_a_file_in_a_folder_that_is_not_there_is_usage(option: str, tmp_path: Path) -> None:
+    """Before the log has been read, and not a traceback after it."""
+    log = write_log(tmp_path / "log.csv", shoppers(3))
+    missing = tmp_path / "missing"
+    code, _, err = call("replay", str(log), "--mapping", str(MAPPING), option, str(missing / "file.jsonl"))
+    assert code == ExitCode.USAGE
+    assert option in err
+    assert f"there is no folder '{missing}'" in err
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

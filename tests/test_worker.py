@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
-from stream_worker.core.errors import CorruptCheckpoint, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.worker import WorkerConfig
 from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
@@ -369,7 +369,7 @@ class TestFailures:
         assert found is not None
         smaller = {name: array[..., :1] if array.ndim else array for name, array in found.arrays.items()}
         world.checkpoints["0"].save(Snapshot(smaller, found.meta))
-        with pytest.raises(CorruptCheckpoint, match="does not fit"):
+        with pytest.raises(ConfigurationError, match="does not fit"):
             world.worker()
 
 
@@ -560,3 +560,25 @@ def test_a_restart_from_the_twins_checkpoint_has_the_memories_it_had() -> None:
 def test_a_setting_out_of_bounds_is_refused_by_name(wrong: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=rf"worker\.{name}"):
         WorkerConfig(**wrong)
+
+
+@pytest.mark.parametrize("kind", [Twin, Durable])
+def test_stopped_while_the_brokers_are_away_nothing_is_written_past_what_was_published(
+    kind: type[Twin] | type[Durable],
+) -> None:
+    """The batch that could not be published is done again by the next start: L, records and M stay behind Y."""
+    world = World(kind)
+    world.send_many(40)
+    run = world.worker(traps=Traps(failures={"Y": [Unavailable("brokers down")] * 500}))
+    wait = run.worker._pause
+
+    def wait_and_stop(seconds: float) -> None:
+        wait(seconds)
+        if not run.worker.stopping:
+            run.worker.request_stop()
+
+    run.worker._pause = wait_and_stop
+    run.worker.run()
+    assert not [step for step in run.traps.steps if step in "LM"]
+    world.worker().to_the_end()
+    world.check_contract_1()
