@@ -175,7 +175,8 @@ def test_a_folder_with_a_checkpoint_is_not_overwritten_by_accident(log: Path, tm
 
 def test_ctrl_c_ends_it_cleanly_with_its_summary(log: Path, tmp_path: Path) -> None:
     process = start(log, tmp_path / "out", "--speed", "1")
-    time.sleep(6)
+    assert process.stderr is not None
+    assert any(b"partitions claimed" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == ExitCode.INTERRUPTED, stderr.decode()
