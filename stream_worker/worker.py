@@ -92,7 +92,6 @@ class Worker:
         self._offsets = Offsets()
         self._outbox = Outputs()
         self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)
-        self._type_count = len(decoder.config.event_types)
         self._stop = False
         self._ticks = 0
         self._steps_before = self._evicted_before = 0
