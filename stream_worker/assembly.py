@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
 from stream_worker.core.codec import Decoder, EventsConfig
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
@@ -50,6 +53,12 @@ def new_nonce() -> str:
     return secrets.token_hex(4)
 
 
+def fault_points(settings: Settings) -> Reached:
+    """What this process does at its fault points: nothing, or what `debug.fault` says."""
+    signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+    return settings.debug.reached(lambda action: os.kill(os.getpid(), signals[action]))
+
+
 def memory_layout(settings: Settings) -> MemoryFormat:
     return MemoryFormat(settings.model.ring_size, settings.model.dim)
 
@@ -78,7 +87,9 @@ def memory_group(settings: Settings) -> str:
     return f"{settings.kafka.group_id}:{settings.kafka.input_topic}"
 
 
-def make_checkpoints(settings: Settings, path: Path, nonce: str, store: MemoryStore) -> DirectoryCheckpoints:
+def make_checkpoints(
+    settings: Settings, path: Path, nonce: str, store: MemoryStore, reached: Reached = no_fault
+) -> DirectoryCheckpoints:
     """The slot's folder. Who takes the slot in the store takes it from earlier starts, which may no longer write."""
     slot = settings.worker.slot
 
@@ -88,7 +99,7 @@ def make_checkpoints(settings: Settings, path: Path, nonce: str, store: MemorySt
             store.take_slot(slot, nonce)
         return owner in (None, nonce)
 
-    return DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns)
+    return DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns, reached=reached)
 
 
 def make_worker(
@@ -103,6 +114,7 @@ def make_worker(
     predictions: bool = False,
     checkpoint_seconds: float | None = None,
     observer: Observer | None = None,
+    reached: Reached = no_fault,
 ) -> Worker:
     return Worker(
         settings.worker,
@@ -118,6 +130,7 @@ def make_worker(
         rebuild_records=settings.memory.rebuild_records,
         predictions=predictions,
         observer=observer,
+        reached=reached,
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from stream_worker.core.errors import StaleToken, Unavailable
+from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
 from stream_worker.memories import Owed
 
@@ -38,10 +39,18 @@ class Written:
 class Checkpointer:
     """One write at a time, on a thread of its own."""
 
-    def __init__(self, checkpoints: CheckpointStore, store: MemoryStore, clock: Clock, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        checkpoints: CheckpointStore,
+        store: MemoryStore,
+        clock: Clock,
+        interval_seconds: float,
+        reached: Reached = no_fault,
+    ) -> None:
         self._checkpoints = checkpoints
         self._store = store
         self._clock = clock
+        self._reached = reached
         self._interval_seconds = interval_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[Written] | None = None
@@ -77,7 +86,8 @@ class Checkpointer:
             self._checkpoints.save(snapshot)  # 1. L
             written.checkpoint = True
             if self._store.durable:
-                save_memories(self._store, owed, tokens, floors, written)  # 2. and 3.
+                save_memories(self._store, owed, tokens, floors, written, self._reached)  # 2. and 3.
+                self._reached("written")
         except Unavailable as fault:
             written.failed = str(fault)
             _log.error("checkpoint not complete", reason=str(fault))
@@ -86,7 +96,12 @@ class Checkpointer:
 
 
 def save_memories(
-    store: MemoryStore, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int], written: Written
+    store: MemoryStore,
+    owed: Owed,
+    tokens: Mapping[int, int],
+    floors: Mapping[int, int],
+    written: Written,
+    reached: Reached = no_fault,
 ) -> None:
     """Records, then M, a partition at a time; a stale token ends only its own partition."""
     for partition, floor in floors.items():
@@ -94,7 +109,10 @@ def save_memories(
         try:
             for start in range(0, len(records), _CHUNK):
                 store.save(partition, tokens[partition], records[start : start + _CHUNK])
+                reached("records.chunk")
+            reached("records.written")
             store.set_floor(partition, tokens[partition], floor)
+            reached("floor.written")
         except StaleToken as fault:
             written.stale.append(partition)
             _log.warning("memories refused", reason=str(fault), partition=partition)

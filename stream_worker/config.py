@@ -26,6 +26,7 @@ from stream_worker.backends.metrics import MetricsConfig
 from stream_worker.backends.redis import MemoryConfig
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.monitor import MonitorConfig
 from stream_worker.worker import WorkerConfig
 
@@ -59,6 +60,7 @@ class Settings:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    debug: DebugConfig = field(default_factory=DebugConfig)
 
     def __post_init__(self) -> None:
         if self.kafka.items_topic:

@@ -22,6 +22,7 @@ from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Events, Outputs, Record
+from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
@@ -74,6 +75,7 @@ class Worker:
         predictions: bool = False,
         observer: Observer | None = None,
         pause: Callable[[float], None] = time.sleep,
+        reached: Reached = no_fault,
     ) -> None:
         self.config = config
         self.status = Status()
@@ -88,7 +90,7 @@ class Worker:
         self._learner.stage = self._stage
         layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
         self._memories = Memories(store, self._learner.users, self._learner.rebuild, layout, max_pending, self.status)
-        self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds)
+        self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds, reached)
         self._offsets = Offsets()
         self._outbox = Outputs()
         self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)

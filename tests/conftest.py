@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.services import KafkaService, RedisService, ServiceMissing
+from tests.services import KafkaCluster, RedisService, ServiceMissing
 
 MakeTopic = Callable[..., str]
 
@@ -28,7 +28,7 @@ def _missing(fault: ServiceMissing) -> NoReturn:
 def kafka_bootstrap() -> Iterator[str]:
     """The address of a real Apache Kafka."""
     try:
-        service = KafkaService().__enter__()
+        service = KafkaCluster().__enter__()
     except ServiceMissing as fault:
         _missing(fault)
     yield service.bootstrap

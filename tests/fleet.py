@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
+from tests.services import free_port
+
 Place = tuple[int, int]  # (partition, offset)
+Event = tuple[str, bytes | None, int | None, bool]  # key, value, timestamp_ms, is valid
 
 
 @dataclass
@@ -31,8 +35,19 @@ class Sent:
     def events(self) -> int:
         return sum(map(len, self.valid.values()))
 
+    @property
+    def records(self) -> int:
+        return self.events + len(self.bad)
 
-def produce(bootstrap: str, topic: str, records: Iterable[tuple[str, bytes | None, int | None, bool]]) -> Sent:
+    def add(self, later: Sent) -> None:
+        """What was produced after this."""
+        self.bad |= later.bad
+        for key, offsets in later.valid.items():
+            self.valid[key] += offsets
+            self.items[key] += later.items[key]
+
+
+def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
     """Send (key, value, timestamp_ms, is valid) and note where each went."""
     sent, producer = Sent(), Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
 
@@ -131,19 +146,44 @@ class Fleet:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
+        self.program = [sys.executable, "-m", "stream_worker"]
+        self._ports: dict[str, int] = {}
         self.environment = {f"STREAM_WORKER__{key}": value for key, value in environment.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, slot: str) -> None:
-        environment = os.environ | self.environment | {"STREAM_WORKER__WORKER__SLOT": slot}
-        log = (self.folder / f"worker-{slot}.log").open("ab")
-        self.processes[slot] = subprocess.Popen(
-            [sys.executable, "-m", "stream_worker", "run"], env=environment, cwd=self.folder, stdout=log, stderr=log
-        )
+    def start(self, slot: str, **environment: str) -> None:
+        """Start a worker, its metrics on a free port; `environment`: settings of this start alone."""
+        self._ports[slot] = free_port()
+        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(self._ports[slot])} | environment
+        with (self.folder / f"worker-{slot}.log").open("ab") as log:
+            self.processes[slot] = subprocess.Popen(
+                [*self.program, "run"],
+                env=os.environ | self.environment | {f"STREAM_WORKER__{key}": value for key, value in own.items()},
+                cwd=self.folder, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def signal(self, slot: str, how: signal.Signals) -> None:
+        self.processes[slot].send_signal(how)
 
     def kill(self, slot: str) -> None:
-        self.processes[slot].send_signal(signal.SIGKILL)
+        self.signal(slot, signal.SIGKILL)
         self.processes.pop(slot).wait()
+
+    def ended(self, slot: str, timeout: float = 60.0) -> int:
+        """The exit code of a worker that ends by itself."""
+        code = self.processes[slot].wait(timeout)
+        del self.processes[slot]
+        return code
+
+    def metrics(self, slot: str) -> dict[str, float]:
+        """What the worker's /metrics says now, by name with labels; empty while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._ports[slot]}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
 
     def stop(self, slot: str, timeout: float = 40.0) -> int:
         """SIGTERM; returns the exit code."""
@@ -152,15 +192,15 @@ class Fleet:
         return process.wait(timeout)
 
     def log(self, slot: str) -> str:
+        """All that the worker's starts have logged, one JSON object a line."""
         return (self.folder / f"worker-{slot}.log").read_text()
 
     def command(self, *arguments: str) -> str:
         """The output of another command under the same settings."""
         environment = os.environ | self.environment
         result = subprocess.run(
-            [sys.executable, "-m", "stream_worker", *arguments],
-            env=environment, cwd=self.folder, capture_output=True, timeout=120, check=False,
-        )  # fmt: skip
+            [*self.program, *arguments], env=environment, cwd=self.folder, capture_output=True, timeout=120, check=False
+        )
         assert result.returncode == 0, result.stderr.decode()
         return result.stdout.decode()
 

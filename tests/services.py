@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,7 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -42,17 +46,20 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 # Short sessions and heartbeats, so that a takeover takes a second or six, not 45; late transactions are looked for
 # every second, not every ten.
 _SETTINGS = """process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+offsets.topic.replication.factor={replicas}
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+min.insync.replicas={in_sync}
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
@@ -136,36 +143,75 @@ class Service:
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop()
+        self.kill()  # its data go, too
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class KafkaService(Service):
-    """One broker in KRaft mode, from the jars of Maven Central."""
+class KafkaBroker(Service):
+    """One node in KRaft mode, broker and controller, from the jars of Maven Central."""
 
     name = "kafka"
 
-    @property
-    def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def __init__(
+        self, port: int | None = None, *, node: int = 1, controllers: Sequence[int] = (), uuid: str = ""
+    ) -> None:
+        """`controllers`: the controller ports of all nodes, in the order of their numbers from 1."""
+        super().__init__(port)
+        self._node, self._controllers, self._uuid = node, controllers or [free_port()], uuid
 
     def command(self) -> Sequence[str]:
         jars = kafka_jars()
         settings = self.folder / "server.properties"
         if not settings.exists():
-            settings.write_text(
-                _SETTINGS.format(port=self.port, controller=free_port(), data=self.folder / "data"), encoding="utf-8"
-            )
-            self._format(jars, settings)
-        return ["java", "-Xmx512m", "-Xms256m", *_quiet(jars), "kafka.Kafka", str(settings)]
+            settings.write_text(self._settings(), encoding="utf-8")
+            tool = ["java", *_quiet(jars), "kafka.tools.StorageTool"]
+            uuid = self._uuid or _run([*tool, "random-uuid"]).split()[-1]
+            _run([*tool, "format", "-t", uuid, "-c", str(settings)])
+        memory = ["-Xmx512m", "-Xms256m"] if len(self._controllers) == 1 else ["-Xmx400m", "-XX:+UseSerialGC"]
+        return ["java", *memory, *_quiet(jars), "kafka.Kafka", str(settings)]
 
-    def _format(self, jars: Path, settings: Path) -> None:
-        tool = ["java", *_quiet(jars), "kafka.tools.StorageTool"]
-        uuid = _run([*tool, "random-uuid"]).split()[-1]
-        _run([*tool, "format", "-t", uuid, "-c", str(settings)])
+    def _settings(self) -> str:
+        nodes = len(self._controllers)
+        return _SETTINGS.format(
+            node=self._node,
+            voters=",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(self._controllers, 1)),
+            port=self.port,
+            controller=self._controllers[self._node - 1],
+            data=self.folder / "data",
+            replicas=min(3, nodes),
+            in_sync=min(2, nodes),
+        )
 
     def answers(self) -> bool:
         return _connects(self.port)
+
+
+class KafkaCluster:
+    """One broker, or several that share topics, controllers and fate."""
+
+    def __init__(self, port: int | None = None, *, brokers: int = 1) -> None:
+        controllers = [free_port() for _ in range(brokers)]
+        uuid = b64encode(secrets.token_bytes(16), altchars=b"-_").decode()[:22].replace("-", "A")
+        self.brokers = [
+            KafkaBroker(port if node == 1 else None, node=node, controllers=controllers, uuid=uuid)
+            for node in range(1, brokers + 1)
+        ]
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            # Together: a node of several answers once it has found the others.
+            with ThreadPoolExecutor(len(self.brokers)) as threads:
+                for broker in threads.map(KafkaBroker.__enter__, self.brokers):
+                    started.push(broker)
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._started.__exit__(kind, error, at)
 
 
 class RedisService(Service):
@@ -253,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kafka-port", type=int, help="default: a free one")
     parser.add_argument("--redis-port", type=int, help="default: a free one")
     given = parser.parse_args(arguments)
-    with KafkaService(given.kafka_port) as kafka, RedisService(given.redis_port) as redis:
+    with KafkaCluster(given.kafka_port) as kafka, RedisService(given.redis_port) as redis:
         print(f"kafka {kafka.bootstrap}\nredis {redis.url}", flush=True)
         _until_interrupted(lambda line: print(line, flush=True))
 

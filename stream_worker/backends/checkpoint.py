@@ -33,6 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from stream_worker.core.errors import ConfigurationError, CorruptCheckpoint, SlotTaken, Unavailable
+from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import Snapshot
 
 FORMAT = 1
@@ -72,12 +73,14 @@ class DirectoryCheckpoints:
         nonce: str,
         owns: Callable[[], bool] = lambda: True,
         now: Callable[[], float] = time.time,
+        reached: Reached = no_fault,
     ) -> None:
         self._keep = config.keep
         self._folder = Path(config.path) / slot
         self._nonce = nonce
         self._owns = owns
         self._now = now
+        self._reached = reached
         self.bytes = 0
         if not _NAME.fullmatch(f"00000000-{nonce}"):
             raise ValueError(f"checkpoint nonce: must be of 0-9 and a-z, got {nonce!r}")
@@ -93,7 +96,9 @@ class DirectoryCheckpoints:
         beside = final.with_name(final.name + _UNFINISHED)
         with _unavailable(self._folder):
             try:
-                size = _write(beside, snapshot, self._now())
+                self._reached("checkpoint.before")
+                size = self._write(beside, snapshot)
+                self._reached("checkpoint.written")
                 if not self._owns():
                     raise SlotTaken(f"{self._folder}: another start of this slot owns it now")
                 os.replace(beside, final)
@@ -102,8 +107,24 @@ class DirectoryCheckpoints:
                 shutil.rmtree(beside, ignore_errors=True)
                 raise
             self.bytes = size
+            self._reached("checkpoint.published")
             if self._owns():
                 self._clean()
+            self._reached("checkpoint.cleaned")
+
+    def _write(self, folder: Path, snapshot: Snapshot) -> int:
+        """All files of a checkpoint, synced to the disk; returns the size of the arrays' in bytes."""
+        folder.mkdir()
+        arrays = folder / _ARRAYS
+        save_file({name: _in_order(array) for name, array in snapshot.arrays.items()}, arrays)
+        size = arrays.stat().st_size
+        self._reached("checkpoint.arrays")
+        files = {_ARRAYS: {"sha256": _checksum(arrays), "bytes": size}}
+        manifest = {"format": FORMAT, "created": self._now(), "files": files, "meta": dict(snapshot.meta)}
+        (folder / _MANIFEST).write_bytes(_sealed(manifest))
+        for path in (arrays, folder / _MANIFEST, folder):
+            _sync(path)
+        return size
 
     def load_newest(self) -> Snapshot | None:
         return newest_in(self._folder)
@@ -171,20 +192,6 @@ def _folders(folder: Path) -> list[Path]:
 
 def _sequence(folder: Path) -> int:
     return int(folder.name.partition("-")[0])
-
-
-def _write(folder: Path, snapshot: Snapshot, created: float) -> int:
-    """All files of a checkpoint, synced to the disk; returns the size of the arrays' in bytes."""
-    folder.mkdir()
-    arrays = folder / _ARRAYS
-    save_file({name: _in_order(array) for name, array in snapshot.arrays.items()}, arrays)
-    size = arrays.stat().st_size
-    files = {_ARRAYS: {"sha256": _checksum(arrays), "bytes": size}}
-    manifest = {"format": FORMAT, "created": created, "files": files, "meta": dict(snapshot.meta)}
-    (folder / _MANIFEST).write_bytes(_sealed(manifest))
-    for path in (arrays, folder / _MANIFEST, folder):
-        _sync(path)
-    return size
 
 
 def _in_order(array: NDArray[Any]) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stream_worker.assembly import (
     ancestors_of,
+    fault_points,
     make_checkpoints,
     make_line,
     make_worker,
@@ -86,11 +87,11 @@ def command(
     source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
-    nonce = new_nonce()
+    nonce, reached = new_nonce(), fault_points(settings)
     checkpoints: CheckpointStore = InMemoryCheckpoints()
     seconds = math.inf
     if checkpoint_to is not None:
-        checkpoints = make_checkpoints(settings, checkpoint_to, nonce, store)
+        checkpoints = make_checkpoints(settings, checkpoint_to, nonce, store, reached)
         seconds = settings.checkpoint.interval_seconds
     worker = make_worker(
         settings,
@@ -102,6 +103,7 @@ def command(
         events=settings.events.canonical(),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
+        reached=reached,
     )
     snapshot, own = None, False
     if checkpoint_from is not None:

@@ -14,6 +14,7 @@ import structlog
 from stream_worker.assembly import (
     ancestors_of,
     device_of,
+    fault_points,
     make_checkpoints,
     make_line,
     make_store,
@@ -30,6 +31,7 @@ from stream_worker.commands.options import config_option, settings_from
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.errors import Unavailable
+from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
 from stream_worker.warm_up import warm_up
@@ -61,14 +63,16 @@ def command(config_path: Path | None) -> int:
     settings = settings_from(config_path)
     clock = SystemClock()
     health, metrics = Health(clock), WorkerMetrics(clock)
-    stop, nonce = _Stop(), new_nonce()
+    stop, nonce, reached = _Stop(), new_nonce(), fault_points(settings)
     with closing(make_store(settings)) as store, closing(MetricsServer(settings.metrics, metrics, health)) as server:
         # Before the server: of a second start, that the slot is taken says more than that the port is.
-        checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store)
+        checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store, reached)
         server.start()
         with stopped_by_signals(stop):
             try:
-                worker = _started(settings, store, checkpoints, nonce, MetricsObserver(metrics, health), health)
+                worker = _started(
+                    settings, store, checkpoints, nonce, MetricsObserver(metrics, health), health, reached
+                )
             except KeyboardInterrupt:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
@@ -96,6 +100,7 @@ def _started(
     nonce: str,
     observer: MetricsObserver,
     health: Health,
+    reached: Reached,
 ) -> Worker:
     slot = settings.worker.slot
     _log.info("starting", slot=slot, kafka=settings.kafka.bootstrap_servers, topic=settings.kafka.input_topic)
@@ -106,10 +111,17 @@ def _started(
     _answer(lambda: store.take_slot(slot, nonce), health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
-    sink = _answer(lambda: KafkaSink(settings.kafka, slot), health)
+    sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached), health)
     source = KafkaSource(settings.kafka, slot)
     worker = make_worker(
-        settings, source=source, sink=sink, store=store, checkpoints=checkpoints, line=line, observer=observer
+        settings,
+        source=source,
+        sink=sink,
+        store=store,
+        checkpoints=checkpoints,
+        line=line,
+        observer=observer,
+        reached=reached,
     )
     foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
     _answer(lambda: worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store)), health)

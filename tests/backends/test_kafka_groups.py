@@ -17,7 +17,7 @@ from stream_worker.core.errors import OffsetLost, Unavailable
 from stream_worker.core.events import Outputs
 from tests.backends.contracts_topics import Member, list_for, retry, values
 from tests.backends.kafka_broker import KafkaBroker
-from tests.services import KafkaService
+from tests.services import KafkaCluster
 
 pytestmark = pytest.mark.kafka
 
@@ -98,7 +98,7 @@ class TestOffsetsThatAreGone:
 
 def test_while_kafka_is_silent_nothing_is_raised_lost_or_repeated(kafka_bootstrap: str, impatient: None) -> None:
     """Polls come back empty, a commit says Unavailable, and repeated afterwards it is published once."""
-    with KafkaService() as kafka:
+    with KafkaCluster() as kafka:
         config = KafkaConfig(bootstrap_servers=kafka.bootstrap, extra={"socket.timeout.ms": "2000"})
         retry(lambda: create_topics(config, config.topics, 2))
         produce_records(config, config.input_topic, [(b"u", b"a", 1)])
@@ -106,7 +106,7 @@ def test_while_kafka_is_silent_nothing_is_raised_lost_or_repeated(kafka_bootstra
         member = Member(KafkaSource(config, "0"))
         member.poll_until(lambda: bool(member.records))
         outputs, place = Outputs([list_for("u", 1)]), {member.records[0].partition: 1}
-        os.kill(kafka.pid, signal.SIGSTOP)
+        os.kill(kafka.brokers[0].pid, signal.SIGSTOP)
         try:
             for _ in range(2):
                 with pytest.raises(Unavailable):
@@ -114,7 +114,7 @@ def test_while_kafka_is_silent_nothing_is_raised_lost_or_repeated(kafka_bootstra
             assert [member.poll() for _ in range(5)] == [[]] * 5
             member.source.serve()
         finally:
-            os.kill(kafka.pid, signal.SIGCONT)
+            os.kill(kafka.brokers[0].pid, signal.SIGCONT)
         retry(lambda: sink.commit(outputs, place, member.source.membership()), member.source.serve)
         assert list(tail(config, from_beginning=True, idle_seconds=2.0)) == [list_for("u", 1)]
         sink.close()

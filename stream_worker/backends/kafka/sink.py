@@ -20,6 +20,7 @@ from stream_worker.backends.kafka.starts import committed_offsets
 from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation
+from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -34,8 +35,14 @@ class KafkaSink:
     what is no longer owned; what turns out to have been published is not published again.
     """
 
-    def __init__(self, config: KafkaConfig, slot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._config, self._slot, self._monotonic = config, slot, monotonic
+    def __init__(
+        self,
+        config: KafkaConfig,
+        slot: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        reached: Reached = no_fault,
+    ) -> None:
+        self._config, self._slot, self._monotonic, self._reached = config, slot, monotonic, reached
         self._unknown: dict[int, int] = {}
         # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
         self._unanswered = False
@@ -82,17 +89,22 @@ class KafkaSink:
     ) -> None:
         """1. begin  2. lists and dead letters  3. Y  4. commit."""
         encoded = [(r, encode_recommendation(r, self._config.input_topic)) for r in outputs.recommendations]
+        self._reached("transaction.before")
         # 1.
         producer.begin()
+        self._reached("transaction.begun")
         # 2.
         for recommendation, value in encoded:
             self._produce_list(producer, recommendation, value)
         for letter in outputs.dead_letters:
             self._produce_dead_letter(producer, letter)
+        self._reached("transaction.produced")
         # 3.
         producer.send_offsets(self._config.input_topic, next_offsets, membership)
+        self._reached("transaction.offsets_sent")
         # 4.
         producer.commit()
+        self._reached("transaction.after")
 
     def _produce_list(self, producer: TransactionalProducer, recommendation: Recommendation, value: bytes) -> None:
         topic, key = self._config.output_topic, recommendation.user.encode()

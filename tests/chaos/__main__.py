@@ -1,0 +1,103 @@
+"""`make chaos`: play the scenarios, print one line for each, and fail where a promise was broken.
+
+python -m tests.chaos [--short] [--only 1,3,5] [--log clicks.csv --mapping examples/canonical.toml] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.logs import made_up, recorded
+from tests.chaos.scenario import Scenario, Seen, Skipped, Stage
+from tests.chaos.scenarios import SCENARIOS
+from tests.services import KafkaCluster, RedisService
+
+
+@dataclass
+class Line:
+    """What the table says of one scenario."""
+
+    number: int
+    name: str
+    protocol: str
+    result: str
+    seconds: float
+    seen: Seen
+
+    def __str__(self) -> str:
+        seen = ", ".join(f"{name} {value}" for name, value in self.seen.items())
+        return (
+            f"{self.number:>2}  {self.name:<34}  {self.protocol:<8}  {self.result:<7}  {self.seconds:>6.0f} s  {seen}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="the form for CI: fewer events and kills")
+    parser.add_argument("--only", default="", help="numbers of scenarios, separated by commas")
+    parser.add_argument("--protocol", choices=["classic", "consumer"], help="only under this group protocol")
+    parser.add_argument("--log", type=Path, help="a recorded log to replay (default: a made-up one)")
+    parser.add_argument("--mapping", type=Path, help="its mapping file")
+    parser.add_argument("--limit", type=int, default=100_000, help="how many of its rows")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser.add_argument("--json", type=Path, help="write the table here, too")
+    given = parser.parse_args(arguments)
+    lines = []
+    with ExitStack() as services:
+        stage = Stage(
+            services.enter_context(KafkaCluster()),
+            services.enter_context(RedisService(appendonly=True)),
+            Path(services.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))),
+            recorded(given.log, given.mapping, given.limit) if given.log else made_up(given.seed),
+            given.short,
+            "classic",
+            given.seed,
+        )
+        for scenario, protocol in chosen(given):
+            lines.append(play(scenario, stage, protocol))
+            print(lines[-1], flush=True)
+    if given.json:
+        given.json.write_text(json.dumps([vars(line) for line in lines], indent=1, default=str) + "\n")
+    return int(any(line.result == "FAILED" for line in lines))
+
+
+def chosen(given: argparse.Namespace) -> Iterator[tuple[Scenario, str]]:
+    numbers = {int(number) for number in given.only.split(",") if number}
+    for scenario in SCENARIOS:
+        if scenario.number in numbers or (not numbers and (scenario.in_short or not given.short)):
+            for protocol in scenario.protocols:
+                if given.protocol in (None, protocol):
+                    yield scenario, protocol
+
+
+def play(scenario: Scenario, stage: Stage, protocol: str) -> Line:
+    """One scenario in a folder of its own; the evidence of a failure goes to standard error."""
+    line = Line(scenario.number, scenario.name, protocol, "held", 0.0, {})
+    folder = stage.folder / f"{scenario.number}-{scenario.name.split()[0]}-{protocol}-{time.monotonic_ns()}"
+    folder.mkdir()
+    start = time.monotonic()
+    try:
+        line.seen = scenario.run(Stage(stage.kafka, stage.redis, folder, stage.log, stage.short, protocol, stage.seed))
+    except Skipped as reason:
+        line.result, line.seen = "skipped", {"reason:": reason}
+    except Exception as fault:
+        traceback.print_exc()
+        line.result, line.seen = "FAILED", {"reason:": (str(fault).splitlines() or [repr(fault)])[0][:300]}
+    line.seconds = time.monotonic() - start
+    return line
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,96 @@
+"""Fresh topics, a group and a fleet of workers on a real Kafka and Redis, and what must hold there at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+from itertools import count
+from pathlib import Path
+from secrets import token_hex
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from tests.fleet import Event, Fleet, Sent, check_contract, committed, produce
+
+RING = 50
+_numbers = count()
+
+
+class Scene:
+    """`partitions` of input; `environment`: settings of the workers, `SECTION__KEY=value`."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        redis_url: str,
+        folder: Path,
+        *,
+        partitions: int = 8,
+        replicas: int = 1,
+        **environment: str,
+    ) -> None:
+        self.bootstrap, self.redis_url, self.folder = bootstrap, redis_url, folder
+        self.partitions, self.replicas = partitions, replicas
+        self._admin = AdminClient({"bootstrap.servers": bootstrap}, logger=logging.getLogger("tests.kafka"))
+        name = f"{folder.name}-{next(_numbers)}-{token_hex(3)}"
+        self.topic, self.output, self.dead, self.group = f"{name}.events", f"{name}.lists", f"{name}.dead", name
+        self._create(self.topic, partitions)
+        self._create(self.output, partitions)
+        self._create(self.dead, 1)
+        self.environment = {
+            "KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+            "KAFKA__INPUT_TOPIC": self.topic,
+            "KAFKA__OUTPUT_TOPIC": self.output,
+            "KAFKA__DEAD_LETTER_TOPIC": self.dead,
+            "KAFKA__GROUP_ID": self.group,
+            "KAFKA__SESSION_TIMEOUT_MS": "6000",
+            "MEMORY__REDIS_URL": redis_url,
+            "CHECKPOINT__PATH": str(folder / "checkpoints"),
+            "CHECKPOINT__INTERVAL_SECONDS": "1",
+            "METRICS__PORT": "0",
+        } | environment
+        self.fleet = Fleet(folder, **self.environment)
+        self.sent = Sent()
+
+    def _create(self, topic: str, partitions: int) -> None:
+        """Nothing in it expires: old events carry their own time, by which retention would delete them."""
+        made = NewTopic(topic, partitions, self.replicas, config={"retention.ms": "-1"})
+        self._admin.create_topics([made])[topic].result(30)
+
+    def grow(self, partitions: int) -> None:
+        """More partitions of the input topic."""
+        self._admin.create_partitions([NewPartitions(self.topic, partitions)])[self.topic].result(30)
+        self.partitions = partitions
+
+    def produce(self, events: list[Event]) -> None:
+        """Send them, and note in `sent` where each went."""
+        self.sent.add(produce(self.bootstrap, self.topic, events))
+
+    def progress(self) -> int:
+        """Records whose offsets the group has committed."""
+        return committed(self.bootstrap, self.group, self.topic, self.partitions)
+
+    def done(self) -> bool:
+        return self.progress() >= self.sent.records
+
+    def check(self) -> int:
+        """Contract 1 at every list, and the dead letters; returns the number of lists."""
+        lists = check_contract(self.bootstrap, self.output, self.dead, self.sent)
+        assert lists > 0
+        return lists
+
+    def check_memories(self) -> int:
+        """Counters and rings of every (user, partition) are what the log says; returns the number of records."""
+        expected = {key: (len(items), items[-RING:]) for key, items in self.sent.items.items() if items}
+        found = self.remembered()
+        wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+        assert not wrong, (
+            f"{len(wrong)} memories differ, {wrong[0]}: expected {expected.get(wrong[0])}, got {found.get(wrong[0])}"
+        )
+        return len(found)
+
+    def remembered(self) -> dict[tuple[str, int], tuple[int, list[str]]]:
+        """(user, partition) -> counted events and ring, by the program's own word."""
+        records = [json.loads(line) for line in self.fleet.command("memory").splitlines()]
+        return {(r["user"], r["partition"]): (r["events"], r["ring"]) for r in records}
