@@ -85,6 +85,13 @@ class Catalog:
         self.seen_N[rows] = now
         return rows
 
+    def renumber(self, rows: NDArray[np.int64], numbers: Sequence[int]) -> None:
+        """All live rows get new numbers: those of a dictionary that has begun again."""
+        self._row_of_number[:] = -1
+        self._grow_numbers(max(numbers, default=0))
+        self.number_N[rows] = numbers
+        self._row_of_number[numbers] = rows
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         used = self.rows_used
         texts = [item.encode() for item in self.ids]

@@ -5,7 +5,7 @@ Legend in `recommender`; also S slots or sampled rows, L ring entries, E proposa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from model.losses import log_inclusion, softmax_cross_entropy
 from model.memory import UserTable, unroll
 from model.ranker import Ranker
 from model.ranking import rank_of, top_k_blocked
-from model.recommender import Encoder, EncoderConfig
+from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
 from model.row_adam import RowAdam, grown
 
@@ -31,7 +31,11 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """The few dials of the model; sizes that follow from them are derived."""
+    """The few dials of the model; sizes that follow from them are derived.
+
+    Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
+    from its id alone and is never learned. With both, (h, c) follows from a user's events and `seed` alone.
+    """
 
     dim: int = 64
     ring_size: int = 50
@@ -50,6 +54,8 @@ class LearnerConfig:
     full_softmax_items: int = 6_000
     negatives: int = 2_048
     replay_capacity: int = 20_000
+    learning: bool = True
+    item_vectors: str = "learned"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +67,8 @@ class LearnerConfig:
             raise ValueError(f"model.list_length: from 1 to candidates ({self.candidates}), got {self.list_length}")
         if self.max_items < 64:
             raise ValueError(f"model.max_items: at least 64, got {self.max_items}")
+        if self.item_vectors not in ("learned", "hashed"):
+            raise ValueError(f"model.item_vectors: must be one of learned, hashed, got {self.item_vectors!r}")
         # Made here so that what they check is checked now, not when the learner is.
         _ = self.encoder, self.counting
 
@@ -145,6 +153,8 @@ class Learner:
         self.torch_rng = torch.Generator(device="cpu").manual_seed(config.seed)
         # Told when a stage of the tick begins and ends; the clock is the caller's.
         self.stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
+        # Ids of item numbers, also of items that this line has no row for; who keeps the numbers sets it.
+        self.ids_of_numbers: Callable[[Sequence[int]], Sequence[str | None]] = lambda numbers: [None] * len(numbers)
         self._occurrences_S = np.zeros(0, dtype=np.int64)
 
     # -- one tick ----------------------------------------------------------------------------------------------
@@ -165,8 +175,9 @@ class Learner:
             outcome = self._score(batch, context, walked, candidates_BC, features_BCF)
         with self.stage("learn"):
             scored = np.flatnonzero(batch.learn_B & batch.target_B)
-            outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF))
-            outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored))
+            if self.config.learning:
+                outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF))
+                outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored))
         self.events += int(batch.learn_B.sum())
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.steps += 1
@@ -198,10 +209,27 @@ class Learner:
     def rebuild(self, slots: NDArray[np.int64]) -> None:
         """(h, c) of users whose states came from other weights: their rings, run through this line's LSTM."""
         users = self.users
-        windows_UL = self.catalog.rows_of_numbers(users.number_SL[slots])
+        vectors_ND, windows_UL = self._ring_vectors(users.number_SL[slots])
         with torch.no_grad():
-            inputs, lengths = self._inputs(windows_UL, users.type_SL[slots], users.gap_SL[slots], self.items_ND)
+            inputs, lengths = self._inputs(windows_UL, users.type_SL[slots], users.gap_SL[slots], vectors_ND)
             users.put_state(slots, *self.encoder.run(inputs, lengths))
+
+    def _ring_vectors(self, numbers_UL: NDArray[np.uint32]) -> tuple[Tensor, NDArray[np.int32]]:
+        """A table of item vectors and, for each place of the rings, its row there (-1: none)."""
+        if self.config.item_vectors == "learned":
+            return self.items_ND, self.catalog.rows_of_numbers(numbers_UL)
+        numbers, places = np.unique(numbers_UL, return_inverse=True)
+        vectors = F.pad(hashed_vectors(self._ids(numbers), self.config.dim), (0, 1))
+        rows_UL: NDArray[np.int32] = np.where(numbers_UL > 0, places.reshape(numbers_UL.shape), -1).astype(np.int32)
+        return vectors.to(self.device), rows_UL
+
+    def _ids(self, numbers: NDArray[np.uint32]) -> list[str | None]:
+        """The ids of item numbers; of those that this line has no row for, by the word of `ids_of_numbers`."""
+        rows = self.catalog.rows_of_numbers(numbers)
+        foreign = numbers[(rows < 0) & (numbers > 0)].tolist()
+        others = dict(zip(foreign, self.ids_of_numbers(foreign) if foreign else (), strict=True))
+        pairs = zip(numbers.tolist(), rows.tolist(), strict=True)
+        return [self.catalog.ids[row] if row >= 0 else others.get(number) for number, row in pairs]
 
     # -- items -------------------------------------------------------------------------------------------------
 
@@ -231,19 +259,26 @@ class Learner:
             self.counting.grow(rows)
 
     def _start_new_items(self, batch: Batch, windows_BL: NDArray[np.int32]) -> None:
-        """A new item's vector: the decayed mean of the items before its first event, and a little noise."""
         places = np.flatnonzero(batch.new_B)
         if len(places) == 0:
             return
+        rows = batch.row_B[places]
+        if self.config.item_vectors == "hashed":
+            start = hashed_vectors([self.catalog.ids[row] for row in rows.tolist()], self.config.dim).to(self.device)
+        else:
+            start = self._start_by_context(places, windows_BL)
+        self.items_ND[torch.from_numpy(rows).long().to(self.device), :-1] = start
+
+    def _start_by_context(self, places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
+        """The decayed mean of the items before a new item's first event, and a little noise."""
         window = windows_BL[places, -self.config.window :]
         weights = np.where(window >= 0, 0.8 ** np.arange(window.shape[1])[::-1], 0.0).astype(np.float32)
         vectors = self.items_ND[torch.from_numpy(np.maximum(window, 0)).long().to(self.device), :-1]
         mean = torch.einsum("bw,bwd->bd", torch.from_numpy(weights).to(self.device), vectors)
         # Drawn for the whole batch: how many newcomers are still to come may not show in the first one's noise.
-        drawn = torch.randn(len(batch.slot_B), self.config.dim, generator=self.torch_rng)
+        drawn = torch.randn(len(windows_BL), self.config.dim, generator=self.torch_rng)
         noise = drawn[torch.from_numpy(places)].to(self.device)
-        start = F.normalize(F.normalize(mean, dim=-1) + 0.5 * F.normalize(noise, dim=-1), dim=-1)
-        self.items_ND[torch.from_numpy(batch.row_B[places]).long().to(self.device), :-1] = start
+        return F.normalize(F.normalize(mean, dim=-1) + 0.5 * F.normalize(noise, dim=-1), dim=-1)
 
     # -- memory ------------------------------------------------------------------------------------------------
 
@@ -443,12 +478,16 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
         self.encoder_adam.step()
-        assert table.grad is not None
-        with torch.no_grad():
-            self.items_adam.step(self.items_ND, at, table.grad, self.config.encoder_learning_rate)
-            # Kept at unit length, so that scoring all rows needs no second pass over them.
-            self.items_ND[at, :-1] = F.normalize(self.items_ND[at, :-1], dim=-1)
+        if self.config.item_vectors == "learned":
+            self._item_step(at, table)
         return float(loss.detach())
+
+    @torch.no_grad()
+    def _item_step(self, at: Tensor, table: Tensor) -> None:
+        assert table.grad is not None
+        self.items_adam.step(self.items_ND, at, table.grad, self.config.encoder_learning_rate)
+        # Kept at unit length, so that scoring all rows needs no second pass over them.
+        self.items_ND[at, :-1] = F.normalize(self.items_ND[at, :-1], dim=-1)
 
     def _training_queries(
         self, table: Tensor, windows: NDArray[np.int32], types: NDArray[np.uint8], gaps: NDArray[np.uint8]

@@ -8,8 +8,11 @@ Legend of shape suffixes, here and in the rest of `model`:
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,3 +101,13 @@ class Encoder(nn.Module):
     def logits(self, queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor) -> Tensor:
         """scale * cosine + bias, [B, N]."""
         return queries_BD @ (self.config.scale * F.normalize(items_ND, dim=-1)).T + bias_N
+
+
+def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:
+    """Unit vectors [len(ids), D] that follow from the ids alone, in every process alike (SHAKE-256 as two bytes a
+    number, centred); zeros for None."""
+    texts = [b"" if item is None else item.encode() for item in ids]
+    drawn = b"".join(hashlib.shake_256(text).digest(2 * dim) for text in texts)
+    vectors = np.frombuffer(drawn, dtype="<u2").reshape(-1, dim).astype(np.float32) - 32767.5
+    known = np.array([item is not None for item in ids], dtype=np.float32)
+    return F.normalize(torch.from_numpy(vectors * known[:, None]), dim=-1)

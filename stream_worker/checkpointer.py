@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from stream_worker.core.errors import StaleToken, Unavailable
+from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
 from stream_worker.memories import Owed
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Written:
-    """What one write achieved. `failed`: why the rest is still owed."""
+    """What one write achieved. `failed`: why the rest is still owed. `lost`: the store is not what it was."""
 
     seconds: float = 0.0
     checkpoint: bool = False
@@ -34,6 +34,7 @@ class Written:
     floors: dict[int, int] = field(default_factory=dict)
     stale: list[int] = field(default_factory=list)
     failed: str = ""
+    lost: bool = False
 
 
 class Checkpointer:
@@ -88,8 +89,8 @@ class Checkpointer:
             if self._store.durable:
                 save_memories(self._store, owed, tokens, floors, written, self._reached)  # 2. and 3.
                 self._reached("written")
-        except Unavailable as fault:
-            written.failed = str(fault)
+        except (Unavailable, MemoriesLost) as fault:
+            written.failed, written.lost = str(fault), isinstance(fault, MemoriesLost)
             _log.error("checkpoint not complete", reason=str(fault))
         written.seconds = self._clock.monotonic() - start
         return written

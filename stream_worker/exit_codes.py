@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, StaleToken, StreamWorkerError
+from stream_worker.core.errors import ConfigurationError, MemoriesLost, RestartNeeded, SlotTaken, StreamWorkerError
 
 
 class ExitCode(IntEnum):
@@ -22,6 +22,6 @@ def exit_code(fault: StreamWorkerError) -> ExitCode:
         return ExitCode.CONFIGURATION
     if isinstance(fault, SlotTaken):
         return ExitCode.SLOT_TAKEN
-    if isinstance(fault, RestartNeeded | StaleToken):
+    if isinstance(fault, RestartNeeded | MemoriesLost):
         return ExitCode.RESTART
     return ExitCode.FAILED

@@ -50,42 +50,70 @@ class Memories:
         """Records made under other weights than this line's get their states rebuilt."""
         self.line = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1
 
-    def claim(self, partitions: Collection[int]) -> dict[int, int | None]:
-        """Fence the partitions off from earlier owners; returns their floors M."""
-        claims = self.store.claim(partitions)
+    def claim(self, marked: Mapping[int, int]) -> dict[int, int | None]:
+        """Fence the partitions off from earlier owners, whose tokens were at most `marked`; returns their floors M."""
+        claims = self.store.claim(list(marked), marked)
         self.tokens |= {partition: claim.token for partition, claim in claims.items()}
         return {partition: claim.floor for partition, claim in claims.items()}
 
-    def recall(self, keys: Sequence[Key]) -> NDArray[np.int64]:
-        """The slot of each key, on the device after one round trip for those that were not."""
+    def begin(self, partition: int, floor: int) -> None:
+        """Write the first M of a claimed partition."""
+        self.store.set_floor(partition, self.tokens[partition], floor)
+
+    def recall(self, keys: Sequence[Key], moved_from: Collection[int] = ()) -> NDArray[np.int64]:
+        """The slot of each key, on the device after one round trip for those that were not; after a second one for
+        those that nothing is known of, while users may have moved from other partitions."""
         slots = self._users.find(keys)
         missing = list(dict.fromkeys(key for key, slot in zip(keys, slots.tolist(), strict=True) if slot < 0))
         self._users.touch(slots[slots >= 0])
         if missing:
-            self._bring(missing)
+            self._bring(missing, moved_from)
             slots = self._users.find(keys)
             self._users.touch(slots)
         return slots
 
-    def _bring(self, keys: list[Key]) -> None:
+    def _bring(self, keys: list[Key], moved_from: Collection[int]) -> None:
         self._spill(self._users.overflow(len(keys)))
         unknown = [key for key in keys if key not in self._pending]
         fetched = dict(zip(unknown, self.store.load(self.tokens, unknown), strict=True)) if unknown else {}
         self._status.recall_misses += len(keys)
+        known = {key: blob for key in keys if (blob := self._pending.get(key) or fetched.get(key)) is not None}
+        strangers = [key for key in keys if key not in known]
+        known |= self._ancestors_of(strangers)
+        if moved_from:
+            known |= self._moved(strangers, moved_from)
         slots = self._users.add(keys)
-        blobs = [self._pending.get(key) or fetched.get(key) or self._ancestor(key) for key in keys]
-        known = [place for place, blob in enumerate(blobs) if blob is not None]
-        if known:
+        blobs = [known.get(key) for key in keys]
+        places = [place for place, blob in enumerate(blobs) if blob is not None]
+        if places:
             records = self._layout.decode([blob for blob in blobs if blob is not None])
-            self._users.put(slots[known], records)
+            self._users.put(slots[places], records)
             foreign = records["line"] != self.line
             if foreign.any():
-                self._rebuild(slots[known][foreign])
+                self._rebuild(slots[places][foreign])
 
-    def _ancestor(self, key: Key) -> bytes | None:
-        blob = self.ancestors.get(key[1])
-        if blob is None:
-            return None
+    def _ancestors_of(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        return {key: self._as_new(blob) for key in keys if (blob := self.ancestors.get(key[1])) is not None}
+
+    def _moved(self, keys: Sequence[Key], moved_from: Collection[int]) -> dict[Key, bytes]:
+        """The newest record of each user in another partition, as the first one in this. Those that others own may be
+        some seconds old; what is on this device, or waits to be written, is not."""
+        others = [(partition, user) for own, user in keys for partition in moved_from if partition != own]
+        slots = self._users.find(others)
+        resident = slots >= 0
+        here = dict(zip(np.flatnonzero(resident).tolist(), self._encode(slots[resident]), strict=True))
+        asked = [place for place, other in enumerate(others) if place not in here and other not in self._pending]
+        found = dict(zip(asked, self.store.peek([others[place] for place in asked]), strict=True))
+        newest: dict[str, tuple[float, bytes]] = {}
+        for place, other in enumerate(others):
+            blob = here.get(place) or self._pending.get(other) or found.get(place)
+            if blob is not None:
+                dated = float(self._layout.decode([blob])["ts"][0]), blob
+                newest[other[1]] = max(dated, newest.get(other[1], dated))
+        return {key: self._as_new(newest[key[1]][1]) for key in keys if key[1] in newest}
+
+    def _as_new(self, blob: bytes) -> bytes:
+        """State and ring of a record whose counters mean something only where it comes from."""
         record = self._layout.decode([blob])
         record["next_offset"] = record["events"] = 0
         return record.tobytes()

@@ -20,12 +20,19 @@ from numpy.typing import NDArray
 from model.learner import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
-from stream_worker.core.errors import ConfigurationError, RestartNeeded, TransactionAborted, Unavailable
+from stream_worker.core.errors import (
+    ConfigurationError,
+    MemoriesLost,
+    RestartNeeded,
+    StaleToken,
+    TransactionAborted,
+    Unavailable,
+)
 from stream_worker.core.events import DeadLetter, Events, Outputs, Record
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.core.offsets import Offsets
+from stream_worker.core.offsets import Committed, Mark, Offsets
 from stream_worker.core.status import NoObserver, Observer, Status
 from stream_worker.line import Line
 from stream_worker.memories import Memories
@@ -33,6 +40,7 @@ from stream_worker.memories import Memories
 _log = structlog.get_logger(__name__)
 _MOST_ABORTS = 30
 _RETRY_SECONDS = 0.5
+_SILENT_SECONDS = 15.0
 _REPORT_EVERY_TICKS = 16
 
 
@@ -53,6 +61,9 @@ class WorkerConfig:
             raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
         if not 0 < self.poll_seconds <= 10:
             raise ValueError(f"worker.poll_seconds: above 0, at most 10, got {self.poll_seconds}")
+        # A group takes a member for dead that does not poll for 5 minutes.
+        if not 0 < self.shutdown_seconds <= 120:
+            raise ValueError(f"worker.shutdown_seconds: above 0, at most 120, got {self.shutdown_seconds}")
 
 
 class Worker:
@@ -99,6 +110,10 @@ class Worker:
         self._steps_before = self._evicted_before = 0
         self._written_offsets: dict[int, int] = {}
         self._leave_by = math.inf
+        self._silent_until = -math.inf
+        self._stale: set[int] = set()
+        self._renumber = False
+        self._first_partitions = 0
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -159,10 +174,16 @@ class Worker:
         if self._offsets.due():
             _log.error("left without publishing the last batch; the next start does it again")
         else:
-            self._write_all(self._leave_by)
+            self._write_at_last()
         self._source.close()
         self._sink.close()
         self._observe()
+
+    def _write_at_last(self) -> None:
+        try:
+            self._write_all(self._leave_by)
+        except MemoriesLost as fault:
+            _log.error("left without writing memories; the next start reads them again", reason=str(fault))
 
     def run_once(self) -> None:
         """One tick:
@@ -176,12 +197,28 @@ class Worker:
         7. when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
-        with self._stage("poll"):
-            records = self._source.poll(self.config.batch_size, self.config.poll_seconds)  # 1
-        if records:
-            self._process(records)  # 2 to 6
-        self._persist()  # 7
+        try:
+            with self._stage("poll"):
+                records = self._poll()  # 1
+            if records:
+                self._process(records)  # 2 to 6
+            self._persist()  # 7
+        except MemoriesLost as fault:
+            self._start_over(fault)
+        self._let_go(self._stale)
         self._observe()
+
+    def _poll(self) -> list[Record]:
+        """Also lets rebalances through. A claim that failed is made again by the next poll."""
+        try:
+            return self._source.poll(self.config.batch_size, self.config.poll_seconds)
+        except Unavailable as fault:
+            if not self._stop:
+                self._wait_for(fault)
+        except StaleToken as fault:
+            _log.warning("claim refused", reason=str(fault))
+            self._refused([fault.partition])
+        return []
 
     def _process(self, records: Sequence[Record]) -> None:
         mismatches = self._decoder.key_mismatches
@@ -193,8 +230,12 @@ class Worker:
                 with self._stage("recall"):
                     recalled = self._recall(events) if len(events) else None  # 3
                 break
+            # Nothing of this batch has had an effect yet: it is begun again, for what is still owned then.
+            except StaleToken as fault:
+                _log.warning("memories refused", reason=str(fault))
+                self._refused([fault.partition])
+                self._let_go(self._stale)
             except Unavailable as fault:
-                # Nothing of this batch has had an effect yet: it is begun again, for what is still owned then.
                 if self._stop:
                     return
                 self._wait_for(fault)
@@ -212,46 +253,51 @@ class Worker:
 
     def _wait_for(self, fault: Unavailable) -> None:
         """Keep the membership and the health check alive while something outside does not answer."""
-        _log.warning("waiting", reason=str(fault))
+        if self._clock.monotonic() >= self._silent_until:
+            self._silent_until = self._clock.monotonic() + _SILENT_SECONDS
+            _log.warning("waiting", reason=str(fault))
         self._pause(_RETRY_SECONDS)
         self._source.serve()
         self.observer.ticked(self.status)
 
     # -- ownership ---------------------------------------------------------------------------------------------
 
-    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
+    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """See `PartitionOwner.claim`: fence off, then start at M."""
-        floors = self._claim_memories(published.keys())
+        if self._renumber:
+            self.line.renumber(self._store.number_items)
+            self._renumber = False
+        floors = self._memories.claim({partition: at.mark.token for partition, at in committed.items()})
         starts = {}
-        for partition, offset in published.items():
-            floor = floors[partition]
-            if floor is None:
-                floor = max(0, offset - self._rebuild_records)
+        for partition, at in committed.items():
+            floor = self._floor(partition, at, floors[partition])
             learned = self.line.offsets.get(partition, 0)
             # An older checkpoint had to be used: what is below the floor will not be read again.
             self.status.gap += max(0, floor - learned) if learned else 0
-            starts[partition] = self._offsets.claim(partition, published=offset, learned=learned, floor=floor)
+            starts[partition] = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
+            self._first_partitions = max(self._first_partitions, at.mark.partitions)
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
         self.observer.ready(True)
         return starts
 
-    def _claim_memories(self, partitions: Collection[int]) -> dict[int, int | None]:
-        while True:
-            try:
-                return self._memories.claim(partitions)
-            except Unavailable as fault:
-                # Inside a rebalance: the source can't be served, but its heartbeats go on without us.
-                if self._stop:
-                    raise
-                _log.warning("waiting to claim", reason=str(fault))
-                self._pause(_RETRY_SECONDS)
-                self.observer.ticked(self.status)
+    def _floor(self, partition: int, at: Committed, found: int | None) -> int:
+        """M as it is, or, where the store has none, as far back as memories are to be rebuilt from."""
+        if at.mark.is_ahead_of(found):
+            self.status.memories_lost += 1
+            _log.error("memories have fallen back", partition=partition, expected=at.mark.floor, found=found)
+        if found is not None:
+            return found
+        floor = at.next_offset if at.first else max(0, at.next_offset - self._rebuild_records)
+        self._memories.begin(partition, floor)
+        return floor
 
     def release(self, partitions: Collection[int]) -> None:
         """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
-        if not self._offsets.due():
-            self._write_all(self._clock.monotonic() + self.config.shutdown_seconds / 2)
-        self.drop(partitions)
+        try:
+            if not self._offsets.due():
+                self._write_all(self._clock.monotonic() + self.config.shutdown_seconds / 2)
+        finally:
+            self.drop(partitions)
 
     def drop(self, partitions: Collection[int]) -> None:
         """See `PartitionOwner.drop`."""
@@ -263,6 +309,27 @@ class Worker:
         outbox.dead_letters = [d for d in outbox.dead_letters if d.record.partition not in gone]
         _log.info("partitions given up", partitions=sorted(gone))
 
+    def _refused(self, partitions: Collection[int]) -> None:
+        """Another worker has claimed these, or did so for a moment: which of the two, the group will say."""
+        self._stale |= {partition for partition in partitions if partition in self._offsets}
+
+    def _let_go(self, partitions: Collection[int]) -> None:
+        """Drop partitions, to claim them again as far as they are still this worker's."""
+        if partitions:
+            self.drop(partitions)
+            self._source.reclaim(partitions)
+            self._stale = set()
+
+    def _start_over(self, fault: MemoriesLost) -> None:
+        """The store may be older than what is on the device, and give item numbers again that are in use here."""
+        _log.error("memories lost, claiming again", reason=str(fault))
+        while self._checkpointer.busy():  # with tokens and numbers that end here
+            self._settle_checkpoint(self._checkpointer.finished(0.1))
+        self._store.begin_again()
+        self._renumber = True
+        self._memories.ancestors = {}
+        self._let_go(self._offsets.owned())
+
     # -- one tick, step by step --------------------------------------------------------------------------------
 
     def _decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
@@ -270,7 +337,8 @@ class Worker:
 
     def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
         """The batch with its users on the device, and which of its events are still to be published."""
-        slot_B = self._memories.recall(list(zip(events.partition_B.tolist(), events.users, strict=True)))
+        keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
+        slot_B = self._memories.recall(keys, self._source.moved_from())
         row_B, new_B = self.line.rows(events.items, self.config.batch_size, self._store.number_items)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
@@ -317,7 +385,7 @@ class Worker:
         aborts = 0
         while due := self._offsets.due():
             try:
-                self._sink.commit(self._outbox, due, self._source.membership())
+                self._sink.commit(self._outbox, due, self._source.membership(), self._marks(due))
             except TransactionAborted as fault:
                 aborts += 1
                 if aborts == _MOST_ABORTS:
@@ -334,6 +402,13 @@ class Worker:
                 self.status.transactions_committed += 1
                 self.status.lists += len(self._outbox.recommendations)
         self._outbox = Outputs()
+
+    def _marks(self, partitions: Collection[int]) -> dict[int, Mark]:
+        """What the next owner is to find in the store; without a durable one it finds what is in the checkpoint."""
+        if not self._store.durable:
+            return {}
+        floors, tokens = self._offsets.floors(), self._memories.tokens
+        return {p: Mark(floors[p], tokens[p], self._first_partitions) for p in partitions}
 
     # -- persistence -------------------------------------------------------------------------------------------
 
@@ -383,6 +458,13 @@ class Worker:
         if written is None:
             return
         self._settle_records(written)
+        self._settle_checkpoint(written)
+        if written.lost:
+            raise MemoriesLost(written.failed)
+
+    def _settle_checkpoint(self, written: Written | None) -> None:
+        if written is None:
+            return
         self.status.checkpoint_seconds = written.seconds
         if written.checkpoint:
             self.status.checkpoints += 1
@@ -399,8 +481,7 @@ class Worker:
         for partition, floor in written.floors.items():
             self._offsets.set_floor(partition, floor)
         self.status.stale_writes += len(written.stale)
-        if lost := [partition for partition in written.stale if partition in self._offsets]:
-            raise RestartNeeded(f"partitions {lost} have been claimed by another worker, or the store fell back")
+        self._refused(written.stale)
 
     # -- telling -----------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ KAFKA_VERSION = "4.3.1"
 CACHE = Path.home() / ".cache" / "stream-worker-tests"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
+_APPENDED = "appendonlydir"
 
 # kafka-tools: without it StorageTool misses classes.
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -122,6 +123,13 @@ class Service:
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Let it hang (SIGSTOP), its port open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None or self._log is None:
@@ -233,6 +241,18 @@ class RedisService(Service):
 
     def answers(self) -> bool:
         return _connects(self.port)
+
+    def copy_log(self) -> Path:
+        """A copy of the append-only file as it is now; of a running server's, the last command may be cut off."""
+        copy = Path(tempfile.mkdtemp(prefix="copy-", dir=self.folder))
+        return Path(shutil.copytree(self.folder / _APPENDED, copy / _APPENDED))
+
+    def put_back(self, copy: Path) -> None:
+        """Stop, take an earlier `copy_log` for the append-only file, and start."""
+        self.stop()
+        shutil.rmtree(self.folder / _APPENDED)
+        shutil.copytree(copy, self.folder / _APPENDED)
+        self.start()
 
 
 def kafka_jars() -> Path:

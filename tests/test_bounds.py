@@ -32,10 +32,10 @@ _SHARED = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType
 class _Forgetful(InMemorySink):
     """A topic is not the worker's memory: what is published leaves the process."""
 
-    def commit(self, outputs: Any, next_offsets: Any, membership: Any) -> None:
+    def commit(self, outputs: Any, next_offsets: Any, membership: Any, marks: Any = None) -> None:
         self.lists = getattr(self, "lists", 0) + len(outputs.recommendations)
         outputs.recommendations, outputs.dead_letters = [], []
-        super().commit(outputs, next_offsets, membership)
+        super().commit(outputs, next_offsets, membership, marks)
 
 
 def small_settings() -> Settings:

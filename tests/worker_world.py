@@ -23,6 +23,7 @@ from stream_worker.backends.in_memory import (
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
@@ -79,8 +80,8 @@ def trapped(kind: type[Any]) -> type[Any]:
             self.traps.after(step)
             return answer
 
-        def claim(self, partitions: Any) -> Any:
-            return self._step("claim", lambda: kind.claim(self, partitions))
+        def claim(self, partitions: Any, above: Any = None) -> Any:
+            return self._step("claim", lambda: kind.claim(self, partitions, above))
 
         def load(self, tokens: Any, keys: Any) -> Any:
             return self._step("load", lambda: kind.load(self, tokens, keys))
@@ -120,10 +121,10 @@ class Sink(InMemorySink):
         self.traps = traps
         self.transactions: list[Outputs] = []
 
-    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any, marks: Any = None) -> None:
         self.traps.after("transaction")
         self.traps.before("Y")
-        super().commit(outputs, next_offsets, membership)
+        super().commit(outputs, next_offsets, membership, marks)
         lists, letters = list(outputs.recommendations), list(outputs.dead_letters)
         self.transactions.append(Outputs(lists, letters))
         self.traps.after("Y")
@@ -265,7 +266,11 @@ class Run:
 
     def settle(self) -> None:
         while self.worker._checkpointer.busy():
-            self.worker._settle(self.worker._checkpointer.finished(1.0))
+            try:
+                self.worker._settle(self.worker._checkpointer.finished(1.0))
+            except MemoriesLost as fault:
+                self.worker._start_over(fault)
+            self.worker._let_go(self.worker._stale)
 
     def to_the_end(self) -> None:
         """Everything that was sent, then a good end."""

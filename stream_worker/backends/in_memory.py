@@ -12,9 +12,17 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import MemoryConfig
-from stream_worker.core.errors import OffsetLost, SlotTaken, StaleToken, StreamWorkerError, TransactionAborted
+from stream_worker.core.errors import (
+    MemoriesLost,
+    OffsetLost,
+    SlotTaken,
+    StaleToken,
+    StreamWorkerError,
+    TransactionAborted,
+)
 from stream_worker.core.events import Outputs, Record
 from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
+from stream_worker.core.offsets import Committed, Mark
 
 
 class InMemoryMemoryStore:
@@ -34,11 +42,31 @@ class InMemoryMemoryStore:
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._counter = 0
+        self._turn = 0
+        self._lost = ""
         self._owners: dict[str, str] = {}
 
-    def claim(self, partitions: Collection[int]) -> dict[int, Claim]:
+    def fall_back(self, state: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """What happens to a store that is wiped, or put back to an earlier state, while it is in use."""
+        turn = self._turn
+        self.__init__(self._config)  # type: ignore[misc]
+        self._turn, self._lost = turn, "the store was put back to an earlier state"
+        if state is not None:
+            self.load_state_dict(state)
+
+    def begin_again(self) -> None:
+        self._lost = ""
+
+    def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        return [self._records.get(key) for key in keys]
+
+    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
+        if self._lost:
+            raise MemoriesLost(self._lost)
         for partition in partitions:
-            self._tokens[partition] = self._tokens.get(partition, 0) + 1
+            # Over losses, too, no token comes again.
+            self._turn = 1 + max(self._turn, (above or {}).get(partition, 0), self._tokens.get(partition, 0))
+            self._tokens[partition] = self._turn
         return {p: Claim(self._tokens[p], self._floors.get(p)) for p in partitions}
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
@@ -63,6 +91,8 @@ class InMemoryMemoryStore:
         self._floors[partition] = max(floor, self._floors.get(partition, -1))
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
+        if self._lost:
+            raise MemoriesLost(self._lost)
         numbers = []
         for item in ids:
             number = self._numbers.pop(item, 0)
@@ -89,6 +119,9 @@ class InMemoryMemoryStore:
 
     def slot_owner(self, slot: str) -> str | None:
         return self._owners.get(slot)
+
+    def ensure_kept(self) -> None:
+        """What has to go is told by `twin_users`."""
 
     def ping(self) -> str:
         return f"in memory: {len(self._records)} records"
@@ -127,8 +160,13 @@ class InMemoryMemoryStore:
         """Nothing to close."""
 
     def _check(self, partition: int, token: int) -> None:
+        if self._lost:
+            raise MemoriesLost(self._lost)
         current = self._tokens.get(partition, 0)
-        if current != token:
+        if current < token:
+            self._lost = f"the token of partition {partition} is {current}, it was {token}"
+            raise MemoriesLost(self._lost)
+        if current > token:
             raise StaleToken(partition, token, current)
 
 
@@ -204,6 +242,8 @@ class InMemoryTopic:
         self.name = name
         self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
         self.committed: dict[int, int] = {}
+        self.marks: dict[int, Mark] = {}
+        self.first_partitions = partitions
         self.outputs = Outputs()
         self.ended = False
         self.generation = 0
@@ -219,6 +259,13 @@ class InMemoryTopic:
         record = Record(number, len(self.partitions[number]), timestamp_ms, key, value)
         self.partitions[number].append(record)
         return record
+
+    def grow(self, partitions: int) -> None:
+        """More partitions, which are given to the members in turn; keys are spread anew."""
+        more = partitions - len(self.partitions)
+        self.partitions += [[] for _ in range(more)]
+        self.lows += [0] * more
+        self.rebalance()
 
     def trim(self, partition: int, before: int) -> None:
         self.lows[partition] = before
@@ -308,16 +355,27 @@ class InMemorySource:
         free = [p for p, owner in sorted(topic.wanted.items()) if owner is self and p not in topic.held]
         if not free or self._owner is None:
             return
-        begun = {p: self._beginning(p) for p in free if p not in topic.committed}
-        topic.committed |= begun
-        published = {p: topic.committed[p] for p in free}
-        # What is before the very first start was never asked for.
-        starts = {p: max(start, begun.get(p, 0)) for p, start in self._owner.claim(published).items()}
-        self._next |= {p: self._readable(p, starts[p], published[p]) for p in free}
+        fresh = [p for p in free if p not in topic.committed]
+        topic.committed |= {p: self._beginning(p) for p in fresh}
+        published = {p: Committed(topic.committed[p], topic.marks.get(p, Mark()), p in fresh) for p in free}
+        starts = self._owner.claim(published)
+        self._next |= {p: self._readable(p, starts[p], topic.committed[p]) for p in free}
         topic.held |= dict.fromkeys(free, self)
 
+    def reclaim(self, partitions: Collection[int]) -> None:
+        for partition in self._next.keys() & set(partitions):
+            del self._next[partition]
+            if self._topic.held.get(partition) is self:
+                del self._topic.held[partition]
+
+    def moved_from(self) -> Collection[int]:
+        count = len(self._topic.partitions)
+        return range(count) if count > self._topic.first_partitions else ()
+
     def _beginning(self, partition: int) -> int:
-        return self._topic.lows[partition] if self._start == "earliest" else len(self._topic.partitions[partition])
+        if self._start == "earliest" or partition >= self._topic.first_partitions:
+            return self._topic.lows[partition]
+        return len(self._topic.partitions[partition])
 
     def _readable(self, partition: int, start: int, published: int) -> int:
         low = self._topic.lows[partition]
@@ -356,7 +414,13 @@ class InMemorySink:
         """All that was ever committed to the topic."""
         return self._topic.outputs
 
-    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+    def commit(
+        self,
+        outputs: Outputs,
+        next_offsets: Mapping[int, int],
+        membership: Any,
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
         if outputs and not next_offsets:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
         if self._topic.writers[self._slot] is not self:
@@ -366,6 +430,7 @@ class InMemorySink:
         if membership != self._topic.generation:
             raise TransactionAborted(f"generation {membership} is over, it is {self._topic.generation} now")
         self._topic.committed |= next_offsets
+        self._topic.marks |= marks or {}
         for name in ("recommendations", "dead_letters", "predictions"):
             getattr(self._topic.outputs, name).extend(getattr(outputs, name))
 

@@ -123,6 +123,9 @@ class WorkerMetrics:
     users_spilled = Metric(Counter, "users", "User memories moved from the device to the store.")
     rows_pending = Metric(Gauge, "rows", "User memories that the store does not hold yet.")
     recall_misses = Metric(Counter, "users", "Users of a batch that had to be fetched from the store.")
+    memories_lost = Metric(
+        Counter, "partitions", "Partitions whose memories the store was found to have lost; they are read again."
+    )
     stale_writes_refused = Metric(Counter, "writes", "Writes that the store refused because of a newer token.")
     events_gap = Metric(Counter, "events", "Events that the line will never learn, after an unclean takeover.")
     events_overlap = Metric(Counter, "events", "Events that the line learned twice, after an unclean takeover.")

@@ -23,6 +23,7 @@ _COUNTERS = {
     "items_evicted": "items_evicted",
     "users_spilled": "users_spilled",
     "recall_misses": "recall_misses",
+    "memories_lost": "memories_lost",
     "stale_writes_refused": "stale_writes",
     "events_gap": "gap",
     "events_overlap": "overlap",

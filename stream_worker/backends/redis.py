@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,18 +26,26 @@ from numpy.typing import NDArray
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from stream_worker.core.errors import ConfigurationError, StaleToken, Unavailable
+from stream_worker.core.errors import ConfigurationError, MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.interfaces import Claim
 
 _CHUNK = 1_000
 _SCANNED = 1_000
+_RUN_ID = re.compile(r"run_id:(\w+)")
 _DOWN = (redis.ConnectionError, redis.TimeoutError)
 _REFUSED = (redis.AuthenticationError, redis.exceptions.AuthorizationError, redis.exceptions.NoPermissionError)
 # Answers that pass: disk or memory full, a replica, scripts lost by a restart. Redis 6 buries the code in a sentence.
 _PASSING = re.compile(r"\b(MISCONF|OOM|READONLY|NOREPLICAS|NOSCRIPT|BUSY|MASTERDOWN)\b")
 
-# KEYS: token, floor; takes a new token and returns both.
-_CLAIM = "return {redis.call('INCR', KEYS[1]), redis.call('GET', KEYS[2])}"
+# KEYS: token, floor. ARGV: a token given before; takes a new one and returns it and the floor, as texts.
+# A token is at least the time in microseconds: one that was given before the store was wiped never comes again.
+_CLAIM = """
+local now = redis.call('TIME')
+local token = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])) + 1
+token = string.format('%.0f', math.max(token, tonumber(now[1]) * 1000000 + tonumber(now[2])))
+redis.call('SET', KEYS[1], token)
+return {token, redis.call('GET', KEYS[2])}
+"""
 
 # KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns how many were written, or
 # -current - 1 when the token is another.
@@ -71,17 +80,25 @@ if tonumber(redis.call('GET', KEYS[2]) or '-1') < tonumber(ARGV[2]) then redis.c
 return 0
 """
 
-# KEYS: ids, names, counter. ARGV: ids; returns their numbers, giving new ones to the unknown.
+# KEYS: ids, names, counter, epoch. ARGV: the dictionary's epoch ('': any), one for a new dictionary, ids...; returns
+# the epoch and the ids' numbers, giving new ones to the unknown; the epoch alone where it is another.
 _NUMBER = """
-local numbers = {}
-for i, id in ipairs(ARGV) do
+local epoch = redis.call('GET', KEYS[4])
+if ARGV[1] ~= '' and ARGV[1] ~= epoch then return {epoch or ''} end
+if not epoch then
+  epoch = ARGV[2]
+  redis.call('SET', KEYS[4], epoch)
+end
+local numbers = {epoch}
+for i = 3, #ARGV do
+  local id = ARGV[i]
   local number = redis.call('HGET', KEYS[1], id)
   if not number then
     number = redis.call('INCR', KEYS[3])
     redis.call('HSET', KEYS[1], id, number)
     redis.call('HSET', KEYS[2], number, id)
   end
-  numbers[i] = tonumber(number)
+  numbers[i - 1] = tonumber(number)
 end
 return numbers
 """
@@ -125,12 +142,15 @@ class RedisMemoryStore:
     def __init__(self, config: MemoryConfig, group: str) -> None:
         self._prefix = f"{config.namespace}:{{{group}"
         self._ttl_ms = str(math.ceil(2_000 * config.expire_seconds))
+        self._run_id = self._epoch = self._lost = ""
         try:
             self._redis = redis.Redis.from_url(
                 config.redis_url,
-                socket_timeout=5.0,
-                socket_connect_timeout=5.0,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),
+                # The loop waits meanwhile, and has a membership to keep.
+                socket_timeout=2.0,
+                socket_connect_timeout=2.0,
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 1),
+                redis_connect_func=self._on_connect,
             )
         except ValueError as fault:
             raise ConfigurationError(f"memory.redis_url: {fault}") from fault
@@ -139,10 +159,33 @@ class RedisMemoryStore:
         self._set_floor = self._redis.register_script(_SET_FLOOR)
         self._number = self._redis.register_script(_NUMBER)
 
-    def claim(self, partitions: Collection[int]) -> dict[int, Claim]:
-        with _available(), self._redis.pipeline(transaction=False) as pipe:
+    def _on_connect(self, connection: Any) -> None:
+        """A server that was restarted, or that took over from another, may hold less than was written. It has another
+        run_id, and every connection to it is a new one, so no command reaches it unnoticed."""
+        connection.on_connect()
+        connection.send_command("INFO", "server")
+        text = connection.read_response()
+        found = _RUN_ID.search(text.decode() if isinstance(text, bytes) else str(text))
+        run_id = found[1] if found else ""
+        if self._run_id and run_id != self._run_id:
+            connection.disconnect()
+            self._lose(f"run_id is {run_id}, it was {self._run_id}")
+        self._run_id = run_id
+
+    def _lose(self, reason: str) -> None:
+        """From here on, whatever thread asks is told, until `begin_again`."""
+        self._lost = self._lost or reason
+        raise MemoriesLost(f"Redis is not what it was: {self._lost}")
+
+    def begin_again(self) -> None:
+        self._redis.connection_pool.disconnect()  # the next one tells the run_id
+        self._run_id = self._epoch = self._lost = ""
+
+    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
+        with self._claimed(), self._redis.pipeline(transaction=False) as pipe:
             for partition in partitions:
-                self._claim(keys=[self._key(partition, "token"), self._key(partition, "floor")], client=pipe)
+                keys = [self._key(partition, "token"), self._key(partition, "floor")]
+                self._claim(keys=keys, args=[str((above or {}).get(partition, 0))], client=pipe)
             answers = pipe.execute()
         return {
             partition: Claim(int(token), None if floor is None else int(floor))
@@ -154,15 +197,26 @@ class RedisMemoryStore:
         for partition, user in keys:
             by_partition[partition].append(user)
         chunks = [(p, users[i : i + _CHUNK]) for p, users in by_partition.items() for i in range(0, len(users), _CHUNK)]
-        with _available(), self._redis.pipeline(transaction=False) as pipe:
+        with self._claimed(), self._redis.pipeline(transaction=False) as pipe:
             for partition, users in chunks:
                 pipe.mget([self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user in users)])
             answers = pipe.execute()
         found: dict[tuple[int, str], bytes | None] = {}
         for (partition, users), (token, *records) in zip(chunks, answers, strict=True):
-            if int(token or 0) != tokens[partition]:
-                raise StaleToken(partition, tokens[partition], int(token or 0))
+            self._check(partition, tokens[partition], int(token or 0))
             found |= zip(((partition, user) for user in users), records, strict=True)
+        return [found[key] for key in keys]
+
+    def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for partition, user in keys:
+            by_partition[partition].append(user)
+        found: dict[tuple[int, str], bytes | None] = {}
+        with self._claimed(), self._redis.pipeline(transaction=False) as pipe:
+            for partition, users in by_partition.items():
+                pipe.mget([self._key(partition, f"u:{user}") for user in users])
+            for (partition, users), records in zip(by_partition.items(), pipe.execute(), strict=True):
+                found |= zip(((partition, user) for user in users), records, strict=True)
         return [found[key] for key in keys]
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
@@ -171,24 +225,30 @@ class RedisMemoryStore:
         for start in range(0, max(len(records), 1), _CHUNK):
             chunk = records[start : start + _CHUNK]
             keys = [self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user, _ in chunk)]
-            with _available():
+            with self._claimed():
                 answer = self._save(keys=keys, args=[str(token), self._ttl_ms, *(blob for _, blob in chunk)])
-            written += _accepted(int(answer), partition, token)
+            written += self._accepted(int(answer), partition, token)
         return written
 
     def set_floor(self, partition: int, token: int, floor: int) -> None:
         keys = [self._key(partition, "token"), self._key(partition, "floor")]
-        with _available():
+        with self._claimed():
             answer = self._set_floor(keys=keys, args=[str(token), str(floor)])
-        _accepted(int(answer), partition, token)
+        self._accepted(int(answer), partition, token)
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
         items = f"{self._prefix}:items}}"
-        keys = [f"{items}:ids", f"{items}:names", f"{items}:counter"]
+        keys = [f"{items}:ids", f"{items}:names", f"{items}:counter", f"{items}:epoch"]
         numbers: list[int] = []
         for start in range(0, len(ids), _CHUNK):
-            with _available():
-                numbers += self._number(keys=keys, args=list(ids[start : start + _CHUNK]))
+            with self._claimed():
+                asked = [self._epoch, secrets.token_hex(8), *ids[start : start + _CHUNK]]
+                answer: Any = self._number(keys=keys, args=asked)
+            epoch = answer[0].decode()
+            if self._epoch and epoch != self._epoch:
+                self._lose("its dictionary of items is gone")
+            self._epoch = epoch
+            numbers += answer[1:]
         return numbers
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
@@ -214,6 +274,14 @@ class RedisMemoryStore:
             owner: Any = self._redis.hget(f"{self._prefix}:slots}}", slot)
         return None if owner is None else owner.decode()
 
+    def ensure_kept(self) -> None:
+        with _available():
+            info: Any = self._redis.info("memory")
+        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+            raise ConfigurationError(
+                f"memory.redis_url: maxmemory-policy must be noeviction, or users are lost: {policy}"
+            )
+
     def ping(self) -> str:
         with _available():
             info: Any = self._redis.info()
@@ -233,6 +301,25 @@ class RedisMemoryStore:
     def close(self) -> None:
         self._redis.close()
 
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """As `_available`, for a store that is still the one that was claimed."""
+        if self._lost:
+            self._lose(self._lost)
+        with _available():
+            yield
+
+    def _accepted(self, answer: int, partition: int, token: int) -> int:
+        if answer < 0:
+            self._check(partition, token, -answer - 1)
+        return answer
+
+    def _check(self, partition: int, token: int, current: int) -> None:
+        if current < token:
+            self._lose(f"the token of partition {partition} is {current}, it was {token}")
+        if current > token:
+            raise StaleToken(partition, token, current)
+
     def _key(self, partition: int, name: str) -> str:
         return f"{self._prefix}:{partition}}}:{name}"
 
@@ -243,12 +330,6 @@ class RedisMemoryStore:
             partition, _, user = key.decode().removeprefix(f"{self._prefix}:").partition("}:u:")
             if value is not None and partition.isdecimal() and wanted in (None, user):
                 yield int(partition), user, value
-
-
-def _accepted(answer: int, partition: int, token: int) -> int:
-    if answer < 0:
-        raise StaleToken(partition, token, -answer - 1)
-    return answer
 
 
 def _once(keys: Iterable[bytes]) -> Iterator[bytes]:

@@ -109,6 +109,7 @@ def _started(
     line = make_line(settings, f"{slot}-{nonce}")
     snapshot, own = starting_snapshot(checkpoints, Path(settings.checkpoint.path))
     _answer(lambda: store.take_slot(slot, nonce), health)
+    _answer(store.ensure_kept, health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached), health)

@@ -5,7 +5,8 @@ StreamWorkerError
 ├── InvalidEvent            set aside: the record goes to the dead letters with its reason
 ├── Unavailable             retry: an outside service does not answer
 ├── TransactionAborted      send the same records again in a new transaction
-├── StaleToken              stop, a new process claims the partition again (exit 75)
+├── StaleToken              let the partition go: another worker has claimed it since
+├── MemoriesLost            let all partitions go and claim them again: the store is not what it was
 ├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
 ├── RestartNeeded           stop, a new process cures it (exit 75)
 ├── OffsetLost              stop: retention has overtaken a committed offset
@@ -48,6 +49,11 @@ class StaleToken(StreamWorkerError):  # noqa: N818
         self.partition = partition
         self.token = token
         self.current = current
+
+
+class MemoriesLost(StreamWorkerError):  # noqa: N818
+    """The memory store was restarted, wiped, or put back to an earlier state: what it holds may be older than what was
+    written to it, and numbers of items may be given again. Raised until the store is told to `begin_again`."""
 
 
 class SlotTaken(StreamWorkerError):  # noqa: N818

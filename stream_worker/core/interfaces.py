@@ -12,13 +12,15 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from stream_worker.core.events import Outputs, Record
+from stream_worker.core.offsets import Committed, Mark
 
 
 class PartitionOwner(Protocol):
     """The worker, as a source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
 
-    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
-        """Take these partitions over. `published` is Y, a partition; returns where to start reading (M)."""
+    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
+        """Take these partitions over from their Y; returns where to start reading (M). May raise Unavailable: then
+        nothing was claimed, and the next `poll` tries again."""
         ...
 
     def release(self, partitions: Collection[int]) -> None:
@@ -44,6 +46,16 @@ class Source(Protocol):
         """Up to `max_records` records, waiting at most `timeout_seconds` for the first one."""
         ...
 
+    def reclaim(self, partitions: Collection[int]) -> None:
+        """The owner has dropped these partitions. As far as they are still this member's, they are claimed again by a
+        later `poll`, and what of them was fetched is forgotten."""
+        ...
+
+    def moved_from(self) -> Collection[int]:
+        """Partitions that a user may have been in before; empty unless the topic has more of them than when its group
+        began."""
+        ...
+
     def serve(self) -> None:
         """Keep the membership alive and let rebalances through, without giving out records."""
         ...
@@ -66,10 +78,16 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where outputs and Y go, together or not at all."""
 
-    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
-        """Publish `outputs` and Y in one transaction. Raises TransactionAborted (nothing was published) and Unavailable
-        (the outcome is open): serve the source, then commit again what is still owned. Raises SlotTaken and
-        RestartNeeded."""
+    def commit(
+        self,
+        outputs: Outputs,
+        next_offsets: Mapping[int, int],
+        membership: Any,
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
+        """Publish `outputs` and Y, with its marks, in one transaction. Raises TransactionAborted (nothing was
+        published) and Unavailable (the outcome is open): serve the source, then commit again what is still owned.
+        Raises SlotTaken and RestartNeeded."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,7 +101,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A partition's fencing token (grows at every claim) and its floor M (None: never written)."""
+    """A partition's fencing token (grows at every claim, also over losses) and its floor M (None: never written)."""
 
     token: int
     floor: int | None
@@ -92,7 +110,8 @@ class Claim:
 class MemoryStore(Protocol):
     """User memories as opaque bytes (see `core.memory_record`), one record a (partition, user), fenced by token.
 
-    Every method raises Unavailable while the store does not answer.
+    Every method raises Unavailable while the store does not answer, and all but `scan`, `ping` and `slot_owner` raise
+    MemoriesLost once it is found to be not what it was, until `begin_again`.
     """
 
     @property
@@ -100,7 +119,17 @@ class MemoryStore(Protocol):
         """False for the twin: what it holds has to be written with the checkpoint (`state_dict`)."""
         ...
 
-    def claim(self, partitions: Collection[int]) -> dict[int, Claim]: ...
+    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
+        """`above`: tokens that are known to have been given before."""
+        ...
+
+    def begin_again(self) -> None:
+        """Take the store as it is now. Nobody may be using an earlier claim or number any more."""
+        ...
+
+    def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        """The records of `keys`, whoever owns their partitions: perhaps not the newest."""
+        ...
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         """The records of `keys` (partition, user), None where there is none, in one round trip.
@@ -131,6 +160,10 @@ class MemoryStore(Protocol):
         ...
 
     def slot_owner(self, slot: str) -> str | None: ...
+
+    def ensure_kept(self) -> None:
+        """Raises ConfigurationError where the store is set to forget records by itself."""
+        ...
 
     def ping(self) -> str:
         """One line about what answers, for `check`."""

@@ -19,7 +19,50 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What goes with a committed Y as its metadata: M and token as they were in the memory store, and how many
+    partitions the topic had when its group began. From it a later owner sees that the store has fallen back, and that
+    users may have moved.
+
+    >>> Mark.decode(Mark(12, 3, 8).encode())
+    Mark(floor=12, token=3, partitions=8)
+    >>> Mark.decode("another program's note")
+    Mark(floor=None, token=0, partitions=0)
+    """
+
+    floor: int | None = None
+    token: int = 0
+    partitions: int = 0
+
+    def encode(self) -> str:
+        return orjson.dumps({"M": self.floor, "token": self.token, "partitions": self.partitions}).decode()
+
+    @staticmethod
+    def decode(text: str | None) -> Mark:
+        """Nothing is known from a text that is no mark."""
+        try:
+            found = orjson.loads(text or "")
+            return Mark(found["M"], int(found["token"]), int(found["partitions"]))
+        except (ValueError, KeyError, TypeError):
+            return Mark()
+
+    def is_ahead_of(self, floor: int | None) -> bool:
+        """Whether a store with this floor M has lost something that it had."""
+        return self.floor is not None and (floor is None or floor < self.floor)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """Y of a partition, as the broker holds it. `first`: nobody of the group has ever read the partition."""
+
+    next_offset: int
+    mark: Mark = Mark()
+    first: bool = False
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Status:
     gap: int = 0
     overlap: int = 0
     stale_writes: int = 0
+    memories_lost: int = 0
     recall_misses: int = 0
     users_spilled: int = 0
     checkpoints: int = 0

@@ -14,6 +14,7 @@ import pytest
 from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
 from stream_worker.core.interfaces import Sink, Source
+from stream_worker.core.offsets import Committed
 
 PATIENCE_SECONDS = 30.0
 _Answer = TypeVar("_Answer")
@@ -60,7 +61,8 @@ class Owner:
         self.failures: list[Exception] = []
         self.release_failures: list[Exception] = []
 
-    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
+    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
+        published = {partition: at.next_offset for partition, at in committed.items()}
         if self.failures:
             raise self.failures.pop(0)
         self._note("claim", published)

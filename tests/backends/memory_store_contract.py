@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from stream_worker.core.errors import StaleToken
+from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import MemoryStore
 
 MakeStore = Callable[[], MemoryStore]
@@ -154,10 +154,34 @@ class MemoryStoreContract:
             lambda: store.set_floor(4, 1, 1),
             lambda: store.load({4: 1}, [(4, "u")]),
         ):
-            with pytest.raises(StaleToken) as refused:
+            with pytest.raises(MemoriesLost, match="token of partition 4 is 0, it was 1"):
                 call()
-            assert refused.value.current == 0
+            store.begin_again()
         assert store.claim([4])[4].floor is None
+
+    def test_a_store_that_was_lost_says_so_until_it_is_begun_again(self, store: MemoryStore) -> None:
+        with pytest.raises(MemoriesLost):
+            store.save(4, 1, [("u", record(1))])
+        for call in (
+            lambda: store.claim([4]),
+            lambda: store.number_items(["x"]),
+            lambda: store.load({4: 1}, [(4, "u")]),
+        ):
+            with pytest.raises(MemoriesLost):
+                call()
+        store.begin_again()
+        assert store.claim([4])[4].floor is None
+        assert store.number_items(["x"]) == [1]
+
+    def test_a_claim_has_a_token_above_those_that_are_known(self, store: MemoryStore) -> None:
+        assert store.claim([0], {0: 2**52})[0].token == 2**52 + 1
+
+    def test_whoever_owns_a_record_it_can_be_peeked_at(self, store: MemoryStore) -> None:
+        token = token_of(store, 3)
+        store.save(3, token, [("u", record(1))])
+        token_of(store, 3)
+        assert store.peek([(3, "u"), (4, "u"), (3, "v")]) == [record(1), None, None]
+        assert store.peek([]) == []
 
     def test_a_floor_is_never_lowered(self, store: MemoryStore) -> None:
         token = token_of(store)

@@ -17,6 +17,7 @@ from stream_worker.backends.files import Mapping as LogMapping
 from stream_worker.core.codec import decode_recommendation
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Outputs, Prediction, Recommendation, Record
+from stream_worker.core.offsets import Committed
 
 T = 1_400_000_000
 FIELDS = FieldNames(user="user", item="item", ts="ts", type="type")
@@ -35,7 +36,8 @@ class Owner:
         self.floor = floor
         self.published: dict[int, int] = {}
 
-    def claim(self, published: Mapping[int, int]) -> Mapping[int, int]:
+    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
+        published = {partition: at.next_offset for partition, at in committed.items()}
         self.published.update(published)
         return {p: y if self.floor is None else self.floor for p, y in published.items()}
 

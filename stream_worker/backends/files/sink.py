@@ -13,6 +13,7 @@ import orjson
 from stream_worker.core.codec import encode_prediction, encode_recommendation
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Outputs
+from stream_worker.core.offsets import Mark
 
 _PARTITION = 0
 _BUFFER_BYTES = 1 << 20
@@ -40,7 +41,13 @@ class FileSink:
         self._lengths = dict.fromkeys(self._paths, 0)
         self._files: dict[str, BinaryIO] = {}
 
-    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+    def commit(
+        self,
+        outputs: Outputs,
+        next_offsets: Mapping[int, int],
+        membership: Any,
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
         self._open()
         if file := self._files.get("predictions"):
             file.writelines(map(encode_prediction, outputs.predictions))

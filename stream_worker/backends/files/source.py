@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from stream_worker.backends.files.reading import LogReader, LogRow
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
+from stream_worker.core.offsets import Committed
 
 _HASHED_BYTES = 1 << 20
 _PARTITION = 0
@@ -94,7 +95,8 @@ class FileSource:
         if self._owner is None:
             raise RuntimeError("poll before subscribe")
         published = max(self._start, self.published)
-        self._position = self._owner.claim({_PARTITION: published})[_PARTITION]
+        first = not self.published
+        self._position = self._owner.claim({_PARTITION: Committed(published, first=first)})[_PARTITION]
         self._rows = islice(iter(self._reader), self._position, None if self._end == math.inf else int(self._end))
         self._ahead = next(self._rows, None)
 
@@ -112,6 +114,13 @@ class FileSource:
         if wait > 0:
             self._sleep(min(wait, timeout_seconds))
         return wait <= timeout_seconds
+
+    def reclaim(self, partitions: Collection[int]) -> None:
+        """The next poll claims again, and reads on from there."""
+        self._rows, self._ahead, self._batch = None, None, []
+
+    def moved_from(self) -> Collection[int]:
+        return ()
 
     def serve(self) -> None:
         """A file has no other readers: nothing to do."""

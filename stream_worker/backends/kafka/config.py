@@ -109,6 +109,8 @@ def reader_settings(config: KafkaConfig) -> Settings:
         "fetch.wait.max.ms": 10,
         # The default of 1000 keeps a full local queue waiting for a second: 0.2 instead of 1 million events/s.
         "fetch.queue.backoff.ms": 5,
+        # How soon partitions that are added to the topic are noticed.
+        "topic.metadata.refresh.interval.ms": 30_000,
         **client_settings(config),
         "group.id": config.group_id,
         "isolation.level": "read_committed",

@@ -7,7 +7,7 @@ is fatal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -75,8 +75,7 @@ class TransactionalProducer:
         self.abort()
         raise TransactionAborted(f"produce: {error.str()}")
 
-    def send_offsets(self, topic: str, next_offsets: Mapping[int, int], membership: Any) -> None:
-        offsets = [TopicPartition(topic, partition, offset) for partition, offset in next_offsets.items()]
+    def send_offsets(self, offsets: list[TopicPartition], membership: Any) -> None:
         self._call(
             "send_offsets_to_transaction",
             lambda seconds: self._producer.send_offsets_to_transaction(offsets, membership, seconds),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, reader_settings, transaction_settings
 from stream_worker.backends.kafka.faults import connect
@@ -21,6 +21,7 @@ from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation
 from stream_worker.core.fault_points import Reached, no_fault
+from stream_worker.core.offsets import Mark
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -52,13 +53,20 @@ class KafkaSink:
     def _connect(self, patient: bool) -> TransactionalProducer:
         return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic, patient)
 
-    def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any) -> None:
+    def commit(
+        self,
+        outputs: Outputs,
+        next_offsets: Mapping[int, int],
+        membership: Any,
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
         if outputs and not next_offsets:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
         if not next_offsets or self._was_published(next_offsets):
             return
         try:
-            self._publish(self._ready(), outputs, next_offsets, membership)
+            offsets = self._with_marks(next_offsets, marks or {})
+            self._publish(self._ready(), outputs, offsets, membership)
         except (OutcomeUnknown, SlotTaken) as fault:
             if isinstance(fault, SlotTaken) and not self._unanswered:
                 raise
@@ -84,8 +92,15 @@ class KafkaSink:
             self._producer.discard()
             self._producer = None
 
+    def _with_marks(self, next_offsets: Mapping[int, int], marks: Mapping[int, Mark]) -> list[TopicPartition]:
+        notes = {partition: mark.encode() for partition, mark in marks.items()}
+        return [
+            TopicPartition(self._config.input_topic, partition, offset, notes.get(partition, ""))
+            for partition, offset in next_offsets.items()
+        ]
+
     def _publish(
-        self, producer: TransactionalProducer, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any
+        self, producer: TransactionalProducer, outputs: Outputs, offsets: list[TopicPartition], membership: Any
     ) -> None:
         """1. begin  2. lists and dead letters  3. Y  4. commit."""
         encoded = [(r, encode_recommendation(r, self._config.input_topic)) for r in outputs.recommendations]
@@ -100,7 +115,7 @@ class KafkaSink:
             self._produce_dead_letter(producer, letter)
         self._reached("transaction.produced")
         # 3.
-        producer.send_offsets(self._config.input_topic, next_offsets, membership)
+        producer.send_offsets(offsets, membership)
         self._reached("transaction.offsets_sent")
         # 4.
         producer.commit()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,15 +25,17 @@ from stream_worker.backends.kafka.faults import (
     is_fatal,
     says,
 )
-from stream_worker.backends.kafka.starts import begin, bounds, committed_offsets, readable
+from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
 from stream_worker.core.errors import RestartNeeded, SlotTaken
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
+from stream_worker.core.offsets import Committed
 
 # consume() does not see signals while it waits.
 _SLICE_SECONDS = 0.1
 _SERVED_AT_ONCE = 1_000
 _SERVE_SECONDS = 0.02
+_COUNT_SECONDS = 10.0
 # By the new protocol a killed member's successor is refused until the killed one's session has ended.
 _SESSION_MARGIN_SECONDS = 5.0
 
@@ -52,6 +55,8 @@ class KafkaSource:
         self._unclaimed: set[int] = set()
         self._waiting: set[int] = set()
         self._published: dict[int, int] = {}
+        self._partitions = self._first_partitions = 0
+        self._count_again_at = 0.0
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._stash: deque[Record] = deque()
@@ -83,6 +88,7 @@ class KafkaSource:
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         self._resume()
+        self._count()
         self._wait(self._monotonic() + timeout_seconds)
         # One record is waited for, the rest taken as they are: consume(n, t) waits all of t unless n are there.
         self._consume(max(1, max_records - len(self._stash)), 0)
@@ -90,6 +96,18 @@ class KafkaSource:
             self._claim()
             self._start()
         return [self._stash.popleft() for _ in range(min(max_records, len(self._stash)))]
+
+    def reclaim(self, partitions: Collection[int]) -> None:
+        self._resume()
+        again = set(partitions) & self._next.keys()
+        self._consumer.incremental_unassign(self._named(again - self._waiting))
+        self._forget(again)
+        self._unclaimed |= again
+        # If they are another's by now, the group has a moment to say so.
+        self._backoff.fail()
+
+    def moved_from(self) -> Collection[int]:
+        return range(self._partitions) if self._partitions > self._first_partitions else ()
 
     def serve(self) -> None:
         """Let revokes and losses through, for a moment. Partitions are paused meanwhile, so that nothing piles up."""
@@ -202,23 +220,35 @@ class KafkaSource:
         if not self._unclaimed or self._owner is None:
             return
         try:
-            published, begun = self._ask_published(self._unclaimed)
+            published = self._ask_published(self._unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
-        starts = self._owner.claim(published)
-        # What is before the very first start was never asked for.
-        self._next.update({p: max(start, begun.get(p, 0)) for p, start in starts.items()})
-        self._published.update(published)
+        self._next.update(self._owner.claim(published))
+        self._published.update({partition: at.next_offset for partition, at in published.items()})
         self._waiting |= self._unclaimed
         self._unclaimed.clear()
 
-    def _ask_published(self, partitions: Collection[int]) -> tuple[Mapping[int, int], Mapping[int, int]]:
-        """Y of the partitions; where there is none, the beginning becomes it (and is given once more)."""
-        published = committed_offsets(self._consumer, self.name, partitions)
-        fresh = set(partitions) - published.keys()
-        begun = begin(self._consumer, self.name, fresh, self._config.start) if fresh else {}
-        return published | begun, begun
+    def _ask_published(self, partitions: Collection[int]) -> dict[int, Committed]:
+        """Y of the partitions; where there is none, the beginning becomes it."""
+        self._partitions = count_partitions(self._consumer, self.name)
+        everywhere = committed(self._consumer, self.name, range(self._partitions))
+        counts = [at.mark.partitions for at in everywhere.values() if at.mark.partitions]
+        self._first_partitions = min(counts, default=self._partitions)
+        fresh = set(partitions) - everywhere.keys()
+        if fresh:
+            everywhere |= begin(self._consumer, self.name, fresh, self._config.start, self._first_partitions)
+        known = {p: replace(at.mark, partitions=self._first_partitions) for p, at in everywhere.items()}
+        return {p: replace(everywhere[p], mark=known[p]) for p in partitions}
+
+    def _count(self) -> None:
+        """Users may have moved once the topic has grown, also to partitions that are read here for long."""
+        if self._next and self._monotonic() >= self._count_again_at:
+            self._count_again_at = self._monotonic() + _COUNT_SECONDS
+            try:
+                self._partitions = count_partitions(self._consumer, self.name)
+            except KafkaException as fault:
+                self._complaints.say("kafka source: the topic's partitions can't be counted", error_of(fault))
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""

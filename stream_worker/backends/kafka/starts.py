@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.core.errors import OffsetLost
+from stream_worker.core.offsets import Committed, Mark
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -18,22 +19,46 @@ _log = get_logger(__name__)
 _ANSWER_SECONDS = 2.0
 
 
+def committed(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, Committed]:
+    """Y of the partitions that have one, each with its mark."""
+    answers = _committed(consumer, topic, partitions)
+    return {at.partition: Committed(at.offset, Mark.decode(at.metadata)) for at in answers if at.offset >= 0}
+
+
 def committed_offsets(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
-    """Y of the partitions that have one. A read_committed consumer waits for a dead owner's transaction to end."""
+    """As `committed`, without the marks."""
+    return {at.partition: at.offset for at in _committed(consumer, topic, partitions) if at.offset >= 0}
+
+
+def _committed(consumer: Consumer, topic: str, partitions: Collection[int]) -> list[TopicPartition]:
+    """A read_committed consumer waits for a dead owner's transaction to end."""
     asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-    answers = consumer.committed(asked, timeout=_ANSWER_SECONDS)
+    answers: list[TopicPartition] = consumer.committed(asked, timeout=_ANSWER_SECONDS)
     _check(answers)
-    return {at.partition: at.offset for at in answers if at.offset >= 0}
+    return answers
 
 
-def begin(consumer: Consumer, topic: str, partitions: Collection[int], start: str) -> dict[int, int]:
-    """Make the first or the end offset Y, so that from here on a missing offset is an error."""
-    ends = {partition: bounds(consumer, topic, partition) for partition in sorted(partitions)}
-    chosen = {partition: low if start == "earliest" else high for partition, (low, high) in ends.items()}
-    offsets = [TopicPartition(topic, partition, offset) for partition, offset in chosen.items()]
+def begin(
+    consumer: Consumer, topic: str, partitions: Collection[int], start: str, first_partitions: int
+) -> dict[int, Committed]:
+    """Make the first or the end offset Y, so that from here on a missing offset is an error. Partitions that were added
+    after the group began, with `first_partitions` of them, are read from their beginning."""
+    chosen, mark = {}, Mark(partitions=first_partitions)
+    for partition in sorted(partitions):
+        low, high = bounds(consumer, topic, partition)
+        chosen[partition] = low if start == "earliest" or partition >= first_partitions else high
+    offsets = [TopicPartition(topic, partition, offset, mark.encode()) for partition, offset in chosen.items()]
     _check(consumer.commit(offsets=offsets, asynchronous=False))
     _log.info("first start", topic=topic, start=start, offsets=chosen)
-    return chosen
+    return {partition: Committed(offset, mark, first=True) for partition, offset in chosen.items()}
+
+
+def count_partitions(consumer: Consumer, topic: str) -> int:
+    """How many partitions the topic has now."""
+    known = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
+    if known.error is not None:
+        raise KafkaException(known.error)
+    return len(known.partitions)
 
 
 def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
