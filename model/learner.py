@@ -183,6 +183,14 @@ class Learner:
         self.steps += 1
         return outcome
 
+    def remember(self, batch: Batch) -> None:
+        """Only bring the memories up to date, with events that were learned before."""
+        with self.stage("remember"):
+            walked = self._unroll(batch)
+            windows_BL = self.catalog.rows_of_numbers(walked["number"])
+            self._start_new_items(batch, windows_BL)
+            self._remember(batch, walked, windows_BL)
+
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates."""
         users = self.users

@@ -99,6 +99,7 @@ class Worker:
         self.observer: Observer = observer or NoObserver()
         self._learner = line.learner
         self._learner.stage = self._stage
+        self._learner.ids_of_numbers = store.item_ids
         layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
         self._memories = Memories(store, self._learner.users, self._learner.rebuild, layout, max_pending, self.status)
         self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds, reached)
@@ -241,8 +242,12 @@ class Worker:
                 self._wait_for(fault)
         if recalled is not None:
             batch, publish_B = recalled
-            outcome = self._learn(batch)  # 4
-            self._collect_lists(events, batch, outcome, np.flatnonzero(publish_B))  # 5
+            if batch.learn_B.any():
+                outcome = self._learn(batch)  # 4
+                self._collect_predictions(events, outcome, np.flatnonzero(publish_B))
+            else:
+                self._learner.remember(batch)
+            self._collect_lists(events, batch, np.flatnonzero(publish_B))  # 5
         self._outbox.dead_letters += [
             d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
         ]
@@ -367,9 +372,11 @@ class Worker:
         self.status.losses |= outcome.losses
         return outcome
 
-    def _collect_lists(self, events: Events, batch: Batch, outcome: Outcome, published: NDArray[np.int64]) -> None:
+    def _collect_predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> None:
         if self._predictions:
             self._outbox.predictions += self.line.predictions(events, outcome, published)
+
+    def _collect_lists(self, events: Events, batch: Batch, published: NDArray[np.int64]) -> None:
         if len(published):
             with self._stage("recommend"):
                 self._outbox.recommendations += self.line.recommend(events, batch.slot_B, published)

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
     return sent
 
 
-def read_all(bootstrap: str, topic: str) -> list[Any]:
-    """Every committed message of a topic."""
+def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
+    """Every committed message of a topic, as they come: there may be millions."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -88,15 +89,16 @@ def read_all(bootstrap: str, topic: str) -> list[Any]:
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-    messages, ended = [], set()
-    while len(ended) < len(partitions):
-        for message in consumer.consume(1000, 1.0):
-            if message.error():
-                ended.add(message.partition())
-            else:
-                messages.append(message)
-    consumer.close()
-    return messages
+    ended: set[int] = set()
+    try:
+        while len(ended) < len(partitions):
+            for message in consumer.consume(1000, 1.0):
+                if message.error():
+                    ended.add(message.partition())
+                else:
+                    yield message
+    finally:
+        consumer.close()
 
 
 def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, sent: Sent) -> int:
@@ -105,15 +107,15 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
     Returns the number of lists."""
     counted: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], int] = {}
-    lists = read_all(bootstrap, output_topic)
-    for message in lists:
+    lists = 0
+    for lists, message in enumerate(read_all(bootstrap, output_topic), 1):
         value = json.loads(message.value())
         user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
         assert message.key().decode() == value["user"]
         assert place > newest.get(user, -1), f"{user}: as_of went from {newest[user]} to {place}"
         newest[user] = place
         counted[user] += value["events"]
-        upto = sum(offset <= place for offset in sent.valid[user])
+        upto = bisect_right(sent.valid[user], place)
         assert counted[user] == upto, f"{user}: {counted[user]} events in lists, {upto} in the log up to {place}"
         names = [entry["item"] for entry in value["items"]]
         assert len(set(names)) == len(names)
@@ -125,7 +127,7 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
         assert headers["reason"]
         dead[int(headers["partition"]), int(headers["offset"])] += 1
     assert dead == Counter(sent.bad)
-    return len(lists)
+    return lists
 
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> int:

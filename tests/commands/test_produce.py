@@ -68,8 +68,8 @@ def test_topics_are_created_where_they_are_missing(
         code, out, err = call(*arguments, "--partitions", "3", "--limit", "20", **settings)
         assert code == ExitCode.DONE, err
         assert out.startswith(f"20 records to {name}.in in ")
-        assert len(read_all(kafka_bootstrap, f"{name}.in")) == 20 * count
+        assert len(list(read_all(kafka_bootstrap, f"{name}.in"))) == 20 * count
     topics = AdminClient({"bootstrap.servers": kafka_bootstrap}).list_topics(timeout=10).topics
     assert [len(topics[f"{name}.{part}"].partitions) for part in ("in", "lists", "dead")] == [3, 3, 3]
-    first = read_all(kafka_bootstrap, f"{name}.in")[0]
+    first = next(read_all(kafka_bootstrap, f"{name}.in"))
     assert first.timestamp()[1] // 1000 in {row[2] for row in shoppers(50)}

@@ -11,6 +11,7 @@ import torch
 
 from model.catalog import Catalog
 from model.learner import Learner, LearnerConfig, part
+from model.recommender import hashed_vectors
 from tests.model.lines import CPU, SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE = 16
@@ -277,6 +278,7 @@ def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
         ({"window": 9}, "window"),
         ({"list_length": 41}, "list_length"),
         ({"max_items": 63}, "max_items"),
+        ({"item_vectors": "random"}, "item_vectors"),
         ({"dim": 3}, "dim"),
         ({"dropout": 1.0}, "dropout"),
         ({"neighbours": 1}, "neighbours"),
@@ -286,3 +288,110 @@ def test_settings_out_of_bounds_are_refused_when_they_are_read(fields: dict[str,
     """The message names section and field, before anything is built."""
     with pytest.raises(ValueError, match=rf"model\.{name}"):
         changed(SMALL, **fields)
+
+
+_FIXED = changed(SMALL, learning=False, item_vectors="hashed")
+
+
+def _networks(learner: Learner) -> dict[str, bytes]:
+    arrays, _ = learner.state_dict()
+    return {name: array.tobytes() for name, array in arrays.items() if name.startswith(("encoder", "ranker"))}
+
+
+def _states(line: Line, users: Sequence[str]) -> torch.Tensor:
+    return torch.cat(line.learner.users.state(line._recall(list(users))), dim=1)
+
+
+def test_first_weights_depend_on_the_seed_alone() -> None:
+    """Not on the size of the user table, nor on what was drawn before: every worker of a group begins alike."""
+    one = Learner(SMALL, CPU, 500)
+    torch.rand(7)
+    assert _networks(Learner(SMALL, CPU, 24)) == _networks(one)
+    assert _networks(Learner(changed(SMALL, seed=1), CPU, 500)) != _networks(one)
+
+
+def test_without_learning_weights_stay_as_they_were_made() -> None:
+    """No loss, no step of an optimizer; counting goes on, and lists are made from it."""
+    line = Line(changed(SMALL, learning=False))
+    before = _networks(line.learner)
+    ticks = line.run(markov_log(18, 160), _SIZE)
+    assert _networks(line.learner) == before
+    assert not any(tick.outcome.losses for tick in ticks)
+    assert line.learner.events == 160
+    assert all(ticks[-1].lists)
+
+
+def test_hashed_item_vectors_are_the_same_everywhere_and_for_ever() -> None:
+    """Of unit length, without a likeness between one id and the next; nothing is known of an item without an id."""
+    vectors = hashed_vectors(["i1", "i2", None], 4)
+    expected = torch.tensor([[-0.3748, 0.2014, -0.8977, -0.1146], [-0.3432, -0.5437, -0.7435, -0.1839], [0.0] * 4])
+    torch.testing.assert_close(vectors, expected, rtol=0, atol=1e-4)
+    many = hashed_vectors([f"i{k}" for k in range(400)], 64)
+    likeness = many @ many.T - torch.eye(400)
+    assert likeness.abs().max() < 0.7
+    assert likeness.mean().abs() < 0.01
+
+
+@pytest.mark.parametrize("items", [20, 90])
+def test_hashed_item_vectors_are_never_learned(items: int) -> None:
+    """Also in recycled rows (90 items in 64), and in a line that goes on from a checkpoint; the networks do learn."""
+    line = Line(changed(SMALL, item_vectors="hashed"))
+    log = markov_log(19, 320, items=items, noise=0.6)
+    before = _networks(line.learner)
+    line.run(log[:160], _SIZE)
+    line = line.resumed()
+    line.run(log[160:], _SIZE)
+    rows = line.learner.catalog.live_rows()
+    expected = hashed_vectors([line.learner.catalog.ids[row] for row in rows], SMALL.dim)
+    assert torch.equal(line.learner.items_ND[rows, :-1], expected)
+    assert _networks(line.learner) != before
+
+
+def test_states_follow_from_a_users_events_alone() -> None:
+    """Nobody learns and item vectors are hashed: a line that sees the user among others, in batches of another size
+    and items in another order, has the same (h, c); one that begins with another seed has not."""
+    log = markov_log(20, 320)
+    mine = [event for event in log if event.user in ("u3", "u4")]
+    crowded, alone, other = Line(_FIXED), Line(_FIXED), Line(changed(_FIXED, seed=1))
+    crowded.run(log, _SIZE)
+    alone.feed([Event("nobody", f"i{k}", 1.5e9) for k in reversed(range(20))])
+    alone.run(mine, 1)
+    other.run(mine, 1)
+    found, expected = (_states(line, ["u3", "u4"]) for line in (crowded, alone))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+    assert (_states(other, ["u3", "u4"]) - expected).abs().max() > 0.1
+
+
+def test_a_line_rebuilds_states_from_items_it_has_never_seen() -> None:
+    """A user moves to a line without rows for the ring's items: it asks for their ids, and has the same (h, c)."""
+    line = Line(_FIXED)
+    line.run(markov_log(21, 160), _SIZE)
+    line.feed([Event("alice", f"i{k}", 2e9 + 10 * k) for k in range(5)])
+    expected = _states(line, ["alice"]).clone()
+    line.spill()
+    successor = Line(_FIXED, records=line.records, numbers=line.numbers)
+    successor.feed([Event("bob", "i2", 2e9)])
+    ids = {number: item for item, number in line.numbers.items()}
+    successor.learner.ids_of_numbers = lambda numbers: [ids[number] for number in numbers]
+    successor.learner.rebuild(successor._recall(["alice"]))
+    torch.testing.assert_close(_states(successor, ["alice"]), expected, rtol=0, atol=2e-3)
+    successor.learner.ids_of_numbers = lambda numbers: [None] * len(numbers)
+    successor.learner.rebuild(successor._recall(["alice"]))
+    assert (_states(successor, ["alice"]) - expected).abs().max() > 0.02
+
+
+def test_what_is_only_remembered_leaves_the_weights_and_makes_the_same_memories() -> None:
+    """Events that were learned before: a line that scores them and one that does not remember the same."""
+    log = markov_log(3, 160, items=40)
+    one, other = Line(), Line()
+    for line in (one, other):
+        line.run(log[:80], _SIZE)
+    weights = [parameter.clone() for parameter in other.learner.encoder.parameters()]
+    for start in range(80, 160, _SIZE):
+        events = log[start : start + _SIZE]
+        one.feed(events, learn=[False] * _SIZE)
+        other.learner.remember(other.batch(events))
+    one.spill()
+    other.spill()
+    assert one.records == other.records
+    assert all(torch.equal(*pair) for pair in zip(weights, other.learner.encoder.parameters(), strict=True))

@@ -1,0 +1,315 @@
+"""Scenario 9: every check of the other scenarios fails where the guard that it watches is removed.
+
+A *story* is what happens to a worker: it is killed, stopped or aborted at a fault point, so that it is the same story
+every time. It is told once to the real program, where all checks hold, and then to the program without one guard
+(`sabotage`), where the check has to fail, and to say what it is for. A check that does not fail is the failure here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream_worker.backends.checkpoint import newest_in
+from stream_worker.exit_codes import ExitCode
+from tests.chaos.replays import FILES, MAPPING, SETTINGS, Replay, compare_checkpoints, compare_files, write_log
+from tests.chaos.scenario import Scenario, Seen, Stage
+from tests.chaos.states import FIXED, check_states
+from tests.chaos.steps import Meals
+from tests.fleet import Event
+from tests.scene import Scene
+
+ROOT = Path(__file__).parents[2]
+USERS = 700
+REPLAYED = 6_000  # events
+_SETTINGS = {"KAFKA__SESSION_TIMEOUT_MS": "3000", "CHECKPOINT__INTERVAL_SECONDS": "0.3"}
+_PATIENCE_SECONDS = 120.0
+_AT_ONCE = 2
+
+
+class Tale:
+    """One telling: a scene of two partitions, and what was sent to it."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self.scene, self.fleet, self._meals = scene, scene.fleet, Meals(seed, USERS)
+        self.events: list[Event] = []
+
+    def send(self, meals: int = 1) -> None:
+        events = [event for _ in range(meals) for event in self._meals.next()]
+        self.events += events
+        self.scene.produce(events)
+
+    def start(self, slot: str = "a", fault: str = "", **settings: str) -> None:
+        self.fleet.start(slot, DEBUG__FAULT=fault, **settings)
+
+    def processed(self) -> None:
+        self.fleet.wait_for(self.scene.done, "all of it")
+
+    def dead(self) -> None:
+        code = self.fleet.ended("a", _PATIENCE_SECONDS)
+        assert code == -signal.SIGKILL, f"ended with {code}, not at its fault:\n{self.fleet.log('a')[-2000:]}"
+
+    def leave(self, slot: str = "a") -> None:
+        assert (code := self.fleet.stop(slot)) == 0, f"{slot} ended with {code}:\n{self.fleet.log(slot)[-2000:]}"
+
+    def woken(self) -> None:
+        """Slot a finds out that it has lost its partitions, and leaves: by itself where its transaction was ended."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        process = self.fleet.processes["a"]
+        while process.poll() is None and "partitions given up" not in self.fleet.log("a"):
+            assert time.monotonic() < end, f"still there:\n{self.fleet.log('a')[-2000:]}"
+            time.sleep(0.1)
+        code = self.fleet.stop("a") if process.poll() is None else self.fleet.ended("a")
+        assert code in (ExitCode.DONE, ExitCode.RESTART), f"ended with {code}:\n{self.fleet.log('a')[-2000:]}"
+
+
+# -- stories ---------------------------------------------------------------------------------------------------
+
+
+def killed_in_its_last_write(tale: Tale) -> None:
+    """L is written, and the records of one partition; those of the other are not, nor any M."""
+    tale.send()
+    tale.start(fault="records.chunk:1", CHECKPOINT__INTERVAL_SECONDS="3600")
+    tale.processed()
+    tale.fleet.signal("a", signal.SIGTERM)
+    tale.dead()
+    tale.send()  # so that a batch holds what is read again beside what is new
+    tale.start()
+    tale.processed()
+    tale.leave()
+
+
+def killed_in_a_transaction(tale: Tale) -> None:
+    """Outputs and Y are in it; it is not committed."""
+    tale.send(meals=2)  # so that what is lost of the first is missing in a later list
+    tale.start(fault="transaction.offsets_sent:2")
+    tale.dead()
+    tale.start()
+    tale.processed()
+    tale.leave()
+
+
+def undisturbed(tale: Tale) -> None:
+    tale.send(meals=2)
+    tale.start()
+    tale.processed()
+    tale.leave()
+
+
+def stopped_in_a_write(tale: Tale) -> None:
+    """L is written, memories are not; another worker takes over, goes on, writes and leaves; then the first wakes up
+    and writes what it has."""
+    tale.send()
+    tale.start(fault="checkpoint.published:2:stop")
+    stopped = tale.fleet.processes["a"].pid
+    tale.fleet.wait_for(lambda: _stands_still(stopped), "stopped")
+    tale.start("b")
+    tale.send()
+    tale.processed()
+    tale.leave("b")
+    os.kill(stopped, signal.SIGCONT)
+    tale.woken()
+
+
+def _stands_still(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+@dataclass(frozen=True)
+class Story:
+    """`aborts`: some of its transactions are aborted, with or without guards."""
+
+    tell: Callable[[Tale], None]
+    aborts: bool = False
+
+
+LAST_WRITE, TRANSACTION = Story(killed_in_its_last_write), Story(killed_in_a_transaction)
+STALL, ABORTS = Story(stopped_in_a_write), Story(undisturbed, aborts=True)
+
+
+# -- checks ----------------------------------------------------------------------------------------------------
+
+
+def lists(tale: Tale) -> object:
+    return tale.scene.check()
+
+
+def memories(tale: Tale) -> object:
+    return tale.scene.check_memories()
+
+
+def states(tale: Tale) -> object:
+    return check_states(tale.scene, tale.events)
+
+
+def learned_once(tale: Tale) -> None:
+    """Slot a's newest weights have learned as many events as there are. (Only where it was never without them.)"""
+    snapshot = newest_in(tale.scene.folder / "checkpoints" / "a")
+    assert snapshot is not None
+    learned, events = snapshot.meta["learner"]["events"], tale.scene.sent.events
+    assert learned == events, f"{learned} events learned, {events} in the log"
+
+
+def stale_write_refused(tale: Tale) -> None:
+    assert "memories refused" in tale.fleet.log("a"), "no stale write was refused"
+
+
+Check = Callable[[Tale], object]
+CHECKS: dict[Story, Sequence[Check]] = {
+    LAST_WRITE: (lists, memories, states, learned_once),
+    TRANSACTION: (lists, memories, states, learned_once),
+    ABORTS: (lists, memories, states, learned_once),
+    STALL: (lists, memories, states, stale_write_refused),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """Without `guard`, `check` has to fail of `story`, with `says` in its message."""
+
+    guard: str
+    story: Story
+    check: Check
+    says: str
+    in_short: bool = False
+
+
+CONTROLS = (
+    Control("publish_again", LAST_WRITE, lists, "as_of went from", in_short=True),
+    Control("dead_letters_again", LAST_WRITE, lists, "dead", in_short=True),
+    Control("remember_again", LAST_WRITE, memories, "memories differ", in_short=True),
+    Control("learn_again", LAST_WRITE, learned_once, "events learned"),
+    Control("skip_to_published", LAST_WRITE, memories, "memories differ"),
+    Control("floor_first", LAST_WRITE, memories, "memories differ"),
+    Control("forget_states", LAST_WRITE, states, "(h, c) of"),
+    Control("outputs_first", TRANSACTION, lists, "as_of went from"),
+    Control("offsets_first", TRANSACTION, lists, "in the log up to"),
+    Control("written_first", TRANSACTION, lists, "in the log up to"),
+    Control("abort_forgets", ABORTS, lists, "in the log up to"),
+    Control("any_token", STALL, stale_write_refused, "no stale write was refused", in_short=True),
+    Control("any_write", STALL, memories, "memories differ"),
+)
+
+
+# -- telling ---------------------------------------------------------------------------------------------------
+
+
+def fails(check: Callable[..., object], *arguments: object) -> str:
+    """What the check says when it fails; where it has no words of its own, the line that failed. Empty: it holds."""
+    try:
+        check(*arguments)
+    except AssertionError as fault:
+        return str(fault) or str(traceback.extract_tb(fault.__traceback__)[-1].line)
+    return ""
+
+
+def program(names: Sequence[str]) -> list[str]:
+    module = ["tests.chaos.sabotage", ",".join(names)] if names else ["stream_worker"]
+    return [sys.executable, "-m", *module]
+
+
+def told(stage: Stage, story: Story, guard: str, check: Callable[[Tale], str]) -> str:
+    """Tell the story to the program without the guard ("": to the whole one), and check what came of it."""
+    names = [name for name in ("aborts" if story.aborts else "", guard) if name]
+    with stage.scene(f"{story.tell.__name__}-{guard}", partitions=2, **_SETTINGS, **FIXED) as scene:  # type: ignore[arg-type]
+        scene.fleet.environment["PYTHONPATH"] = str(ROOT)
+        scene.fleet.program = program(names)
+        tale = Tale(scene, stage.seed)
+        story.tell(tale)
+        scene.fleet.program = program([])
+        return check(tale)
+
+
+def held(stage: Stage, story: Story) -> None:
+    """All checks of the whole program."""
+    faults = told(stage, story, "", lambda tale: "; ".join(filter(None, (fails(c, tale) for c in CHECKS[story]))))
+    assert not faults, f"{story.tell.__name__}, all guards in place: {faults}"
+
+
+def removed(stage: Stage, control: Control) -> str:
+    said = told(stage, control.story, control.guard, lambda tale: fails(control.check, tale))
+    return _judged(control.guard, said, control.says)
+
+
+def _judged(guard: str, said: str, expected: str) -> str:
+    assert said, f"without its guard ({guard}) the check still held"
+    assert expected in said, f"without its guard ({guard}) the check failed for another reason: {said}"
+    return said
+
+
+# -- replays ---------------------------------------------------------------------------------------------------
+
+
+class ReplayWithout(Replay):
+    """A replay without a guard (none: the whole program), in two lives."""
+
+    guard = ""
+
+    def start(self, **environment: str) -> None:
+        files = [part for name in FILES for part in (f"--{name}", f"{name}.jsonl")]
+        options = [*files, "--mapping", str(MAPPING), "--checkpoint-from", "learned", "--checkpoint-to", "learned"]
+        settings = {f"STREAM_WORKER__{key}": value for key, value in (SETTINGS | environment).items()}
+        with (self.folder / "stderr").open("ab") as stderr:
+            self.process = subprocess.Popen(
+                [*program([self.guard] if self.guard else []), "replay", str(self.log), *options],
+                env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
+                cwd=self.folder, stdout=subprocess.PIPE, stderr=stderr,
+            )  # fmt: skip
+
+    def live_twice(self) -> None:
+        """It dies in its third checkpoint, when the files hold more than the second one knows of."""
+        self.start(DEBUG__FAULT="checkpoint.arrays:3")
+        self.process.communicate(timeout=_PATIENCE_SECONDS)
+        assert self.process.returncode == -signal.SIGKILL, f"it did not die:\n{self.said()}"
+        self.start()
+        self.finish()
+
+
+def replayed(stage: Stage, guard: str) -> ReplayWithout:
+    replay = ReplayWithout(stage.folder / "log.csv", stage.folder / f"replay-{guard or 'held'}")
+    replay.guard = guard
+    replay.live_twice()
+    return replay
+
+
+def replays(stage: Stage) -> dict[str, str]:
+    """What the comparisons with an uninterrupted replay say of the two guards that make a restart invisible."""
+    write_log(stage.folder / "log.csv", stage.log[:REPLAYED])
+    whole = Replay(stage.folder / "log.csv", stage.folder / "replay-whole")
+    whole.start()
+    whole.finish()
+    same = replayed(stage, "")
+    assert compare_files(whole, same) > 0
+    assert compare_checkpoints(whole, same) > 0
+    tails, dice = replayed(stage, "keep_tails"), replayed(stage, "fresh_dice")
+    return {
+        "keep_tails": _judged("keep_tails", fails(compare_files, whole, tails), "predictions: expected"),
+        "fresh_dice": _judged("fresh_dice", fails(compare_checkpoints, whole, dice), "differ"),
+    }
+
+
+def controls(stage: Stage) -> Seen:
+    """Two stories at a time: most of each is waiting, for starts, for sessions to end, for the brokers."""
+    chosen = [control for control in CONTROLS if control.in_short or not stage.short]
+    stories = dict.fromkeys(control.story for control in chosen)
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        whole = [threads.submit(held, stage, story) for story in stories]
+        said = {control.guard: threads.submit(removed, stage, control) for control in chosen}
+        more = [] if stage.short else [threads.submit(replays, stage)]
+        for future in whole:
+            future.result()
+        words = {guard: future.result() for guard, future in said.items()}
+        for future in more:
+            words |= future.result()
+    return {"guards removed": len(words)} | {guard: f'"{text[:40]}"' for guard, text in words.items()}
+
+
+SCENARIO = Scenario(9, "without its guard, each check fails", controls)

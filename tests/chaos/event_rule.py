@@ -1,0 +1,153 @@
+"""Contract 1's rule of what an event is, stated a second time from its text: plain Python, slow, none of the program's
+own code. What the fuzzer's records should become is told by this alone.
+
+Where the contract leaves it open, this is what it is taken to mean:
+- JSON is I-JSON (RFC 7493): UTF-8 without a byte order mark or lone surrogates, numbers that 64 bits hold, no key of
+  the event twice; and at most 1,024 levels deep.
+- An integer beyond 64 bits is a number, but no id. A field that is null is not there.
+- `ts` as ISO 8601: a calendar or week date to the day, alone or with a time after "T" or a space, in UTC unless it has
+  a zone; `value` is a number that 32 bits hold, rounded, `request_id` an id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import sys
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple, NoReturn
+
+TYPES = ("view", "click", "cart", "purchase", "rating")
+DEEPEST = 1_024
+_OLDEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
+_DAY_SECONDS = 86_400
+_DAY = r"(?:(?P<month>\d\d)(?P=dash)(?P<day>\d\d)|W(?P<week>\d\d)(?P=dash)(?P<weekday>\d))"
+_DATE = rf"(?P<year>\d{{4}})(?P<dash>-?){_DAY}"
+_SECOND = r"(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?"
+_TIME = rf"(?P<hour>\d\d)(?:(?P<colon>:?)(?P<minute>\d\d)(?:(?P=colon){_SECOND})?)?"
+_ZONE = r"(?:Z|(?P<sign>[+-])(?P<zone_hour>\d\d)(?::?(?P<zone_minute>\d\d))?)?"
+_ISO = re.compile(rf"{_DATE}(?:[T ]{_TIME}{_ZONE})?", re.ASCII)
+
+
+class Event(NamedTuple):
+    user: str
+    item: str
+
+
+class NoEvent(Exception):  # noqa: N818
+    """The record belongs into the dead letters."""
+
+
+def event_of(value: bytes | None, broker_ms: int) -> Event | None:
+    """The event that a record is; None: it is none."""
+    try:
+        fields = _fields(value)
+        event = Event(_id(fields.get("user")), _id(fields.get("item")))
+        _check(fields.get("type") in TYPES)
+        _check_time(fields.get("ts"), broker_ms / 1000 + _DAY_SECONDS)
+        if (number := fields.get("value")) is not None:
+            _check(_is_number(number) and _fits_32_bits(number))
+        if (request := fields.get("request_id")) is not None:
+            _id(request)
+        return event
+    except NoEvent:
+        return None
+
+
+def _check(holds: bool) -> None:
+    if not holds:
+        raise NoEvent
+
+
+class _Object(list[tuple[str, Any]]):
+    """The pairs of a JSON object, as they stand there."""
+
+
+def _fields(value: bytes | None) -> dict[str, Any]:
+    _check(value is not None)
+    try:
+        sys.setrecursionlimit(2 * DEEPEST)
+        parsed = json.loads((value or b"").decode(), **_I_JSON)
+        json.dumps(parsed, ensure_ascii=False).encode()  # lone surrogates have no UTF-8
+    except (ValueError, RecursionError):
+        raise NoEvent from None
+    _check(isinstance(parsed, _Object) and _depth(parsed) <= DEEPEST)
+    fields = dict(parsed)
+    _check(len(fields) == len(parsed))
+    return fields
+
+
+def _integer(text: str) -> int | float:
+    whole = int(text) if len(text) < 25 else 1 << 99
+    return whole if -(2**63) <= whole < 2**64 else _number(text)
+
+
+def _number(text: str) -> float:
+    if abs(number := float(text)) == float("inf"):
+        raise ValueError
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError
+
+
+_I_JSON: dict[str, Any] = {
+    "object_pairs_hook": _Object,
+    "parse_int": _integer,
+    "parse_float": _number,
+    "parse_constant": _constant,
+}
+
+
+def _depth(parsed: Any) -> int:
+    depth, level = 0, [parsed]
+    while level := [part for part in level if isinstance(part, list)]:
+        depth += 1
+        level = [one[1] if isinstance(part, _Object) else one for part in level for one in part]
+    return depth
+
+
+def _id(value: Any) -> str:
+    if type(value) is int:
+        return str(value)
+    _check(type(value) is str and 1 <= len(value.encode()) <= 256)
+    return str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _fits_32_bits(number: float) -> bool:
+    try:
+        return bool(struct.pack("<f", number))
+    except OverflowError:
+        return False
+
+
+def _check_time(ts: Any, newest: float) -> None:
+    if _is_number(ts):
+        _check(any(_OLDEST <= seconds <= newest for seconds in (ts, ts / 1000)))
+    else:
+        _check(type(ts) is str and _OLDEST <= _iso_seconds(ts) <= newest)
+
+
+def _iso_seconds(text: str) -> float:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise NoEvent
+    part = {name: int(digits) for name, digits in match.groupdict("0").items() if digits.isdecimal()}
+    try:
+        if match["week"]:
+            day = date.fromisocalendar(part["year"], part["week"], part["weekday"])
+        else:
+            day = date(part["year"], part["month"], part["day"])
+        moment = datetime(day.year, day.month, day.day, part["hour"], part["minute"], part["second"], tzinfo=UTC)
+        _check(part["zone_hour"] < 24 and part["zone_minute"] < 60)
+    except ValueError:
+        raise NoEvent from None
+    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() + float(f"0.{match['fraction'] or 0}")
+    zone = timedelta(hours=part["zone_hour"], minutes=part["zone_minute"]).total_seconds()
+    return seconds + zone if match["sign"] == "-" else seconds - zone

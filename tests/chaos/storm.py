@@ -1,0 +1,200 @@
+"""Scenario 4: workers join and leave all the time, and the group makes progress all the same.
+
+One worker stays. Every three seconds another is started or made to leave: by SIGTERM and by `kill -9` in turn, slots
+that come back (within their session, or after it) and new ones. They are processes as in production, with all that a
+start costs: what joins now was started 5 to 10 seconds ago, and a static member that leaves is dropped by the group
+when its session ends, 6 seconds later. So what counts is the group's word: its members are read twice a second, and a
+join or a leave is a member that is new there, or gone.
+
+Progress: the sum of committed offsets grows in every window of 15 seconds, from the first second of the storm to the
+last. A partition by itself may wait longer, for the open transaction of a killed owner, which the coordinator ends
+after 20 seconds: how long is in the table.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Self
+
+from tests.chaos.scenario import Scenario, Seen, Stage
+from tests.chaos.supervisor import Supervisor
+from tests.chaos.under_load import Play, playing
+from tests.chaos.witness import CLAIMED, GIVEN_UP, STARTING, Published, logged, owned, paced
+
+RATE, MOST_AHEAD = 250, 2_000
+EVERY_SECONDS = 3.0
+STORM_SECONDS, SHORT_SECONDS = 120.0, 30.0
+STANDSTILL_SECONDS = 15.0
+# Of one change in three seconds, how many the group has to have seen: some are made and undone between two looks, and
+# what was begun last is seen after the storm.
+SHARE_SEEN = 0.6
+_STABLE, _FIRST = "stable", ("v0", "v1")
+_MOST_WORKERS = 6
+_LOOK_SECONDS = 0.5
+
+
+@dataclass
+class Clock:
+    """How long something has not grown, at most."""
+
+    value: int = -1
+    since: float = field(default_factory=time.monotonic)
+    longest_seconds: float = 0.0
+
+    def see(self, value: int) -> None:
+        now = time.monotonic()
+        self.longest_seconds = max(self.longest_seconds, now - self.since)
+        if value > self.value:
+            self.value, self.since = value, now
+
+
+class Watch:
+    """Looks at the group from outside, from a thread of its own."""
+
+    def __init__(self, play: Play, published: Published) -> None:
+        self._play, self._published = play, published
+        self._members = {member for member, _ in play.members().values()}
+        self._before = self._now = published()
+        self.joins = self.leaves = 0
+        self._whole, self._parts = Clock(), {partition: Clock() for partition in self._before}
+        self._over, self._fault = threading.Event(), None
+        self._thread = threading.Thread(target=self._run, name="watch")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+
+    @property
+    def committed(self) -> int:
+        return sum(self._now.values()) - sum(self._before.values())
+
+    @property
+    def standstill_seconds(self) -> tuple[float, float]:
+        """The longest without progress: of the group, and of one partition."""
+        return self._whole.longest_seconds, max(part.longest_seconds for part in self._parts.values())
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(_LOOK_SECONDS):
+                self._look()
+        except Exception as fault:
+            self._fault = fault
+
+    def _look(self) -> None:
+        members = {member for member, _ in self._play.members().values()}
+        self.joins += len(members - self._members)
+        self.leaves += len(self._members - members)
+        self._members = members
+        self._now = self._published()
+        self._whole.see(sum(self._now.values()))
+        for partition, offset in self._now.items():
+            self._parts[partition].see(offset)
+
+
+class Storm:
+    """Starts a worker, or makes one leave, every three seconds."""
+
+    def __init__(self, play: Play, rng: Random) -> None:
+        self._play, self._rng = play, rng
+        self.supervisor = Supervisor(play)
+        self._new = (f"v{number}" for number in count(len(_FIRST)))
+        self._known = list(_FIRST)
+        self.kills = self.terminations = 0
+
+    def run(self, seconds: float) -> None:
+        for change in range(round(seconds / EVERY_SECONDS)):
+            end = time.monotonic() + EVERY_SECONDS
+            if change % 2:
+                self._leave()
+            else:
+                self._join()
+            self.supervisor.wait_for(lambda end=end: time.monotonic() >= end, "time to pass")
+
+    def calm(self) -> None:
+        """Those that were started last have joined."""
+        self.supervisor.wait_for(lambda: all(map(self._has_joined, self._play.fleet.processes)), "the last to join")
+
+    def moves(self) -> tuple[int, int]:
+        """How often partitions were claimed, and given up, by the workers' logs."""
+        slots = [_STABLE, *self._known]
+        return tuple(sum(logged(self._play, slot, event) for slot in slots) for event in (CLAIMED, GIVEN_UP))
+
+    def _join(self) -> None:
+        if len(self._play.fleet.processes) < _MOST_WORKERS:
+            self._play.fleet.start(self._slot())
+
+    def _slot(self) -> str:
+        """One that comes back, or a new one."""
+        away = [slot for slot in self._known if slot not in self._play.fleet.processes]
+        if away and self._rng.random() < 0.6:
+            return self._rng.choice(away)
+        self._known.append(next(self._new))
+        return self._known[-1]
+
+    def _leave(self) -> None:
+        """The one that has been here longest, if it has a share that others will have to take over."""
+        processes = self._play.fleet.processes.keys() - self.supervisor.leaving - {_STABLE}
+        staying = [slot for slot in self._play.fleet.processes if slot in processes and owned(self._play, slot)]
+        if not staying:
+            return
+        if self.kills > self.terminations:
+            self.supervisor.leave(staying[0])
+            self.terminations += 1
+        else:
+            self._play.fleet.kill(staying[0])
+            self.kills += 1
+
+    def _has_joined(self, slot: str) -> bool:
+        return logged(self._play, slot, "started") == logged(self._play, slot, STARTING) > 0
+
+
+def storm(stage: Stage) -> Seen:
+    seconds = SHORT_SECONDS if stage.short else STORM_SECONDS
+    with playing(stage, (_STABLE, *_FIRST)) as play:
+        published = Published(play.scene)
+        play.events = paced(play.events, published.total, MOST_AHEAD)
+        storm = Storm(play, Random(stage.seed))
+        with play.stream(RATE):
+            before = storm.moves()
+            with Watch(play, Published(play.scene)) as watch:
+                storm.run(seconds)
+            claims, given_up = (now - then for now, then in zip(storm.moves(), before, strict=True))
+            storm.calm()
+        _check_weather(watch, seconds)
+        return storm.supervisor.judged(**_seen(storm, watch), claims=claims, **{"given up": given_up})
+
+
+def _check_weather(watch: Watch, seconds: float) -> None:
+    needed = SHARE_SEEN * seconds / EVERY_SECONDS
+    changes = watch.joins + watch.leaves
+    assert changes >= needed, (
+        f"no storm: the group has seen {changes} changes in {seconds:.0f} s, expected {needed:.0f}"
+    )
+    standstill, _ = watch.standstill_seconds
+    assert standstill <= STANDSTILL_SECONDS, f"no progress for {standstill:.1f} s, expected {STANDSTILL_SECONDS:.0f}"
+
+
+def _seen(storm: Storm, watch: Watch) -> Seen:
+    group, partition = watch.standstill_seconds
+    return {
+        "joins": watch.joins,
+        "leaves": watch.leaves,
+        "by kill -9": storm.kills,
+        "by SIGTERM": storm.terminations,
+        "committed in the storm": watch.committed,
+        "longest standstill": f"{group:.1f} s",
+        "of a partition": f"{partition:.1f} s",
+    }
+
+
+STORM = Scenario(4, "rebalance storm", storm, ("classic", "consumer"))

@@ -1,0 +1,371 @@
+"""The rule of the four next offsets, against a world in which everything dies at every step."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from stream_worker.core.offsets import Offsets
+
+_PARTITIONS, _SLOTS, _USERS, _CHUNK, _KEPT = 2, 2, 3, 1, 3
+Key = tuple[int, int]
+slots, partitions = st.integers(0, _SLOTS - 1), st.integers(0, _PARTITIONS - 1)
+users = st.integers(0, _USERS - 1)
+
+
+@dataclass
+class Record:
+    """A user's memory: n, and the offsets that were remembered in it, in order."""
+
+    n: int = 0
+    events: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Store:
+    """Redis: records with their n, M of each partition (None: never written), and its token."""
+
+    records: dict[Key, Record] = field(default_factory=dict)
+    floors: list[int | None] = field(default_factory=lambda: [None] * _PARTITIONS)
+    tokens: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
+
+
+@dataclass
+class Line:
+    """What a checkpoint holds: L, and the offsets that were learned, a partition."""
+
+    learned_to: dict[int, int] = field(default_factory=dict)
+    learned: dict[int, list[int]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
+
+
+@dataclass
+class Write:
+    """A write in the background: what was snapshot, and the steps that are left."""
+
+    line: Line
+    records: list[tuple[Key, Record]]
+    floors: dict[int, int]
+    checkpoint_written: bool = False
+
+
+@dataclass
+class Process:
+    """A living worker: all of this is gone when it dies. `unknown`: Y of a transaction that may be committed or not."""
+
+    offsets: Offsets
+    line: Line
+    tokens: dict[int, int] = field(default_factory=dict)
+    records: dict[Key, Record] = field(default_factory=dict)
+    dirty: set[Key] = field(default_factory=set)
+    outbox: dict[int, list[int]] = field(default_factory=dict)
+    claimed_at: dict[int, int] = field(default_factory=dict)
+    unknown: dict[int, int] = field(default_factory=dict)
+    write: Write | None = None
+
+
+class EverythingDies(RuleBasedStateMachine):
+    """Durable: `log`, `published` with Y, `checkpoints` with L, `store` with n and M. The rest is processes.
+
+    `owner`: of each partition by the group's word, which a stalled former owner has not heard.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[list[int]] = [[] for _ in range(_PARTITIONS)]
+        self.published: list[list[int]] = [[] for _ in range(_PARTITIONS)]
+        self.y = [0] * _PARTITIONS
+        self.store, self.copy_of_store = Store(), Store()
+        self.turn = 0
+        self.checkpoints: list[list[Line]] = [[] for _ in range(_SLOTS)]
+        self.processes: list[Process | None] = [None] * _SLOTS
+        self.owner = [0] * _PARTITIONS
+        self.intact = [True] * _SLOTS
+        self.moved = [False] * _PARTITIONS
+
+    # -- the world ---------------------------------------------------------------------------------------------
+
+    @initialize(sent=st.lists(users, min_size=10, max_size=30))
+    def begin(self, sent: list[int]) -> None:
+        self.produce(0, sent)
+        self.produce(1, sent[::-1])
+        self.start(0, 0)
+
+    @rule(partition=partitions, sent=st.lists(users, max_size=6))
+    def produce(self, partition: int, sent: list[int]) -> None:
+        self.log[partition] += sent
+
+    @rule(slot=slots)
+    def die(self, slot: int) -> None:
+        """At any step: between poll and commit, commit and L, L and the records, in the records, before M."""
+        self.processes[slot] = None
+
+    @rule(slot=slots, torn=st.integers(0, _KEPT))
+    def start(self, slot: int, torn: int) -> None:
+        """A new process of a slot; `torn` of its newest checkpoints can't be read. Without one it starts from
+        another's."""
+        if self.processes[slot] is not None:
+            return
+        if torn:
+            del self.checkpoints[slot][-torn:]
+            self.intact[slot] = False
+        found = [*(kept[-1] for kept in self.checkpoints if kept), *self.checkpoints[slot][-1:]]
+        self.processes[slot] = Process(Offsets(), copy.deepcopy(found[-1]) if found else Line())
+        for partition in range(_PARTITIONS):
+            if self.owner[partition] == slot:
+                self.claim(slot, partition)
+
+    @rule(partition=partitions, stalled=st.booleans())
+    def take_over(self, partition: int, stalled: bool) -> None:
+        """The other slot gets the partition. A former owner that is not stalled hears of it at once."""
+        former, self.owner[partition] = self.owner[partition], (self.owner[partition] + 1) % _SLOTS
+        self.moved[partition] = True
+        if not stalled:
+            self.drop(former, partition)
+        if self.processes[self.owner[partition]] is not None:
+            self.claim(self.owner[partition], partition)
+
+    @rule()
+    def copy_the_store(self) -> None:
+        self.copy_of_store = copy.deepcopy(self.store)
+
+    @rule(wiped=st.booleans())
+    def lose_the_store(self, wiped: bool) -> None:
+        """It is empty, or what it was at the last copy. All who live notice, drop their rows and claim again."""
+        self.store = Store() if wiped else copy.deepcopy(self.copy_of_store)
+        for slot, process in enumerate(self.processes):
+            for partition in process.offsets.owned() if process is not None else ():
+                self.drop(slot, partition)
+                if self.owner[partition] == slot:
+                    self.claim(slot, partition)
+
+    # -- one worker's steps --------------------------------------------------------------------------------------
+
+    def claim(self, slot: int, partition: int) -> None:
+        """A new token, which no store has ever given; where there is no M, memories are rebuilt from the beginning."""
+        process = self._process(slot)
+        self.drop(slot, partition)
+        self.turn += 1
+        process.tokens[partition] = self.store.tokens[partition] = self.turn
+        learned, floor = process.line.learned_to.get(partition, 0), self.store.floors[partition] or 0
+        assert process.offsets.claim(partition, self.y[partition], learned, floor) == floor
+        process.claimed_at[partition] = learned
+
+    def drop(self, slot: int, partition: int) -> None:
+        """Forget rows, outputs, and what is under way in the background; the line keeps what it has learned."""
+        process = self.processes[slot]
+        if process is None:
+            return
+        process.offsets.forget([partition])
+        for kept in (process.outbox, process.unknown):
+            kept.pop(partition, None)
+        process.records = {key: r for key, r in process.records.items() if key[0] != partition}
+        process.dirty = {key for key in process.dirty if key[0] != partition}
+        if process.write is not None:
+            process.write.records = [item for item in process.write.records if item[0][0] != partition]
+            process.write.floors.pop(partition, None)
+
+    def _process(self, slot: int) -> Process:
+        process = self.processes[slot]
+        assert process is not None
+        return process
+
+    def lives(self, slot: int) -> bool:
+        return self.processes[slot] is not None
+
+    @precondition(lambda self: any(self.processes))
+    @rule(slot=slots, sizes=st.lists(st.integers(0, 5), min_size=_PARTITIONS, max_size=_PARTITIONS))
+    def process(self, slot: int, sizes: list[int]) -> None:
+        """Poll from all owned partitions, and take the events through all effects in memory."""
+        if not self.lives(slot) or self._process(slot).offsets.due():
+            return
+        process = self._process(slot)
+        at = process.offsets.processed()
+        events = [(p, o) for p in at for o in range(at[p], min(at[p] + sizes[p], len(self.log[p])))]
+        keys = [(p, self.log[p][offset]) for p, offset in events]
+        missing = {p for p, user in keys if (p, user) not in process.records}
+        stale = {p for p in missing if process.tokens[p] != self.store.tokens[p]}
+        for partition in stale:  # the recall is refused, before anything has had an effect
+            self.drop(slot, partition)
+        if events and not stale:
+            self._effects(process, events, keys)
+
+    def _effects(self, process: Process, events: list[tuple[int, int]], keys: list[Key]) -> None:
+        for key in keys:
+            process.records.setdefault(key, copy.deepcopy(self.store.records.get(key, Record())))
+        partition_B, offset_B = np.array(events).T
+        effects = process.offsets.effects(partition_B, offset_B, np.array([process.records[key].n for key in keys]))
+        for k, (p, offset) in enumerate(events):
+            if effects.remember_B[k]:
+                process.records[keys[k]].events.append(offset)
+                process.records[keys[k]].n = offset + 1
+                process.dirty.add(keys[k])
+            if effects.learn_B[k]:
+                process.line.learned[p].append(offset)
+            if effects.publish_B[k]:
+                process.outbox.setdefault(p, []).append(offset)
+            process.line.learned_to[p] = max(process.line.learned_to.get(p, 0), offset + 1)
+        self._check_gap(process, events, effects.gap)
+        process.offsets.process({p: offset + 1 for p, offset in events})
+
+    def _check_gap(self, process: Process, events: list[tuple[int, int]], gap: int) -> None:
+        """Truth: events read at or past the L that was claimed with, and not in the line now."""
+        past = [(p, offset) for p, offset in events if offset >= process.claimed_at[p] > 0]
+        assert gap == sum(offset not in process.line.learned[p] for p, offset in past)
+
+    @precondition(lambda self: any(self.processes))
+    @rule(slot=slots, succeeds=st.booleans(), answered=st.booleans())
+    def commit(self, slot: int, succeeds: bool, answered: bool) -> None:
+        """Y and the outputs, together or not at all; not for a partition that is another's. What became of it may
+        stay unknown: then the next attempt first asks for Y."""
+        if not self.lives(slot):
+            return
+        process = self._process(slot)
+        if process.unknown:
+            self._resolve(process)
+            return
+        due = process.offsets.due()
+        if lost := [partition for partition in due if self.owner[partition] != slot]:
+            for partition in lost:  # aborted, and the source says why; the rest is sent again
+                self.drop(slot, partition)
+            return
+        if succeeds:
+            self._publish(process, due)
+        if not answered:
+            process.unknown = due
+        elif succeeds:
+            self._published(process, due)
+
+    def _publish(self, process: Process, due: dict[int, int]) -> None:
+        for partition, offset in due.items():
+            self.published[partition] += process.outbox.get(partition, [])
+            self.y[partition] = offset
+
+    def _published(self, process: Process, due: dict[int, int]) -> None:
+        process.offsets.publish(due)
+        for partition in due:
+            process.outbox.pop(partition, None)
+
+    def _resolve(self, process: Process) -> None:
+        unknown, process.unknown = process.unknown, {}
+        if all(self.y[partition] >= offset for partition, offset in unknown.items()):
+            self._published(process, unknown)
+
+    @precondition(lambda self: any(self.processes))
+    @rule(slot=slots)
+    def begin_write(self, slot: int) -> None:
+        """A snapshot at a batch boundary whose transaction has committed."""
+        process = self.processes[slot]
+        if process is None or process.write is not None or process.offsets.due():
+            return
+        owed = [(key, copy.deepcopy(process.records[key])) for key in sorted(process.dirty)]
+        process.dirty.clear()
+        process.write = Write(copy.deepcopy(process.line), owed, process.offsets.processed())
+
+    @precondition(lambda self: any(p is not None and p.write is not None for p in self.processes))
+    @rule(slot=slots)
+    def write_step(self, slot: int) -> None:
+        """L, then the records in chunks, then M: one of these steps; batches go on in between."""
+        if not self.lives(slot) or self._process(slot).write is None:
+            return
+        process, write = self._process(slot), self._process(slot).write
+        assert write is not None
+        if not write.checkpoint_written:
+            self.checkpoints[slot] = [*self.checkpoints[slot], copy.deepcopy(write.line)][-_KEPT:]
+            write.checkpoint_written = True
+        elif write.records:
+            self._write_records(slot, write)
+        else:
+            self._write_floors(slot, write)
+            process.write = None
+
+    def _write_records(self, slot: int, write: Write) -> None:
+        """Under a stale token nothing is written, and the partition is let go."""
+        for key, record in write.records[:_CHUNK]:
+            if self._process(slot).tokens[key[0]] != self.store.tokens[key[0]]:
+                self.drop(slot, key[0])
+                return
+            if record.n >= self.store.records.get(key, Record()).n:  # never lowered
+                self.store.records[key] = copy.deepcopy(record)
+        del write.records[:_CHUNK]
+
+    def _write_floors(self, slot: int, write: Write) -> None:
+        for partition, floor in list(write.floors.items()):
+            if self._process(slot).tokens[partition] != self.store.tokens[partition]:
+                self.drop(slot, partition)
+                continue
+            self.store.floors[partition] = max(self.store.floors[partition] or 0, floor)
+            self._process(slot).offsets.set_floor(partition, floor)
+
+    # -- what has to hold ------------------------------------------------------------------------------------------
+
+    @invariant()
+    def each_event_was_published_once_and_in_order(self) -> None:
+        for partition in range(_PARTITIONS):
+            assert self.published[partition] == list(range(self.y[partition]))
+
+    @invariant()
+    def each_record_remembers_each_event_of_its_user_once(self) -> None:
+        living = [process.records for process in self.processes if process is not None]
+        for records in [self.store.records, self.copy_of_store.records, *living]:
+            for (partition, user), record in records.items():
+                assert record.events == [o for o in range(record.n) if self.log[partition][o] == user]
+
+    @invariant()
+    def every_record_holds_all_events_before_the_floor(self) -> None:
+        for partition, floor in enumerate(self.store.floors):
+            for user in range(_USERS):
+                wanted = [o for o in range(floor or 0) if self.log[partition][o] == user]
+                held = self.store.records.get((partition, user), Record()).events
+                assert held[: len(wanted)] == wanted
+
+    @invariant()
+    def no_line_learns_an_event_twice(self) -> None:
+        lines = [process.line for process in self.processes if process is not None]
+        for line in [*lines, *(line for kept in self.checkpoints for line in kept)]:
+            for learned in line.learned.values():
+                assert len(set(learned)) == len(learned)
+
+    @invariant()
+    def a_line_that_lost_nothing_has_learned_everything(self) -> None:
+        for slot, process in enumerate(self.processes):
+            if process is not None and self.intact[slot]:
+                for partition in process.offsets.owned():
+                    if not self.moved[partition]:
+                        end = max(process.offsets.processed()[partition], process.line.learned_to.get(partition, 0))
+                        assert process.line.learned[partition] == list(range(end))
+
+    @invariant()
+    def the_offsets_are_in_order(self) -> None:
+        for partition in range(_PARTITIONS):
+            assert (self.store.floors[partition] or 0) <= self.y[partition]
+            for key, record in self.store.records.items():
+                assert key[0] != partition or record.n <= self.y[partition]
+
+    def teardown(self) -> None:
+        """Everybody starts again and runs to the end: all is published and remembered."""
+        for slot in range(_SLOTS):
+            self.start(slot, 0)
+            for _ in range(3):
+                self.commit(slot, True, True)
+                self.process(slot, [1_000] * _PARTITIONS)
+            self.commit(slot, True, True)
+            for _ in range(2):
+                self.begin_write(slot)
+                while self._process(slot).write is not None:
+                    self.write_step(slot)
+        lengths = [len(log) for log in self.log]
+        assert self.y == [floor or 0 for floor in self.store.floors] == lengths
+        self.each_event_was_published_once_and_in_order()
+        self.each_record_remembers_each_event_of_its_user_once()
+        for partition, log in enumerate(self.log):
+            held = [o for (p, _), record in self.store.records.items() if p == partition for o in record.events]
+            assert sorted(held) == list(range(len(log)))
+
+
+TestEverythingDies = EverythingDies.TestCase
+TestEverythingDies.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
