@@ -50,7 +50,7 @@ class Sent:
 
 def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
     """Send (key, value, timestamp_ms, is valid) and note where each went."""
-    sent, producer = Sent(), Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+    sent, producer = Sent(), Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True})
 
     def noted(key: str, value: bytes | None, valid: bool) -> Callable[[Any, Any], None]:
         def delivered(error: Any, message: Any) -> None:
@@ -108,7 +108,8 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
     counted: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], int] = {}
     lists = 0
-    for lists, message in enumerate(read_all(bootstrap, output_topic), 1):
+    for message in read_all(bootstrap, output_topic):
+        lists += 1
         value = json.loads(message.value())
         user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
         assert message.key().decode() == value["user"]

@@ -1,8 +1,8 @@
 """What every user's (h, c) has to be, in plain torch, while nobody learns and item vectors are hashes of the ids.
 
-The reference knows no batch, store or worker: a user's events in the topic, the weights that `model.seed` gives, and the
-formula of the LSTM are all it takes. So it is more than what another run of the same program would say, and it takes
-seconds.
+The reference knows no batch, store or worker: a user's events in the topic, the weights that `model.seed` gives, and
+the formula of the LSTM are all it takes. So it is more than what another run of the same program would say, and it
+takes seconds.
 """
 
 from __future__ import annotations
