@@ -252,6 +252,35 @@ class SourceContract:
         until(lambda: len(first.records) + len(second.records) == broker.partitions, first, second)
         assert {record.partition for record in first.records} == first.owner.owned
 
+    def test_a_partition_that_went_while_serving_is_read_when_it_comes_back(self, broker: Broker) -> None:
+        """Serving pauses partitions; one that is taken away meanwhile may not stay paused for ever."""
+        first = Member(broker.source("a"))
+        first.poll_until(lambda: len(first.owner.owned) == broker.partitions)
+        second = Member(broker.source("b"))
+        end = time.monotonic() + PATIENCE_SECONDS
+        while len(first.owner.owned) == broker.partitions and time.monotonic() < end:
+            first.source.serve()
+            second.poll()
+        broker.vanish(second.source)
+        first.poll_until(lambda: len(first.owner.owned) == broker.partitions)
+        for partition in range(broker.partitions):
+            broker.send(partition, b"x")
+        first.poll_until(lambda: {record.partition for record in first.records} == set(range(broker.partitions)))
+
+    def test_what_was_dropped_and_is_still_owned_is_claimed_and_read_again(self, broker: Broker) -> None:
+        """From the floor, without what had been fetched of it; the other partitions go on."""
+        broker.send(0, *values("a", "b", "c"))
+        broker.send(1, *values("x"))
+        member = Member(broker.source())
+        member.poll_until(lambda: len(member.records) == 4)
+        member.owner.floors = {0: 1}
+        member.owner.drop([0])
+        member.source.reclaim([0])
+        broker.send(0, *values("d"))
+        member.poll_until(lambda: member.values(0)[3:] == values("b", "c", "d"))
+        assert member.values(1) == values("x")
+        assert member.owner.diary[-1][1:] == ("claim", (0,))
+
     def test_what_the_owner_raises_reaches_the_caller_and_the_claim_is_made_again(self, broker: Broker) -> None:
         broker.send(0, *values("a", "b"))
         member = Member(broker.source())

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from tests.chaos import controls, cost, disks, fuzz, growth, kills, outages, replays, rule, soak, stalls, steps, storm
 from tests.chaos.scenario import Scenario
 
-SCENARIOS: list[Scenario] = []
+SCENARIOS: list[Scenario] = [
+    kills.KILLS,
+    replays.KILLED_REPLAY,
+    stalls.STALLS,
+    storm.STORM,
+    *outages.OUTAGES,
+    disks.DISK_FULL,
+    disks.DISK_READ_ONLY,
+    disks.TORN_CHECKPOINT,
+    growth.TOPIC_GROWS,
+    growth.FEWER_WORKERS,
+    growth.OFFSET_LOST,
+    steps.SCENARIO,
+    fuzz.FUZZED,
+    soak.SCENARIO,
+    controls.SCENARIO,
+    cost.SCENARIO,
+    rule.SCENARIO,
+]

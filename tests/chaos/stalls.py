@@ -26,7 +26,7 @@ from tests.chaos.under_load import Play, playing
 from tests.chaos.witness import CLAIMED, REFUSED, Published, logged, owned, paced
 from tests.core.hostile import hostile_records
 
-RATE, MOST_AHEAD = 400, 2_000
+RATE, MOST_AHEAD = 250, 1_000
 _OFFSETS_SENT, _CHUNK, _WRITTEN = "transaction.offsets_sent", "records.chunk", "records.written"
 # The how-manieth time, some seconds after the start.
 _COUNTS = {_OFFSETS_SENT: (8, 40), _CHUNK: (6, 15), _WRITTEN: (6, 15)}

@@ -1,10 +1,10 @@
 """Scenario 4: workers join and leave all the time, and the group makes progress all the same.
 
 One worker stays. Every three seconds another is started or made to leave: by SIGTERM and by `kill -9` in turn, slots
-that come back (within their session, or after it) and new ones. They are processes as in production, with all that a
-start costs: what joins now was started 5 to 10 seconds ago, and a static member that leaves is dropped by the group
-when its session ends, 6 seconds later. So what counts is the group's word: its members are read twice a second, and a
-join or a leave is a member that is new there, or gone.
+that come back (within their session, or after it) and new ones. They are processes of their own, forked so that a start
+means a join (see `nursery`). A static member that leaves is dropped by the group when its session ends, 6 seconds
+later, and one that is back by then has never left. So what counts is the group's word: its members are read twice a
+second, and a join or a leave is a member id that is new there, or gone.
 
 Progress: the sum of committed offsets grows in every window of 15 seconds, from the first second of the storm to the
 last. A partition by itself may wait longer, for the open transaction of a killed owner, which the coordinator ends
@@ -20,12 +20,13 @@ from itertools import count
 from random import Random
 from typing import Self
 
+from tests.chaos.nursery import ForkedFleet
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.supervisor import Supervisor
-from tests.chaos.under_load import Play, playing
+from tests.chaos.under_load import Play
 from tests.chaos.witness import CLAIMED, GIVEN_UP, STARTING, Published, logged, owned, paced
 
-RATE, MOST_AHEAD = 250, 2_000
+RATE, MOST_AHEAD = 200, 1_000
 EVERY_SECONDS = 3.0
 STORM_SECONDS, SHORT_SECONDS = 120.0, 30.0
 STANDSTILL_SECONDS = 15.0
@@ -160,7 +161,10 @@ class Storm:
 
 def storm(stage: Stage) -> Seen:
     seconds = SHORT_SECONDS if stage.short else STORM_SECONDS
-    with playing(stage, (_STABLE, *_FIRST)) as play:
+    with stage.scene() as scene, ForkedFleet(scene.folder, **scene.environment) as fleet:
+        scene.fleet = fleet
+        play = Play(stage, scene)
+        play.start(_STABLE, *_FIRST)
         published = Published(play.scene)
         play.events = paced(play.events, published.total, MOST_AHEAD)
         storm = Storm(play, Random(stage.seed))

@@ -54,8 +54,10 @@ class Stream:
         """End, and note in the scene where each event went."""
         self._ending.set()
         self._thread.join()
-        self._producer.flush(1 if exc[0] else 60)
-        assert not self._refused, self._refused[0]
+        left = self._producer.flush(1 if exc[0] else 60)
+        if exc[0] is None:
+            assert not self._refused, self._refused[0]
+            assert left == 0, f"{left} events could not be sent"
         self._scene.sent.add(self._sent)
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from stream_worker.core.offsets import Offsets
 
@@ -16,6 +16,7 @@ _PARTITIONS, _SLOTS, _USERS, _CHUNK, _KEPT = 2, 2, 3, 1, 3
 Key = tuple[int, int]
 slots, partitions = st.integers(0, _SLOTS - 1), st.integers(0, _PARTITIONS - 1)
 users = st.integers(0, _USERS - 1)
+sizes, steps = st.integers(1, 5), st.integers(0, 9)
 
 
 @dataclass
@@ -177,7 +178,6 @@ class EverythingDies(RuleBasedStateMachine):
     def lives(self, slot: int) -> bool:
         return self.processes[slot] is not None
 
-    @precondition(lambda self: any(self.processes))
     @rule(slot=slots, sizes=st.lists(st.integers(0, 5), min_size=_PARTITIONS, max_size=_PARTITIONS))
     def process(self, slot: int, sizes: list[int]) -> None:
         """Poll from all owned partitions, and take the events through all effects in memory."""
@@ -217,7 +217,6 @@ class EverythingDies(RuleBasedStateMachine):
         past = [(p, offset) for p, offset in events if offset >= process.claimed_at[p] > 0]
         assert gap == sum(offset not in process.line.learned[p] for p, offset in past)
 
-    @precondition(lambda self: any(self.processes))
     @rule(slot=slots, succeeds=st.booleans(), answered=st.booleans())
     def commit(self, slot: int, succeeds: bool, answered: bool) -> None:
         """Y and the outputs, together or not at all; not for a partition that is another's. What became of it may
@@ -255,7 +254,6 @@ class EverythingDies(RuleBasedStateMachine):
         if all(self.y[partition] >= offset for partition, offset in unknown.items()):
             self._published(process, unknown)
 
-    @precondition(lambda self: any(self.processes))
     @rule(slot=slots)
     def begin_write(self, slot: int) -> None:
         """A snapshot at a batch boundary whose transaction has committed."""
@@ -266,7 +264,6 @@ class EverythingDies(RuleBasedStateMachine):
         process.dirty.clear()
         process.write = Write(copy.deepcopy(process.line), owed, process.offsets.processed())
 
-    @precondition(lambda self: any(p is not None and p.write is not None for p in self.processes))
     @rule(slot=slots)
     def write_step(self, slot: int) -> None:
         """L, then the records in chunks, then M: one of these steps; batches go on in between."""
@@ -300,6 +297,53 @@ class EverythingDies(RuleBasedStateMachine):
                 continue
             self.store.floors[partition] = max(self.store.floors[partition] or 0, floor)
             self._process(slot).offsets.set_floor(partition, floor)
+
+    # -- far places in few steps -----------------------------------------------------------------------------------
+
+    @rule(slot=slots, size=sizes, steps=steps, commits=st.booleans())
+    def work(self, slot: int, size: int, steps: int, commits: bool = True) -> None:
+        """A batch, and a part of a write; none is begun over what is not committed."""
+        if self.lives(slot):
+            self.process(slot, [size] * _PARTITIONS)
+            if commits:
+                self.commit(slot, True, True)
+            self.begin_write(slot)
+            for _ in range(steps):
+                self.write_step(slot)
+
+    @rule(slot=slots, size=sizes, steps=steps, torn=st.sampled_from([0, 0, 0, 1, _KEPT]))
+    def die_in_a_write(self, slot: int, size: int, steps: int, torn: int) -> None:
+        """And the next start reads it all again."""
+        self.work(slot, size, steps)
+        self.die(slot)
+        self.start(slot, torn)
+        self.work(slot, 2 * size, 0)
+
+    @rule(partition=partitions, size=sizes, steps=steps)
+    def stall_in_a_write(self, partition: int, size: int, steps: int) -> None:
+        """The other owner goes on and writes; then the former one writes what it had."""
+        former = self.owner[partition]
+        self.work(former, size, steps)
+        self.take_over(partition, True)
+        self.work(self.owner[partition], 2 * size, 9)
+        for _ in range(9):
+            self.write_step(former)
+
+    @rule(slot=slots, size=sizes, succeeds=st.booleans())
+    def lose_an_answer(self, slot: int, size: int, succeeds: bool) -> None:
+        """It is asked for, and what is still owed sent again."""
+        self.process(slot, [size] * _PARTITIONS)
+        for answered in (False, True, True):
+            self.commit(slot, succeeds, answered)
+
+    @rule(partition=partitions, size=sizes)
+    def lose_for_a_moment(self, partition: int, size: int) -> None:
+        """With a batch that is not committed, which the other owner publishes."""
+        former = self.owner[partition]
+        self.process(former, [size] * _PARTITIONS)
+        self.take_over(partition, True)
+        self.work(self.owner[partition], size, 0)
+        self.take_over(partition, False)
 
     # -- what has to hold ------------------------------------------------------------------------------------------
 

@@ -98,7 +98,6 @@ class KafkaSource:
         return [self._stash.popleft() for _ in range(min(max_records, len(self._stash)))]
 
     def reclaim(self, partitions: Collection[int]) -> None:
-        self._resume()
         again = set(partitions) & self._next.keys()
         self._consumer.incremental_unassign(self._named(again - self._waiting))
         self._forget(again)
@@ -258,6 +257,8 @@ class KafkaSource:
                 needed = max(self._published[partition], self._next[partition])
                 offset = readable(self._config, partition, self._next[partition], needed, low, high)
                 self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
+                # One that went away while `serve` had it paused comes back paused.
+                self._consumer.resume(self._named([partition]))
                 self._next[partition], self._ends[partition] = offset, high
                 self._waiting.discard(partition)
         except KafkaException as fault:
