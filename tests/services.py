@@ -211,10 +211,11 @@ class KafkaCluster:
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
+            for broker in self.brokers:
+                started.push(broker)
             # Together: a node of several answers once it has found the others.
             with ThreadPoolExecutor(len(self.brokers)) as threads:
-                for broker in threads.map(KafkaBroker.__enter__, self.brokers):
-                    started.push(broker)
+                list(threads.map(KafkaBroker.start, self.brokers))
             self._started = started.pop_all()
         return self
 

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
 from tests.chaos.event_rule import event_of
 from tests.chaos.examples import thought_up
 from tests.chaos.mutations import Hostile, giants, mutated
 from tests.chaos.scenario import Scenario, Seen, Stage
+from tests.fleet import read_all
 from tests.scene import RING, Scene
 
 REAL_EVERY = 20
@@ -139,7 +140,7 @@ def check_lists(scene: Scene, log: Log) -> int:
     counted: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], int] = {}
     lists = 0
-    for message in committed_messages(scene.bootstrap, scene.output):
+    for message in read_all(scene.bootstrap, scene.output):
         lists += 1
         value = json.loads(message.value())
         user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
@@ -158,7 +159,7 @@ def check_lists(scene: Scene, log: Log) -> int:
 def check_dead_letters(scene: Scene, log: Log) -> int:
     """Exactly the bad records, once, with a reason and their own bytes; returns how many."""
     found = 0
-    for message in committed_messages(scene.bootstrap, scene.dead):
+    for message in read_all(scene.bootstrap, scene.dead):
         found += 1
         headers = {name: value.decode() for name, value in message.headers()}
         partition, offset = int(headers["partition"]), int(headers["offset"])
@@ -173,7 +174,7 @@ def check_dead_letters(scene: Scene, log: Log) -> int:
             assert message.value() is None, f"other bytes than were sent: {at}"
             assert (partition, offset) in log.giants, f"dropped, although it was not too large: {at}"
     if missing := log.missing():
-        values = {(m.partition(), m.offset()): m.value() for m in committed_messages(scene.bootstrap, scene.topic)}
+        values = {(m.partition(), m.offset()): m.value() for m in read_all(scene.bootstrap, scene.topic)}
         examples = "\n".join(f"{place}: {values[place]!r:.300}" for place in missing[:10])
         raise AssertionError(f"{len(missing)} bad records are no dead letters, such as\n{examples}")
     return found
@@ -188,28 +189,6 @@ def check_memories(scene: Scene, log: Log) -> None:
     assert not wrong, (
         f"{len(wrong)} memories differ, {wrong[0]}: expected {expected.get(wrong[0])}, got {found.get(wrong[0])}"
     )
-
-
-def committed_messages(bootstrap: str, topic: str) -> Iterator[Message]:
-    """Every committed message of a topic, one after the other: a million of them would not fit beside the worker."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "auditor",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    left = set(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
-    while left:
-        for message in consumer.consume(1_000, 1.0):
-            if message.error():
-                left.discard(message.partition())
-            else:
-                yield message
-    consumer.close()
 
 
 FUZZED = Scenario(7, "a million hostile records", fuzzed)

@@ -171,7 +171,7 @@ class Chain:
 
     def _wait(self, end: float, what: str) -> None:
         assert time.monotonic() < end, f"{what}: too long\n{self.scene.fleet.log(self.slot)[-2000:]}"
-        time.sleep(0.05)
+        time.sleep(0.15)
 
 
 def killed_at_every_step(stage: Stage) -> Seen:

@@ -143,9 +143,9 @@ class Storm:
         return self._known[-1]
 
     def _leave(self) -> None:
-        """The one that has been here longest, if it has a share that others will have to take over."""
-        processes = self._play.fleet.processes.keys() - self.supervisor.leaving - {_STABLE}
-        staying = [slot for slot in self._play.fleet.processes if slot in processes and owned(self._play, slot)]
+        """The one that has been here longest, first of those that have a share for others to take over."""
+        here = [slot for slot in self._play.fleet.processes if slot not in self.supervisor.leaving | {_STABLE}]
+        staying = sorted(filter(self._has_joined, here), key=lambda slot: not owned(self._play, slot))
         if not staying:
             return
         if self.kills > self.terminations:

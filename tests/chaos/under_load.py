@@ -28,11 +28,11 @@ _LOGGER.setLevel(logging.CRITICAL)
 
 
 class Stream:
-    """Sends events at a steady rate from a thread of its own, through outages of the brokers, each once."""
+    """Sends events at a steady rate from a thread of its own, through outages of the brokers."""
 
     def __init__(self, scene: Scene, events: Iterator[Event], rate: int = RATE) -> None:
         self._scene, self._events, self._rate = scene, events, rate
-        # Idempotent: what a killed broker wrote and could not confirm is not written again.
+        # Idempotent: order is kept, and but for what a killed broker could not confirm nothing is written twice.
         self._producer = Producer(
             {
                 "bootstrap.servers": scene.bootstrap,

@@ -113,11 +113,12 @@ class TransactionalProducer:
             raise OutcomeUnknown(f"{step}: {error.name()}: {error.str()}") from fault
         raise self._fatal(step, error) from fault
 
-    def _fatal(self, step: str, error: KafkaError) -> SlotTaken | RestartNeeded:
+    def _fatal(self, step: str, error: KafkaError) -> SlotTaken | RestartNeeded | OutcomeUnknown:
         open_seconds = self._monotonic() - self._began
         if self._began and open_seconds >= TRANSACTION_TIMEOUT_SECONDS:
-            # The coordinator fences a producer, too, whose transaction it has ended for being late.
-            return RestartNeeded(f"{step}: {error.name()} after a transaction of {open_seconds:.0f} s: {error.str()}")
+            # The coordinator fences a producer, too, whose transaction it has ended for being late: the brokers were
+            # away, or this process was stopped. Another producer goes on; if it is not ours, the slot's others say so.
+            return OutcomeUnknown(f"{step}: {error.name()} after a transaction of {open_seconds:.0f} s: {error.str()}")
         return fatal_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
