@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.memory import UserTable
+from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.status import Status
@@ -90,7 +91,16 @@ class Memories:
             self._users.put(slots[places], records)
             foreign = records["line"] != self.line
             if foreign.any():
-                self._rebuild(slots[places][foreign])
+                self._rebuild_or_forget(slots, slots[places][foreign])
+
+    def _rebuild_or_forget(self, new: NDArray[np.int64], foreign: NDArray[np.int64]) -> None:
+        """A rebuild may have to ask the store: without an answer none of the `new` users is here, or the next recall
+        would find states of other weights."""
+        try:
+            self._rebuild(foreign)
+        except Unavailable:
+            self._users.evict(new)
+            raise
 
     def _ancestors_of(self, keys: Sequence[Key]) -> dict[Key, bytes]:
         return {key: self._as_new(blob) for key in keys if (blob := self.ancestors.get(key[1])) is not None}

@@ -30,7 +30,7 @@ from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.commands.options import config_option, settings_from
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
-from stream_worker.core.errors import Unavailable
+from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.exit_codes import ExitCode
@@ -77,9 +77,22 @@ def command(config_path: Path | None) -> int:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
             stop.worker = worker
-            worker.run()
+            try:
+                worker.run()
+            except SlotTaken as fault:
+                raise _meaning(fault, store, slot=settings.worker.slot, nonce=nonce) from fault
     _log.info("stopped", events=worker.status.events, lists=worker.status.lists)
     return ExitCode.DONE
+
+
+def _meaning(fault: SlotTaken, store: MemoryStore, *, slot: str, nonce: str) -> SlotTaken | RestartNeeded:
+    """Kafka fences a member that comes back after an outage, too, if it meets traces of itself (seen). A second start
+    of the slot has put its own nonce into the store."""
+    try:
+        ours = store.durable and store.slot_owner(slot) == nonce
+    except (Unavailable, MemoriesLost):
+        ours = True  # a second start would wait for the same store
+    return RestartNeeded(f"fenced, though the slot is still ours: {fault}") if ours else fault
 
 
 class _Stop:

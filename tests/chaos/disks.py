@@ -102,7 +102,7 @@ def torn_checkpoint(stage: Stage) -> Seen:
     """Between `kill -9` and restart, the newest checkpoint is torn, has a bit flipped, has its manifest rewritten."""
     damages = [("a", _tear), ("b", _flip), ("a", _rewrite)][: 1 if stage.short else 3]
     # Sessions longer than a restart: the partitions come back to the slot whose line has learned them.
-    with playing(stage, KAFKA__SESSION_TIMEOUT_MS="45000", CHECKPOINT__INTERVAL_SECONDS="3") as play:
+    with playing(stage, KAFKA__SESSION_TIMEOUT_MS="300000", CHECKPOINT__INTERVAL_SECONDS="3") as play:
         with play.streaming():
             gaps = [_restart_with(play, slot, damage) for slot, damage in damages]
         return play.judged(gap_events=gaps)

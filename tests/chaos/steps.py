@@ -123,7 +123,7 @@ class Chain:
         scene, ends = self.scene, self._ends()
         to_read = before.to_read(ends)
         end = time.monotonic() + _PATIENCE_SECONDS
-        while self._metric("records_polled_total") < to_read or not scene.done():
+        while self._metric("partitions_owned") < scene.partitions or self._metric("records_polled_total") < to_read:
             if not self._alive():
                 return False
             self._wait(end, "catching up")

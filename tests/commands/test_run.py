@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints
-from stream_worker.backends.in_memory import ManualClock
+from stream_worker.backends.in_memory import InMemoryMemoryStore, ManualClock
 from stream_worker.backends.metrics import Health
 from stream_worker.commands import run
-from stream_worker.core.errors import Unavailable
+from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.exit_codes import ExitCode
 from tests.services import free_port
 from tests.test_commands import call
@@ -57,6 +57,7 @@ def test_a_redis_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "stream_worker.backends.redis.RedisMemoryStore.take_slot", lambda *_: _raise(next(failures, None))
     )
+    monkeypatch.setattr("stream_worker.backends.redis.RedisMemoryStore.ensure_kept", lambda *_: None)
     monkeypatch.setattr(run, "missing_topics", stopping_at(1, signal.SIGTERM))
     url = f"redis://127.0.0.1:{free_port()}/0"
     code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT="0", MEMORY__REDIS_URL=url)
@@ -67,6 +68,32 @@ def test_a_redis_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPa
 def _raise(fault: Exception | None) -> None:
     if fault is not None:
         raise fault
+
+
+@pytest.mark.parametrize(
+    ("owner", "meaning"),
+    [("ours", RestartNeeded), ("theirs", SlotTaken), (Unavailable("Redis: down"), RestartNeeded)],
+)
+def test_who_is_fenced_and_still_owns_the_slot_asks_to_be_started_again(
+    owner: str | Exception, meaning: type[Exception]
+) -> None:
+    """After an outage Kafka fences a member for what it did itself before; that is no second process."""
+
+    class Store(InMemoryMemoryStore):
+        durable = True
+
+        def slot_owner(self, slot: str) -> str | None:
+            if isinstance(owner, Exception):
+                raise owner
+            return owner
+
+    assert isinstance(run._meaning(SlotTaken("fenced"), Store(), slot="0", nonce="ours"), meaning)
+
+
+def test_without_a_store_that_all_share_a_fence_means_a_second_process() -> None:
+    store = InMemoryMemoryStore()
+    store.take_slot("0", "ours")
+    assert isinstance(run._meaning(SlotTaken("fenced"), store, slot="0", nonce="ours"), SlotTaken)
 
 
 def test_waiting_is_a_sign_of_life() -> None:
