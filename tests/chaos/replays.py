@@ -207,8 +207,9 @@ def wait_for_progress(replay: Replay, row: int) -> None:
 
 
 def check_dead_letters(replay: Replay, bad: set[int]) -> None:
+    """Exactly the spoiled rows, in the log's order."""
     found = [json.loads(line)["offset"] for line in replay.written("dead-letters").splitlines()]
-    assert found == sorted(bad)
+    assert found == sorted(bad), f"only here: {sorted(set(found) ^ bad)[:10]}, of {len(bad)} there are {len(found)}"
 
 
 def compare_files(whole: Replay, killed: Replay) -> int:

@@ -21,14 +21,17 @@ import numpy as np
 from stream_worker.core.codec import encode_event
 from stream_worker.core.fault_points import POINTS
 from tests.chaos.logs import START_TS
+from tests.chaos.nursery import ForkedFleet
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.standing import Standing, learned_at_start, look
 from tests.core.hostile import hostile_records
-from tests.fleet import Event
+from tests.fleet import Event, Fleet
 from tests.scene import Scene
 
 USERS = 2_400  # in two partitions: in each more than one chunk of 1,000 records
 SETTINGS = {"KAFKA__SESSION_TIMEOUT_MS": "3000", "CHECKPOINT__INTERVAL_SECONDS": "0.3"}
+_OWNED, _POLLED = "stream_worker_partitions_owned", "stream_worker_records_polled_total"
+_OVERLAP, _GAP = "stream_worker_events_overlap_total", "stream_worker_events_gap_total"
 _BAD = 20
 _MOST_MEALS = 15
 _CHAINS = 2
@@ -39,6 +42,8 @@ _EXPECTED = {
     "gap": "nothing was ever remembered that its next owner's line lacked",
 }
 _PATIENCE_SECONDS = 120.0
+
+Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,8 @@ class Chain:
         scene = self.scene
         before, learned = look(scene), learned_at_start(scene, self.slot)
         scene.fleet.start(self.slot, **(death.settings() if death else {}))
-        if self._caught_up(before):
-            self._check_learned(before.to_learn(learned, scene.sent))
+        if found := self._caught_up(before):
+            self._check_learned(found, before.to_learn(learned, scene.sent))
         if death is None:
             assert scene.fleet.stop(self.slot) == 0
             return
@@ -118,20 +123,20 @@ class Chain:
         if death.takeover:
             self.slot = "b" if self.slot == "a" else "a"
 
-    def _caught_up(self, before: Standing) -> bool:
-        """Whether it came to the end of the log, and has told so, before it reached its fault."""
-        scene, ends = self.scene, self._ends()
-        to_read = before.to_read(ends)
-        end = time.monotonic() + _PATIENCE_SECONDS
-        while self._metric("partitions_owned") < scene.partitions or self._metric("records_polled_total") < to_read:
-            if not self._alive():
-                return False
+    def _caught_up(self, before: Standing) -> Metrics:
+        """What it tells when it has come to the end of the log; nothing: it reached its fault before."""
+        to_read, end = before.to_read(self._ends()), time.monotonic() + _PATIENCE_SECONDS
+        while self._alive():
+            found = self.scene.fleet.metrics(self.slot)
+            owned, polled = found.get(_OWNED, 0), found.get(_POLLED, 0)
+            if owned == self.scene.partitions and polled >= to_read:
+                return found
             self._wait(end, "catching up")
-        return True
+        return {}
 
-    def _check_learned(self, expected: tuple[int, int]) -> None:
-        """Overlap and gap of this life so far are what the rule says of what it found."""
-        got = int(self._metric("events_overlap_total")), int(self._metric("events_gap_total"))
+    def _check_learned(self, found: Metrics, expected: tuple[int, int]) -> None:
+        """Overlap and gap of this life so far are what the rule says of what it began with."""
+        got = int(found[_OVERLAP]), int(found[_GAP])
         assert got == expected, f"overlap and gap: expected {expected}, got {got}"
         self.seen["learned sides"] += 1
         self.seen["overlap"] += got[0]
@@ -166,16 +171,13 @@ class Chain:
     def _alive(self) -> bool:
         return self.scene.fleet.processes[self.slot].poll() is None
 
-    def _metric(self, name: str) -> float:
-        return self.scene.fleet.metrics(self.slot).get(f"stream_worker_{name}", -1.0)
-
     def _wait(self, end: float, what: str) -> None:
         assert time.monotonic() < end, f"{what}: too long\n{self.scene.fleet.log(self.slot)[-2000:]}"
         time.sleep(0.15)
 
 
 def killed_at_every_step(stage: Stage) -> Seen:
-    """Two chains at a time: most of a life is waiting for its start."""
+    """Two chains at a time: a life waits most of the time. In the short form workers are forked, see `nursery`."""
     deaths = SHORT if stage.short else full()
     with ThreadPoolExecutor(_CHAINS) as threads:
         chains = list(threads.map(lambda k: _chain(stage, f"chain-{k}", deaths[k::_CHAINS]), range(_CHAINS)))
@@ -188,7 +190,11 @@ def killed_at_every_step(stage: Stage) -> Seen:
 
 
 def _chain(stage: Stage, name: str, deaths: Sequence[Death]) -> Chain:
-    with stage.scene(name, partitions=2, **SETTINGS) as scene:  # type: ignore[arg-type]
+    kind = ForkedFleet if stage.short else Fleet
+    with (
+        stage.scene(name, partitions=2, **SETTINGS) as scene,  # type: ignore[arg-type]
+        kind(scene.folder, **scene.environment) as scene.fleet,
+    ):
         chain = Chain(scene, stage.seed)
         for death in [*deaths, None]:
             chain.live(death)
