@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -29,6 +30,13 @@ _MILLISECONDS_FROM = 1e11  # as seconds the year 5138, as milliseconds 1973: no 
 _MAX_VALUE = 3.4028235e38  # the largest float32
 _SHOWN_CHARACTERS = 60
 _REASON_CHARACTERS = 200
+# fromisoformat alone takes any character for the T, and more of it in every version of Python.
+_SECOND = r"\d\d([.,]\d+)?"
+_ISO_8601 = re.compile(
+    r"(\d{4}-\d\d-\d\d|\d{8}|\d{4}-W\d\d-\d|\d{4}W\d{3})"
+    rf"([T ]([01]\d|2[0-3])(:\d\d(:{_SECOND})?|\d\d({_SECOND})?)?(Z|[+-]\d\d(:?[0-5]\d)?)?)?",
+    re.ASCII,
+)
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:]', re.DOTALL)
 _KEY_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
 
@@ -54,7 +62,7 @@ def _refuse_a_key_twice(value: bytes, distinct: int) -> None:
         return
     keys = [orjson.loads(key) for key in _outermost_keys(value)]
     if len(keys) != distinct:
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice, _ = Counter(keys).most_common(1)[0]
         raise InvalidEvent("NotJson", f"expected every key once, got {_shown(twice)} twice")
 
 
@@ -87,7 +95,7 @@ def timestamp_seconds(value: Any) -> float | None:
     """Epoch seconds of epoch seconds, epoch milliseconds or ISO 8601 (UTC where no zone is given); None: it is none."""
     if type(value) is float or type(value) is int:
         return value / 1000 if abs(value) >= _MILLISECONDS_FROM else float(value)
-    if type(value) is not str:
+    if type(value) is not str or not _ISO_8601.fullmatch(value):
         return None
     try:
         moment = datetime.fromisoformat(value)

@@ -51,16 +51,14 @@ class Stall:
 
 SHORT = (Stall("a", _CHUNK), Stall("b"), Stall("a", _OFFSETS_SENT, in_time=True))
 FULL = (
-    Stall("a"),
-    Stall("b"),
-    Stall("a", _CHUNK),
+    *SHORT,
     Stall("b", _WRITTEN),
-    Stall("a", _OFFSETS_SENT, in_time=True),
     Stall("b", _OFFSETS_SENT),
+    Stall("a"),
     Stall("a", _OFFSETS_SENT),
     Stall("b", _OFFSETS_SENT, in_time=True),
-    Stall("a"),
     Stall("b"),
+    Stall("a"),
 )
 
 

@@ -175,7 +175,7 @@ def storm(stage: Stage) -> Seen:
             claims, given_up = (now - then for now, then in zip(storm.moves(), before, strict=True))
             storm.calm()
         _check_weather(watch, seconds)
-        return storm.supervisor.judged(**_seen(storm, watch), claims=claims, **{"given up": given_up})
+        return storm.supervisor.judged(**_seen(storm, watch), rebalances=f"{claims} claims {given_up} revocations")
 
 
 def _check_weather(watch: Watch, seconds: float) -> None:

@@ -97,6 +97,14 @@ def test_a_time_is_read_in_every_form_that_the_contract_names(ts: object) -> Non
     assert events.ts_B.tolist() == [1_400_000_000.0]
 
 
+@pytest.mark.parametrize(
+    "ts", ["2014-05-13x16:53:20", "2014-05-13T24:00:00", "2014-05-13T16:53:20+02:60", "2014-05", "\u0662014-05-13", ""]
+)
+def test_what_only_some_version_of_the_language_reads_as_a_time_is_none(ts: str) -> None:
+    """Whether an event is valid may not depend on it."""
+    assert [letter.error for letter in decode(event(ts=ts))[1]] == ["BadTimestamp"]
+
+
 def test_the_bounds_of_time_are_1990_and_a_day_past_the_broker() -> None:
     """The broker's time decides, so a record is as valid in a replay in ten years as it is now."""
     oldest, newest = 631_152_000, int(NOW) + 86_400
