@@ -78,7 +78,7 @@ def test_a_file_in_a_folder_that_is_not_there_is_usage(option: str, tmp_path: Pa
         (errors.ConfigurationError("x"), 78),
         (errors.SlotTaken("x"), 76),
         (errors.RestartNeeded("x"), 75),
-        (errors.StaleToken(0, 1, 2), 75),
+        (errors.MemoriesLost("Redis was wiped"), 75),
         (errors.Unavailable("x"), 1),
         (errors.OffsetLost("x"), 1),
         (errors.CorruptCheckpoint("x"), 1),

@@ -125,8 +125,13 @@ def _started(
     _answer(store.ensure_kept, health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
-    sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached), health)
-    source = KafkaSource(settings.kafka, slot)
+
+    def owns() -> bool:
+        return store.slot_owner(slot) in (None, nonce)
+
+    sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
+    # Without a store that all share, a fence is all that tells of a second process.
+    source = KafkaSource(settings.kafka, slot, owns=lambda: store.durable and owns())
     worker = make_worker(
         settings,
         source=source,

@@ -6,6 +6,8 @@ is fatal.
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +80,9 @@ class TransactionalProducer:
     def send_offsets(self, offsets: list[TopicPartition], membership: Any) -> None:
         self._call(
             "send_offsets_to_transaction",
-            lambda seconds: self._producer.send_offsets_to_transaction(offsets, membership, seconds),
+            lambda seconds: _in_time(
+                lambda: self._producer.send_offsets_to_transaction(offsets, membership, seconds), 2 * seconds
+            ),
         )
 
     def commit(self) -> None:
@@ -132,3 +136,24 @@ def _may_be_retried(fault: BaseException) -> bool:
         return False
     error = error_of(fault)
     return error.retriable() and not error.txn_requires_abort()
+
+
+def _in_time(call: Callable[[], None], seconds: float) -> None:
+    """librdkafka does not always come back from a call whose group coordinator has gone, whatever the timeout says
+    (#5456, #5511 there; seen with a killed broker). The thread is left behind with its producer."""
+    answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            call()
+            answers.put(None)
+        except BaseException as fault:
+            answers.put(fault)
+
+    threading.Thread(target=run, name="transaction", daemon=True).start()
+    try:
+        fault = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise OutcomeUnknown(f"librdkafka has not come back within {seconds:.0f} s") from None
+    if fault is not None:
+        raise fault

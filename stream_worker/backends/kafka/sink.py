@@ -42,8 +42,10 @@ class KafkaSink:
         slot: str,
         monotonic: Callable[[], float] = time.monotonic,
         reached: Reached = no_fault,
+        owns: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config, self._slot, self._monotonic, self._reached = config, slot, monotonic, reached
+        self._owns = owns
         self._unknown: dict[int, int] = {}
         # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
         self._unanswered = False
@@ -158,7 +160,10 @@ class KafkaSink:
         return self._producer
 
     def _connect_again(self) -> TransactionalProducer:
-        """Without patience: the source has to be served meanwhile, and commit comes again."""
+        """Without patience: the source has to be served meanwhile, and commit comes again. A new producer would fence
+        that of a process that has taken the slot meanwhile."""
+        if not self._owns():
+            raise SlotTaken(f"another process uses the worker slot {self._slot!r}")
         try:
             return self._connect(patient=False)
         except Unavailable:

@@ -30,6 +30,9 @@ from stream_worker.core.errors import RestartNeeded, SlotTaken
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 from stream_worker.core.offsets import Committed
+from stream_worker.logs import get_logger
+
+_log = get_logger(__name__)
 
 # consume() does not see signals while it waits.
 _SLICE_SECONDS = 0.1
@@ -49,7 +52,14 @@ class KafkaSource:
     partition whose claim failed is claimed again by the next `poll`.
     """
 
-    def __init__(self, config: KafkaConfig, slot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        slot: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        owns: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._owns = owns
         self._config, self._slot, self._monotonic = config, slot, monotonic
         self._owner: PartitionOwner | None = None
         self._unclaimed: set[int] = set()
@@ -148,7 +158,18 @@ class KafkaSource:
         if self._failures:
             raise self._failures.pop(0)
         if self._fatal is not None:
-            raise self._fatal
+            self._fenced_by_itself(self._fatal)
+
+    def _fenced_by_itself(self, fault: SlotTaken | RestartNeeded) -> None:
+        """librdkafka forgets its member id when a session times out, but goes on with heartbeats until the loss has
+        been served; a new coordinator then fences it (librdkafka #3437). If the slot is still ours, a new member joins.
+        """
+        if not (isinstance(fault, SlotTaken) and self._owns()):
+            raise fault
+        _log.warning("kafka source: joining again after being fenced", reason=str(fault))
+        self._fatal = None
+        self._on_lost(self._consumer, self._named(self._next.keys() | self._unclaimed))
+        self._join_again()
 
     def _join_again(self) -> None:
         self._refused = False
