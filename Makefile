@@ -25,7 +25,7 @@ demo: $(READY) ## a simulated shop, an embedded Kafka and a worker, for DURATION
 test: $(READY) ## all tests; real Kafka and Redis are used where they can be started (required when CI=true)
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
-chaos: $(READY) ## kill it in every way and check that nothing is lost or twice (SHORT=1: six minutes; LOG=, MAPPING=: a real log)
+chaos: $(READY) ## kill it in every way and check that nothing is lost or twice (SHORT=1: minutes; LOG=, MAPPING=: a real log)
 	$(VENV)/bin/python -m tests.chaos $(if $(SHORT),--short) $(if $(LOG),--log $(LOG) --mapping $(MAPPING)) $(CHAOS)
 
 lint: $(READY) ## ruff and strict mypy

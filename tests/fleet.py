@@ -160,6 +160,7 @@ class Fleet:
         """Start a worker, its metrics on a free port; `environment`: settings of this start alone."""
         self._ports[slot] = free_port()
         own = {"WORKER__SLOT": slot, "METRICS__PORT": str(self._ports[slot])} | environment
+        self._ports[slot] = int(own["METRICS__PORT"])
         with (self.folder / f"worker-{slot}.log").open("ab") as log:
             self.processes[slot] = subprocess.Popen(
                 [*self.program, "run"],

@@ -125,7 +125,7 @@ def test_a_day_in_the_life_of_a_worker(
             return str(answer.read().decode())
 
     with Fleet(tmp_path, **settings) as fleet:
-        fleet.start("0")
+        fleet.start("0", METRICS__PORT=str(port))
         fleet.wait_for(lambda: committed(kafka_bootstrap, f"group-{topic}", topic, 2) >= 600, "all events")
         assert "last tick" in get("/healthz")
         assert "owns" in get("/readyz")

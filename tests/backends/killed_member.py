@@ -9,6 +9,8 @@ import json
 import sys
 import time
 
+from confluent_kafka import TopicPartition
+
 from stream_worker.backends.kafka import KafkaConfig, KafkaSource, config
 from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.logs import configure
@@ -24,7 +26,7 @@ def main(settings: str, timeout_seconds: str) -> None:
     member.poll_until(lambda: len(member.owner.owned) == 4)
     producer.begin()
     producer.produce(kafka.output_topic, b"u", b'{"never": "committed"}')
-    producer.send_offsets(kafka.input_topic, {0: 1}, member.source.membership())
+    producer.send_offsets([TopicPartition(kafka.input_topic, 0, 1)], member.source.membership())
     print("open", flush=True)
     time.sleep(120)
 

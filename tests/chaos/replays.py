@@ -34,7 +34,7 @@ SETTINGS = {
     "MODEL__MAX_ITEMS": "1500",
 }
 HALF_WAY = ("checkpoint.arrays", "checkpoint.written", "checkpoint.published")
-BAD_EVERY = 97
+BAD_EVERY = 197
 _NUMBERS_OF_CLAIMS = "memories.tokens"  # a nonce: it grows with every start
 _PATIENCE_SECONDS = 180.0
 
@@ -113,7 +113,7 @@ class Deaths:
     def at_random(self, replay: Replay, rng: random.Random, row: int) -> None:
         """kill -9 some time after the first progress, and after a checkpoint at `row` or later."""
         half_written = replay.checkpoints(".tmp")
-        replay.start(CHECKPOINT__INTERVAL_SECONDS=str(rng.choice((0.1, 0.2, 0.4))))
+        replay.start(CHECKPOINT__INTERVAL_SECONDS=str(rng.choice((0.01, 0.1, 0.4))))
         wait_for_progress(replay, row)
         time.sleep(rng.uniform(0.0, 0.3))
         assert replay.process.poll() is None, f"it ended before kill {self.kills + 1}:\n{replay.said()}"
@@ -162,7 +162,7 @@ def killed_replay(stage: Stage) -> Seen:
 
 
 def write_log(path: Path, events: Sequence[Event]) -> tuple[Path, set[int]]:
-    """The events as CSV, every 97th of them spoiled; returns the numbers of those rows."""
+    """The events as CSV, every 197th of them spoiled; returns the numbers of those rows."""
     columns = ("user", "item", "ts", "type")
     bad = set(range(BAD_EVERY // 2, len(events), BAD_EVERY))
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
