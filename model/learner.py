@@ -161,11 +161,7 @@ class Learner:
 
     def learn(self, batch: Batch) -> Outcome:
         """Predict each event from what came before it, remember it, then learn from it."""
-        with self.stage("remember"):
-            walked = self._unroll(batch)
-            windows_BL = self.catalog.rows_of_numbers(walked["number"])
-            self._start_new_items(batch, windows_BL)
-            queries_BD = self._remember(batch, walked, windows_BL)
+        walked, windows_BL, queries_BD = self._take_in(batch)
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             context = _Context(windows_BL, _idle(clock_B, walked["ts"]), _last_gap(walked["gap"]), queries_BD)
@@ -185,11 +181,7 @@ class Learner:
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
-        with self.stage("remember"):
-            walked = self._unroll(batch)
-            windows_BL = self.catalog.rows_of_numbers(walked["number"])
-            self._start_new_items(batch, windows_BL)
-            self._remember(batch, walked, windows_BL)
+        self._take_in(batch)
 
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates."""
@@ -289,6 +281,14 @@ class Learner:
         return F.normalize(F.normalize(mean, dim=-1) + 0.5 * F.normalize(noise, dim=-1), dim=-1)
 
     # -- memory ------------------------------------------------------------------------------------------------
+
+    def _take_in(self, batch: Batch) -> tuple[Arrays, NDArray[np.int32], Tensor]:
+        """Remember the events; returns the rings before each, as walked and as rows, and the queries made from them."""
+        with self.stage("remember"):
+            walked = self._unroll(batch)
+            windows_BL = self.catalog.rows_of_numbers(walked["number"])
+            self._start_new_items(batch, windows_BL)
+            return walked, windows_BL, self._remember(batch, walked, windows_BL)
 
     def _unroll(self, batch: Batch) -> Arrays:
         """The users' rings before each event, by column name; the events are pushed onto them."""

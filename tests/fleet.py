@@ -11,7 +11,7 @@ import time
 import urllib.request
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ class Sent:
     def records(self) -> int:
         return self.events + len(self.bad)
 
+    def note(self, key: str, message: Any, value: bytes | None) -> None:
+        """A valid event is where `message` says."""
+        self.valid[key, message.partition()].append(message.offset())
+        self.items[key, message.partition()].append(str(json.loads(value or b"")["item"]))
+
     def add(self, later: Sent) -> None:
         """What was produced after this."""
         self.bad |= later.bad
@@ -56,8 +61,7 @@ def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
         def delivered(error: Any, message: Any) -> None:
             assert error is None, error
             if valid:
-                sent.valid[key, message.partition()].append(message.offset())
-                sent.items[key, message.partition()].append(str(json.loads(value or b"")["item"]))
+                sent.note(key, message, value)
             else:
                 sent.bad.add((message.partition(), message.offset()))
 
@@ -102,13 +106,25 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
 
 
 def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, sent: Sent) -> int:
+    """The lists, as `check_lists` does. Dead letters: exactly the bad records, once. Returns the number of lists."""
+    lists = check_lists(bootstrap, output_topic, sent.valid)
+    dead: Counter[Place] = Counter()
+    for message in read_all(bootstrap, dead_letter_topic):
+        headers = {name: value.decode() for name, value in message.headers()}
+        assert headers["error"]
+        assert headers["reason"]
+        dead[int(headers["partition"]), int(headers["offset"])] += 1
+    assert dead == Counter(sent.bad)
+    return lists
+
+
+def check_lists(bootstrap: str, output_topic: str, valid: Mapping[tuple[str, int], Sequence[int]]) -> int:
     """Contract 1 at every list: per user and input partition `as_of` only grows, and the sum of `events` equals the
-    number of the user's valid events up to it; at the end, all of them. Dead letters: exactly the bad records, once.
-    Returns the number of lists."""
+    number of the user's valid events up to it; at the end, all of them. Returns the number of lists."""
     counted: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], int] = {}
     # Reports of a broker that was away may come late.
-    in_order = {user: sorted(offsets) for user, offsets in sent.valid.items()}
+    in_order = {user: sorted(offsets) for user, offsets in valid.items()}
     lists = 0
     for message in read_all(bootstrap, output_topic):
         lists += 1
@@ -122,14 +138,9 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
         assert counted[user] == upto, f"{user}: {counted[user]} events in lists, {upto} in the log up to {place}"
         names = [entry["item"] for entry in value["items"]]
         assert len(set(names)) == len(names)
-    assert counted == {user: len(offsets) for user, offsets in sent.valid.items() if offsets}
-    dead: Counter[Place] = Counter()
-    for message in read_all(bootstrap, dead_letter_topic):
-        headers = {name: value.decode() for name, value in message.headers()}
-        assert headers["error"]
-        assert headers["reason"]
-        dead[int(headers["partition"]), int(headers["offset"])] += 1
-    assert dead == Counter(sent.bad)
+    expected = {user: len(offsets) for user, offsets in valid.items() if offsets}
+    wrong = [user for user in expected.keys() | counted.keys() if expected.get(user) != counted.get(user)]
+    assert not wrong, f"{len(wrong)} users, {wrong[0]}: expected {expected.get(wrong[0])}, got {counted[wrong[0]]}"
     return lists
 
 
@@ -158,15 +169,17 @@ class Fleet:
 
     def start(self, slot: str, **environment: str) -> None:
         """Start a worker, its metrics on a free port; `environment`: settings of this start alone."""
-        self._ports[slot] = free_port()
-        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(self._ports[slot])} | environment
-        self._ports[slot] = int(own["METRICS__PORT"])
-        with (self.folder / f"worker-{slot}.log").open("ab") as log:
+        settings = self._settings(slot, environment)
+        with self.log_path(slot).open("ab") as log:
             self.processes[slot] = subprocess.Popen(
-                [*self.program, "run"],
-                env=os.environ | self.environment | {f"STREAM_WORKER__{key}": value for key, value in own.items()},
-                cwd=self.folder, stdout=log, stderr=log,
-            )  # fmt: skip
+                [*self.program, "run"], env=os.environ | settings, cwd=self.folder, stdout=log, stderr=log
+            )
+
+    def _settings(self, slot: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """All that a start of the slot is told, its metrics' port among it."""
+        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(free_port())} | environment
+        self._ports[slot] = int(own["METRICS__PORT"])
+        return self.environment | {f"STREAM_WORKER__{key}": value for key, value in own.items()}
 
     def signal(self, slot: str, how: signal.Signals) -> None:
         self.processes[slot].send_signal(how)
@@ -199,7 +212,15 @@ class Fleet:
 
     def log(self, slot: str) -> str:
         """All that the worker's starts have logged, one JSON object a line."""
-        return (self.folder / f"worker-{slot}.log").read_text()
+        return self.log_path(slot).read_text()
+
+    def log_path(self, slot: str) -> Path:
+        return self.folder / f"worker-{slot}.log"
+
+    def entries(self, slot: str) -> list[dict[str, Any]]:
+        """The log lines of all starts of a worker, but for one that is being written; none before its first start."""
+        lines = self.log(slot).splitlines() if self.log_path(slot).exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def command(self, *arguments: str) -> str:
         """The output of another command under the same settings."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
 
+import redis
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -15,6 +17,14 @@ from tests.fleet import Event, Fleet, Sent, check_contract, committed, produce
 
 RING = 50
 _numbers = count()
+
+
+Memories = dict[tuple[str, int], tuple[int, list[str]]]  # (user, partition) -> counted events and ring
+
+
+def memories_of(items: Mapping[tuple[str, int], Sequence[str]]) -> Memories:
+    """What has to be remembered of these items of each (user, partition)."""
+    return {key: (len(of_user), list(of_user[-RING:])) for key, of_user in items.items() if of_user}
 
 
 class Scene:
@@ -71,6 +81,13 @@ class Scene:
         """Records whose offsets the group has committed."""
         return committed(self.bootstrap, self.group, self.topic, self.partitions)
 
+    def floors(self) -> dict[int, int]:
+        """M of every partition that has one, by Redis' own word."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            keys = {p: f"stream-worker:{{{self.group}:{self.topic}:{p}}}:floor" for p in range(self.partitions)}
+            found = {partition: client.get(key) for partition, key in keys.items()}
+        return {partition: int(floor) for partition, floor in found.items() if floor is not None}
+
     def done(self) -> bool:
         return self.progress() >= self.sent.records
 
@@ -80,9 +97,11 @@ class Scene:
         assert lists > 0
         return lists
 
-    def check_memories(self) -> int:
-        """Counters and rings of every (user, partition) are what the log says; returns the number of records."""
-        expected = {key: (len(items), items[-RING:]) for key, items in self.sent.items.items() if items}
+    def check_memories(self, expected: Memories | None = None) -> int:
+        """Counters and rings of every (user, partition) are as expected, by default what the log says; returns the
+        number of records."""
+        if expected is None:
+            expected = memories_of(self.sent.items)
         found = self.remembered()
         wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
         assert not wrong, (
@@ -90,7 +109,8 @@ class Scene:
         )
         return len(found)
 
-    def remembered(self) -> dict[tuple[str, int], tuple[int, list[str]]]:
-        """(user, partition) -> counted events and ring, by the program's own word."""
-        records = [json.loads(line) for line in self.fleet.command("memory").splitlines()]
+    def remembered(self) -> Memories:
+        """What is remembered, by the program's own word."""
+        # Ids may hold what splitlines() splits at.
+        records = [json.loads(line) for line in self.fleet.command("memory").split("\n") if line]
         return {(r["user"], r["partition"]): (r["events"], r["ring"]) for r in records}

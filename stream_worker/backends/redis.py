@@ -193,6 +193,13 @@ class RedisMemoryStore:
         }
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        return self._fetch(keys, tokens)
+
+    def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
+        return self._fetch(keys)
+
+    def _fetch(self, keys: Sequence[tuple[int, str]], tokens: Mapping[int, int] | None = None) -> list[bytes | None]:
+        """The records in one round trip, each partition's beside its token, which is compared if `tokens` are given."""
         by_partition: dict[int, list[str]] = defaultdict(list)
         for partition, user in keys:
             by_partition[partition].append(user)
@@ -203,20 +210,9 @@ class RedisMemoryStore:
             answers = pipe.execute()
         found: dict[tuple[int, str], bytes | None] = {}
         for (partition, users), (token, *records) in zip(chunks, answers, strict=True):
-            self._check(partition, tokens[partition], int(token or 0))
+            if tokens is not None:
+                self._check(partition, tokens[partition], int(token or 0))
             found |= zip(((partition, user) for user in users), records, strict=True)
-        return [found[key] for key in keys]
-
-    def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
-        by_partition: dict[int, list[str]] = defaultdict(list)
-        for partition, user in keys:
-            by_partition[partition].append(user)
-        found: dict[tuple[int, str], bytes | None] = {}
-        with self._claimed(), self._redis.pipeline(transaction=False) as pipe:
-            for partition, users in by_partition.items():
-                pipe.mget([self._key(partition, f"u:{user}") for user in users])
-            for (partition, users), records in zip(by_partition.items(), pipe.execute(), strict=True):
-                found |= zip(((partition, user) for user in users), records, strict=True)
         return [found[key] for key in keys]
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:

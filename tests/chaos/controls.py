@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -20,11 +19,10 @@ from pathlib import Path
 
 from stream_worker.backends.checkpoint import newest_in
 from stream_worker.exit_codes import ExitCode
-from tests.chaos.replays import FILES, MAPPING, SETTINGS, Replay, compare_checkpoints, compare_files, write_log
+from tests.chaos.replays import Replay, compare_checkpoints, compare_files, write_log
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states
 from tests.chaos.steps import Meals
-from tests.fleet import Event
 from tests.scene import Scene
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +38,9 @@ class Tale:
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self.scene, self.fleet, self._meals = scene, scene.fleet, Meals(seed, USERS)
-        self.events: list[Event] = []
 
     def send(self, meals: int = 1) -> None:
-        events = [event for _ in range(meals) for event in self._meals.next()]
-        self.events += events
-        self.scene.produce(events)
+        self.scene.produce([event for _ in range(meals) for event in self._meals.next()])
 
     def start(self, slot: str = "a", fault: str = "", **settings: str) -> None:
         self.fleet.start(slot, DEBUG__FAULT=fault, **settings)
@@ -147,7 +142,7 @@ def memories(tale: Tale) -> object:
 
 
 def states(tale: Tale) -> object:
-    return check_states(tale.scene, tale.events)
+    return check_states(tale.scene)
 
 
 def learned_once(tale: Tale) -> None:
@@ -248,35 +243,16 @@ def _judged(guard: str, said: str, expected: str) -> str:
 # -- replays ---------------------------------------------------------------------------------------------------
 
 
-class ReplayWithout(Replay):
-    """A replay without a guard (none: the whole program), in two lives."""
-
-    guard = ""
-
-    def start(self, **environment: str) -> None:
-        files = [part for name in FILES for part in (f"--{name}", f"{name}.jsonl")]
-        options = [*files, "--mapping", str(MAPPING), "--checkpoint-from", "learned", "--checkpoint-to", "learned"]
-        settings = {f"STREAM_WORKER__{key}": value for key, value in (SETTINGS | environment).items()}
-        with (self.folder / "stderr").open("ab") as stderr:
-            self.process = subprocess.Popen(
-                [*program([self.guard] if self.guard else []), "replay", str(self.log), *options],
-                env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
-                cwd=self.folder, stdout=subprocess.PIPE, stderr=stderr,
-            )  # fmt: skip
-
-    def live_twice(self) -> None:
-        """It dies in its third checkpoint, when the files hold more than the second one knows of."""
-        self.start(DEBUG__FAULT="checkpoint.arrays:3")
-        self.process.communicate(timeout=_PATIENCE_SECONDS)
-        assert self.process.returncode == -signal.SIGKILL, f"it did not die:\n{self.said()}"
-        self.start()
-        self.finish()
-
-
-def replayed(stage: Stage, guard: str) -> ReplayWithout:
-    replay = ReplayWithout(stage.folder / "log.csv", stage.folder / f"replay-{guard or 'held'}")
-    replay.guard = guard
-    replay.live_twice()
+def replayed(stage: Stage, guard: str) -> Replay:
+    """Without a guard (none: the whole program), in two lives: the first dies in its third checkpoint, when the files
+    hold more than the second one knows of."""
+    folder = stage.folder / f"replay-{guard or 'held'}"
+    replay = Replay(stage.folder / "log.csv", folder, program([guard] if guard else []), {"PYTHONPATH": str(ROOT)})
+    replay.start(DEBUG__FAULT="checkpoint.arrays:3")
+    replay.process.communicate(timeout=_PATIENCE_SECONDS)
+    assert replay.process.returncode == -signal.SIGKILL, f"it did not die:\n{replay.said()}"
+    replay.start()
+    replay.finish()
     return replay
 
 

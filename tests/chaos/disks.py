@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.chaos.scenario import Scenario, Seen, Skipped, Stage
-from tests.chaos.under_load import Play, floors, playing
+from tests.chaos.under_load import Play, playing
 
 _DISK = "256m"
 _BLOCK = bytes(1 << 20)
@@ -74,10 +74,10 @@ def _goes_on_without_checkpoints(play: Play, disturb: Callable[[], None]) -> See
         return all(play.metric("checkpoint_failures_total", slot) for slot in play.fleet.processes)
 
     play.fleet.wait_for(alarmed, "a failed checkpoint of every worker")
-    before = floors(play)
+    before = play.scene.floors()
     play.advance("publishing without checkpoints", 1_000)
     play.go_on(play.seconds(2, 10))
-    assert floors(play) == before, "M went on without a checkpoint"
+    assert play.scene.floors() == before, "M went on without a checkpoint"
     for slot in play.fleet.processes:
         assert {line["level"] for line in play.logged(slot, "checkpoint not complete")} == {"error"}
     return {"failed_checkpoints": int(play.metric("checkpoint_failures_total"))}
@@ -85,11 +85,11 @@ def _goes_on_without_checkpoints(play: Play, disturb: Callable[[], None]) -> See
 
 def _recovers(play: Play) -> Seen:
     """Every worker writes checkpoints, and M of every partition goes on, as soon as there is space again."""
-    newest, before = {slot: _checkpoints(play, slot)[0] for slot in play.fleet.processes}, floors(play)
+    newest, before = {slot: _checkpoints(play, slot)[0] for slot in play.fleet.processes}, play.scene.floors()
 
     def recovered() -> bool:
         written = all(_checkpoints(play, slot)[0] > newest[slot] for slot in newest)
-        now = floors(play)
+        now = play.scene.floors()
         return written and all(now[partition] > floor for partition, floor in before.items())
 
     return {"recovered_seconds": play.timed(recovered, "checkpoints and M go on")}
@@ -114,7 +114,7 @@ def _restart_with(play: Play, slot: str, damage: Callable[[Path], None]) -> int:
     play.fleet.wait_for(lambda: _newest_is_done(play, slot, owned), "two checkpoints, and M at the newer one's offsets")
     play.fleet.kill(slot)
     newest, older = _checkpoints(play, slot)[:2]
-    learned, remembered = _learned(older), floors(play)
+    learned, remembered = _learned(older), play.scene.floors()
     missing = sum(remembered[partition] - learned[partition] for partition in owned if partition in learned)
     assert missing > 0, "nothing is missing: the scenario shows nothing"
     damage(newest)
@@ -132,7 +132,7 @@ def _newest_is_done(play: Play, slot: str, owned: frozenset[int]) -> bool:
     found = _checkpoints(play, slot)
     if len(found) < 2:
         return False
-    learned, older, now = _learned(found[0]), _learned(found[1]), floors(play)
+    learned, older, now = _learned(found[0]), _learned(found[1]), play.scene.floors()
     done = all(now.get(partition, -1) >= learned.get(partition, 0) for partition in owned)
     return done and any(older.get(partition, 0) < learned.get(partition, 0) for partition in owned & older.keys())
 
@@ -181,7 +181,7 @@ def _learned(checkpoint: Path) -> dict[int, int]:
 
 def _wait_for_checkpoints(play: Play) -> None:
     play.fleet.wait_for(
-        lambda: all(_checkpoints(play, slot) for slot in play.fleet.processes) and len(floors(play)) > 0,
+        lambda: all(_checkpoints(play, slot) for slot in play.fleet.processes) and len(play.scene.floors()) > 0,
         "a checkpoint of every worker",
     )
 

@@ -3,12 +3,10 @@ record ends once, as one event in the lists or as one dead letter with a reason,
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import zlib
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -19,8 +17,8 @@ from tests.chaos.event_rule import event_of
 from tests.chaos.examples import thought_up
 from tests.chaos.mutations import Hostile, giants, mutated
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.fleet import read_all
-from tests.scene import RING, Scene
+from tests.fleet import check_lists, read_all
+from tests.scene import Scene, memories_of
 
 REAL_EVERY = 20
 _MOST_SENT_BYTES = 1_048_000  # a broker takes them by default, a client sends a million, headers included
@@ -63,8 +61,11 @@ def fuzzed(stage: Stage) -> Seen:
     with stage.scene() as scene:
         log = send(scene, hostile_among_real(stage, thought, count))
         rate = run_through(scene, log)
-        seen: Seen = {"dead letters": f"{check_dead_letters(scene, log):,}", "lists": f"{check_lists(scene, log):,}"}
-        check_memories(scene, log)
+        seen: Seen = {
+            "dead letters": f"{check_dead_letters(scene, log):,}",
+            "lists": f"{check_lists(scene.bootstrap, scene.output, log.offsets):,}",
+        }
+        scene.check_memories(memories_of(log.items))
     return {
         "hostile records": f"{count:,}",
         "of Hypothesis": f"{examples:,} ({took:.0f} s)",
@@ -135,27 +136,6 @@ def run_through(scene: Scene, log: Log) -> float:
     return rate
 
 
-def check_lists(scene: Scene, log: Log) -> int:
-    """Contract 1 at every list; returns their number."""
-    counted: Counter[tuple[str, int]] = Counter()
-    newest: dict[tuple[str, int], int] = {}
-    lists = 0
-    for message in read_all(scene.bootstrap, scene.output):
-        lists += 1
-        value = json.loads(message.value())
-        user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
-        assert message.key().decode() == value["user"]
-        assert place > newest.get(user, -1), f"{user}: as_of went from {newest[user]} to {place}"
-        newest[user] = place
-        counted[user] += value["events"]
-        upto = bisect_right(log.offsets.get(user, []), place)
-        assert counted[user] == upto, f"{user}: {counted[user]} events in lists, {upto} in the log up to {place}"
-    expected = {user: len(offsets) for user, offsets in log.offsets.items()}
-    wrong = [user for user in expected.keys() | counted.keys() if expected.get(user) != counted.get(user)]
-    assert not wrong, f"{len(wrong)} users, {wrong[0]}: expected {expected.get(wrong[0])}, got {counted[wrong[0]]}"
-    return lists
-
-
 def check_dead_letters(scene: Scene, log: Log) -> int:
     """Exactly the bad records, once, with a reason and their own bytes; returns how many."""
     found = 0
@@ -178,17 +158,6 @@ def check_dead_letters(scene: Scene, log: Log) -> int:
         examples = "\n".join(f"{place}: {values[place]!r:.300}" for place in missing[:10])
         raise AssertionError(f"{len(missing)} bad records are no dead letters, such as\n{examples}")
     return found
-
-
-def check_memories(scene: Scene, log: Log) -> None:
-    """Counters and rings of every (user, partition) are what the log says."""
-    lines = scene.fleet.command("memory").rstrip("\n").split("\n")  # ids may hold what splitlines() splits at
-    found = {(r["user"], r["partition"]): (r["events"], r["ring"]) for r in map(json.loads, lines)}
-    expected = {key: (len(items), items[-RING:]) for key, items in log.items.items()}
-    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-    assert not wrong, (
-        f"{len(wrong)} memories differ, {wrong[0]}: expected {expected.get(wrong[0])}, got {found.get(wrong[0])}"
-    )
 
 
 FUZZED = Scenario(7, "a million hostile records", fuzzed)

@@ -17,12 +17,11 @@ from stream_worker.core.codec import encode_event
 from stream_worker.exit_codes import ExitCode
 from tests.chaos.logs import START_TS
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.chaos.under_load import Play, floors, playing
+from tests.chaos.under_load import Play, playing
 from tests.fleet import Event, Sent
-from tests.scene import RING
+from tests.scene import RING, Memories
 
 _NOTICED_SOON = json.dumps({"topic.metadata.refresh.interval.ms": "1000"})
-Memory = dict[tuple[str, int], tuple[int, list[str]]]
 
 
 # -- more partitions ---------------------------------------------------------------------------------------------
@@ -35,7 +34,9 @@ def topic_grows(stage: Stage) -> Seen:
         scene = play.scene
         with play.streaming():
             pass
-        play.fleet.wait_for(lambda: sum(floors(play).values()) >= scene.sent.records, "every memory written", 240)
+        play.fleet.wait_for(
+            lambda: sum(play.scene.floors().values()) >= scene.sent.records, "every memory written", 240
+        )
         before = _copied(scene.sent)
         scene.grow(6)
         # Before any worker knows of the new partitions.
@@ -46,7 +47,7 @@ def topic_grows(stage: Stage) -> Seen:
         play.finish()
         expected, moved = _moved_memories(before, scene.sent)
         assert moved > 0, "nobody moved: the scenario shows nothing"
-        memories = _check(play, expected)
+        memories = scene.check_memories(expected)
         return {"noticed_seconds": noticed, "moved": moved, "lists": scene.check(), "memories": memories}
 
 
@@ -59,7 +60,7 @@ def _copied(sent: Sent) -> dict[tuple[str, int], list[str]]:
     return {key: list(items) for key, items in sent.items.items() if items}
 
 
-def _moved_memories(before: dict[tuple[str, int], list[str]], sent: Sent) -> tuple[Memory, int]:
+def _moved_memories(before: dict[tuple[str, int], list[str]], sent: Sent) -> tuple[Memories, int]:
     """Memories as they have to be, and how many users moved. `before`: the items of every (user, partition) when all
     was remembered and the topic grew; since then each user is in one partition."""
     olds = {user: (partition, items) for (user, partition), items in before.items()}
@@ -70,16 +71,6 @@ def _moved_memories(before: dict[tuple[str, int], list[str]], sent: Sent) -> tup
         moved += bool(inherited)
         expected[user, partition] = len(items), (inherited + items)[-RING:]
     return expected, moved
-
-
-def _check(play: Play, expected: Memory) -> int:
-    found = play.scene.remembered()
-    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-    assert not wrong, (
-        f"{len(wrong)} of {len(expected)} memories differ, {wrong[0]}: "
-        f"expected {expected.get(wrong[0])}, got {found.get(wrong[0])}"
-    )
-    return len(found)
 
 
 # -- fewer workers ---------------------------------------------------------------------------------------------

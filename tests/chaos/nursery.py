@@ -18,7 +18,6 @@ from subprocess import TimeoutExpired
 from typing import Any
 
 from tests.fleet import Fleet
-from tests.services import free_port
 
 # The scenarios, too: a forked process imports the module that the program was started with.
 _IMPORTED = ["tests.chaos.scenarios", "tests.chaos.warmed"]
@@ -60,10 +59,7 @@ class ForkedFleet(Fleet):
     processes: dict[str, Any]
 
     def start(self, slot: str, **environment: str) -> None:
-        self._ports[slot] = free_port()
-        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(self._ports[slot])} | environment
-        settings = self.environment | {f"STREAM_WORKER__{key}": value for key, value in own.items()}
-        self.processes[slot] = Forked(settings, self.folder, self.folder / f"worker-{slot}.log")
+        self.processes[slot] = Forked(self._settings(slot, environment), self.folder, self.log_path(slot))
 
 
 def _run(environment: Mapping[str, str], folder: Path, log: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,9 +9,9 @@ import redis
 from confluent_kafka.admin import AdminClient
 
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.chaos.under_load import Play, floors, own_services, playing
+from tests.chaos.under_load import Play, own_services, playing
 from tests.fleet import Sent, read_all
-from tests.scene import RING
+from tests.scene import memories_of
 from tests.services import KafkaBroker
 
 
@@ -31,9 +30,7 @@ def _judged_by_log(play: Play, **seen: object) -> Seen:
     twice, whatever the producer of the stream does about it. All that was confirmed has to be there."""
     scene, logged = play.scene, Sent()
     for message in read_all(scene.bootstrap, scene.topic):
-        key = message.key().decode(), message.partition()
-        logged.valid[key].append(message.offset())
-        logged.items[key].append(str(json.loads(message.value())["item"]))
+        logged.note(message.key().decode(), message, message.value())
     for key, offsets in scene.sent.valid.items():
         assert set(offsets) <= set(logged.valid[key]), f"{key}: the broker has lost what it had confirmed"
     unconfirmed = logged.events - scene.sent.events
@@ -94,9 +91,9 @@ def redis_fallen_back(stage: Stage) -> Seen:
     with own_services(stage) as own, playing(own) as play:
         _never_rewrite(own.redis.url)
         with play.streaming(), _membership_kept(play):
-            copy, remembered = own.redis.copy_log(), floors(play)
+            copy, remembered = own.redis.copy_log(), play.scene.floors()
             play.go_on(2)
-            lost = sum(floors(play).values()) - sum(remembered.values())
+            lost = sum(play.scene.floors().values()) - sum(remembered.values())
             assert lost > 0, "M did not move in the two seconds"
             own.redis.put_back(copy)
             resumed = play.advance("progress after Redis fell back")
@@ -137,7 +134,7 @@ def _flush(play: Play) -> float:
         client.flushall()
     resumed = play.advance("progress after FLUSHALL")
     play.fleet.wait_for(lambda: play.metric("memories_lost_total") > 0, "that somebody notices", 30)
-    play.fleet.wait_for(lambda: len(floors(play)) == play.scene.partitions, "a new M everywhere", 60)
+    play.fleet.wait_for(lambda: len(play.scene.floors()) == play.scene.partitions, "a new M everywhere", 60)
     return resumed
 
 
@@ -152,15 +149,12 @@ def _last_starts(play: Play, *slots: str) -> dict[int, int]:
 
 def _check_memories_since(play: Play, starts: dict[int, int]) -> int:
     """Counters and rings hold exactly what the log has from `starts` on; returns the number of records."""
-    sent, expected = play.scene.sent, {}
-    for key, offsets in sent.valid.items():
-        later = [item for offset, item in zip(offsets, sent.items[key], strict=True) if offset >= starts[key[1]]]
-        if later:
-            expected[key] = len(later), later[-RING:]
-    found = play.scene.remembered()
-    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-    assert not wrong, f"{len(wrong)} memories differ, {wrong[0]}: {expected.get(wrong[0])}, got {found.get(wrong[0])}"
-    return len(found)
+    sent = play.scene.sent
+    later = {
+        key: [item for offset, item in zip(offsets, sent.items[key], strict=True) if offset >= starts[key[1]]]
+        for key, offsets in sent.valid.items()
+    }
+    return play.scene.check_memories(memories_of(later))
 
 
 def redis_hangs(stage: Stage) -> Seen:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -41,10 +41,12 @@ _PATIENCE_SECONDS = 180.0
 
 @dataclass
 class Replay:
-    """`stream-worker replay` of `log`, in as many lives as it takes; outputs and checkpoints in `folder`."""
+    """`replay` of `log` by `program`, in as many lives as it takes; outputs and checkpoints in `folder`."""
 
     log: Path
     folder: Path
+    program: Sequence[str] = (sys.executable, "-m", "stream_worker")
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,12 +55,12 @@ class Replay:
     def start(self, **environment: str) -> None:
         outputs = [part for name in FILES for part in (f"--{name}", f"{name}.jsonl")]
         checkpoints = ["--checkpoint-from", "learned", "--checkpoint-to", "learned"]
-        command = [sys.executable, "-m", "stream_worker", "replay", str(self.log), "--mapping", str(MAPPING)]
+        command = [*self.program, "replay", str(self.log), "--mapping", str(MAPPING)]
         settings = {f"STREAM_WORKER__{key}": value for key, value in (SETTINGS | environment).items()}
         with (self.folder / "stderr").open("ab") as stderr:
             self.process = subprocess.Popen(
                 [*command, *outputs, *checkpoints],
-                env=os.environ | settings, cwd=self.folder, stdout=subprocess.PIPE, stderr=stderr,
+                env=os.environ | self.environment | settings, cwd=self.folder, stdout=subprocess.PIPE, stderr=stderr,
             )  # fmt: skip
 
     def finish(self) -> str:

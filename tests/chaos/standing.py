@@ -8,7 +8,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.backends.checkpoint import newest_in, newest_of_any_slot
@@ -88,7 +87,7 @@ def look(scene: Scene) -> Standing:
         published=_published(scene),
         learned={slot.name: _offsets(newest_in(slot)) for slot in slots},
         records={key: Record(header["next_offset"], header["events"]) for key, header in headers.items()},
-        floors=_floors(scene),
+        floors=scene.floors(),
     )
 
 
@@ -105,13 +104,6 @@ def _checkpoints(scene: Scene) -> Path:
 def _offsets(snapshot: object) -> Offsets:
     meta = getattr(snapshot, "meta", {"offsets": {}})
     return {int(partition): offset for partition, offset in meta["offsets"].items()}
-
-
-def _floors(scene: Scene) -> Offsets:
-    with redis.Redis.from_url(scene.redis_url) as client:
-        keys = {p: f"stream-worker:{{{scene.group}:{scene.topic}:{p}}}:floor" for p in range(scene.partitions)}
-        found = {partition: client.get(key) for partition, key in keys.items()}
-    return {partition: int(floor) for partition, floor in found.items() if floor is not None}
 
 
 def _published(scene: Scene) -> Offsets:

@@ -53,16 +53,8 @@ class Supervisor:
 
     def judged(self, **seen: object) -> Seen:
         """All that was sent is published, all workers end with 0; contract 1 at every list, memories as in the log."""
-        scene = self._play.scene
-        self.wait_for(scene.done, "all of it", 240)
+        self.wait_for(self._play.scene.done, "all of it", 240)
         for slot in self._fleet.processes.keys() - self.leaving:
             self.leave(slot)
         self.wait_for(lambda: not self._fleet.processes, "all workers gone", 60)
-        lists, memories = scene.check(), scene.check_memories()
-        return {
-            **seen,
-            "restarts by 75": self.restarts,
-            "events": scene.sent.events,
-            "lists": lists,
-            "memories": memories,
-        }
+        return self._play.verdict(**seen, **{"restarts by 75": self.restarts})

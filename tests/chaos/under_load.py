@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -12,7 +11,6 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any, Self
 
-import redis
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
@@ -80,8 +78,7 @@ class Stream:
             if error is not None:
                 self._refused.append(error)
                 return
-            self._sent.valid[key, message.partition()].append(message.offset())
-            self._sent.items[key, message.partition()].append(str(json.loads(value or b"")["item"]))
+            self._sent.note(key, message, value)
 
         return delivered
 
@@ -142,8 +139,7 @@ class Play:
 
     def logged(self, slot: str, event: str) -> list[dict[str, Any]]:
         """A worker's log lines of one kind, of all its starts."""
-        lines = [line for line in self.fleet.log(slot).splitlines() if line.startswith("{")]
-        return [entry for entry in map(json.loads, lines) if entry.get("event") == event]
+        return [entry for entry in self.fleet.entries(slot) if entry.get("event") == event]
 
     def members(self) -> dict[str, tuple[str, frozenset[int]]]:
         """Instance id -> member id, which a member that was dropped and joined again has not kept, and partitions."""
@@ -168,18 +164,12 @@ class Play:
     def judged(self, **seen: object) -> Seen:
         """Finish; contract 1 at every list, memories as in the log; what was seen."""
         self.finish()
+        return self.verdict(**seen)
+
+    def verdict(self, **seen: object) -> Seen:
+        """Once all workers have left: contract 1 at every list, memories as in the log; what was seen."""
         lists, memories = self.scene.check(), self.scene.check_memories()
         return {**seen, "events": self.scene.sent.events, "lists": lists, "memories": memories}
-
-
-def floors(play: Play) -> dict[int, int]:
-    """M of every partition that has one, by Redis' own word."""
-    scene, found = play.scene, {}
-    with redis.Redis.from_url(scene.redis_url) as client:
-        for partition in range(scene.partitions):
-            floor = client.get(f"stream-worker:{{{scene.group}:{scene.topic}:{partition}}}:floor")
-            found |= {} if floor is None else {partition: int(floor)}
-    return found
 
 
 @contextmanager

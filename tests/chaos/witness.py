@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -46,23 +44,15 @@ def paced(events: Iterator[Event], published: Callable[[], int], most_ahead: int
         yield event
 
 
-def entries(play: Play, slot: str) -> list[dict[str, Any]]:
-    """The log lines of all starts of a worker."""
-    path = play.scene.folder / f"worker-{slot}.log"
-    lines = path.read_text().splitlines() if path.exists() else []
-    # The last one may be half written.
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-
-
 def logged(play: Play, slot: str, event: str) -> int:
     """How many lines of one kind."""
-    return sum(entry.get("event") == event for entry in entries(play, slot))
+    return len(play.logged(slot, event))
 
 
 def owned(play: Play, slot: str) -> set[int]:
     """The partitions that a worker has claimed since its start and not given up, by its log."""
     found: set[int] = set()
-    for entry in entries(play, slot):
+    for entry in play.fleet.entries(slot):
         if entry["event"] == STARTING:
             found.clear()
         elif entry["event"] == CLAIMED:
