@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,16 @@ from stream_worker.core.events import Outputs, Record
 from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
 from stream_worker.core.offsets import Committed, Mark
 
+_NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
+_FORGOTTEN_SHARE = 16
+
 
 class InMemoryMemoryStore:
     """Memories for one process without Redis; `state_dict` goes into its checkpoint.
 
-    Bounded: of more than `twin_users` records those written longest ago go, of more than `twin_items` item numbers
-    those asked for longest ago.
+    Bounded: of more than `twin_users` records those whose last event is longest ago go, of more than `twin_items` item
+    numbers those asked for longest ago. Up to these bounds neither what is kept nor its order in the state depends on
+    when it was written, so that a replay which was killed ends up the same as one that was not.
     """
 
     durable = False
@@ -79,12 +83,19 @@ class InMemoryMemoryStore:
         written = 0
         for user, blob in records:
             key = (partition, user)
-            if self._records.get(key, b"")[1:9] <= blob[1:9]:
-                self._records.pop(key, None)  # what was written last stands last
+            if self._next_offset(key) <= blob[_NEXT_OFFSET]:
                 self._records[key] = blob
                 written += 1
-        _trim(self._records, self._config.twin_users)
+        if (excess := len(self._records) - self._config.twin_users) > 0:
+            for key in sorted(self._records, key=self._age)[: max(excess, self._config.twin_users // _FORGOTTEN_SHARE)]:
+                del self._records[key]
         return written
+
+    def _next_offset(self, key: tuple[int, str]) -> bytes:
+        return self._records.get(key, b"")[_NEXT_OFFSET]
+
+    def _age(self, key: tuple[int, str]) -> tuple[bytes, tuple[int, str]]:
+        return self._next_offset(key), key
 
     def set_floor(self, partition: int, token: int, floor: int) -> None:
         self._check(partition, token)
@@ -102,8 +113,9 @@ class InMemoryMemoryStore:
                 self._names[number] = item
             self._numbers[item] = number
             numbers.append(number)
-        for forgotten in _trim(self._numbers, self._config.twin_items):
-            del self._names[forgotten]
+        oldest = list(islice(self._numbers, max(0, len(self._numbers) - self._config.twin_items)))
+        for forgotten in oldest:
+            del self._names[self._numbers.pop(forgotten)]
         return numbers
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
@@ -127,18 +139,19 @@ class InMemoryMemoryStore:
         return f"in memory: {len(self._records)} records"
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        users, user_lengths = _join(user.encode() for _, user in self._records)
-        blobs, blob_lengths = _join(self._records.values())
-        items, item_lengths = _join(item.encode() for item in self._numbers)
+        keys, named = sorted(self._records, key=self._age), sorted(self._names.items())
+        users, user_lengths = _join(user.encode() for _, user in keys)
+        blobs, blob_lengths = _join(self._records[key] for key in keys)
+        items, item_lengths = _join(item.encode() for _, item in named)
         return {
-            "partition": np.fromiter((p for p, _ in self._records), np.int32, len(self._records)),
+            "partition": np.fromiter((p for p, _ in keys), np.int32, len(keys)),
             "users": users,
             "user_lengths": user_lengths,
             "blobs": blobs,
             "blob_lengths": blob_lengths,
             "items": items,
             "item_lengths": item_lengths,
-            "numbers": np.fromiter(self._numbers.values(), np.int64, len(self._numbers)),
+            "numbers": np.fromiter((number for number, _ in named), np.int64, len(named)),
             "counter": np.array([self._counter], np.int64),
             "floors": _pairs(self._floors),
             "tokens": _pairs(self._tokens),
@@ -168,12 +181,6 @@ class InMemoryMemoryStore:
             raise MemoriesLost(self._lost)
         if current > token:
             raise StaleToken(partition, token, current)
-
-
-def _trim(kept: dict[Any, Any], bound: int) -> list[Any]:
-    """Remove the oldest entries over `bound`; returns their values."""
-    oldest = [key for key, _ in zip(kept, range(len(kept) - bound), strict=False)] if len(kept) > bound else []
-    return [kept.pop(key) for key in oldest]
 
 
 def _join(parts: Iterable[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -103,7 +103,7 @@ def stopped_in_a_write(tale: Tale) -> None:
     """L is written, memories are not; another worker takes over, goes on, writes and leaves; then the first wakes up
     and writes what it has."""
     tale.send()
-    tale.start(fault="checkpoint.published:2:stop")
+    tale.start(fault="checkpoint.published:1:stop")
     stopped = tale.fleet.processes["a"].pid
     tale.fleet.wait_for(lambda: _stands_still(stopped), "stopped")
     tale.start("b")
