@@ -26,7 +26,7 @@ from stream_worker.backends.kafka.faults import (
     says,
 )
 from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
-from stream_worker.core.errors import RestartNeeded, SlotTaken
+from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 from stream_worker.core.offsets import Committed
@@ -88,8 +88,12 @@ class KafkaSource:
 
     def subscribe(self, owner: PartitionOwner) -> None:
         self._owner = owner
-        self._patient_until = self._monotonic() + self._config.session_timeout_ms / 1000 + _SESSION_MARGIN_SECONDS
+        self._be_patient()
         self._join()
+
+    def _be_patient(self) -> None:
+        """Until the session of the slot's last member has ended."""
+        self._patient_until = self._monotonic() + self._config.session_timeout_ms / 1000 + _SESSION_MARGIN_SECONDS
 
     def _join(self) -> None:
         self._consumer.subscribe(
@@ -155,19 +159,25 @@ class KafkaSource:
             self._on_error(error_of(fault))
             messages = []
         self._keep(messages)
-        if self._failures:
-            raise self._failures.pop(0)
         if self._fatal is not None:
             self._fenced_by_itself(self._fatal)
+        if self._failures:
+            raise self._failures.pop(0)
 
     def _fenced_by_itself(self, fault: SlotTaken | RestartNeeded) -> None:
         """librdkafka forgets its member id when a session times out, but goes on with heartbeats until the loss has
         been served; a new coordinator then fences it (librdkafka #3437). If the slot is still ours, a new member joins.
+        While nobody can say whose it is, this waits.
         """
-        if not (isinstance(fault, SlotTaken) and self._owns()):
-            raise fault
+        try:
+            if not (isinstance(fault, SlotTaken) and self._owns()):
+                raise fault
+        except Unavailable as away:
+            _log.warning("kafka source: fenced, and nobody to ask whose the slot is", reason=str(away))
+            return time.sleep(_SLICE_SECONDS)
         _log.warning("kafka source: joining again after being fenced", reason=str(fault))
         self._fatal = None
+        self._be_patient()
         self._on_lost(self._consumer, self._named(self._next.keys() | self._unclaimed))
         self._join_again()
 
