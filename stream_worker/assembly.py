@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,8 @@ def new_nonce() -> str:
 def fault_points(settings: Settings) -> Reached:
     """What this process does at its fault points: nothing, or what `debug.fault` says."""
     signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-    return settings.debug.reached(lambda action: os.kill(os.getpid(), signals[action]))
+    # Sent to this very thread: another one may take some time to hear of a signal, and this one would go on meanwhile.
+    return settings.debug.reached(lambda action: signal.pthread_kill(threading.get_ident(), signals[action]))
 
 
 def memory_layout(settings: Settings) -> MemoryFormat:
