@@ -184,6 +184,11 @@ class Fleet:
     def signal(self, slot: str, how: signal.Signals) -> None:
         self.processes[slot].send_signal(how)
 
+    def stands_still(self, slot: str) -> bool:
+        """Whether it has been stopped (SIGSTOP), by the word of proc(5): `pid (name) state ...`."""
+        status = Path(f"/proc/{self.processes[slot].pid}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] == "T"
+
     def kill(self, slot: str) -> None:
         self.signal(slot, signal.SIGKILL)
         self.processes.pop(slot).wait()

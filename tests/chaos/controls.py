@@ -7,7 +7,6 @@ every time. It is told once to the real program, where all checks hold, and then
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -104,18 +103,13 @@ def stopped_in_a_write(tale: Tale) -> None:
     and writes what it has."""
     tale.send()
     tale.start(fault="checkpoint.published:1:stop")
-    stopped = tale.fleet.processes["a"].pid
-    tale.fleet.wait_for(lambda: _stands_still(stopped), "stopped")
+    tale.fleet.wait_for(lambda: tale.fleet.stands_still("a"), "stopped")
     tale.start("b")
     tale.send()
     tale.processed()
     tale.leave("b")
-    os.kill(stopped, signal.SIGCONT)
+    tale.fleet.signal("a", signal.SIGCONT)
     tale.woken()
-
-
-def _stands_still(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @dataclass(frozen=True)
@@ -214,7 +208,7 @@ def program(names: Sequence[str]) -> list[str]:
 def told(stage: Stage, story: Story, guard: str, check: Callable[[Tale], str]) -> str:
     """Tell the story to the program without the guard ("": to the whole one), and check what came of it."""
     names = [name for name in ("aborts" if story.aborts else "", guard) if name]
-    with stage.scene(f"{story.tell.__name__}-{guard}", partitions=2, **_SETTINGS, **FIXED) as scene:  # type: ignore[arg-type]
+    with stage.scene(f"{story.tell.__name__}-{guard}", forked=False, partitions=2, **_SETTINGS, **FIXED) as scene:
         scene.fleet.environment["PYTHONPATH"] = str(ROOT)
         scene.fleet.program = program(names)
         tale = Tale(scene, stage.seed)

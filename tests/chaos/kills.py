@@ -139,7 +139,8 @@ class Kills:
     def _as_slowly_as_needed(self, events: list[Event]) -> Iterator[Event]:
         for number, event in enumerate(events):
             if self._paced:
-                time.sleep(min(1.0, self._left() * self._form.seconds_a_kill / (len(events) - number)))
+                # As if there were one more after the last: it is looked for only now and then.
+                time.sleep(min(1.0, max(1, self._left()) * self._form.seconds_a_kill / (len(events) - number)))
             yield event
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:

@@ -36,6 +36,10 @@ class Forked:
     def pid(self) -> int | None:
         return self._process.pid
 
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
     def poll(self) -> int | None:
         return self._process.exitcode
 

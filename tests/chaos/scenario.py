@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.chaos.nursery import ForkedFleet
 from tests.fleet import Event
 from tests.scene import Scene
 from tests.services import KafkaCluster, RedisService
@@ -35,11 +37,16 @@ class Stage:
     seed: int = 0
 
     @contextmanager
-    def scene(self, name: str = "scene", **environment: str) -> Iterator[Scene]:
-        """Fresh topics, group and checkpoints; all workers are gone at the end. `environment` as in `Scene`."""
+    def scene(self, name: str = "scene", *, forked: bool | None = None, **environment: Any) -> Iterator[Scene]:
+        """Fresh topics, group and checkpoints; all workers are gone at the end. `environment` as in `Scene`.
+
+        `forked`: see `nursery`; by default in the short form.
+        """
         folder = self.folder / name
         folder.mkdir()
         scene = Scene(self.kafka.bootstrap, self.redis.url, folder, KAFKA__GROUP_PROTOCOL=self.protocol, **environment)
+        if self.short if forked is None else forked:
+            scene.fleet = ForkedFleet(folder, **scene.environment)
         with scene.fleet:
             yield scene
 

@@ -11,7 +11,6 @@ in time, who may still commit it, or by the coordinator after 20 seconds, which 
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -108,7 +107,7 @@ class Stalls:
             self._wait(lambda: all(owned(self._play, slot) for slot in "ab"), "a share for each")
             time.sleep(self._rng.uniform(0, 2))
             self._play.fleet.signal(stall.slot, signal.SIGSTOP)
-        self._wait(lambda: _stopped(self._play.fleet.processes[stall.slot].pid), f"{stall}: standing still")
+        self._wait(lambda: self._play.fleet.stands_still(stall.slot), f"{stall}: standing still")
         self.stops += 1
 
     def _restart(self, slot: str, fault: str) -> None:
@@ -145,11 +144,6 @@ class Stalls:
 
     def _wait(self, condition: Callable[[], object], what: str) -> None:
         self.supervisor.wait_for(condition, what, 180)
-
-
-def _stopped(pid: int) -> bool:
-    """Whether a child process stands still; true once for each time it stops."""
-    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG) is not None
 
 
 def stalls(stage: Stage) -> Seen:

@@ -21,11 +21,10 @@ import numpy as np
 from stream_worker.core.codec import encode_event
 from stream_worker.core.fault_points import POINTS
 from tests.chaos.logs import START_TS
-from tests.chaos.nursery import ForkedFleet
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.standing import Standing, learned_at_start, look
 from tests.core.hostile import hostile_records
-from tests.fleet import Event, Fleet
+from tests.fleet import Event
 from tests.scene import Scene
 
 USERS = 2_400  # in two partitions: in each more than one chunk of 1,000 records
@@ -190,11 +189,7 @@ def killed_at_every_step(stage: Stage) -> Seen:
 
 
 def _chain(stage: Stage, name: str, deaths: Sequence[Death]) -> Chain:
-    kind = ForkedFleet if stage.short else Fleet
-    with (
-        stage.scene(name, partitions=2, **SETTINGS) as scene,  # type: ignore[arg-type]
-        kind(scene.folder, **scene.environment) as scene.fleet,
-    ):
+    with stage.scene(name, partitions=2, **SETTINGS) as scene:
         chain = Chain(scene, stage.seed)
         for death in [*deaths, None]:
             chain.live(death)

@@ -20,7 +20,6 @@ from itertools import count
 from random import Random
 from typing import Self
 
-from tests.chaos.nursery import ForkedFleet
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.under_load import Play
@@ -28,7 +27,7 @@ from tests.chaos.witness import CLAIMED, GIVEN_UP, STARTING, Published, logged, 
 
 RATE, MOST_AHEAD = 200, 1_000
 EVERY_SECONDS = 3.0
-STORM_SECONDS, SHORT_SECONDS = 120.0, 30.0
+STORM_SECONDS, SHORT_SECONDS = 120.0, 18.0
 STANDSTILL_SECONDS = 15.0
 # Of one change in three seconds, how many the group has to have seen: some are made and undone between two looks, and
 # what was begun last is seen after the storm.
@@ -161,8 +160,7 @@ class Storm:
 
 def storm(stage: Stage) -> Seen:
     seconds = SHORT_SECONDS if stage.short else STORM_SECONDS
-    with stage.scene() as scene, ForkedFleet(scene.folder, **scene.environment) as fleet:
-        scene.fleet = fleet
+    with stage.scene(forked=True) as scene:
         play = Play(stage, scene)
         play.start(_STABLE, *_FIRST)
         published = Published(play.scene)
