@@ -85,6 +85,10 @@ class Catalog:
         self.seen_N[rows] = now
         return rows
 
+    def begin(self, rows: NDArray[np.int32], now: int) -> None:
+        """Their first events are looked at."""
+        self.born_N[rows] = self.seen_N[rows] = now
+
     def renumber(self, rows: NDArray[np.int64], numbers: Sequence[int]) -> None:
         """All live rows get new numbers: those of a dictionary that has begun again."""
         self._row_of_number[:] = -1

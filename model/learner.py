@@ -7,26 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.catalog import Catalog
-from model.counting import ENCODER_FEATURES, FEATURES, Counting, CountingConfig
-from model.losses import log_inclusion, softmax_cross_entropy
-from model.memory import UserTable, unroll
-from model.ranker import Ranker
+from model.counting import Counting, CountingConfig, Events, Users
+from model.encoder_trainer import EncoderTrainer, adam_state, load_adam
+from model.features import ENCODER, FEATURES
+from model.item_table import ItemTable
+from model.memory import UserTable, as_stored, unroll
+from model.popularity import HALF_LIVES
+from model.ranker import Ranker, RecentChoices, choices
 from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
-from model.row_adam import RowAdam, grown
 
 Arrays = dict[str, NDArray[Any]]
+
+_ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
+_HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,22 @@ class LearnerConfig:
     """
 
     dim: int = 64
+    mini_batch: int = 64
     ring_size: int = 50
     window: int = 10
     list_length: int = 20
     max_items: int = 500_000
-    neighbours: int = 64
-    candidates: int = 112
-    encoder_candidates: int = 24
+    neighbours: int = 256
+    candidates: int = 160
+    encoder_candidates: int = 32
     dropout: float = 0.4
     encoder_learning_rate: float = 3e-3
     ranker_learning_rate: float = 1e-3
     replayed: float = 1.0
-    encoder_steps: int = 1
-    ranker_steps: int = 1
+    ranker_hard: int = 32
+    ranker_drawn: int = 31
+    ranker_replayed: int = 64
+    ranker_examples: int = 2_048
     full_softmax_items: int = 6_000
     negatives: int = 2_048
     replay_capacity: int = 20_000
@@ -59,6 +68,8 @@ class LearnerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.mini_batch < 1:
+            raise ValueError(f"model.mini_batch: at least 1, got {self.mini_batch}")
         if not 2 <= self.ring_size <= 255:
             raise ValueError(f"model.ring_size: from 2 to 255, got {self.ring_size}")
         if not 1 <= self.window <= self.ring_size:
@@ -99,6 +110,16 @@ class Batch:
     learn_B: NDArray[np.bool_]
     new_B: NDArray[np.bool_]
 
+    def __len__(self) -> int:
+        return len(self.slot_B)
+
+    def new_rows(self, start: int) -> NDArray[np.int32]:
+        """Of the items that come for the first time at event `start` or later."""
+        return self.row_B[start:][self.new_B[start:]]
+
+    def part(self, events: slice) -> Batch:
+        return Batch(**{column.name: getattr(self, column.name)[events] for column in fields(self)})
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -116,14 +137,21 @@ class Outcome:
     list_BK: NDArray[np.int32]
     losses: dict[str, float] = field(default_factory=dict)
 
+    @staticmethod
+    def joined(parts: Sequence[Outcome]) -> Outcome:
+        """One outcome of the parts of a batch; of the losses the last ones."""
+        losses = dict(item for part in parts for item in part.losses.items())
+        names = [column.name for column in fields(Outcome) if column.name != "losses"]
+        return Outcome(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, losses=losses
+        )
+
 
 @dataclass(frozen=True)
 class _Context:
     """Users as they stand before an event: what every prediction is made from."""
 
-    windows_BL: NDArray[np.int32]
-    idle_B: NDArray[np.float32]
-    last_gap_B: NDArray[np.float32]
+    users: Users
     queries_BD: Tensor
 
 
@@ -138,19 +166,27 @@ class Learner:
         self.users = UserTable(max_users, config.ring_size, config.dim, device)
         self.encoder = Encoder(config.encoder).to(device)
         self.ranker = Ranker(len(FEATURES)).to(device)
+        self.choices = RecentChoices(config.ranker_examples, device)
         rows = self.catalog.capacity
         self.counting = Counting(config.counting, rows)
-        self.replay = Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8))
-        # The last column of an item's row is its bias.
-        self.items_ND = torch.zeros(rows, config.dim + 1, device=device)
-        self.items_adam = RowAdam(rows, config.dim + 1, device)
-        self.encoder_adam = torch.optim.Adam(self.encoder.parameters(), lr=config.encoder_learning_rate, fused=True)
+        self.items = ItemTable(rows, config.dim, device)
         self.ranker_adam = torch.optim.Adam(self.ranker.parameters(), lr=config.ranker_learning_rate, fused=True)
         self.events = 0
         self.steps = 0
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
         self.torch_rng = torch.Generator(device="cpu").manual_seed(config.seed)
+        self.trainer = EncoderTrainer(
+            self.encoder,
+            self.items,
+            Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
+            self.rng,
+            self.torch_rng,
+            learning_rate=config.encoder_learning_rate,
+            full_softmax_items=config.full_softmax_items,
+            negatives=config.negatives,
+            item_vectors_learned=config.item_vectors == "learned",
+        )
         # Told when a stage of the tick begins and ends; the clock is the caller's.
         self.stage: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext()
         # Ids of item numbers, also of items that this line has no row for; who keeps the numbers sets it.
@@ -160,20 +196,28 @@ class Learner:
     # -- one tick ----------------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> Outcome:
-        """Predict each event from what came before it, remember it, then learn from it."""
+        """Predict each event from what came before it, remember it, then learn from it; a mini-batch at a time."""
+        size = self.config.mini_batch
+        return Outcome.joined([self._learn(batch, slice(at, at + size)) for at in range(0, max(1, len(batch)), size)])
+
+    def _learn(self, whole: Batch, part: slice) -> Outcome:
+        """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
+        batch, unborn = whole.part(part), whole.new_rows(part.start)
         walked, windows_BL, queries_BD = self._take_in(batch)
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
-            context = _Context(windows_BL, _idle(clock_B, walked["ts"]), _last_gap(walked["gap"]), queries_BD)
-            now_B = self.events + np.cumsum(batch.learn_B)
-            new_rows = np.unique(batch.row_B[batch.new_B])
-            candidates_BC, features_BCF = self._candidates(context, batch.row_B, batch.learn_B, now_B, new_rows)
-            outcome = self._score(batch, context, walked, candidates_BC, features_BCF)
+            users = _users(windows_BL, walked["gap"], clock_B, walked["ts"])
+            events = Events(batch.row_B, walked["own_gap"], batch.learn_B, self.events + np.cumsum(batch.learn_B))
+            candidates_BC, features_BCF = self._candidates(_Context(users, queries_BD), events, unborn)
+            with torch.no_grad():
+                scores_BC = self.ranker(features_BCF, candidates_BC >= 0)
+            items_before = len(self.catalog) - len(unborn)
+            outcome = self._score(batch, walked, windows_BL, candidates_BC, scores_BC, items_before)
         with self.stage("learn"):
             scored = np.flatnonzero(batch.learn_B & batch.target_B)
             if self.config.learning:
-                outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF))
-                outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored))
+                outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF, scores_BC))
+                outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored, whole.new_rows(part.stop)))
         self.events += int(batch.learn_B.sum())
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.steps += 1
@@ -190,13 +234,12 @@ class Learner:
         h_UH, _ = users.state(slots)
         with torch.no_grad():
             queries_UD, _ = self._queries(h_UH, windows_UL)
-        idle_U = _idle(np.full(len(slots), self.clock_ts), users.ts_S[slots])
-        context = _Context(windows_UL, idle_U, _last_gap(users.gap_SL[slots]), queries_UD)
-        nothing = np.zeros(len(slots), dtype=np.bool_)
-        now_U = np.full(len(slots), self.events + 1)
-        candidates_UC, features_UCF = self._candidates(context, np.zeros(len(slots), np.int32), nothing, now_U)
+        context = _Context(
+            _users(windows_UL, users.gap_SL[slots], np.full(len(slots), self.clock_ts), users.ts_S[slots]), queries_UD
+        )
+        candidates_UC, features_UCF = self._candidates(context, _no_events(len(slots), self.events + 1))
         with torch.no_grad():
-            return self._top(self.ranker(features_UCF, candidates_UC), candidates_UC)
+            return self._top(self.ranker(features_UCF, candidates_UC >= 0), candidates_UC)
 
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Why this user's list looks as it does: the last W item rows and their attention weights."""
@@ -209,15 +252,15 @@ class Learner:
     def rebuild(self, slots: NDArray[np.int64]) -> None:
         """(h, c) of users whose states came from other weights: their rings, run through this line's LSTM."""
         users = self.users
-        vectors_ND, windows_UL = self._ring_vectors(users.number_SL[slots])
+        table_ND1, windows_UL = self._ring_vectors(users.number_SL[slots])
         with torch.no_grad():
-            inputs, lengths = self._inputs(windows_UL, users.type_SL[slots], users.gap_SL[slots], vectors_ND)
-            users.put_state(slots, *self.encoder.run(inputs, lengths))
+            window = self.encoder.window(windows_UL, users.type_SL[slots], users.gap_SL[slots], table_ND1)
+            users.put_state(slots, *self.encoder.run(*window))
 
     def _ring_vectors(self, numbers_UL: NDArray[np.uint32]) -> tuple[Tensor, NDArray[np.int32]]:
         """A table of item vectors and, for each place of the rings, its row there (-1: none)."""
         if self.config.item_vectors == "learned":
-            return self.items_ND, self.catalog.rows_of_numbers(numbers_UL)
+            return self.items.table_ND1, self.catalog.rows_of_numbers(numbers_UL)
         numbers, places = np.unique(numbers_UL, return_inverse=True)
         vectors = F.pad(hashed_vectors(self._ids(numbers), self.config.dim), (0, 1))
         rows_UL: NDArray[np.int32] = np.where(numbers_UL > 0, places.reshape(numbers_UL.shape), -1).astype(np.int32)
@@ -239,10 +282,8 @@ class Learner:
         rows = self.catalog.room_for(count)
         if len(rows):
             self.counting.forget(rows)
-            self.replay.forget(("window", "target"), rows)
-            at = torch.from_numpy(rows).to(self.device)
-            self.items_ND[at] = 0
-            self.items_adam.reset(at)
+            self.trainer.replay.forget(("window", "target"), rows)
+            self.items.forget(rows)
         return rows
 
     def add_items(self, ids: list[str], numbers: list[int]) -> NDArray[np.int32]:
@@ -253,9 +294,8 @@ class Learner:
 
     def _fit_rows(self) -> None:
         rows = self.catalog.capacity
-        if rows > self.items_ND.shape[0]:
-            self.items_ND = grown(self.items_ND, rows)
-            self.items_adam.grow(rows)
+        if rows > self.items.rows:
+            self.items.grow(rows)
             self.counting.grow(rows)
 
     def _start_new_items(self, batch: Batch, windows_BL: NDArray[np.int32]) -> None:
@@ -263,22 +303,14 @@ class Learner:
         if len(places) == 0:
             return
         rows = batch.row_B[places]
+        self.catalog.begin(rows, self.events)
         if self.config.item_vectors == "hashed":
-            start = hashed_vectors([self.catalog.ids[row] for row in rows.tolist()], self.config.dim).to(self.device)
+            start = hashed_vectors([self.catalog.ids[row] for row in rows.tolist()], self.config.dim)
         else:
-            start = self._start_by_context(places, windows_BL)
-        self.items_ND[torch.from_numpy(rows).long().to(self.device), :-1] = start
-
-    def _start_by_context(self, places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        """The decayed mean of the items before a new item's first event, and a little noise."""
-        window = windows_BL[places, -self.config.window :]
-        weights = np.where(window >= 0, 0.8 ** np.arange(window.shape[1])[::-1], 0.0).astype(np.float32)
-        vectors = self.items_ND[torch.from_numpy(np.maximum(window, 0)).long().to(self.device), :-1]
-        mean = torch.einsum("bw,bwd->bd", torch.from_numpy(weights).to(self.device), vectors)
-        # Drawn for the whole batch: how many newcomers are still to come may not show in the first one's noise.
-        drawn = torch.randn(len(windows_BL), self.config.dim, generator=self.torch_rng)
-        noise = drawn[torch.from_numpy(places)].to(self.device)
-        return F.normalize(F.normalize(mean, dim=-1) + 0.5 * F.normalize(noise, dim=-1), dim=-1)
+            # Drawn for all events: how many newcomers are still to come may not show in the first one's noise.
+            noise_BD = torch.randn(len(windows_BL), self.config.dim, generator=self.torch_rng)
+            start = self.items.by_context(windows_BL[places, -self.config.window :], noise_BD[places])
+        self.items.start(rows, start)
 
     # -- memory ------------------------------------------------------------------------------------------------
 
@@ -318,52 +350,40 @@ class Learner:
     @torch.no_grad()
     def _remember(self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32]) -> Tensor:
         """LSTM steps, events of one user in order; returns every event's query as it was before the event."""
-        count = len(batch.slot_B)
-        queries_BD = torch.zeros(count, self.config.dim, device=self.device)
-        items_BD = self.items_ND[torch.from_numpy(batch.row_B).long().to(self.device), :-1]
-        types_B = torch.from_numpy(batch.type_B).long().to(self.device)
-        gaps_B = torch.from_numpy(walked["own_gap"]).long().to(self.device)
-        inputs_BD = self.encoder.inputs(items_BD, types_B, gaps_B)
-        for wave in range(int(walked["occurrence"].max(initial=-1)) + 1):
-            at = np.flatnonzero(walked["occurrence"] == wave)
-            h_BH, c_BH = self.users.state(batch.slot_B[at])
-            place = torch.from_numpy(at).to(self.device)
-            queries_BD[place], _ = self._queries(h_BH, windows_BL[at])
-            kept = np.flatnonzero(batch.remember_B[at])
-            if len(kept):
-                on = torch.from_numpy(kept).to(self.device)
-                after = self.encoder.step(inputs_BD[place[on]], h_BH[on], c_BH[on])
-                self.users.put_state(batch.slot_B[at[kept]], *after)
+        slots_U, user_B = np.unique(batch.slot_B, return_inverse=True)
+        order = np.argsort(walked["occurrence"], kind="stable")
+        at = torch.from_numpy(order).to(self.device)
+        user = torch.from_numpy(user_B[order]).to(self.device)
+        remembered = torch.from_numpy(batch.remember_B[order]).to(self.device)[:, None]
+        inputs_BD = self._event_inputs(batch, walked)[at]
+        h_UH, c_UH = self.users.state(slots_U)
+        before_BH = torch.zeros_like(inputs_BD)
+        for wave in _waves(walked["occurrence"]):
+            h, c = h_UH[user[wave]], c_UH[user[wave]]
+            before_BH[at[wave]] = h
+            after_h, after_c = self.encoder.step(inputs_BD[wave], h, c)
+            h_UH[user[wave]] = torch.where(remembered[wave], as_stored(after_h), h)
+            c_UH[user[wave]] = torch.where(remembered[wave], as_stored(after_c), c)
+        self.users.put_state(slots_U, h_UH, c_UH)
+        queries_BD, _ = self._queries(before_BH, windows_BL)
         return queries_BD
 
-    def _queries(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
-        ring = torch.from_numpy(windows_BL[:, -self.config.window :]).to(self.device)
-        mask_BW = ring >= 0
-        vectors_BWD = self.items_ND[ring.clamp(min=0).long(), :-1]
-        queries: tuple[Tensor, Tensor] = self.encoder.queries(h_BH, vectors_BWD, mask_BW)
-        return queries
+    def _event_inputs(self, batch: Batch, walked: Arrays) -> Tensor:
+        types_B = torch.from_numpy(batch.type_B).long().to(self.device)
+        gaps_B = torch.from_numpy(walked["own_gap"]).long().to(self.device)
+        return self.encoder.inputs(self.items.vectors(batch.row_B), types_B, gaps_B)
 
-    def _inputs(
-        self, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8], items_ND: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """LSTM inputs [B, W, D] of right-aligned windows, and their lengths [B] (a place without a row counts)."""
-        rows = torch.from_numpy(np.maximum(rows_BW, 0)).long().to(self.device)
-        types = torch.from_numpy(types_BW).long().to(self.device)
-        gaps = torch.from_numpy(gaps_BW).long().to(self.device)
-        lengths = torch.from_numpy(_lengths(rows_BW)).to(self.device)
-        known = torch.from_numpy(rows_BW >= 0).to(self.device)
-        return self.encoder.inputs(items_ND[rows, :-1] * known[..., None], types, gaps), lengths
+    def _queries(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+        queries: tuple[Tensor, Tensor] = self.encoder.queries(
+            h_BH, *self.encoder.ring(windows_BL, self.items.table_ND1)
+        )
+        return queries
 
     # -- predict -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _candidates(
-        self,
-        context: _Context,
-        row_B: NDArray[np.int32],
-        learn_B: NDArray[np.bool_],
-        now_B: NDArray[np.int64],
-        new_rows: NDArray[np.int32] | None = None,
+        self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Candidate rows [B, C] int64 and their features [B, C, F]; the counting tables learn on the way.
 
@@ -373,39 +393,42 @@ class Learner:
         banned_N = torch.from_numpy(self.catalog.number_N[:used] == 0).to(self.device)
         if new_rows is not None and len(new_rows):
             banned_N[torch.from_numpy(new_rows).long().to(self.device)] = True
-        items_ND, bias_N = self.items_ND[:used, :-1] * self.encoder.config.scale, self.items_ND[:used, -1]
+        items_ND, bias_N = self.items.all_vectors[:used] * self.encoder.config.scale, self.items.all_biases[:used]
         top_BE, rows_BE, total_B = top_k_blocked(
             context.queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates
         )
         proposals = torch.where(top_BE > -torch.inf, rows_BE, -1).to(torch.int32).cpu().numpy()
         rows_BC, counted_BCF = self.counting.walk(
-            context.windows_BL, row_B, learn_B, context.idle_B, context.last_gap_B, proposals,
-            self.catalog.born_N, self.catalog.seen_N, now_B,
-        )  # fmt: skip
+            context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N
+        )
         candidates_BC = torch.from_numpy(rows_BC).to(self.device).long()
         features_BCF = torch.from_numpy(counted_BCF).to(self.device)
-        own = self.items_ND[candidates_BC.clamp(min=0)]
+        own = self.items.table_ND1[candidates_BC.clamp(min=0)]
         logits_BC = torch.einsum("bd,bcd->bc", context.queries_BD, own[..., :-1])
         logits_BC = logits_BC * self.encoder.config.scale + own[..., -1]
         total_B, best_B = _finite(total_B), _finite(top_BE[:, 0])
-        features_BCF[..., ENCODER_FEATURES[0]] = logits_BC - total_B[:, None]
-        features_BCF[..., ENCODER_FEATURES[1]] = logits_BC - best_B[:, None]
+        features_BCF[..., _ENCODER_FEATURES[0]] = logits_BC - total_B[:, None]
+        features_BCF[..., _ENCODER_FEATURES[1]] = logits_BC - best_B[:, None]
         return candidates_BC, features_BCF
 
     @torch.no_grad()
     def _score(
-        self, batch: Batch, context: _Context, walked: Arrays, candidates_BC: Tensor, features_BCF: Tensor
+        self,
+        batch: Batch,
+        walked: Arrays,
+        windows_BL: NDArray[np.int32],
+        candidates_BC: Tensor,
+        scores_BC: Tensor,
+        items_before: int,
     ) -> Outcome:
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
-        scores_BC = self.ranker(features_BCF, candidates_BC)
-        items_before = len(self.catalog) - int(batch.new_B.sum())
         log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, items_before)
         return Outcome(
             rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
             repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
             first_B=(walked["number"] == 0).all(axis=1),
-            windows_BL=context.windows_BL,
+            windows_BL=windows_BL,
             list_BK=self._top(scores_BC, candidates_BC)[0],
         )
 
@@ -419,32 +442,41 @@ class Learner:
     # -- learn -------------------------------------------------------------------------------------------------
 
     def _learn_ranker(
-        self, batch: Batch, scored: NDArray[np.int64], candidates_BC: Tensor, features_BCF: Tensor
+        self, batch: Batch, scored: NDArray[np.int64], candidates_BC: Tensor, features_BCF: Tensor, scores_BC: Tensor
     ) -> dict[str, float]:
-        """Softmax cross-entropy over the candidates, on the events whose target is among them."""
+        """An Adam step on the events whose target is among the candidates, and on as many of the last ones."""
         at = torch.from_numpy(scored).to(self.device)
-        candidates, features = candidates_BC[at], features_BCF[at]
-        target = torch.from_numpy(batch.row_B[scored]).to(self.device).long()
-        usable = (candidates == target[:, None]).any(dim=1) & ((candidates >= 0).sum(dim=1) > 1)
+        candidates_MC, features_MCF, scores_MC = candidates_BC[at], features_BCF[at], scores_BC[at]
+        is_target_MC = candidates_MC == torch.from_numpy(batch.row_B[scored]).to(self.device).long()[:, None]
+        present_MC = candidates_MC >= 0
+        usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
         if not bool(usable.any()):
             return {}
-        candidates, features, target = candidates[usable], features[usable], target[usable]
-        self.ranker.observe(features, candidates)
-        rate = self.config.ranker_learning_rate * (1 + 3 * 0.5 ** (self.events / 5_000))
-        _set_rate(self.ranker_adam, rate)
-        place = (candidates == target[:, None]).int().argmax(dim=1)
-        loss = torch.zeros(())
-        for _ in range(self.config.ranker_steps):
-            loss = F.cross_entropy(self.ranker(features, candidates), place)
-            self.ranker_adam.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.ranker_adam.step()
+        features_MCF, present_MC = features_MCF[usable], present_MC[usable]
+        self.ranker.observe(features_MCF, present_MC)
+        config = self.config
+        fresh = choices(
+            features_MCF, present_MC, scores_MC[usable], is_target_MC[usable].int().argmax(dim=1),
+            config.ranker_hard, config.ranker_drawn, self.steps,
+        )  # fmt: skip
+        older = self.choices.sample(config.ranker_replayed, self.rng, fresh.log_weight_S)
+        loss = (fresh if older is None else fresh.joined(older)).loss(self.ranker)
+        _set_rate(self.ranker_adam, config.ranker_learning_rate * (1 + 3 * 0.5 ** (self.events / 5_000)))
+        self.ranker_adam.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.ranker_adam.step()
+        self.choices.add(fresh)
         return {"ranker": float(loss.detach())}
 
     def _learn_encoder(
-        self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32], scored: NDArray[np.int64]
+        self,
+        batch: Batch,
+        walked: Arrays,
+        windows_BL: NDArray[np.int32],
+        scored: NDArray[np.int64],
+        unborn: NDArray[np.int32],
     ) -> dict[str, float]:
-        """Adam steps on the windows that ended in this batch, and as many (times `replayed`) older ones."""
+        """An Adam step on the windows that ended in this batch, and as many (times `replayed`) older ones."""
         window = self.config.window
         usable = scored[(windows_BL[scored, -1] >= 0)]
         fresh: Columns = {
@@ -453,99 +485,25 @@ class Learner:
             "gap": walked["gap"][usable, -window:],
             "target": batch.row_B[usable],
         }
-        loss = float("nan")
-        replayed = int(batch.learn_B.sum() * self.config.replayed)
-        for _ in range(self.config.encoder_steps if replayed or len(usable) else 0):
-            examples = fresh
-            older = self.replay.sample(replayed, self.rng)
-            if older:
-                examples = {name: np.concatenate([fresh[name], older[name]]) for name in fresh}
-            examples = _whole(examples)
-            if len(examples["target"]):
-                loss = self._encoder_step(examples)
-        self.replay.add(fresh, self.rng)
-        return {} if np.isnan(loss) else {"encoder": loss}
-
-    def _encoder_step(self, examples: Columns) -> float:
-        scored_rows, log_q_S = self._softmax_rows()
-        windows, targets = examples["window"], examples["target"]
-        rows = np.unique(np.concatenate([scored_rows, targets, windows[windows >= 0]]))
-        local_N = np.full(self.catalog.rows_used + 1, -1, dtype=np.int32)
-        local_N[rows] = np.arange(len(rows))
-        at = torch.from_numpy(rows).to(self.device).long()
-        table = self.items_ND[at].requires_grad_()
-        local_windows = np.where(windows >= 0, local_N[windows], -1)
-        queries_MD = self._training_queries(table, local_windows, examples["type"], examples["gap"])
-        columns = torch.from_numpy(local_N[scored_rows]).to(self.device).long()
-        target = torch.from_numpy(local_N[targets]).to(self.device).long()
-        logits_MS = self.encoder.logits(queries_MD, table[columns, :-1], table[columns, -1])
-        own = table[target]
-        own_logit_M = (queries_MD * F.normalize(own[:, :-1], dim=-1)).sum(-1) * self.encoder.config.scale + own[:, -1]
-        loss = softmax_cross_entropy(own_logit_M, logits_MS, columns[None] == target[:, None], log_q_S).mean()
-        self.encoder_adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
-        self.encoder_adam.step()
-        if self.config.item_vectors == "learned":
-            self._item_step(at, table)
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def _item_step(self, at: Tensor, table: Tensor) -> None:
-        assert table.grad is not None
-        self.items_adam.step(self.items_ND, at, table.grad, self.config.encoder_learning_rate)
-        # Kept at unit length, so that scoring all rows needs no second pass over them.
-        self.items_ND[at, :-1] = F.normalize(self.items_ND[at, :-1], dim=-1)
-
-    def _training_queries(
-        self, table: Tensor, windows: NDArray[np.int32], types: NDArray[np.uint8], gaps: NDArray[np.uint8]
-    ) -> Tensor:
-        inputs, lengths = self._inputs(windows, types, gaps, table)
-        h, _ = self.encoder.run(self._drop(inputs), lengths)
-        ring = torch.from_numpy(windows).to(self.device)
-        vectors = table[ring.clamp(min=0).long(), :-1]
-        queries: Tensor
-        queries, _ = self.encoder.queries(self._drop(h), vectors, ring >= 0)
-        return queries
-
-    def _drop(self, x: Tensor) -> Tensor:
-        """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it."""
-        kept = 1.0 - self.config.dropout
-        mask = torch.rand(x.shape, generator=self.torch_rng) < kept
-        return x * mask.to(x.device) / kept
-
-    def _softmax_rows(self) -> tuple[NDArray[np.int64], Tensor | None]:
-        """The rows that a target is compared with: all live ones, or a sample and its log inclusion probabilities.
-
-        The sample is half uniform, half by recent popularity.
-        """
-        live = self.catalog.live_rows()
-        if len(live) <= self.config.full_softmax_items:
-            return live, None
-        hot = self.counting.popularity_PN[1, live] + 1e-12
-        probability = 0.5 * hot / hot.sum() + 0.5 / len(live)
-        drawn = np.searchsorted(np.cumsum(probability), self.rng.random(self.config.negatives) * 0.999999)
-        drawn = np.unique(np.minimum(drawn, len(live) - 1))
-        log_q = log_inclusion(torch.from_numpy(probability[drawn]), self.config.negatives)
-        return live[drawn], log_q.to(self.device)
+        live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
+        hot = self.counting.tables.popularity.weight_PN[_HOT, live]
+        loss = self.trainer.learn(fresh, int(batch.learn_B.sum() * self.config.replayed), live, hot)
+        return {} if loss is None else {"encoder": loss}
 
     # -- state -------------------------------------------------------------------------------------------------
 
+    def _parts(self) -> dict[str, Any]:
+        """What a state is made of, by its name there; all but the items and the catalogue."""
+        return {"counting": self.counting, "choices": self.choices, "trainer": self.trainer}
+
     def state_dict(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays by dotted name and JSON scalars: all of the line except the users' memories."""
-        arrays: Arrays = {}
-        used = self.catalog.rows_used
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        states |= {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            arrays |= {f"{name}.{key}": _array(tensor) for key, tensor in module.state_dict().items()}
-        for name, optimizer in (("encoder_adam", self.encoder_adam), ("ranker_adam", self.ranker_adam)):
-            for index, state in optimizer.state_dict()["state"].items():
-                arrays |= {f"{name}.{index}.{key}": _array(value) for key, value in state.items()}
-        arrays["items"] = _array(self.items_ND[:used])
-        for key in ("m", "v", "steps"):
-            arrays[f"items_adam.{key}"] = _array(getattr(self.items_adam, key)[:used])
-        for name, part in (("catalog", self.catalog), ("replay", self.replay)):
-            arrays |= {f"{name}.{key}": array for key, array in part.state_dict().items()}
-        arrays |= {f"counting.{key}": array for key, array in self.counting.state_dict().items()}
+            states[name] = {key: tensor.detach().cpu().numpy().copy() for key, tensor in module.state_dict().items()}
+        states["ranker_adam"] = adam_state(self.ranker_adam)
+        arrays = {f"{name}.{key}": array for name, state in states.items() for key, array in state.items()}
         arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
             "events": self.events,
@@ -558,20 +516,14 @@ class Learner:
     def load_state_dict(self, arrays: Arrays, meta: dict[str, Any], numbers: list[int]) -> None:
         """`numbers`: the store's item numbers of `Catalog.ids_of_state(part(arrays, "catalog"))`."""
         self.catalog.load_state_dict(part(arrays, "catalog"), numbers)
-        self.replay.load_state_dict(part(arrays, "replay"))
-        self.counting.load_state_dict(part(arrays, "counting"))
+        self.items.load_state_dict(part(arrays, "items"), self.catalog.capacity)
+        for name, owner in self._parts().items():
+            owner.load_state_dict(part(arrays, name))
         if self.counting.rows < self.catalog.capacity:
             self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in part(arrays, name).items()})
-        for name, optimizer in (("encoder_adam", self.encoder_adam), ("ranker_adam", self.ranker_adam)):
-            _load_optimizer(optimizer, part(arrays, name))
-        rows, used = self.catalog.capacity, self.catalog.rows_used
-        self.items_ND = torch.zeros(rows, self.config.dim + 1, device=self.device)
-        self.items_adam = RowAdam(rows, self.config.dim + 1, self.device)
-        self.items_ND[:used] = torch.from_numpy(arrays["items"].copy()).to(self.device)
-        for key in ("m", "v", "steps"):
-            getattr(self.items_adam, key)[:used] = torch.from_numpy(arrays[f"items_adam.{key}"].copy()).to(self.device)
+        load_adam(self.ranker_adam, part(arrays, "ranker_adam"))
         self.torch_rng.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
@@ -581,18 +533,6 @@ def part(arrays: Arrays, prefix: str) -> Arrays:
     """The arrays below `prefix.`, without it."""
     head = prefix + "."
     return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().numpy().copy()
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, arrays: Arrays) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, array in arrays.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _texts(state: Any) -> Any:
@@ -613,26 +553,27 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def _idle(clock_B: NDArray[np.float64], last_ts_B: NDArray[np.float64]) -> NDArray[np.float32]:
-    """log(1 + seconds) since the user's last event, by the time of the event before the one to predict."""
-    seconds = np.where(last_ts_B > 0, np.maximum(0.0, clock_B - last_ts_B), 0.0)
-    return np.log1p(seconds).astype(np.float32)
+def _users(
+    windows_BL: NDArray[np.int32],
+    gaps_BL: NDArray[np.uint8],
+    clock_B: NDArray[np.float64],
+    last_ts_B: NDArray[np.float64],
+) -> Users:
+    """`clock_B`: the time of the event before the one to predict."""
+    seconds_B = np.where(last_ts_B > 0, np.maximum(0.0, clock_B - last_ts_B), 0.0)
+    last_gap_B = np.ascontiguousarray(gaps_BL[:, -1]).astype(np.float32)
+    return Users(windows_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
 
 
-def _last_gap(gap_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(gap_BL[:, -1]).astype(np.float32)
+def _no_events(count: int, now: int) -> Events:
+    """For users who are looked at, and of whom nothing is learned."""
+    return Events(np.zeros(count, np.int32), np.zeros(count, np.uint8), np.zeros(count, np.bool_), np.full(count, now))
 
 
-def _lengths(rows_BW: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many places of right-aligned windows are in use, counting gaps left by evicted items."""
-    filled = rows_BW >= 0
-    return np.where(filled.any(axis=1), rows_BW.shape[1] - filled.argmax(axis=1), 0)
-
-
-def _whole(examples: Columns) -> Columns:
-    """Only the examples whose target and newest item still have a row."""
-    whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
-    return {name: column[whole] for name, column in examples.items()}
+def _waves(occurrence_B: NDArray[np.int64]) -> list[slice]:
+    """Of events in the order of their occurrence: the first of every user, then the second, ..."""
+    ends = np.cumsum(np.bincount(occurrence_B)).tolist() if len(occurrence_B) else []
+    return [slice(start, end) for start, end in pairwise([0, *ends])]
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -149,6 +149,11 @@ class UserTable:
         self._free.extend(range(size - 1, old - 1, -1))
 
 
+def as_stored(x: Tensor) -> Tensor:
+    """What comes back of a state that was put into the table."""
+    return x.to(torch.float16).float()
+
+
 @njit(cache=True, nogil=True)
 def unroll(
     slot_B: NDArray[np.int64],

@@ -1,22 +1,28 @@
-"""The ranker: orders the candidates by their counting features and encoder score."""
+"""The ranker: orders the candidates by their counting features and encoder score, and what it is trained on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Ranker(nn.Module):
     """A linear part beside a small MLP, on features normalised by the statistics of earlier batches.
 
-    Features [B, C, F] -> scores [B, C]; the scores of absent candidates (row -1) are -inf.
+    Features [B, C, F] -> scores [B, C]; the scores of absent candidates are -inf.
     """
 
     mean_F: Tensor
     var_F: Tensor
     batches: Tensor
 
-    def __init__(self, features: int, hidden: int = 32) -> None:
+    def __init__(self, features: int, hidden: int = 64) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 1)
         self.mlp = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
@@ -28,15 +34,15 @@ class Ranker(nn.Module):
         self.register_buffer("var_F", torch.ones(features))
         self.register_buffer("batches", torch.zeros(()))
 
-    def forward(self, features_BCF: Tensor, candidates_BC: Tensor) -> Tensor:
+    def forward(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
         x = ((features_BCF - self.mean_F) * torch.rsqrt(self.var_F + 1e-4)).clamp(-8, 8)
         scores_BC: Tensor = (self.linear(x) + self.head(self.mlp(x))).squeeze(-1)
-        return scores_BC.masked_fill(candidates_BC < 0, -torch.inf)
+        return scores_BC.masked_fill(~present_BC, -torch.inf)
 
     @torch.no_grad()
-    def observe(self, features_BCF: Tensor, candidates_BC: Tensor) -> None:
+    def observe(self, features_BCF: Tensor, present_BC: Tensor) -> None:
         """Move the running statistics towards these features; each batch weighs at least 1 %."""
-        real = (candidates_BC >= 0).unsqueeze(-1)
+        real = present_BC.unsqueeze(-1)
         count = real.sum().clamp(min=1)
         mean = (features_BCF * real).sum(dim=(0, 1)) / count
         var = (((features_BCF - mean) ** 2) * real).sum(dim=(0, 1)) / count
@@ -44,3 +50,92 @@ class Ranker(nn.Module):
         weight = (1.0 / self.batches).clamp(min=0.01)
         self.var_F.lerp_(var + (mean - self.mean_F) ** 2 * (1 - weight), weight)
         self.mean_F.lerp_(mean, weight)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """M examples of S candidates, the target first: features, which are there, and for how many each stands."""
+
+    features_MSF: Tensor
+    present_MS: Tensor
+    log_weight_S: Tensor
+
+    def __len__(self) -> int:
+        return len(self.features_MSF)
+
+    def joined(self, other: Choices) -> Choices:
+        return Choices(
+            torch.cat([self.features_MSF, other.features_MSF]),
+            torch.cat([self.present_MS, other.present_MS]),
+            self.log_weight_S,
+        )
+
+    def loss(self, ranker: Ranker) -> Tensor:
+        """Softmax cross-entropy over all candidates, those left out estimated by those drawn."""
+        scores_MS = ranker(self.features_MSF, self.present_MS) + self.log_weight_S
+        return F.cross_entropy(scores_MS, torch.zeros(len(self), dtype=torch.long, device=scores_MS.device))
+
+
+def choices(
+    features_BCF: Tensor, present_BC: Tensor, scores_BC: Tensor, target_at_B: Tensor, hard: int, drawn: int, shift: int
+) -> Choices:
+    """Of each event the target, its `hard` strongest rivals by score, and about `drawn` of the rest.
+
+    The rest is drawn by systematic sampling: every n-th by score, from the `shift` modulo n-th on; each weighs n.
+    """
+    first = scores_BC.scatter(1, target_at_B[:, None], torch.inf)
+    order_BC = first.argsort(dim=1, descending=True, stable=True)
+    rest = max(0, order_BC.shape[1] - 1 - hard)
+    step = max(1, rest // drawn)
+    sampled = 1 + hard + shift % step + step * torch.arange(rest // step)
+    columns = torch.cat([torch.arange(min(1 + hard, order_BC.shape[1])), sampled]).to(scores_BC.device)
+    at_BS = order_BC[:, columns]
+    log_weight_S = torch.where(columns > hard, float(np.log(step)), 0.0)
+    features_BSF = features_BCF.gather(1, at_BS[:, :, None].expand(-1, -1, features_BCF.shape[2]))
+    return Choices(features_BSF, present_BC.gather(1, at_BS), log_weight_S)
+
+
+class RecentChoices:
+    """The last `capacity` examples, in half precision; a sample of them goes beside each batch's own."""
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self.capacity = capacity
+        self.seen = 0
+        self._device = device
+        self._features_MSF = torch.zeros(0, 0, 0, dtype=torch.float16, device=device)
+        self._present_MS = torch.zeros(0, 0, dtype=torch.bool, device=device)
+
+    def add(self, new: Choices) -> None:
+        if not self.seen:
+            shape = new.features_MSF.shape[1:]
+            self._features_MSF = torch.zeros(self.capacity, *shape, dtype=torch.float16, device=self._device)
+            self._present_MS = torch.zeros(self.capacity, shape[0], dtype=torch.bool, device=self._device)
+        newest = min(len(new), self.capacity)
+        at = torch.arange(self.seen + len(new) - newest, self.seen + len(new), device=self._device) % self.capacity
+        self._features_MSF[at] = new.features_MSF[-newest:].half()
+        self._present_MS[at] = new.present_MS[-newest:]
+        self.seen += len(new)
+
+    def sample(self, count: int, rng: np.random.Generator, log_weight_S: Tensor) -> Choices | None:
+        """`count` examples, with replacement; None while there are none."""
+        if not self.seen:
+            return None
+        at = torch.from_numpy(rng.integers(0, min(self.seen, self.capacity), count)).to(self._device)
+        return Choices(self._features_MSF[at].float(), self._present_MS[at], log_weight_S)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {
+            "features": self._features_MSF.cpu().numpy().copy(),
+            "present": self._present_MS.cpu().numpy().copy(),
+            "seen": np.array([self.seen], np.int64),
+        }
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for another number of examples."""
+        self.seen = int(state["seen"][0])
+        if self.seen and len(state["features"]) != self.capacity:
+            raise ValueError(
+                f"model.ranker_examples: the state has {len(state['features'])}, the configuration {self.capacity}"
+            )
+        self._features_MSF = torch.from_numpy(state["features"].copy()).to(self._device)
+        self._present_MS = torch.from_numpy(state["present"].copy()).to(self._device)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -65,8 +66,8 @@ class Encoder(nn.Module):
 
     def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
         """One event for each of B users: (h, c) after it."""
-        _, (h, c) = self.lstm(inputs_BD[:, None], (h_BH[None], c_BH[None]))
-        return h[0], c[0]
+        after: tuple[Tensor, Tensor] = torch.lstm_cell(inputs_BD, (h_BH, c_BH), *self.lstm.all_weights[0])
+        return after
 
     def run(self, inputs_BWD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """(h, c) after the last `lengths_B` inputs of right-aligned windows, from a zero state; zeros for length 0."""
@@ -81,6 +82,26 @@ class Encoder(nn.Module):
         _, (h, c) = self.lstm(packed)
         alive = (lengths_B > 0)[:, None].to(h.dtype)
         return h[0] * alive, c[0] * alive
+
+    def window(
+        self, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8], table_ND1: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What `run` takes: inputs [B, W, D] of right-aligned windows of rows, and their lengths [B].
+
+        A place whose item has no row any more counts, as nothing; the places before the first one do not.
+        """
+        device = table_ND1.device
+        filled = rows_BW >= 0
+        lengths_B = np.where(filled.any(axis=1), rows_BW.shape[1] - filled.argmax(axis=1), 0)
+        items_BWD = table_ND1[torch.from_numpy(np.maximum(rows_BW, 0)).long().to(device), :-1]
+        items_BWD = items_BWD * torch.from_numpy(filled).to(device)[..., None]
+        types, gaps = (torch.from_numpy(x).long().to(device) for x in (types_BW, gaps_BW))
+        return self.inputs(items_BWD, types, gaps), torch.from_numpy(lengths_B).to(device)
+
+    def ring(self, rows_BL: NDArray[np.int32], table_ND1: Tensor) -> tuple[Tensor, Tensor]:
+        """What `queries` takes: vectors [B, W, D] of the last W places of the rings, and which of them hold an item."""
+        rows_BW = torch.from_numpy(rows_BL[:, -self.config.window :]).to(table_ND1.device)
+        return table_ND1[rows_BW.clamp(min=0).long(), :-1], rows_BW >= 0
 
     def queries(self, h_BH: Tensor, ring_BWD: Tensor, ring_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
         """Unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).

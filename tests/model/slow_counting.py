@@ -4,51 +4,71 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from model.counting import FEATURES, HALF_LIVES, NEXT, TABLES
+from model.features import COUNTS, FEATURES
+from model.popularity import HALF_LIVES
+from model.tables import BACKWARD, FORWARD, NEXT, PLAIN, SESSION, TABLES, WIDE, bucket, buckets
 
-_NEXT, _FORWARD, _WIDE = range(TABLES)
-_ENCODER = tuple(FEATURES.index(name) for name in ("encoder_log_probability", "encoder_behind_best"))
-assert NEXT == _NEXT
+Pairs = list[list[Any]]
 
 
 class SlowCounting:
-    """`pairs[table][row]` is a list of [item, weight] of at most `neighbours`; weights are rounded to float32."""
+    """`pairs[table][row]` is a list of [item, weight] of at most `neighbours`; weights are rounded to float32.
+
+    `follow[bucket]` is such a row for a pair of last items: the pair, its row, and all that was ever counted in it.
+    """
 
     def __init__(self, neighbours: int, rows: int) -> None:
         self.neighbours, self.rows = neighbours, rows
-        self.pairs = [[[[-1, 0.0] for _ in range(neighbours)] for _ in range(rows)] for _ in range(TABLES)]
+        self.pairs: list[list[Pairs]] = [[[] for _ in range(rows)] for _ in range(TABLES)]
         self.total = [[0.0] * rows for _ in range(TABLES)]
+        self.follow: dict[int, tuple[tuple[int, int], Pairs, list[int]]] = {}
         self.times: list[int] = []
 
-    def learn(self, window: Sequence[int], item: int) -> None:
+    def learn(self, window: Sequence[int], gaps: Sequence[int], gap: int, item: int) -> None:
         forward = wide = 1.0
-        for d, before in enumerate(reversed(window[-20:])):
+        seconds = _seconds(gap)
+        for d, (before, earlier_gap) in enumerate(zip(window[::-1][:20], gaps[::-1], strict=False)):
             if before >= 0:
                 if d == 0:
-                    self._add(_NEXT, before, item, 1.0, 0.97)
+                    self._add(NEXT, before, item, 1.0, 0.97)
+                    self._add(PLAIN, before, item, 1.0)
                 if d < 10:
-                    self._add(_FORWARD, before, item, forward)
+                    self._add(FORWARD, before, item, forward)
                 if before != item:
-                    self._add(_WIDE, before, item, wide)
-                    self._add(_WIDE, item, before, wide)
+                    if d < 10:
+                        self._add(BACKWARD, item, before, forward)
+                    self._add(WIDE, before, item, wide)
+                    self._add(WIDE, item, before, wide)
+                    near = math.exp(-seconds / 3600)
+                    if near > 0.05:
+                        self._add(SESSION, before, item, near)
+                        self._add(SESSION, item, before, near)
+            seconds += _seconds(earlier_gap)
             forward *= 0.7
             wide *= 0.93
+        if len(window) > 1 and min(window[-2:]) >= 0:
+            self._learn_pair((window[-2], window[-1]), item)
         self.times.append(item)
+
+    def _learn_pair(self, pair: tuple[int, int], item: int) -> None:
+        """Of two pairs of one bucket the later one stays."""
+        place = bucket(*pair, buckets(self.rows))
+        if self.follow.get(place, (None,))[0] != pair:
+            self.follow[place] = pair, [], []
+        _, pairs, items = self.follow[place]
+        items.append(item)
+        _count(pairs, item, 1.0, min(16, self.neighbours))
 
     def _add(self, table: int, row: int, item: int, weight: float, decay: float = 1.0) -> None:
         pairs = self.pairs[table][row]
         self.total[table][row] = _f32(_f32(self.total[table][row] * decay) + weight)
         for pair in pairs:
             pair[1] = _f32(pair[1] * decay)
-        for pair in pairs:
-            if pair[0] == item:
-                pair[1] = _f32(pair[1] + weight)
-                return
-        weakest = min(range(len(pairs)), key=lambda place: pairs[place][1])
-        pairs[weakest][:] = [item, _f32(weight)]
+        _count(pairs, item, weight, self.neighbours)
 
     def weight(self, table: int, row: int, item: int) -> float:
         return next((w for i, w in self.pairs[table][row] if i == item), 0.0)
@@ -58,38 +78,84 @@ class SlowCounting:
         g, newest = 0.5 ** (1.0 / half_life), len(self.times) - 1
         return (1 - g) * sum(g ** (newest - k) for k, other in enumerate(self.times) if other == item)
 
-    def proposed(self, window: Sequence[int]) -> set[int]:
-        """All neighbours of the recent items."""
-        rows: set[int] = set()
-        for d, source in enumerate(reversed(window[-10:])):
-            reach = [t for t, most in ((_NEXT, 2), (_FORWARD, 5), (_WIDE, 10)) if d < most and source >= 0]
-            rows |= {item for table in reach for item, _ in self.pairs[table][source] if item >= 0}
-        return rows
+    def hottest(self, half_life: float, count: int) -> list[int]:
+        return sorted(set(self.times), key=lambda item: -self.share(item, half_life))[:count]
 
-    def features(self, window: Sequence[int], row: int, idle: float, gap: float, born: int, seen: int, now: int) -> list[float]:  # fmt: skip # noqa: E501
+    def reasons(self, window: Sequence[int]) -> dict[str, set[int]]:
+        """Who is proposed by which score, were there room for all."""
+        rows = range(self.rows)
+        scores = {row: dict(zip(COUNTS, self._scores(window[::-1], row), strict=True)) for row in rows}
+        names = ("forward_recent", "next_last", "cosine_recent", "pair", "session_recent", "two_hop")
+        return {name: {row for row in rows if scores[row][name] > 0} for name in names}
+
+    def features(
+        self,
+        window: Sequence[int],
+        gaps: Sequence[int],
+        row: int,
+        idle: float,
+        gap: float,
+        born: int,
+        seen: int,
+        now: int,
+    ) -> list[float]:
         """The features of one candidate in the order of FEATURES; the encoder's are 0."""
-        back = list(reversed(window))
+        back, gaps_back = list(window)[::-1], list(gaps)[::-1]
         known = [item for item in back if item >= 0]
-        own = [d + 1 for d, item in enumerate(back) if item == row]
-        last = back[0]
-        followed = sum(
-            1 for d in range(len(back) - 1) if back[d] == row and back[d + 1] == last and last >= 0
-        )  # fmt: skip
-        repeats = len(known) - len(set(known))
-        values = [math.log(score + 1e-4) for score in self._scores(back, row)]
-        values += [math.log(self.share(row, float(half)) + 1e-6) for half in HALF_LIVES]
-        values += [float(bool(own)), math.log1p(len(own)), math.log1p(own[0] if own else 0), float(row == last)]
-        values += [math.log1p(followed), math.log1p(max(0, now - born)), math.log1p(max(0, now - seen)), 0.0, 0.0]
-        values += [math.log1p(len(known)), idle, gap, repeats / max(1, len(known))]
-        return [*values, math.log1p(self.total[_FORWARD][last]) if last >= 0 else 0.0]
+        ages = [math.expm1(idle) + sum(map(_seconds, gaps_back[:d])) for d in range(len(back))]
+        own = [d for d, item in enumerate(back) if item == row]
+        session = self._session(back, gaps_back, ages)
+        values: dict[str, float] = dict.fromkeys(FEATURES, 0.0)
+        values |= {n: math.log(score + 1e-4) for n, score in zip(COUNTS, self._scores(back, row), strict=True)}
+        values |= {f"popularity_{half:.0f}": math.log(self.share(row, float(half)) + 1e-6) for half in HALF_LIVES}
+        if own:
+            last = back[0]
+            followed = [d for d in own if d + 1 < len(back) and back[d + 1] == last and last >= 0]
+            values |= {
+                "own": 1.0,
+                "own_count": math.log1p(len(own)),
+                "own_distance": math.log1p(own[0] + 1),
+                "own_elapsed": math.log1p(ages[own[0]]),
+                "own_is_last": float(row == last),
+                "own_followed": math.log1p(len(followed)),
+                "own_in_session": float(own[0] < session),
+            }
+        ever = float(HALF_LIVES[-1])
+        usual = sum(math.log(self.share(item, ever) + 1e-6) for item in known) / max(1, len(known))
+        return list(
+            (
+                values
+                | {
+                    "popularity_distance": abs(math.log(self.share(row, ever) + 1e-6) - usual),
+                    "age": math.log1p(max(0, now - born)),
+                    "unseen_for": math.log1p(max(0, now - seen)),
+                    "history_length": math.log1p(len(known)),
+                    "idle": idle,
+                    "last_gap": gap,
+                    "session_position": math.log1p(session),
+                    "repeat_share": (len(known) - len(set(known))) / max(1, len(known)),
+                    "last_item_known": math.log1p(self.total[FORWARD][back[0]]) if back[0] >= 0 else 0.0,
+                }
+            ).values()
+        )
+
+    def _session(self, back: Sequence[int], gaps_back: Sequence[int], ages: Sequence[float]) -> int:
+        """Events since the last pause of 34 minutes or more, if that is not now."""
+        if ages[0] >= 2**11:
+            return 0
+        pauses = [d for d, gap in enumerate(gaps_back) if gap >= 11]
+        return sum(item >= 0 for item in back[: pauses[0] + 1 if pauses else None])
 
     def _scores(self, back: Sequence[int], row: int) -> list[float]:
-        """next_last, next_last_but_one, forward_last, forward_recent, cosine_last, cosine_recent, cosine_max."""
-        nexts = [self._share_of(_NEXT, source, row) for source in (*back[:2], -1, -1)][:2]
-        forwards = [self._share_of(_FORWARD, source, row) for source in back[:5]]
-        cosines = [self._cosine(source, row) for source in back[:10]]
-        recent = sum(0.6**d * score for d, score in enumerate(forwards))
-        return [*nexts, forwards[0], recent, cosines[0], sum(0.8**d * c for d, c in enumerate(cosines)), max(cosines)]
+        nexts = [self._share_of(NEXT, source, row) for source in (*back[:2], -1, -1)][:2]
+        forwards = [self._share_of(FORWARD, source, row) for source in back[:5]]
+        sessions = [self._share_of(SESSION, source, row) for source in back[:5]]
+        cosines = [self._cosine(source, row) for source in back[:20]]
+        return [
+            *nexts, self._share_of(PLAIN, back[0], row), forwards[0], _faded(forwards, 0.6),
+            self._share_of(BACKWARD, back[0], row), cosines[0], _faded(cosines, 0.8), max(cosines),
+            sessions[0], _faded(sessions, 0.6), self._pair(back, row), self._two_hop(back[0], row), sum(cosines),
+        ]  # fmt: skip
 
     def _share_of(self, table: int, source: int, row: int) -> float:
         return self.weight(table, source, row) / max(self.total[table][source], 1e-9) if source >= 0 else 0.0
@@ -97,8 +163,41 @@ class SlowCounting:
     def _cosine(self, source: int, row: int) -> float:
         if source < 0:
             return 0.0
-        totals = self.total[_WIDE]
-        return self.weight(_WIDE, source, row) / math.sqrt(max(totals[source], 1e-9) * max(totals[row], 1e-9))
+        totals = self.total[WIDE]
+        return self.weight(WIDE, source, row) / math.sqrt(max(totals[source], 1e-9) * max(totals[row], 1e-9))
+
+    def _pair(self, back: Sequence[int], row: int) -> float:
+        if len(back) < 2 or min(back[:2]) < 0:
+            return 0.0
+        pair, pairs, items = self.follow.get(bucket(back[1], back[0], buckets(self.rows)), (None, [], []))
+        return next((w / len(items) for i, w in pairs if i == row), 0.0) if pair == (back[1], back[0]) else 0.0
+
+    def _two_hop(self, last: int, row: int) -> float:
+        if last < 0:
+            return 0.0
+        strongest = sorted(self.pairs[FORWARD][last], key=lambda pair: -pair[1])[:8]
+        total = max(self.total[FORWARD][last], 1e-9)
+        return sum(w / total * self._share_of(FORWARD, via, row) for via, w in strongest if via != last)
+
+
+def _count(pairs: Pairs, item: int, weight: float, most: int) -> None:
+    """Of a full row the weakest leaves, of equal ones the first."""
+    for pair in pairs:
+        if pair[0] == item:
+            pair[1] = _f32(pair[1] + weight)
+            return
+    if len(pairs) < most:
+        pairs.append([item, _f32(weight)])
+    else:
+        pairs[min(range(len(pairs)), key=lambda place: pairs[place][1])] = [item, _f32(weight)]
+
+
+def _faded(scores: Sequence[float], fade: float) -> float:
+    return sum(fade**d * score for d, score in enumerate(scores))
+
+
+def _seconds(gap: int) -> float:
+    return 2.0**gap - 1.0 if gap < 31 else 0.0
 
 
 def _f32(value: float) -> float:

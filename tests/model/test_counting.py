@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.counting import FEATURES, FORWARD, NEXT, WIDE, Counting, CountingConfig
+from model.counting import Counting, CountingConfig, Events, Users
+from model.features import FEATURES
+from model.popularity import HALF_LIVES
+from model.tables import FORWARD, TABLES
 from tests.model.slow_counting import SlowCounting
 
 _ROWS, _RING = 30, 6
-_WIDE_OPEN = CountingConfig(neighbours=40, candidates=64, from_counts=64, from_history=24)
+# Room for every row, so that only the quotas of the proposals may leave one out; they are at least 10.
+_ROOMY = CountingConfig(neighbours=64, candidates=64)
 
 
 @dataclass
@@ -21,10 +25,12 @@ class Log:
     """Events as columns; windows are those of the users' own earlier events."""
 
     windows: NDArray[np.int32]
+    gaps: NDArray[np.uint8]
     target: NDArray[np.int32]
+    own_gap: NDArray[np.uint8]
     learn: NDArray[np.bool_]
     idle: NDArray[np.float32]
-    gap: NDArray[np.float32]
+    last_gap: NDArray[np.float32]
     proposals: NDArray[np.int32]
 
 
@@ -37,16 +43,31 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
         windows[k] = rings[user]
         rings[user] = np.append(rings[user][1:], target[k])
     windows[rng.random(windows.shape) < 0.05] = -1  # evicted items leave gaps
-    idle, gap = rng.random((2, events)).astype(np.float32)
+    gaps = rng.integers(0, 14, windows.shape).astype(np.uint8)
+    gaps[rng.random(windows.shape) < 0.05] = 31  # a user's first event
+    idle, last_gap = (10 * rng.random((2, events))).astype(np.float32)
     proposals = rng.integers(-1, rows, (events, 3)).astype(np.int32)
-    return Log(windows, target, rng.random(events) < learned, idle, gap, proposals)
+    own_gap = rng.integers(0, 14, events).astype(np.uint8)
+    return Log(windows, gaps, target, own_gap, rng.random(events) < learned, idle, last_gap, proposals)
+
+
+def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
+    """Events after the same window, at once, without proposals."""
+    count = len(targets)
+    windows = np.tile(np.array(window, np.int32), (count, 1))
+    nothing = np.zeros(count, np.float32)
+    return Log(
+        windows, np.zeros(windows.shape, np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint8),
+        np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
+    )  # fmt: skip
 
 
 def _walk(counting: Counting, log: Log, start: int, stop: int, seen: NDArray[np.int64], now: int = 0) -> Any:
     part = slice(start, stop)
     return counting.walk(
-        log.windows[part], log.target[part], log.learn[part], log.idle[part], log.gap[part], log.proposals[part],
-        np.zeros(counting.rows, np.int64), seen, now + np.cumsum(log.learn[part]),
+        Users(log.windows[part], log.gaps[part], log.idle[part], log.last_gap[part]),
+        Events(log.target[part], log.own_gap[part], log.learn[part], now + np.cumsum(log.learn[part])),
+        log.proposals[part], np.zeros(counting.rows, np.int64), seen,
     )  # fmt: skip
 
 
@@ -58,96 +79,112 @@ def _walk_all(counting: Counting, log: Log, size: int) -> tuple[NDArray[np.int32
     return np.concatenate([c for c, _ in outs]), np.concatenate([f for _, f in outs])
 
 
+def _learn(slow: SlowCounting, log: Log, k: int) -> None:
+    slow.learn(log.windows[k].tolist(), log.gaps[k].tolist(), int(log.own_gap[k]), int(log.target[k]))
+
+
+def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
+    rows = counting.tables.rows
+    at = slice(rows.start_TN[table, row], rows.start_TN[table, row] + rows.width_TN[table, row])
+    pairs = zip(rows.item_X[at].tolist(), rows.weight_X[at].tolist(), strict=True)
+    return [[item, weight] for item, weight in pairs if item >= 0]
+
+
+@pytest.mark.parametrize("neighbours", [4, 10, 16])
 @pytest.mark.parametrize("seed", range(4))
-def test_tables_are_those_of_plain_python(seed: int) -> None:
+def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
     """Every weight, total and share of the compiled walk, to the bit of float32, with rows that overflow."""
-    log, fast, slow = _log(seed), Counting(CountingConfig(neighbours=5), _ROWS), SlowCounting(5, _ROWS)
+    log, slow = _log(seed), SlowCounting(neighbours, _ROWS)
+    fast = Counting(CountingConfig(neighbours=neighbours), _ROWS)
     _walk_all(fast, log, 16)
     for k in np.flatnonzero(log.learn):
-        slow.learn(log.windows[k].tolist(), int(log.target[k]))
-    for table in (NEXT, FORWARD, WIDE):
+        _learn(slow, log, k)
+    for table in range(TABLES):
         for row in range(_ROWS):
-            pairs = zip(fast.neighbour_TNK[table, row].tolist(), fast.weight_TNK[table, row].tolist(), strict=True)
-            assert list(map(list, pairs)) == slow.pairs[table][row]
-    assert fast.total_TN.tolist() == slow.total
+            assert _row(fast, table, row) == slow.pairs[table][row]
+    assert fast.tables.rows.total_TN.tolist() == slow.total
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_features_are_those_of_plain_python(seed: int) -> None:
     """Each feature of each candidate of each event, computed from what came before it, inside a batch too."""
-    log, slow = _log(seed), SlowCounting(40, _ROWS)
-    candidates, features = _walk_all(Counting(_WIDE_OPEN, _ROWS), log, 16)
+    log, slow = _log(seed), SlowCounting(64, _ROWS)
+    candidates, features = _walk_all(Counting(_ROOMY, _ROWS), log, 16)
     now, seen = 0, [0] * _ROWS
     for k, window in enumerate(log.windows.tolist()):
         now += bool(log.learn[k])
         for place, row in enumerate(candidates[k].tolist()):
             if row >= 0:
-                expected = slow.features(window, row, float(log.idle[k]), float(log.gap[k]), 0, seen[row], now)
+                context = float(log.idle[k]), float(log.last_gap[k]), 0, seen[row], now
+                expected = slow.features(window, log.gaps[k].tolist(), row, *context)
                 assert dict(zip(FEATURES, features[k, place].tolist(), strict=True)) == pytest.approx(
                     dict(zip(FEATURES, expected, strict=True)), rel=1e-4, abs=1e-4
                 )
         if log.learn[k]:
-            slow.learn(window, int(log.target[k]))
+            _learn(slow, log, k)
             seen[int(log.target[k])] = now
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_candidates_are_everything_that_has_a_reason_and_nothing_else(seed: int) -> None:
-    """With room for all: the encoder's, the user's own, neighbours of recent items, what was hot before the batch."""
-    log, slow, counting = _log(seed), SlowCounting(40, _ROWS), Counting(_WIDE_OPEN, _ROWS)
-    candidates, _ = _walk_all(counting, log, 16)
-    hot: set[int] = set()
+    """With room for all: the encoder's, the user's own, what the scores propose, what is hot at that very event."""
+    log, slow = _log(seed, rows=12), SlowCounting(64, 12)
+    candidates, _ = _walk_all(Counting(_ROOMY, 12), log, 16)
     for k, window in enumerate(log.windows.tolist()):
-        if k % 16 == 0:
-            ranked = [sorted(set(slow.times), key=lambda i: -slow.share(i, half)) for half in (200, 2e3, 2e4, 2e6)]
-            hot = {item for best in ranked for item in best[:8]}
         named = {row for row in candidates[k].tolist() if row >= 0}
-        reasons = {row for row in [*log.proposals[k].tolist(), *window] if row >= 0} | slow.proposed(window) | hot
-        assert named == reasons
+        reasons = set().union(*slow.reasons(window).values(), *(slow.hottest(half, 12) for half in HALF_LIVES))
+        assert named == reasons | {row for row in [*log.proposals[k].tolist(), *window] if row >= 0}
         assert len(named) == (candidates[k] >= 0).sum(), "a candidate stands twice"
         if log.learn[k]:
-            slow.learn(window, int(log.target[k]))
+            _learn(slow, log, k)
 
 
-def test_with_little_room_the_encoder_and_the_users_own_come_first() -> None:
-    """A full list drops the weakest, never what the encoder found or the user did last."""
+def test_with_little_room_the_encoder_comes_first_and_then_what_is_likeliest_to_follow() -> None:
+    """A full list drops what is merely hot, never what the encoder found."""
     log = _log(1, events=200)
-    counting = Counting(CountingConfig(neighbours=40, candidates=12, from_counts=4, from_history=3), _ROWS)
+    counting, slow = Counting(CountingConfig(neighbours=64, candidates=12), _ROWS), SlowCounting(64, _ROWS)
     candidates, _ = _walk_all(counting, log, 20)
-    for k in range(len(candidates)):
-        named = candidates[k].tolist()
+    for k, window in enumerate(log.windows.tolist()):
+        named = candidates[k][candidates[k] >= 0].tolist()
         encoder = {row for row in log.proposals[k].tolist() if row >= 0}
-        own = [row for row in dict.fromkeys(reversed(log.windows[k].tolist())) if row >= 0 and row not in encoder]
-        assert encoder | set(own[:3]) <= set(named)
+        assert set(named[: len(encoder)]) == encoder
+        follow = slow.reasons(window)["forward_recent"] - encoder
+        room = min(len(follow), 12 - len(encoder))
+        assert set(named[len(encoder) : len(encoder) + room]) <= follow
+        if log.learn[k]:
+            _learn(slow, log, k)
+
+
+def test_of_a_score_no_more_than_its_quota_is_proposed() -> None:
+    """The best ones: forty followers of an item leave room for what else has a reason."""
+    counting, rows = Counting(CountingConfig(neighbours=256, candidates=60), 100), 100
+    followers = [row for row in range(1, 81) for _ in range(1 + row // 10)]
+    _walk(counting, _plain(followers, [-1, 0]), 0, len(followers), np.zeros(rows, np.int64))
+    candidates, _ = _walk(counting, _plain([0], [-1, 0], learn=False), 0, 1, np.zeros(rows, np.int64))
+    named = set(candidates[0, :40].tolist())
+    assert set(range(50, 81)) <= named <= set(range(40, 81)), "31 came six times or more, ten five times"
 
 
 def test_when_a_row_is_full_the_weakest_leaves() -> None:
     """A newcomer takes the place of the item with the least weight; the others stay."""
-    counting = Counting(CountingConfig(neighbours=4), 10)
-    after = [1, 1, 1, 2, 3, 3, 4, 4, 5]
-    log = Log(
-        np.tile(np.array([[-1, 0]], np.int32), (len(after), 1)), np.array(after, np.int32), np.ones(len(after), bool),
-        np.zeros(len(after), np.float32), np.zeros(len(after), np.float32), np.full((len(after), 1), -1, np.int32),
-    )  # fmt: skip
-    _walk(counting, log, 0, len(after), np.zeros(10, np.int64))
-    assert set(counting.neighbour_TNK[FORWARD, 0].tolist()) == {1, 3, 4, 5}
-    weights = dict(zip(counting.neighbour_TNK[FORWARD, 0].tolist(), counting.weight_TNK[FORWARD, 0], strict=True))
-    assert weights == {1: 3.0, 3: 2.0, 4: 2.0, 5: 1.0}
-    assert counting.total_TN[FORWARD, 0] == len(after)
+    counting, after = Counting(CountingConfig(neighbours=4), 10), [1, 1, 1, 2, 3, 3, 4, 4, 5]
+    _walk(counting, _plain(after, [-1, 0]), 0, len(after), np.zeros(10, np.int64))
+    assert sorted(_row(counting, FORWARD, 0)) == [[1, 3.0], [3, 2.0], [4, 2.0], [5, 1.0]]
+    assert counting.tables.rows.total_TN[FORWARD, 0] == len(after)
 
 
 def test_a_forgotten_row_is_nowhere() -> None:
     """Neither its own counts nor a mention of it by another row remain, and it is proposed no more."""
-    log, counting = _log(2), Counting(_WIDE_OPEN, _ROWS)
+    log, counting = _log(2), Counting(_ROOMY, _ROWS)
     _walk_all(counting, log, 16)
-    assert np.isin([0, 3], counting.neighbour_TNK).all()
-    others = counting.total_TN[:, 1].copy()
+    named = {item for table in range(TABLES) for row in range(_ROWS) for item, _ in _row(counting, table, row)}
+    assert {0, 3} <= named
+    others = counting.tables.rows.total_TN[:, 1].copy()
     counting.forget(np.array([0, 3]))
-    assert not np.isin([0, 3], counting.neighbour_TNK).any()
-    assert not counting.weight_TNK[counting.neighbour_TNK < 0].any()
-    assert not counting.total_TN[:, [0, 3]].any()
-    assert not counting.popularity_PN[:, [0, 3]].any()
-    assert np.array_equal(counting.total_TN[:, 1], others)
+    assert not {0, 3} & {i for table in range(TABLES) for row in range(_ROWS) for i, _ in _row(counting, table, row)}
+    assert not counting.tables.rows.total_TN[:, [0, 3]].any()
+    assert not counting.tables.popularity.weight_PN[:, [0, 3]].any()
+    assert np.array_equal(counting.tables.rows.total_TN[:, 1], others)
     log.windows[np.isin(log.windows, [0, 3])] = -1
     log.proposals[np.isin(log.proposals, [0, 3])] = -1
     log.learn[:] = False
@@ -155,10 +192,21 @@ def test_a_forgotten_row_is_nowhere() -> None:
     assert not np.isin([0, 3], candidates).any()
 
 
+def test_places_of_forgotten_rows_are_used_again() -> None:
+    """Ten rounds of newcomers in recycled rows need no more of the pool than two."""
+    counting, used = Counting(_ROOMY, _ROWS), []
+    for round_ in range(10):
+        _walk_all(counting, _log(round_), 16)
+        used.append(int(counting.tables.rows.used_1[0]))
+        counting.forget(np.arange(_ROWS))
+    assert used[-1] <= 1.2 * used[1]
+
+
 def test_growth_changes_nothing_of_what_was_counted() -> None:
-    """The same candidates and features before and after the tables grew in the middle of a log."""
+    """The same candidates and features before and after the tables grew in the middle of a log. Only of two pairs that
+    want the same bucket both are kept once there are more buckets."""
     log = _log(3)
-    plain, grown = Counting(_WIDE_OPEN, _ROWS), Counting(_WIDE_OPEN, _ROWS)
+    plain, grown = Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
     seen = [np.zeros(_ROWS, np.int64), np.zeros(_ROWS, np.int64)]
     for counting, mine in zip((plain, grown), seen, strict=True):
         _walk(counting, log, 0, 60, mine)
@@ -166,13 +214,15 @@ def test_growth_changes_nothing_of_what_was_counted() -> None:
     assert grown.rows == 3 * _ROWS
     first = _walk(plain, log, 60, 120, seen[0])
     second = _walk(grown, log, 60, 120, np.pad(seen[1], (0, 2 * _ROWS)))
+    for _, features in (first, second):
+        features[:, :, FEATURES.index("pair")] = 0
     for one, other in zip(_by_candidate(*first), _by_candidate(*second), strict=True):
         assert one == other
 
 
 def test_a_resumed_state_goes_on_to_the_bit() -> None:
     """A walk from `state_dict` on equals the walk that was never interrupted."""
-    log, counting, twin = _log(4), Counting(_WIDE_OPEN, _ROWS), Counting(_WIDE_OPEN, _ROWS)
+    log, counting, twin = _log(4), Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
     seen = np.zeros(_ROWS, np.int64)
     _walk(counting, log, 0, 60, seen)
     twin.load_state_dict(counting.state_dict())
@@ -182,19 +232,22 @@ def test_a_resumed_state_goes_on_to_the_bit() -> None:
     assert all(np.array_equal(counting.state_dict()[name], twin.state_dict()[name]) for name in twin.state_dict())
 
 
+def test_a_state_of_other_widths_is_refused() -> None:
+    """The message names the field."""
+    with pytest.raises(ValueError, match=r"model\.neighbours: the state has 64, the configuration 16"):
+        Counting(CountingConfig(neighbours=16), _ROWS).load_state_dict(Counting(_ROOMY, _ROWS).state_dict())
+
+
 def test_popularity_survives_its_own_growth() -> None:
     """Forward decay divides by its increment now and then; shares stay those of the definition."""
     slow, counting = SlowCounting(4, 4), Counting(CountingConfig(neighbours=4), 4)
     events = 9_000  # 200 events double the increment, so that it passes 1e12 after 8,000
-    target = (np.arange(events) // 3 % 4).astype(np.int32)
-    log = Log(
-        np.full((events, 2), -1, np.int32), target, np.ones(events, bool), np.zeros(events, np.float32),
-        np.zeros(events, np.float32), np.full((events, 1), -1, np.int32),
-    )  # fmt: skip
-    _walk(counting, log, 0, events, np.zeros(4, np.int64))
-    assert counting.increment_P[0] < 1e5
-    slow.times = target.tolist()
-    shares = counting.popularity_PN[0] / counting.increment_P[0] * (1 - 0.5 ** (1 / 200))
+    target = (np.arange(events) // 3 % 4).tolist()
+    _walk(counting, _plain(target, [-1, -1]), 0, events, np.zeros(4, np.int64))
+    popularity = counting.tables.popularity
+    assert popularity.newest_P[0] < 1e5
+    slow.times = target
+    shares = popularity.weight_PN[0] / popularity.newest_P[0] * (1 - 0.5 ** (1 / 200))
     assert shares.tolist() == pytest.approx([slow.share(item, 200.0) for item in range(4)])
 
 
@@ -205,9 +258,10 @@ def test_what_comes_later_changes_nothing_before_it(cut: int) -> None:
     one, other = _log(5, events=64), _log(5, events=64)
     fresh = _log(99, events=64)
     other.target[cut:] = (other.target[cut:] + 7) % _ROWS
+    other.own_gap[cut:] = (other.own_gap[cut:] + 5) % 14
     other.learn[cut + 1 :] = ~other.learn[cut + 1 :]
     other.windows[cut + 1 :], other.proposals[cut + 1 :] = fresh.windows[cut + 1 :], fresh.proposals[cut + 1 :]
-    first, second = (_walk_all(Counting(_WIDE_OPEN, _ROWS), log, 16) for log in (one, other))
+    first, second = (_walk_all(Counting(_ROOMY, _ROWS), log, 16) for log in (one, other))
     assert np.array_equal(first[0][: cut + 1], second[0][: cut + 1])
     assert np.array_equal(first[1][: cut + 1], second[1][: cut + 1])
     assert not np.array_equal(first[1][cut + 1 :], second[1][cut + 1 :])
@@ -215,7 +269,7 @@ def test_what_comes_later_changes_nothing_before_it(cut: int) -> None:
 
 def test_an_event_that_is_not_learned_leaves_no_trace() -> None:
     """Tables, popularity and `seen` stay as they were."""
-    log, counting = _log(6), Counting(_WIDE_OPEN, _ROWS)
+    log, counting = _log(6), Counting(_ROOMY, _ROWS)
     seen = np.zeros(_ROWS, np.int64)
     _walk(counting, log, 0, 60, seen)
     before, seen_before = counting.state_dict(), seen.copy()

@@ -112,7 +112,7 @@ def test_the_start_of_a_new_item_does_not_depend_on_later_new_items(dim: int) ->
         batch = line.batch(events)
         windows = np.full((_SIZE, config.ring_size), -1, np.int32)
         line.learner._start_new_items(batch, windows)
-        vectors.append(line.learner.items_ND[int(batch.row_B[0])].clone())
+        vectors.append(line.learner.items.table_ND1[int(batch.row_B[0])].clone())
     assert torch.equal(vectors[0], vectors[1])
     assert torch.equal(vectors[0], vectors[2])
 
@@ -138,8 +138,8 @@ def test_the_check_sees_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: with the ban on a batch's new rows lifted, the two logs do part too early."""
     candidates = Learner._candidates
 
-    def leaky(self: Learner, context: Any, row_B: Any, learn_B: Any, now_B: Any, new_rows: Any = None) -> Any:
-        return candidates(self, context, row_B, learn_B, now_B, None)
+    def leaky(self: Learner, context: Any, events: Any, new_rows: Any = None) -> Any:
+        return candidates(self, context, events, None)
 
     monkeypatch.setattr(Learner, "_candidates", leaky)
     one, other = _pair(_BIG, 87, other_items, seed=87)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,14 +110,29 @@ def test_masks_hold_event_by_event() -> None:
     events = [Event(f"u{k}", f"i{k}", 2e9) for k in range(8)]
     remember = [k < 6 for k in range(8)]
     learn = [k < 3 for k in range(8)]
-    counts, learned = line.learner.counting.popularity_PN[3].copy(), line.learner.events
+    counts, learned = line.learner.counting.tables.popularity.weight_PN[3].copy(), line.learner.events
     users = line.learner.users
     had = users.events_S[users.find([e.user for e in events])].copy()
     batch = line.feed(events, remember, learn).batch
-    grew = line.learner.counting.popularity_PN[3] > counts
+    grew = line.learner.counting.tables.popularity.weight_PN[3] > counts
     assert [bool(grew[row]) for row in batch.row_B] == learn
     assert (users.events_S[batch.slot_B] > had).tolist() == remember
     assert line.learner.events == learned + 3
+
+
+def test_a_batch_is_its_mini_batches_one_after_the_other() -> None:
+    """To the bit, with new items in every one of them: those that the rest of the batch brings are not there yet."""
+    config, log = changed(SMALL, max_items=4_000, mini_batch=16), markov_log(8, 256)
+    log = [replace(event, item=f"i{k}") if k % 3 == 0 else event for k, event in enumerate(log)]
+    whole, parts = Line(config), Line(config)
+    for one, other in zip(whole.run(log, 64), _fours(parts.run(log, 16)), strict=True):
+        assert one.lists == [names for tick in other for names in tick.lists]
+        assert one.log_probabilities == [p for tick in other for p in tick.log_probabilities]
+    _same_state(whole, parts)
+
+
+def _fours(ticks: list[Tick]) -> list[list[Tick]]:
+    return [ticks[start : start + 4] for start in range(0, len(ticks), 4)]
 
 
 def test_ten_times_the_bounds_takes_no_more_room() -> None:
@@ -171,7 +187,7 @@ def test_item_vectors_keep_unit_length() -> None:
     """Scoring all rows multiplies without normalising: it relies on this."""
     line = Line()
     line.run(markov_log(11, 320, items=40), _SIZE)
-    norms = line.learner.items_ND[line.learner.catalog.live_rows(), :-1].norm(dim=1)
+    norms = line.learner.items.all_vectors[line.learner.catalog.live_rows()].norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=0, atol=1e-4)
 
 
@@ -242,7 +258,7 @@ def test_an_evicted_item_in_a_ring_reads_no_other_items_vector() -> None:
     line.learner.users.number_SL[slot, -2] = 60_000  # an item that this line has no row for
     states = []
     for row_0 in (1.0, -1.0):
-        line.learner.items_ND[0, :-1] = torch.nn.functional.normalize(torch.full((16,), row_0), dim=0)
+        line.learner.items.all_vectors[0] = torch.nn.functional.normalize(torch.full((16,), row_0), dim=0)
         line.learner.rebuild(slot)
         states.append(line.learner.users.state(slot)[0].clone())
     assert 0 not in line.learner.catalog.rows_of_numbers(line.learner.users.number_SL[slot])
@@ -255,7 +271,7 @@ def test_raising_the_bound_of_items_between_two_starts_keeps_all_tables_of_one_s
     line = Line(small)
     line.run(markov_log(17, 160, items=80, noise=0.9), _SIZE)
     learner = line.resumed(changed(small, max_items=4_000)).learner
-    assert learner.counting.rows == learner.items_ND.shape[0] == learner.items_adam.m.shape[0]
+    assert learner.counting.rows == learner.items.rows == learner.items.adam.m.shape[0]
     assert learner.counting.rows >= learner.catalog.capacity
 
 
@@ -343,7 +359,7 @@ def test_hashed_item_vectors_are_never_learned(items: int) -> None:
     line.run(log[160:], _SIZE)
     rows = line.learner.catalog.live_rows()
     expected = hashed_vectors([line.learner.catalog.ids[row] for row in rows], SMALL.dim)
-    assert torch.equal(line.learner.items_ND[rows, :-1], expected)
+    assert torch.equal(line.learner.items.all_vectors[rows], expected)
     assert _networks(line.learner) != before
 
 

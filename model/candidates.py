@@ -1,0 +1,285 @@
+"""Which items are worth ranking for a user: neighbours of what the user did last, own history, the encoder's, the hot.
+
+Legend: X rows touched for one event, C candidates, d places back in a window (0: the newest item).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS
+from model.neighbours import Rows
+from model.tables import (
+    BACKWARD,
+    FORWARD,
+    NEXT,
+    PAIR_NEIGHBOURS,
+    PLAIN,
+    SESSION,
+    WIDE,
+    WIDE_SPAN,
+    Tables,
+    bucket,
+    key,
+    seconds_of,
+)
+
+_RECENT, _RECENT_FADE, _COSINE_FADE = 5, 0.6, 0.8
+_HOPS = 8
+_SESSION_ENDS = 11  # gap bucket: 2^11 s, 34 minutes
+_LONGEST_RING = 255
+
+_NEXT_LAST = COUNTS.index("next_last")
+_NEXT_LAST_BUT_ONE = COUNTS.index("next_last_but_one")
+_PLAIN_LAST = COUNTS.index("plain_last")
+_FORWARD_LAST = COUNTS.index("forward_last")
+_FORWARD_RECENT = COUNTS.index("forward_recent")
+_BACKWARD_LAST = COUNTS.index("backward_last")
+_COSINE_LAST = COUNTS.index("cosine_last")
+_COSINE_RECENT = COUNTS.index("cosine_recent")
+_COSINE_MAX = COUNTS.index("cosine_max")
+_SESSION_LAST = COUNTS.index("session_last")
+_SESSION_RECENT = COUNTS.index("session_recent")
+_PAIR = COUNTS.index("pair")
+_TWO_HOP = COUNTS.index("two_hop")
+_TASTE = COUNTS.index("taste")
+_NOT = -1
+
+# Which score proposes, in this order, and how many; the rest is the encoder's, the user's own and what is hot.
+_PROPOSED_FIRST = ((_FORWARD_RECENT, 40), (_NEXT_LAST, 24))
+_PROPOSED_THEN = ((_COSINE_RECENT, 32), (_PAIR, 10), (_SESSION_RECENT, 20), (_TWO_HOP, 20))
+_HOT_AT_MOST = np.array([40, 40, 20, 20])
+
+
+class Scratch(NamedTuple):
+    """Of one event: the rows touched, their scores and own history, and which of them are candidates."""
+
+    stamp_N: NDArray[np.int64]
+    place_N: NDArray[np.int32]
+    row_X: NDArray[np.int32]
+    counts_XT: NDArray[np.float32]
+    is_chosen_X: NDArray[np.bool_]
+    column_X: NDArray[np.float32]
+    chosen_C: NDArray[np.int32]
+
+
+def scratch(rows: int, most: int, candidates: int) -> Scratch:
+    """For a catalogue of `rows`, each with at most `most` neighbours."""
+    sources = WIDE_SPAN + 2 * _RECENT + _HOPS + 5
+    touched = min(rows, sources * most + PAIR_NEIGHBOURS + 2 * _LONGEST_RING + candidates)
+    return Scratch(
+        stamp_N=np.full(rows, -1, dtype=np.int64),
+        place_N=np.zeros(rows, dtype=np.int32),
+        row_X=np.zeros(touched, dtype=np.int32),
+        counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
+        is_chosen_X=np.zeros(touched, dtype=np.bool_),
+        column_X=np.zeros(touched, dtype=np.float32),
+        chosen_C=np.zeros(candidates, dtype=np.int32),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _touch(s: Scratch, serial, row, size):  # type: ignore[no-untyped-def]
+    """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
+    if s.stamp_N[row] == serial:
+        return s.place_N[row], size
+    s.stamp_N[row] = serial
+    s.place_N[row] = size
+    s.row_X[size] = row
+    s.counts_XT[size] = 0.0
+    s.is_chosen_X[size] = False
+    return size, size + 1
+
+
+@njit(cache=True, nogil=True)
+def _spread(s: Scratch, serial, size, rows: Rows, table, source, scale, column, recent, fade):  # type: ignore[no-untyped-def]
+    """A row's neighbours get their share of it in `column`, and `fade` times that is added in `recent`."""
+    start = rows.start_TN[table, source]
+    scale /= max(rows.total_TN[table, source], 1e-9)
+    for at in range(start, start + rows.width_TN[table, source]):
+        if rows.item_X[at] >= 0:
+            x, size = _touch(s, serial, rows.item_X[at], size)
+            if column >= 0:
+                s.counts_XT[x, column] = rows.weight_X[at] * scale
+            if recent >= 0:
+                s.counts_XT[x, recent] += fade * rows.weight_X[at] * scale
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _spread_cosine(s: Scratch, serial, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
+    """Cosine of the WIDE rows: weight / sqrt(total of one * total of the other)."""
+    own, start = max(rows.total_TN[WIDE, source], 1e-9), rows.start_TN[WIDE, source]
+    for at in range(start, start + rows.width_TN[WIDE, source]):
+        row = rows.item_X[at]
+        if row >= 0:
+            x, size = _touch(s, serial, row, size)
+            counts_T = s.counts_XT[x]
+            cosine = rows.weight_X[at] / np.sqrt(own * max(rows.total_TN[WIDE, row], 1e-9))
+            if is_last:
+                counts_T[_COSINE_LAST] = cosine
+            counts_T[_COSINE_RECENT] += fade * cosine
+            counts_T[_COSINE_MAX] = max(counts_T[_COSINE_MAX], cosine)
+            counts_T[_TASTE] += cosine
+    return size
+
+
+@njit(cache=True, nogil=True)
+def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-untyped-def]
+    """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
+    ring, rows, size = len(window_L), tables.rows, 0
+    near, far = 1.0, 1.0
+    for d in range(min(WIDE_SPAN, ring)):
+        source = window_L[ring - 1 - d]
+        if source >= 0:
+            if d < 2:
+                size = _spread(s, serial, size, rows, NEXT, source, 1.0, _NEXT_LAST + d, _NOT, 0.0)
+            if d == 0:
+                size = _spread(s, serial, size, rows, PLAIN, source, 1.0, _PLAIN_LAST, _NOT, 0.0)
+                size = _spread(s, serial, size, rows, BACKWARD, source, 1.0, _BACKWARD_LAST, _NOT, 0.0)
+            if d < _RECENT:
+                size = _spread(
+                    s,
+                    serial,
+                    size,
+                    rows,
+                    FORWARD,
+                    source,
+                    1.0,
+                    _FORWARD_LAST if d == 0 else _NOT,
+                    _FORWARD_RECENT,
+                    near,
+                )
+                size = _spread(
+                    s,
+                    serial,
+                    size,
+                    rows,
+                    SESSION,
+                    source,
+                    1.0,
+                    _SESSION_LAST if d == 0 else _NOT,
+                    _SESSION_RECENT,
+                    near,
+                )
+            size = _spread_cosine(s, serial, size, rows, source, d == 0, far)
+        near *= _RECENT_FADE
+        far *= _COSINE_FADE
+    if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
+        m = bucket(window_L[ring - 2], window_L[ring - 1], len(tables.pair_M))
+        if tables.pair_M[m] == key(window_L[ring - 2], window_L[ring - 1]):
+            size = _spread(s, serial, size, tables.pairs, 0, m, 1.0, _PAIR, _NOT, 0.0)
+    if window_L[ring - 1] >= 0:
+        size = _score_two_hops(s, serial, size, rows, window_L[ring - 1])
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore[no-untyped-def]
+    """What follows the likeliest followers of the last item."""
+    start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
+    weights = rows.weight_X[start : start + width].copy()
+    total = max(rows.total_TN[FORWARD, last], 1e-9)
+    for _ in range(min(_HOPS, width)):
+        best = np.argmax(weights)
+        via = rows.item_X[start + best]
+        if weights[best] <= 0.0:
+            break
+        if via != last:
+            size = _spread(s, serial, size, rows, FORWARD, via, weights[best] / total, _NOT, _TWO_HOP, 1.0)
+        weights[best] = 0.0
+    return size
+
+
+@njit(cache=True, nogil=True)
+def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[no-untyped-def]
+    """The user's own history of each row of the ring; returns (size, events known, repeats, events in the session)."""
+    ring, last = len(window_L), window_L[-1]
+    known, repeats, session = 0, 0, 0
+    seconds = np.expm1(idle)
+    in_session = seconds < 2.0**_SESSION_ENDS
+    for d in range(ring):
+        j = ring - 1 - d
+        row = window_L[j]
+        if row >= 0:
+            known += 1
+            x, size = _touch(s, serial, row, size)
+            counts_T = s.counts_XT[x]
+            if counts_T[OWN_COUNT] == 0.0:
+                counts_T[OWN_DISTANCE] = d + 1
+                counts_T[OWN_SECONDS] = seconds
+            else:
+                repeats += 1
+            counts_T[OWN_COUNT] += 1.0
+            if j > 0 and last >= 0 and window_L[j - 1] == last:
+                counts_T[OWN_FOLLOWED] += 1.0
+            session += in_session
+        in_session = in_session and gap_L[j] < _SESSION_ENDS
+        seconds += seconds_of(gap_L[j])
+    return size, known, repeats, session
+
+
+@njit(cache=True, nogil=True)
+def _choose_one(s: Scratch, serial, row, count, size):  # type: ignore[no-untyped-def]
+    """Put a row among the candidates, once, while there is room. Returns (count, size)."""
+    if count >= len(s.chosen_C):
+        return count, size
+    x, size = _touch(s, serial, row, size)
+    if not s.is_chosen_X[x]:
+        s.is_chosen_X[x] = True
+        s.chosen_C[count] = x
+        count += 1
+    return count, size
+
+
+@njit(cache=True, nogil=True)
+def _choose_best(s: Scratch, column, quota, size, count):  # type: ignore[no-untyped-def]
+    """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
+    positive = 0
+    for x in range(size):
+        if s.counts_XT[x, column] > 0.0:
+            s.column_X[positive] = s.counts_XT[x, column]
+            positive += 1
+    least, ties = np.float32(0.0), quota
+    if positive > quota:
+        least = np.partition(s.column_X[:positive], positive - quota)[positive - quota]
+        ties = quota - np.sum(s.column_X[:positive] > least)
+    for x in range(size):
+        score = s.counts_XT[x, column]
+        if score > 0.0 and score >= least and count < len(s.chosen_C):
+            if score == least:
+                ties -= 1
+                if ties < 0:
+                    continue
+            if not s.is_chosen_X[x]:
+                s.is_chosen_X[x] = True
+                s.chosen_C[count] = x
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def choose(tables: Tables, s: Scratch, serial, size, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
+    """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
+    room. Returns (count, size)."""
+    count = 0
+    for e in range(len(encoder_rows_E)):
+        if encoder_rows_E[e] >= 0:
+            count, size = _choose_one(s, serial, encoder_rows_E[e], count, size)
+    for column, quota in _PROPOSED_FIRST:
+        count = _choose_best(s, column, quota, size, count)
+    for d in range(len(window_L)):
+        if window_L[len(window_L) - 1 - d] >= 0:
+            count, size = _choose_one(s, serial, window_L[len(window_L) - 1 - d], count, size)
+    for column, quota in _PROPOSED_THEN:
+        count = _choose_best(s, column, quota, size, count)
+    hottest_PQ = tables.popularity.hottest_PQ
+    for p in range(len(hottest_PQ)):
+        for q in range(_HOT_AT_MOST[p]):
+            if hottest_PQ[p, q] >= 0:
+                count, size = _choose_one(s, serial, hottest_PQ[p, q], count, size)
+    return count, size

@@ -1,0 +1,65 @@
+"""What the ranker sees of a candidate: counts, popularity, the user's own history, age, the encoder, context."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from model.popularity import EVER, HALF_LIVES, Popularity, share
+
+# Scores by which neighbours are proposed; see `counting`. Each feature is its logarithm.
+COUNTS = (
+    "next_last", "next_last_but_one", "plain_last", "forward_last", "forward_recent", "backward_last",
+    "cosine_last", "cosine_recent", "cosine_max", "session_last", "session_recent", "pair", "two_hop", "taste",
+)  # fmt: skip
+POPULARITIES = tuple(f"popularity_{half_life:.0f}" for half_life in HALF_LIVES)
+OWN = ("own", "own_count", "own_distance", "own_elapsed", "own_is_last", "own_followed", "own_in_session")
+ITEM = ("popularity_distance", "age", "unseen_for")
+ENCODER = ("encoder_log_probability", "encoder_behind_best")
+CONTEXT = ("history_length", "idle", "last_gap", "session_position", "repeat_share", "last_item_known")
+FEATURES = (*COUNTS, *POPULARITIES, *OWN, *ITEM, *ENCODER, *CONTEXT)
+
+# Scratch columns of a candidate that stands in the user's ring: how often, how far back in events and in seconds, and
+# how often right after the item that is the newest now.
+OWN_COUNT, OWN_DISTANCE, OWN_SECONDS, OWN_FOLLOWED = range(len(COUNTS), len(COUNTS) + 4)
+COLUMNS = len(COUNTS) + 4
+
+_POPULARITY = FEATURES.index(POPULARITIES[0])
+_OWN = FEATURES.index(OWN[0])
+_ITEM = FEATURES.index(ITEM[0])
+_CONTEXT = FEATURES.index(CONTEXT[0])
+_UNCOUNTED = np.float32(np.log(1e-4))
+
+
+@njit(cache=True, nogil=True)
+def write(f, counts_T, row, is_last, now, born, seen, usual, session, popularity: Popularity):  # type: ignore[no-untyped-def]
+    """All but the encoder's and the context's features of one candidate.
+
+    `usual`: mean log-popularity of what this user takes; `session`: events in the present session.
+    """
+    for t in range(len(COUNTS)):
+        f[t] = np.log(counts_T[t] + 1e-4) if counts_T[t] > 0.0 else _UNCOUNTED
+    for p in range(len(HALF_LIVES)):
+        f[_POPULARITY + p] = np.log(share(popularity, p, row) + 1e-6)
+    distance = counts_T[OWN_DISTANCE]
+    if distance > 0:
+        f[_OWN] = 1.0
+        f[_OWN + 1] = np.log1p(counts_T[OWN_COUNT])
+        f[_OWN + 2] = np.log1p(distance)
+        f[_OWN + 3] = np.log1p(counts_T[OWN_SECONDS])
+        f[_OWN + 4] = 1.0 if is_last else 0.0
+        f[_OWN + 5] = np.log1p(counts_T[OWN_FOLLOWED])
+        f[_OWN + 6] = 1.0 if distance <= session else 0.0
+    f[_ITEM] = abs(f[_POPULARITY + EVER] - usual)
+    f[_ITEM + 1] = np.log1p(max(0, now - born))
+    f[_ITEM + 2] = np.log1p(max(0, now - seen))
+
+
+@njit(cache=True, nogil=True)
+def write_context(f, history, idle, last_gap, session, repeats, known):  # type: ignore[no-untyped-def]
+    f[_CONTEXT] = np.log1p(history)
+    f[_CONTEXT + 1] = idle
+    f[_CONTEXT + 2] = last_gap
+    f[_CONTEXT + 3] = np.log1p(session)
+    f[_CONTEXT + 4] = repeats / max(1, history)
+    f[_CONTEXT + 5] = np.log1p(known)

@@ -1,0 +1,80 @@
+"""Item vectors and biases by catalogue row, their optimizer, and where a new item's vector starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.row_adam import RowAdam, grown
+
+_CONTEXT_FADE = 0.8
+_NOISE = 0.5
+
+
+class ItemTable:
+    """`table_ND1`: N rows of a unit vector [D] and, in the last column, a bias; zeros where no item is."""
+
+    def __init__(self, rows: int, dim: int, device: torch.device) -> None:
+        self.device = device
+        self.table_ND1 = torch.zeros(rows, dim + 1, device=device)
+        self.adam = RowAdam(rows, dim + 1, device)
+
+    @property
+    def rows(self) -> int:
+        return self.table_ND1.shape[0]
+
+    @property
+    def all_vectors(self) -> Tensor:
+        return self.table_ND1[:, :-1]
+
+    @property
+    def all_biases(self) -> Tensor:
+        return self.table_ND1[:, -1]
+
+    def vectors(self, rows: NDArray[np.int32]) -> Tensor:
+        """Of rows of any shape, then D; -1 has those of row 0."""
+        return self.all_vectors[torch.from_numpy(np.maximum(rows, 0)).long().to(self.device)]
+
+    def grow(self, rows: int) -> None:
+        self.table_ND1 = grown(self.table_ND1, rows)
+        self.adam.grow(rows)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        at = torch.from_numpy(rows).to(self.device)
+        self.table_ND1[at] = 0
+        self.adam.reset(at)
+
+    def start(self, rows: NDArray[np.int32], vectors: Tensor) -> None:
+        self.all_vectors[torch.from_numpy(rows).long().to(self.device)] = vectors.to(self.device)
+
+    def by_context(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
+        """Where items start that come after these windows: at the decayed mean of what stands there, and some noise."""
+        fades = _CONTEXT_FADE ** np.arange(windows_BW.shape[1])[::-1]
+        weights_BW = torch.from_numpy(np.where(windows_BW >= 0, fades, 0.0).astype(np.float32)).to(self.device)
+        mean_BD = torch.einsum("bw,bwd->bd", weights_BW, self.vectors(windows_BW))
+        noise_BD = _NOISE * F.normalize(noise_BD.to(self.device), dim=-1)
+        return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
+
+    @torch.no_grad()
+    def step(self, at: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """An Adam step of the (unique) rows `at`; vectors are kept at unit length, so that scoring all rows needs no
+        second pass over them."""
+        self.adam.step(self.table_ND1, at, grad, learning_rate)
+        self.table_ND1[at, :-1] = F.normalize(self.table_ND1[at, :-1], dim=-1)
+
+    def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
+        """Of the first `used` rows."""
+        tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
+        return {name: table[:used].cpu().numpy().copy() for name, table in tables.items()}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
+        used, dim = len(state["table"]), state["table"].shape[1] - 1
+        self.__init__(rows, dim, self.device)  # type: ignore[misc]
+        tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
+        for name, table in tables.items():
+            table[:used] = torch.from_numpy(state[name].copy()).to(self.device)

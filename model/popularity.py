@@ -1,0 +1,92 @@
+"""What is hot, by several half-lives counted in events; the hottest rows are kept in order as events come.
+
+Forward decay (Cormode et al., 2009): a new event weighs more, instead of all old ones less. So only the row that an
+event is for can overtake others, and the top of each half-life is kept exactly, without looking at the catalogue.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+HALF_LIVES = np.array([200.0, 2_000.0, 20_000.0, 2_000_000.0])
+EVER = len(HALF_LIVES) - 1
+HOTTEST = 40
+_LARGEST = 1e12
+
+
+class Popularity(NamedTuple):
+    """P half-lives: weight_PN of each row, what the newest event weighed, decay an event, the hottest rows."""
+
+    weight_PN: NDArray[np.float64]
+    newest_P: NDArray[np.float64]
+    decay_P: NDArray[np.float64]
+    hottest_PQ: NDArray[np.int32]
+
+
+def empty(rows: int) -> Popularity:
+    count = len(HALF_LIVES)
+    return Popularity(
+        weight_PN=np.zeros((count, rows)),
+        newest_P=np.ones(count),
+        decay_P=0.5 ** (1.0 / HALF_LIVES),
+        hottest_PQ=np.full((count, HOTTEST), -1, np.int32),
+    )
+
+
+def grown(popularity: Popularity, rows: int) -> Popularity:
+    weight_PN = popularity.weight_PN
+    return popularity._replace(weight_PN=np.pad(weight_PN, ((0, 0), (0, rows - weight_PN.shape[1]))))
+
+
+def forget(popularity: Popularity, rows: NDArray[np.int64]) -> None:
+    """Those that move up take the places of hot rows that are gone."""
+    popularity.weight_PN[:, rows] = 0.0
+    for weight_N, hottest_Q in zip(popularity.weight_PN, popularity.hottest_PQ, strict=True):
+        if np.isin(hottest_Q, rows).any():
+            best = np.argsort(-weight_N, kind="stable")[:HOTTEST]
+            best = best[weight_N[best] > 0]
+            hottest_Q[:] = -1
+            hottest_Q[: len(best)] = best
+
+
+def state_of(popularity: Popularity) -> dict[str, NDArray[Any]]:
+    return {name: getattr(popularity, name).copy() for name in ("weight_PN", "newest_P", "hottest_PQ")}
+
+
+@njit(cache=True, nogil=True)
+def count(popularity: Popularity, row: int) -> None:
+    """One event of `row`."""
+    weight_PN, newest_P = popularity.weight_PN, popularity.newest_P
+    for p in range(len(newest_P)):
+        newest_P[p] /= popularity.decay_P[p]
+        weight_PN[p, row] += newest_P[p]
+        if newest_P[p] > _LARGEST:
+            weight_PN[p] /= newest_P[p]
+            newest_P[p] = 1.0
+        _move_up(popularity.hottest_PQ[p], weight_PN[p], row)
+
+
+@njit(cache=True, nogil=True)
+def _move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
+    place = 0
+    while place < len(hottest_Q) - 1 and hottest_Q[place] != row and hottest_Q[place] >= 0:
+        place += 1
+    held = hottest_Q[place]
+    if held >= 0 and held != row and weight_N[held] >= weight_N[row]:
+        return
+    hottest_Q[place] = row
+    while place > 0 and weight_N[hottest_Q[place - 1]] < weight_N[row]:
+        hottest_Q[place] = hottest_Q[place - 1]
+        place -= 1
+        hottest_Q[place] = row
+
+
+@njit(cache=True, nogil=True)
+def share(popularity: Popularity, p: int, row: int) -> float:
+    """The decayed share of all events: an event of age a weighs (1 - g) g^a, with g = 0.5^(1 / half-life)."""
+    decayed: float = popularity.weight_PN[p, row] / popularity.newest_P[p] * (1.0 - popularity.decay_P[p])
+    return decayed
