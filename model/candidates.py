@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS
+from model.kernels import kernel
 from model.neighbours import Rows
 from model.tables import (
     BACKWARD,
@@ -33,8 +33,7 @@ _HOPS = 8
 _SESSION_ENDS = 11  # gap bucket: 2^11 s, 34 minutes
 _LONGEST_RING = 255
 
-_NEXT_LAST = COUNTS.index("next_last")
-_NEXT_LAST_BUT_ONE = COUNTS.index("next_last_but_one")
+_NEXT_LAST = COUNTS.index("next_last")  # and behind it that of the last but one
 _PLAIN_LAST = COUNTS.index("plain_last")
 _FORWARD_LAST = COUNTS.index("forward_last")
 _FORWARD_RECENT = COUNTS.index("forward_recent")
@@ -82,7 +81,7 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _touch(s: Scratch, serial, row, size):  # type: ignore[no-untyped-def]
     """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
     if s.stamp_N[row] == serial:
@@ -95,9 +94,15 @@ def _touch(s: Scratch, serial, row, size):  # type: ignore[no-untyped-def]
     return size, size + 1
 
 
-@njit(cache=True, nogil=True)
-def _spread(s: Scratch, serial, size, rows: Rows, table, source, scale, column, recent, fade):  # type: ignore[no-untyped-def]
-    """A row's neighbours get their share of it in `column`, and `fade` times that is added in `recent`."""
+@kernel
+def _at(column, d):  # type: ignore[no-untyped-def]
+    """The column is about the newest item only."""
+    return column if d == 0 else _NOT
+
+
+@kernel
+def _spread(s: Scratch, serial, size, rows: Rows, table, source, column, recent=_NOT, fade=0.0, scale=1.0):  # type: ignore[no-untyped-def]
+    """A row's neighbours get `scale` times their share of it in `column`; `fade` times that is added in `recent`."""
     start = rows.start_TN[table, source]
     scale /= max(rows.total_TN[table, source], 1e-9)
     for at in range(start, start + rows.width_TN[table, source]):
@@ -110,7 +115,7 @@ def _spread(s: Scratch, serial, size, rows: Rows, table, source, scale, column, 
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _spread_cosine(s: Scratch, serial, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
     """Cosine of the WIDE rows: weight / sqrt(total of one * total of the other)."""
     own, start = max(rows.total_TN[WIDE, source], 1e-9), rows.start_TN[WIDE, source]
@@ -128,7 +133,7 @@ def _spread_cosine(s: Scratch, serial, size, rows: Rows, source, is_last, fade):
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-untyped-def]
     """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
     ring, rows, size = len(window_L), tables.rows, 0
@@ -137,48 +142,26 @@ def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-unty
         source = window_L[ring - 1 - d]
         if source >= 0:
             if d < 2:
-                size = _spread(s, serial, size, rows, NEXT, source, 1.0, _NEXT_LAST + d, _NOT, 0.0)
+                size = _spread(s, serial, size, rows, NEXT, source, _NEXT_LAST + d)
             if d == 0:
-                size = _spread(s, serial, size, rows, PLAIN, source, 1.0, _PLAIN_LAST, _NOT, 0.0)
-                size = _spread(s, serial, size, rows, BACKWARD, source, 1.0, _BACKWARD_LAST, _NOT, 0.0)
+                size = _spread(s, serial, size, rows, PLAIN, source, _PLAIN_LAST)
+                size = _spread(s, serial, size, rows, BACKWARD, source, _BACKWARD_LAST)
             if d < _RECENT:
-                size = _spread(
-                    s,
-                    serial,
-                    size,
-                    rows,
-                    FORWARD,
-                    source,
-                    1.0,
-                    _FORWARD_LAST if d == 0 else _NOT,
-                    _FORWARD_RECENT,
-                    near,
-                )
-                size = _spread(
-                    s,
-                    serial,
-                    size,
-                    rows,
-                    SESSION,
-                    source,
-                    1.0,
-                    _SESSION_LAST if d == 0 else _NOT,
-                    _SESSION_RECENT,
-                    near,
-                )
+                size = _spread(s, serial, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
+                size = _spread(s, serial, size, rows, SESSION, source, _at(_SESSION_LAST, d), _SESSION_RECENT, near)
             size = _spread_cosine(s, serial, size, rows, source, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
     if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
         m = bucket(window_L[ring - 2], window_L[ring - 1], len(tables.pair_M))
         if tables.pair_M[m] == key(window_L[ring - 2], window_L[ring - 1]):
-            size = _spread(s, serial, size, tables.pairs, 0, m, 1.0, _PAIR, _NOT, 0.0)
+            size = _spread(s, serial, size, tables.pairs, 0, m, _PAIR)
     if window_L[ring - 1] >= 0:
         size = _score_two_hops(s, serial, size, rows, window_L[ring - 1])
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
@@ -190,12 +173,12 @@ def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore
         if weights[best] <= 0.0:
             break
         if via != last:
-            size = _spread(s, serial, size, rows, FORWARD, via, weights[best] / total, _NOT, _TWO_HOP, 1.0)
+            size = _spread(s, serial, size, rows, FORWARD, via, _NOT, _TWO_HOP, 1.0, weights[best] / total)
         weights[best] = 0.0
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[no-untyped-def]
     """The user's own history of each row of the ring; returns (size, events known, repeats, events in the session)."""
     ring, last = len(window_L), window_L[-1]
@@ -223,7 +206,7 @@ def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[
     return size, known, repeats, session
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _choose_one(s: Scratch, serial, row, count, size):  # type: ignore[no-untyped-def]
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
     if count >= len(s.chosen_C):
@@ -236,7 +219,7 @@ def _choose_one(s: Scratch, serial, row, count, size):  # type: ignore[no-untype
     return count, size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _choose_best(s: Scratch, column, quota, size, count):  # type: ignore[no-untyped-def]
     """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
     positive = 0
@@ -262,7 +245,7 @@ def _choose_best(s: Scratch, column, quota, size, count):  # type: ignore[no-unt
     return count
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def choose(tables: Tables, s: Scratch, serial, size, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
     room. Returns (count, size)."""

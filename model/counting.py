@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from model import candidates, neighbours, popularity, tables
 from model.candidates import Scratch
 from model.features import FEATURES, write, write_context
+from model.kernels import kernel
 from model.popularity import EVER, Popularity, share
 from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
 
@@ -124,7 +124,7 @@ class Counting:
         self._fit_scratch()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def]
     """Mean log-popularity of what this user takes."""
     total = 0.0
@@ -134,7 +134,7 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
     return total / max(1, known)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _walk(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, serial, users: Users, events: Events, encoder_rows_BE, born_N, seen_N,
     candidates_BC, features_BCF,

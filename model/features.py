@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from model.kernels import kernel
 from model.popularity import EVER, HALF_LIVES, Popularity, share
 
 # Scores by which neighbours are proposed; see `counting`. Each feature is its logarithm.
@@ -31,7 +31,7 @@ _CONTEXT = FEATURES.index(CONTEXT[0])
 _UNCOUNTED = np.float32(np.log(1e-4))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write(f, counts_T, row, is_last, now, born, seen, usual, session, popularity: Popularity):  # type: ignore[no-untyped-def]
     """All but the encoder's and the context's features of one candidate.
 
@@ -55,7 +55,7 @@ def write(f, counts_T, row, is_last, now, born, seen, usual, session, popularity
     f[_ITEM + 2] = np.log1p(max(0, now - seen))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def write_context(f, history, idle, last_gap, session, repeats, known):  # type: ignore[no-untyped-def]
     f[_CONTEXT] = np.log1p(history)
     f[_CONTEXT + 1] = idle

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from model.kernels import kernel
 
 _FIRST_CAPACITY = 1024
 _EVICTED_SHARE = 16
@@ -154,7 +155,7 @@ def as_stored(x: Tensor) -> Tensor:
     return x.to(torch.float16).float()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def unroll(
     slot_B: NDArray[np.int64],
     number_B: NDArray[np.uint32],

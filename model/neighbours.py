@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from model.kernels import kernel
 
 _FIRST_POOL = 1 << 14
 
@@ -82,7 +83,7 @@ def from_state(state: dict[str, NDArray[Any]], most: int) -> Rows:
     return Rows(**{name: array.copy() for name, array in state.items() if name != "most"}, most=most)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float) -> None:
     """Count `item` in a row by `weight`, after decaying the row."""
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]
@@ -104,7 +105,7 @@ def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float
     rows.weight_X[weakest] = weight
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _widen(rows, table, row):  # type: ignore[no-untyped-def]
     """Move a row to a wider block; returns its first new place."""
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]
@@ -118,7 +119,7 @@ def _widen(rows, table, row):  # type: ignore[no-untyped-def]
     return block + width
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _size(width: int) -> int:
     """0 for blocks of 4, 1 for those up to 16, and so on: `most` need be no power of four."""
     size = 0
@@ -127,7 +128,7 @@ def _size(width: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take(rows, width):  # type: ignore[no-untyped-def]
     """A free block of this width, empty."""
     size = _size(width)
@@ -143,14 +144,14 @@ def _take(rows, width):  # type: ignore[no-untyped-def]
     return block
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _give_back(rows: Rows, block: int, width: int) -> None:
     size = _size(width)
     rows.item_X[block] = rows.free_S[size]
     rows.free_S[size] = block
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear(rows: Rows, table: int, row: int) -> None:
     """A row with nothing counted."""
     if rows.width_TN[table, row] > 0:
@@ -159,7 +160,7 @@ def clear(rows: Rows, table: int, row: int) -> None:
     rows.total_TN[table, row] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forget(rows: Rows, is_gone_N: NDArray[np.bool_]) -> None:
     """Take items out of every row that names them; what was counted of them stays in the totals."""
     for table in range(rows.start_TN.shape[0]):

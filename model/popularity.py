@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from model.kernels import kernel
 
 HALF_LIVES = np.array([200.0, 2_000.0, 20_000.0, 2_000_000.0])
 EVER = len(HALF_LIVES) - 1
@@ -57,7 +58,7 @@ def state_of(popularity: Popularity) -> dict[str, NDArray[Any]]:
     return {name: getattr(popularity, name).copy() for name in ("weight_PN", "newest_P", "hottest_PQ")}
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count(popularity: Popularity, row: int) -> None:
     """One event of `row`."""
     weight_PN, newest_P = popularity.weight_PN, popularity.newest_P
@@ -70,7 +71,7 @@ def count(popularity: Popularity, row: int) -> None:
         _move_up(popularity.hottest_PQ[p], weight_PN[p], row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
     place = 0
     while place < len(hottest_Q) - 1 and hottest_Q[place] != row and hottest_Q[place] >= 0:
@@ -85,7 +86,7 @@ def _move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
         hottest_Q[place] = row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def share(popularity: Popularity, p: int, row: int) -> float:
     """The decayed share of all events: an event of age a weighs (1 - g) g^a, with g = 0.5^(1 / half-life)."""
     decayed: float = popularity.weight_PN[p, row] / popularity.newest_P[p] * (1.0 - popularity.decay_P[p])

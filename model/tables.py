@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from model import neighbours, popularity
+from model.kernels import kernel
 from model.memory import NO_GAP
 from model.neighbours import Rows
 from model.popularity import Popularity
@@ -77,13 +77,13 @@ def buckets(rows: int) -> int:
     return 1 << (_PAIRS_AN_ITEM * rows - 1).bit_length()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def seconds_of(gap: int) -> float:
     """What a gap bucket stands for (see `memory.unroll`); 0 for a user's first event."""
     return 2.0**gap - 1.0 if gap < NO_GAP else 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bucket(before, last, buckets):  # type: ignore[no-untyped-def]
     """Multiplicative hashing (Knuth, 6.4) of two rows."""
     mixed = np.uint64(before) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(last) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -91,12 +91,12 @@ def bucket(before, last, buckets):  # type: ignore[no-untyped-def]
     return np.int64(mixed & np.uint64(buckets - 1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def key(before, last):  # type: ignore[no-untyped-def]
     return (np.int64(before) << 32) | np.int64(last)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def learn(tables: Tables, window_L, gap_L, gap, item):  # type: ignore[no-untyped-def]
     """Count one event: `item` came after `window_L`, `gap` after its newest."""
     ring, rows = len(window_L), tables.rows
@@ -124,13 +124,13 @@ def learn(tables: Tables, window_L, gap_L, gap, item):  # type: ignore[no-untype
     popularity.count(tables.popularity, item)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_both(rows: Rows, table, one, other, weight):  # type: ignore[no-untyped-def]
     neighbours.add(rows, table, one, other, weight, 1.0)
     neighbours.add(rows, table, other, one, weight, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _learn_pair(tables: Tables, before, last, item):  # type: ignore[no-untyped-def]
     """A pair that hashes to the bucket of another takes its place."""
     m = bucket(before, last, len(tables.pair_M))
@@ -140,7 +140,7 @@ def _learn_pair(tables: Tables, before, last, item):  # type: ignore[no-untyped-
     neighbours.add(tables.pairs, 0, m, item, 1.0, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _spread_pairs(pairs: Rows, old_M, new_M):  # type: ignore[no-untyped-def]
     """Move rows to the buckets of a larger table. Buckets only split, so each new one gets at most one pair."""
     for old in range(len(old_M)):
@@ -154,7 +154,7 @@ def _spread_pairs(pairs: Rows, old_M, new_M):  # type: ignore[no-untyped-def]
                 pairs.total_TN[0, new], pairs.total_TN[0, old] = pairs.total_TN[0, old], 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _forget(tables: Tables, is_gone_N):  # type: ignore[no-untyped-def]
     rows, pair_M = tables.rows, tables.pair_M
     for row in range(len(is_gone_N)):
