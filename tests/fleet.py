@@ -219,6 +219,9 @@ class Fleet:
         """All that the worker's starts have logged, one JSON object a line."""
         return self.log_path(slot).read_text()
 
+    def last_words(self, *slots: str) -> str:
+        return "".join(f"--- {slot}\n{self.log(slot)[-2000:]}" for slot in slots)
+
     def log_path(self, slot: str) -> Path:
         return self.folder / f"worker-{slot}.log"
 
@@ -237,15 +240,15 @@ class Fleet:
         return result.stdout.decode()
 
     def wait_for(self, condition: Callable[[], bool], what: str, timeout: float = 120.0) -> None:
+        """Raises TimeoutError, and AssertionError where a worker ends meanwhile."""
         deadline = time.monotonic() + timeout
         while not condition():
             for slot, process in self.processes.items():
                 assert process.poll() is None, (
                     f"worker {slot} ended with {process.returncode}:\n{self.log(slot)[-3000:]}"
                 )
-            assert time.monotonic() < deadline, f"{what}: not within {timeout} s\n" + "".join(
-                f"--- {slot}\n{self.log(slot)[-2000:]}" for slot in self.processes
-            )
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: not within {timeout} s\n{self.last_words(*self.processes)}")
             time.sleep(0.2)
 
     def __enter__(self) -> Fleet:

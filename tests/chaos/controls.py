@@ -59,7 +59,8 @@ class Tale:
         end = time.monotonic() + _PATIENCE_SECONDS
         process = self.fleet.processes["a"]
         while process.poll() is None and "partitions given up" not in self.fleet.log("a"):
-            assert time.monotonic() < end, f"still there:\n{self.fleet.log('a')[-2000:]}"
+            if time.monotonic() > end:
+                raise TimeoutError(f"still there:\n{self.fleet.log('a')[-2000:]}")
             time.sleep(0.1)
         code = self.fleet.stop("a") if process.poll() is None else self.fleet.ended("a")
         assert code in (ExitCode.DONE, ExitCode.RESTART), f"ended with {code}:\n{self.fleet.log('a')[-2000:]}"

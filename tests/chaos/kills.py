@@ -22,7 +22,7 @@ from random import Random
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.exit_codes import ExitCode
-from tests.chaos.scenario import Scenario, Seen, Stage
+from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states, moved_users
 from tests.core.hostile import hostile_records
 from tests.fleet import Event
@@ -114,7 +114,8 @@ class Kills:
             sending = thread.submit(self.scene.produce, self._as_slowly_as_needed(events))
             try:
                 self._wait(lambda: self._left() == 0, "all kills")
-                assert not sending.done(), "all events were sent before the last kill"
+                if sending.done():
+                    raise NotShown("all events were sent before the last kill")
             finally:
                 self._paced = False
             sending.result()
@@ -147,9 +148,8 @@ class Kills:
         self._progress_at = time.monotonic()
         while not condition():
             self._look()
-            assert time.monotonic() < self._progress_at + _STUCK_SECONDS, f"{what}: stuck\n" + "".join(
-                f"--- {slot}\n{self.fleet.log(slot)[-2000:]}" for slot in SLOTS
-            )
+            if time.monotonic() > self._progress_at + _STUCK_SECONDS:
+                raise TimeoutError(f"{what}: stuck\n{self.fleet.last_words(*SLOTS)}")
             time.sleep(_LOOK_SECONDS)
 
     def _look(self) -> None:
@@ -227,7 +227,8 @@ def _run(stage: Stage, form: Form, name: str, fixed: bool) -> Seen:
         kills = Kills(scene, form, Random(stage.seed))
         kills.run(events)
         moved = moved_users(scene)
-        assert moved > 0, "no user has moved: nothing was shown"
+        if moved == 0:
+            raise NotShown("no user has moved")
         return {
             "events": scene.sent.events,
             "kills": kills.kills,

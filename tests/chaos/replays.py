@@ -204,7 +204,8 @@ def wait_for_progress(replay: Replay, row: int) -> None:
     while replay.learned() < row or (replay.newest() == newest and not (is_cut and replay.predicted() > begun)):
         is_cut = is_cut or replay.predicted() == begun
         assert replay.process.poll() is None, f"replay ended with {replay.process.returncode}:\n{replay.said()}"
-        assert time.monotonic() < end, f"no progress in {_PATIENCE_SECONDS} s:\n{replay.said()}"
+        if time.monotonic() > end:
+            raise TimeoutError(f"no progress in {_PATIENCE_SECONDS} s:\n{replay.said()}")
         time.sleep(0.005)
 
 

@@ -16,6 +16,10 @@ from tests.services import KafkaCluster, RedisService
 Seen = dict[str, object]
 
 
+class NotShown(Exception):  # noqa: N818
+    """What the scenario is about did not happen: it says nothing about the promise."""
+
+
 class Skipped(Exception):  # noqa: N818
     """The scenario can't be played here; the message says why."""
 

@@ -171,7 +171,8 @@ class Chain:
         return self.scene.fleet.processes[self.slot].poll() is None
 
     def _wait(self, end: float, what: str) -> None:
-        assert time.monotonic() < end, f"{what}: too long\n{self.scene.fleet.log(self.slot)[-2000:]}"
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: too long\n{self.scene.fleet.log(self.slot)[-2000:]}")
         time.sleep(0.15)
 
 

@@ -46,9 +46,8 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         while not condition():
             self.look()
-            assert time.monotonic() < deadline, f"{what}: not within {timeout} s\n" + "".join(
-                f"--- {slot}\n{self._fleet.log(slot)[-2000:]}" for slot in self._fleet.processes
-            )
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what}: not within {timeout} s\n{self._fleet.last_words(*self._fleet.processes)}")
             time.sleep(0.1)
 
     def judged(self, **seen: object) -> Seen:
