@@ -33,6 +33,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
+_LEAST = {"mini_batch": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1}
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class LearnerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mini_batch < 1:
-            raise ValueError(f"model.mini_batch: at least 1, got {self.mini_batch}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"model.{name}: at least {least}, got {getattr(self, name)}")
         if not 2 <= self.ring_size <= 255:
             raise ValueError(f"model.ring_size: from 2 to 255, got {self.ring_size}")
         if not 1 <= self.window <= self.ring_size:

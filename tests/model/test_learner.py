@@ -298,6 +298,11 @@ def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
         ({"dim": 3}, "dim"),
         ({"dropout": 1.0}, "dropout"),
         ({"neighbours": 1}, "neighbours"),
+        ({"mini_batch": 0}, "mini_batch: at least 1"),
+        ({"ranker_hard": -1}, "ranker_hard: at least 0"),
+        ({"ranker_drawn": 0}, "ranker_drawn: at least 1"),
+        ({"ranker_replayed": -1}, "ranker_replayed: at least 0"),
+        ({"ranker_examples": 0}, "ranker_examples: at least 1"),
     ],
 )
 def test_settings_out_of_bounds_are_refused_when_they_are_read(fields: dict[str, Any], name: str) -> None:
@@ -411,3 +416,10 @@ def test_what_is_only_remembered_leaves_the_weights_and_makes_the_same_memories(
     other.spill()
     assert one.records == other.records
     assert all(torch.equal(*pair) for pair in zip(weights, other.learner.encoder.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("least", [{"mini_batch": 1}, {"ranker_hard": 0}, {"ranker_drawn": 1}, {"ranker_replayed": 0}])
+def test_the_least_that_is_allowed_still_learns(least: dict[str, int]) -> None:
+    ticks = Line(changed(SMALL, **least)).run(markov_log(9, 96), _SIZE)
+    assert all(np.isfinite(tick.log_probabilities).all() for tick in ticks)
+    assert "ranker" in ticks[-1].outcome.losses
