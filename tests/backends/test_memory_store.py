@@ -301,7 +301,7 @@ class TestRedisInTrouble:
         assert store.load({0: token}, [(0, "u")]) == [record(2)]
 
     def test_a_server_that_hangs_is_unavailable(self, own_redis: RedisService) -> None:
-        store = redis_store(own_redis.url + "?socket_timeout=0.1")
+        store = redis_store(own_redis.url + "?socket_timeout=1")
         token = token_of(store)
         os.kill(own_redis.pid, signal.SIGSTOP)
         try:

@@ -262,7 +262,7 @@ def replays(stage: Stage) -> dict[str, str]:
     assert compare_checkpoints(whole, same) > 0
     tails, dice = replayed(stage, "keep_tails"), replayed(stage, "fresh_dice")
     return {
-        "keep_tails": _judged("keep_tails", fails(compare_files, whole, tails), "predictions: expected"),
+        "keep_tails": _judged("keep_tails", fails(compare_files, whole, tails), "bytes expected"),
         "fresh_dice": _judged("fresh_dice", fails(compare_checkpoints, whole, dice), "differ"),
     }
 
