@@ -235,7 +235,9 @@ def compare_checkpoints(whole: Replay, killed: Replay) -> int:
     expected, got = whole.newest(), killed.newest()
     assert expected is not None
     assert got is not None
-    assert manifest(expected)["meta"] == manifest(got)["meta"]
+    metas = manifest(expected)["meta"], manifest(got)["meta"]
+    names = [name for name in metas[0].keys() | metas[1].keys() if metas[0].get(name) != metas[1].get(name)]
+    assert not names, f"of the meta {', '.join(names)} differ"
     arrays, others = (load_file(folder / "line.safetensors") for folder in (expected, got))
     assert arrays.keys() == others.keys()
     arrays.pop(_NUMBERS_OF_CLAIMS)
