@@ -189,7 +189,7 @@ def _scenario(name: str, run: Callable[[Stage], Seen], in_short: bool = False) -
 
 BROKER_KILLED = _scenario("broker killed", broker_killed)
 ONE_BROKER_OF_THREE = _scenario("one of three brokers killed", one_broker_of_three)
-REDIS_KILLED = _scenario("Redis killed", redis_killed, in_short=True)
+REDIS_KILLED = _scenario("Redis killed", redis_killed)
 REDIS_FALLEN_BACK = _scenario("Redis fallen back by two seconds", redis_fallen_back, in_short=True)
 REDIS_FLUSHED = _scenario("Redis flushed", redis_flushed, in_short=True)
 REDIS_FLUSHED_SHORT_MEMORY = _scenario("Redis flushed, short log to rebuild", redis_flushed_short_memory)

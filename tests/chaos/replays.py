@@ -137,7 +137,7 @@ class Deaths:
 
 def killed_replay(stage: Stage) -> Seen:
     """Files, printed table, weights and memories are those of an uninterrupted run."""
-    events, kills = (10_000, 4) if stage.short else (60_000, 30)
+    events, kills = (8_000, 4) if stage.short else (60_000, 30)
     log, bad = write_log(stage.folder / "log.csv", stage.log[:events])
     whole, killed = Replay(log, stage.folder / "whole"), Replay(log, stage.folder / "killed")
     whole.start()  # beside the killed one
