@@ -20,6 +20,7 @@ from model.candidates import Scratch
 from model.features import FEATURES, write, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity, share
+from model.state import joined, part
 from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
 
 
@@ -105,21 +106,15 @@ class Counting:
         counted = self.tables
         parts = {"rows": neighbours.state_of(counted.rows), "pairs": neighbours.state_of(counted.pairs)}
         parts |= {"popularity": popularity.state_of(counted.popularity)}
-        state = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
-        return state | {"pair": counted.pair_M.copy()}
+        return joined(parts) | {"pair": counted.pair_M.copy()}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for tables of another width."""
-        parts: dict[str, dict[str, NDArray[Any]]] = {"rows": {}, "pairs": {}, "popularity": {}}
-        for name, array in state.items():
-            if name != "pair":
-                part, field = name.split(".")
-                parts[part][field] = array.copy()
         self.tables = Tables(
-            neighbours.from_state(parts["rows"], self.config.neighbours),
-            neighbours.from_state(parts["pairs"], min(PAIR_NEIGHBOURS, self.config.neighbours)),
+            neighbours.from_state(part(state, "rows"), self.config.neighbours),
+            neighbours.from_state(part(state, "pairs"), min(PAIR_NEIGHBOURS, self.config.neighbours)),
             state["pair"].copy(),
-            popularity.empty(0)._replace(**parts["popularity"]),
+            popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
         )
         self._fit_scratch()
 

@@ -14,6 +14,7 @@ from model.item_table import ItemTable
 from model.losses import log_inclusion, softmax_cross_entropy
 from model.recommender import Encoder
 from model.replay import Columns, Replay
+from model.state import adam_state, joined, load_adam, part
 
 _MOST_GRADIENT = 5.0
 _MOST_DRAWN = 0.999999
@@ -46,15 +47,15 @@ class EncoderTrainer:
         self._full_softmax_items, self._negatives = full_softmax_items, negatives
         self._item_vectors_learned = item_vectors_learned
 
-    def learn(self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot: NDArray[np.float64]) -> float | None:
-        """One step; returns its loss, None where there was nothing to learn. `hot`: how popular the live rows are."""
+    def learn(self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> float | None:
+        """One step; returns its loss, None where there was nothing to learn. `hot_N`: how popular each row is."""
         older = self.replay.sample(replayed, self._rng)
         examples = {name: np.concatenate([fresh[name], older[name]]) for name in fresh} if older else fresh
         examples = _whole(examples)
         self.replay.add(fresh, self._rng)
         if len(examples["target"]) == 0:
             return None
-        return self._step(examples, *self._compared(live, hot))
+        return self._step(examples, *self._compared(live, hot_N))
 
     def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
         windows, targets = examples["window"], examples["target"]
@@ -92,14 +93,14 @@ class EncoderTrainer:
         mask = torch.rand(x.shape, generator=self._torch_rng) < kept
         return x * mask.to(x.device) / kept
 
-    def _compared(self, live: NDArray[np.int64], hot: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
+    def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
         """The rows that a target is compared with: all, or a sample and its log inclusion probabilities.
 
         The sample is half uniform, half by recent popularity.
         """
         if len(live) <= self._full_softmax_items:
             return live, None
-        hot = hot + 1e-12
+        hot = hot_N[live] + 1e-12
         probability = 0.5 * hot / hot.sum() + 0.5 / len(live)
         drawn = np.searchsorted(np.cumsum(probability), self._rng.random(self._negatives) * _MOST_DRAWN)
         drawn = np.unique(np.minimum(drawn, len(live) - 1))
@@ -107,32 +108,11 @@ class EncoderTrainer:
         return live[drawn], log_q.to(self._items.device)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        state = {f"replay.{name}": array for name, array in self.replay.state_dict().items()}
-        return state | adam_state(self.adam)
+        return joined({"replay": self.replay.state_dict(), "adam": adam_state(self.adam)})
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        replay = {name.removeprefix("replay."): array for name, array in state.items() if name.startswith("replay.")}
-        self.replay.load_state_dict(replay)
-        load_adam(self.adam, state)
-
-
-def adam_state(adam: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
-    """Arrays by `adam.number of the parameter.name`."""
-    states = adam.state_dict()["state"].items()
-    return {
-        f"adam.{index}.{name}": value.detach().cpu().numpy().copy()
-        for index, state in states
-        for name, value in state.items()
-    }
-
-
-def load_adam(adam: torch.optim.Optimizer, arrays: dict[str, NDArray[Any]]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, array in arrays.items():
-        if name.startswith("adam."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
-    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
+        self.replay.load_state_dict(part(state, "replay"))
+        load_adam(self.adam, part(state, "adam"))
 
 
 def _whole(examples: Columns) -> Columns:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.row_adam import RowAdam, grown
+from model.state import array_of
 
 _CONTEXT_FADE = 0.8
 _NOISE = 0.5
@@ -70,7 +71,7 @@ class ItemTable:
     def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
         """Of the first `used` rows."""
         tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
-        return {name: table[:used].cpu().numpy().copy() for name, table in tables.items()}
+        return {name: array_of(table[:used]) for name, table in tables.items()}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
         used, dim = len(state["table"]), state["table"].shape[1] - 1

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from model.catalog import Catalog
 from model.counting import Counting, CountingConfig, Events, Users
-from model.encoder_trainer import EncoderTrainer, adam_state, load_adam
+from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable
 from model.memory import UserTable, as_stored, unroll
@@ -28,8 +28,7 @@ from model.ranker import Ranker, RecentChoices, choices
 from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
-
-Arrays = dict[str, NDArray[Any]]
+from model.state import Arrays, adam_state, array_of, joined, load_adam, part
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
@@ -488,8 +487,8 @@ class Learner:
             "target": batch.row_B[usable],
         }
         live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
-        hot = self.counting.tables.popularity.weight_PN[_HOT, live]
-        loss = self.trainer.learn(fresh, int(batch.learn_B.sum() * self.config.replayed), live, hot)
+        hot_N = self.counting.tables.popularity.weight_PN[_HOT]
+        loss = self.trainer.learn(fresh, int(batch.learn_B.sum() * self.config.replayed), live, hot_N)
         return {} if loss is None else {"encoder": loss}
 
     # -- state -------------------------------------------------------------------------------------------------
@@ -503,9 +502,9 @@ class Learner:
         states = {name: part.state_dict() for name, part in self._parts().items()}
         states |= {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            states[name] = {key: tensor.detach().cpu().numpy().copy() for key, tensor in module.state_dict().items()}
+            states[name] = {key: array_of(tensor) for key, tensor in module.state_dict().items()}
         states["ranker_adam"] = adam_state(self.ranker_adam)
-        arrays = {f"{name}.{key}": array for name, state in states.items() for key, array in state.items()}
+        arrays = joined(states)
         arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
             "events": self.events,
@@ -529,12 +528,6 @@ class Learner:
         self.torch_rng.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
-
-
-def part(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays below `prefix.`, without it."""
-    head = prefix + "."
-    return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
 
 
 def _texts(state: Any) -> Any:

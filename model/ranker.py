@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.state import array_of
+
 
 class Ranker(nn.Module):
     """A linear part beside a small MLP, on features normalised by the statistics of earlier batches.
@@ -125,8 +127,8 @@ class RecentChoices:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         return {
-            "features": self._features_MSF.cpu().numpy().copy(),
-            "present": self._present_MS.cpu().numpy().copy(),
+            "features": array_of(self._features_MSF),
+            "present": array_of(self._present_MS),
             "seen": np.array([self.seen], np.int64),
         }
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.catalog import Catalog
-from model.learner import Batch, Learner, Outcome, part
+from model.learner import Batch, Learner, Outcome
+from model.state import part
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot

@@ -181,7 +181,7 @@ class Kills:
         kind = _FAULTS[self._starts % len(_FAULTS)]
         self._starts += 1
         fault = kind if self._form.kills > self.kills + self._doomed() else ""
-        log = self.fleet.folder / f"worker-{slot}.log"
+        log = self.fleet.log_path(slot)
         self.lives[slot] = Life(slot, fault, len(log.read_text()) if log.exists() else 0)
         self.fleet.start(slot, **({"DEBUG__FAULT": self._point(fault)} if fault else {}))
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from model.catalog import Catalog
-from model.learner import Batch, Learner, LearnerConfig, Outcome, part
+from model.learner import Batch, Learner, LearnerConfig, Outcome
+from model.state import part
 from stream_worker.core.memory_record import MemoryFormat
 
 CPU = torch.device("cpu")

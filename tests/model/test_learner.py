@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from model.catalog import Catalog
-from model.learner import Learner, LearnerConfig, part
+from model.learner import Learner, LearnerConfig
 from model.recommender import hashed_vectors
+from model.state import part
 from tests.model.lines import CPU, SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE = 16

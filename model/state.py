@@ -1,0 +1,42 @@
+"""States as arrays by dotted name: of tensors, of optimizers, of parts that have a state of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def array_of(tensor: Tensor) -> NDArray[Any]:
+    """A copy on the host."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def joined(states: Mapping[str, Mapping[str, NDArray[Any]]]) -> Arrays:
+    """One state of those of the parts: `part.name`."""
+    return {f"{part}.{name}": array for part, state in states.items() for name, array in state.items()}
+
+
+def part(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays below `prefix.`, without it."""
+    head = prefix + "."
+    return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
+
+
+def adam_state(adam: torch.optim.Optimizer) -> Arrays:
+    """By `number of the parameter.name`."""
+    states = adam.state_dict()["state"]
+    return joined({index: {name: array_of(value) for name, value in state.items()} for index, state in states.items()})
+
+
+def load_adam(adam: torch.optim.Optimizer, arrays: Arrays) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, array in arrays.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
