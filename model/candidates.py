@@ -48,9 +48,15 @@ _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
 _NOT = -1
 
-# Which score proposes, in this order, and how many; the rest is the encoder's, the user's own and what is hot.
-_PROPOSED_FIRST = ((_FORWARD_RECENT, 40), (_NEXT_LAST, 24))
-_PROPOSED_THEN = ((_COSINE_RECENT, 32), (_PAIR, 10), (_SESSION_RECENT, 20), (_TWO_HOP, 20))
+# What proposes, in this order.
+SOURCES = ("encoder", "follows", "next", "own", "together", "pair", "session", "two_hop", "hot")
+_ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_PAIR, _BY_SESSION, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
+# The score that a source goes by, and how many it may propose.
+_PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT, 40), (_NEXT, _NEXT_LAST, 24))
+_PROPOSED_THEN = (
+    (_TOGETHER, _COSINE_RECENT, 32), (_BY_PAIR, _PAIR, 10), (_BY_SESSION, _SESSION_RECENT, 20),
+    (_BY_TWO_HOPS, _TWO_HOP, 20),
+)  # fmt: skip
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
 
 
@@ -64,6 +70,7 @@ class Scratch(NamedTuple):
     is_chosen_X: NDArray[np.bool_]
     column_X: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
+    source_C: NDArray[np.int8]
 
 
 def scratch(rows: int, most: int, candidates: int) -> Scratch:
@@ -78,6 +85,7 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
         column_X=np.zeros(touched, dtype=np.float32),
         chosen_C=np.zeros(candidates, dtype=np.int32),
+        source_C=np.zeros(candidates, dtype=np.int8),
     )
 
 
@@ -207,20 +215,25 @@ def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[
 
 
 @kernel
-def _choose_one(s: Scratch, serial, row, count, size):  # type: ignore[no-untyped-def]
+def _add(s: Scratch, source, x, count):  # type: ignore[no-untyped-def]
+    if not s.is_chosen_X[x]:
+        s.is_chosen_X[x] = True
+        s.chosen_C[count], s.source_C[count] = x, source
+        count += 1
+    return count
+
+
+@kernel
+def _choose_one(s: Scratch, serial, source, row, count, size):  # type: ignore[no-untyped-def]
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
     if count >= len(s.chosen_C):
         return count, size
     x, size = _touch(s, serial, row, size)
-    if not s.is_chosen_X[x]:
-        s.is_chosen_X[x] = True
-        s.chosen_C[count] = x
-        count += 1
-    return count, size
+    return _add(s, source, x, count), size
 
 
 @kernel
-def _choose_best(s: Scratch, column, quota, size, count):  # type: ignore[no-untyped-def]
+def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignore[no-untyped-def]
     """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
     positive = 0
     for x in range(size):
@@ -238,10 +251,7 @@ def _choose_best(s: Scratch, column, quota, size, count):  # type: ignore[no-unt
                 ties -= 1
                 if ties < 0:
                     continue
-            if not s.is_chosen_X[x]:
-                s.is_chosen_X[x] = True
-                s.chosen_C[count] = x
-                count += 1
+            count = _add(s, source, x, count)
     return count
 
 
@@ -252,17 +262,17 @@ def choose(tables: Tables, s: Scratch, serial, size, window_L, encoder_rows_E): 
     count = 0
     for e in range(len(encoder_rows_E)):
         if encoder_rows_E[e] >= 0:
-            count, size = _choose_one(s, serial, encoder_rows_E[e], count, size)
-    for column, quota in _PROPOSED_FIRST:
-        count = _choose_best(s, column, quota, size, count)
+            count, size = _choose_one(s, serial, _ENCODER, encoder_rows_E[e], count, size)
+    for source, column, quota in _PROPOSED_FIRST:
+        count = _choose_best(s, source, column, quota, size, count)
     for d in range(len(window_L)):
         if window_L[len(window_L) - 1 - d] >= 0:
-            count, size = _choose_one(s, serial, window_L[len(window_L) - 1 - d], count, size)
-    for column, quota in _PROPOSED_THEN:
-        count = _choose_best(s, column, quota, size, count)
+            count, size = _choose_one(s, serial, _OWN, window_L[len(window_L) - 1 - d], count, size)
+    for source, column, quota in _PROPOSED_THEN:
+        count = _choose_best(s, source, column, quota, size, count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
         for q in range(_HOT_AT_MOST[p]):
             if hottest_PQ[p, q] >= 0:
-                count, size = _choose_one(s, serial, hottest_PQ[p, q], count, size)
+                count, size = _choose_one(s, serial, _HOT, hottest_PQ[p, q], count, size)
     return count, size

@@ -86,8 +86,9 @@ class Counting:
         encoder_rows_BE: NDArray[np.int32],
         born_N: NDArray[np.int64],
         seen_N: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Candidates [B, C] (row, -1: none) and features [B, C, F] of B events in order; learns where `learn_B`.
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]]:
+        """Of B events in order: candidates [B, C] (row, -1: none), their features [B, C, F], and the place in
+        `candidates.SOURCES` of what proposed the event's own item [B] (-1: nothing). Learns where `learn_B`.
 
         `seen_N` is brought up to date on the way. The encoder's features are left 0.
         """
@@ -95,12 +96,13 @@ class Counting:
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
         candidates_BC = np.full((batch, self.config.candidates), -1, dtype=np.int32)
         features_BCF = np.zeros((batch, self.config.candidates, len(FEATURES)), dtype=np.float32)
+        source_B = np.full(batch, -1, dtype=np.int8)
         _walk(
             self.tables, self._scratch, self._serial, users, events, encoder_rows_BE, born_N, seen_N,
-            candidates_BC, features_BCF,
+            candidates_BC, features_BCF, source_B,
         )  # fmt: skip
         self._serial += batch
-        return candidates_BC, features_BCF
+        return candidates_BC, features_BCF, source_B
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
@@ -132,7 +134,7 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, serial, users: Users, events: Events, encoder_rows_BE, born_N, seen_N,
-    candidates_BC, features_BCF,
+    candidates_BC, features_BCF, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
         window_L, gap_L, now = users.windows_BL[k], users.gaps_BL[k], events.now_B[k]
@@ -146,6 +148,8 @@ def _walk(  # type: ignore[no-untyped-def]
             x = s.chosen_C[c]
             row = s.row_X[x]
             candidates_BC[k, c] = row
+            if row == events.row_B[k]:
+                source_B[k] = s.source_C[c]
             f = features_BCF[k, c]
             write(
                 f, s.counts_XT[x], row, row == last, now, born_N[row], seen_N[row], usual, session, counted.popularity

@@ -126,11 +126,15 @@ class Batch:
 class Outcome:
     """What was predicted for B events before they were learned.
 
-    rank_B: 1-based place among the candidates, 0: not among them; list_BK rows, best first, -1: none; repeat_B: the
-    item stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of the ring before the event.
+    rank_B: 1-based place among the candidates, 0: not among them; source_B: what proposed the item, a place in
+    `candidates.SOURCES`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
+    came, -1: it comes now; repeat_B: it stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of
+    the ring before the event.
     """
 
     rank_B: NDArray[np.int64]
+    source_B: NDArray[np.int8]
+    age_B: NDArray[np.int64]
     log_probability_B: NDArray[np.float64]
     repeat_B: NDArray[np.bool_]
     first_B: NDArray[np.bool_]
@@ -209,11 +213,11 @@ class Learner:
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked["gap"], clock_B, walked["ts"])
             events = Events(batch.row_B, walked["own_gap"], batch.learn_B, self.events + np.cumsum(batch.learn_B))
-            candidates_BC, features_BCF = self._candidates(_Context(users, queries_BD), events, unborn)
+            candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
             with torch.no_grad():
                 scores_BC = self.ranker(features_BCF, candidates_BC >= 0)
             items_before = len(self.catalog) - len(unborn)
-            outcome = self._score(batch, walked, windows_BL, candidates_BC, scores_BC, items_before)
+            outcome = self._score(batch, walked, windows_BL, candidates_BC, scores_BC, source_B, items_before)
         with self.stage("learn"):
             scored = np.flatnonzero(batch.learn_B & batch.target_B)
             if self.config.learning:
@@ -238,7 +242,7 @@ class Learner:
         context = _Context(
             _users(windows_UL, users.gap_SL[slots], np.full(len(slots), self.clock_ts), users.ts_S[slots]), queries_UD
         )
-        candidates_UC, features_UCF = self._candidates(context, _no_events(len(slots), self.events + 1))
+        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots), self.events + 1))
         with torch.no_grad():
             return self._top(self.ranker(features_UCF, candidates_UC >= 0), candidates_UC)
 
@@ -385,8 +389,8 @@ class Learner:
     @torch.no_grad()
     def _candidates(
         self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Candidate rows [B, C] int64 and their features [B, C, F]; the counting tables learn on the way.
+    ) -> tuple[Tensor, Tensor, NDArray[np.int8]]:
+        """As `Counting.walk`, with the encoder's features, on the device; the counting tables learn on the way.
 
         `new_rows` were created by this batch: the encoder may not name them, since some events come before them.
         """
@@ -399,7 +403,7 @@ class Learner:
             context.queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates
         )
         proposals = torch.where(top_BE > -torch.inf, rows_BE, -1).to(torch.int32).cpu().numpy()
-        rows_BC, counted_BCF = self.counting.walk(
+        rows_BC, counted_BCF, source_B = self.counting.walk(
             context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N
         )
         candidates_BC = torch.from_numpy(rows_BC).to(self.device).long()
@@ -410,7 +414,7 @@ class Learner:
         total_B, best_B = _finite(total_B), _finite(top_BE[:, 0])
         features_BCF[..., _ENCODER_FEATURES[0]] = logits_BC - total_B[:, None]
         features_BCF[..., _ENCODER_FEATURES[1]] = logits_BC - best_B[:, None]
-        return candidates_BC, features_BCF
+        return candidates_BC, features_BCF, source_B
 
     @torch.no_grad()
     def _score(
@@ -420,12 +424,15 @@ class Learner:
         windows_BL: NDArray[np.int32],
         candidates_BC: Tensor,
         scores_BC: Tensor,
+        source_B: NDArray[np.int8],
         items_before: int,
     ) -> Outcome:
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
         log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, items_before)
         return Outcome(
             rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
+            source_B=source_B,
+            age_B=np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B]),
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
             repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
             first_B=(walked["number"] == 0).all(axis=1),
