@@ -5,7 +5,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint bench clean
+.PHONY: help setup demo test chaos lint bench quality clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ lint: $(READY) ## ruff and strict mypy
 
 bench: $(READY) ## events a second of the whole loop, against one event at a time
 	$(VENV)/bin/python -m benchmarks.throughput
+
+quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside floors and bars (LOGS="a.csv b.csv"), and drift
+	$(VENV)/bin/python -m benchmarks.quality.scenarios
+	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.quality.table $(LOGS) $(QUALITY))
 
 clean: ## forget the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -48,16 +48,16 @@ _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
 _NOT = -1
 
-# What proposes, in this order.
+# What proposes, in this order, and how many at most; of each popularity as many as of the hot, or fewer.
 SOURCES = ("encoder", "follows", "next", "own", "together", "pair", "session", "two_hop", "hot")
+QUOTA_S = np.array([_LONGEST_RING, 40, 24, 60, 32, 10, 20, 20, 40])
 _ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_PAIR, _BY_SESSION, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
-# The score that a source goes by, and how many it may propose.
-_PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT, 40), (_NEXT, _NEXT_LAST, 24))
-_PROPOSED_THEN = (
-    (_TOGETHER, _COSINE_RECENT, 32), (_BY_PAIR, _PAIR, 10), (_BY_SESSION, _SESSION_RECENT, 20),
-    (_BY_TWO_HOPS, _TWO_HOP, 20),
-)  # fmt: skip
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
+# The score that a source goes by.
+_PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT), (_NEXT, _NEXT_LAST))
+_PROPOSED_THEN = (
+    (_TOGETHER, _COSINE_RECENT), (_BY_PAIR, _PAIR), (_BY_SESSION, _SESSION_RECENT), (_BY_TWO_HOPS, _TWO_HOP),
+)  # fmt: skip
 
 
 class Scratch(NamedTuple):
@@ -241,6 +241,8 @@ def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignor
             s.column_X[positive] = s.counts_XT[x, column]
             positive += 1
     least, ties = np.float32(0.0), quota
+    if quota == 0:
+        return count
     if positive > quota:
         least = np.partition(s.column_X[:positive], positive - quota)[positive - quota]
         ties = quota - np.sum(s.column_X[:positive] > least)
@@ -256,23 +258,23 @@ def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignor
 
 
 @kernel
-def choose(tables: Tables, s: Scratch, serial, size, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
+def choose(tables: Tables, s: Scratch, serial, size, quota_S, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
     room. Returns (count, size)."""
     count = 0
-    for e in range(len(encoder_rows_E)):
+    for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, serial, _ENCODER, encoder_rows_E[e], count, size)
-    for source, column, quota in _PROPOSED_FIRST:
-        count = _choose_best(s, source, column, quota, size, count)
-    for d in range(len(window_L)):
+    for source, column in _PROPOSED_FIRST:
+        count = _choose_best(s, source, column, quota_S[source], size, count)
+    for d in range(min(quota_S[_OWN], len(window_L))):
         if window_L[len(window_L) - 1 - d] >= 0:
             count, size = _choose_one(s, serial, _OWN, window_L[len(window_L) - 1 - d], count, size)
-    for source, column, quota in _PROPOSED_THEN:
-        count = _choose_best(s, source, column, quota, size, count)
+    for source, column in _PROPOSED_THEN:
+        count = _choose_best(s, source, column, quota_S[source], size, count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
-        for q in range(_HOT_AT_MOST[p]):
+        for q in range(min(quota_S[_HOT], _HOT_AT_MOST[p])):
             if hottest_PQ[p, q] >= 0:
                 count, size = _choose_one(s, serial, _HOT, hottest_PQ[p, q], count, size)
     return count, size

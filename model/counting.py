@@ -61,6 +61,7 @@ class Counting:
     def __init__(self, config: CountingConfig, rows: int) -> None:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
+        self.quota_S = candidates.QUOTA_S.copy()
         self._serial = 0
         self._fit_scratch()
 
@@ -75,6 +76,10 @@ class Counting:
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Recycle rows: their own counts go, and every place where others name them."""
         tables.forget(self.tables, rows)
+
+    def fade(self, share: float) -> None:
+        """Only so much of all neighbours' counts is left, so that what comes now soon weighs more."""
+        tables.fade(self.tables, share)
 
     def _fit_scratch(self) -> None:
         self._scratch = candidates.scratch(self.rows, self.config.neighbours, self.config.candidates)
@@ -98,7 +103,7 @@ class Counting:
         features_BCF = np.zeros((batch, self.config.candidates, len(FEATURES)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         _walk(
-            self.tables, self._scratch, self._serial, users, events, encoder_rows_BE, born_N, seen_N,
+            self.tables, self._scratch, self._serial, self.quota_S, users, events, encoder_rows_BE, born_N, seen_N,
             candidates_BC, features_BCF, source_B,
         )  # fmt: skip
         self._serial += batch
@@ -133,7 +138,7 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, serial, users: Users, events: Events, encoder_rows_BE, born_N, seen_N,
+    counted: Tables, s: Scratch, serial, quota_S, users: Users, events: Events, encoder_rows_BE, born_N, seen_N,
     candidates_BC, features_BCF, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
@@ -141,7 +146,7 @@ def _walk(  # type: ignore[no-untyped-def]
         last = window_L[-1]
         size = candidates.score(counted, s, serial + k, window_L)
         size, known, repeats, session = candidates.look_back(s, serial + k, size, window_L, gap_L, users.idle_B[k])
-        count, size = candidates.choose(counted, s, serial + k, size, window_L, encoder_rows_BE[k])
+        count, size = candidates.choose(counted, s, serial + k, size, quota_S, window_L, encoder_rows_BE[k])
         usual = _usual(counted.popularity, window_L, known)
         follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
         for c in range(count):

@@ -1,7 +1,11 @@
-"""How the encoder learns: Adam steps on the windows that have just ended, mixed with replayed older ones."""
+"""How the encoder learns: Adam steps on the windows that have just ended, mixed with replayed older ones.
+
+A step that is no number, or explodes, is not taken. A slow copy of the weights follows, and is referee now and then.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,18 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.catalog import Catalog
 from model.item_table import ItemTable
-from model.losses import log_inclusion, softmax_cross_entropy
+from model.losses import Loss, log_inclusion
 from model.recommender import Encoder
 from model.replay import Columns, Replay
+from model.slow_copy import REFEREE_EVERY, Referee, SlowModule
 from model.state import adam_state, joined, load_adam, part
+from model.step_guard import StepGuard
+from model.window_starts import WindowStarts
 
 _MOST_GRADIENT = 5.0
 _MOST_DRAWN = 0.999999
 
 
 class EncoderTrainer:
-    """Examples are columns: the window before an event as rows, types and gaps [M, W], and the target's row [M].
+    """Examples are columns: the window before an event as rows, types and gaps [M, W], the target's row [M], and the
+    generation of the catalogue that names these rows [M]; also what `WindowStarts` adds.
 
     A target is compared with all `live` rows, or with `negatives` of them where there are more than
     `full_softmax_items`.
@@ -32,9 +41,11 @@ class EncoderTrainer:
         encoder: Encoder,
         items: ItemTable,
         replay: Replay,
+        starts: WindowStarts,
         rng: np.random.Generator,
         torch_rng: torch.Generator,
         *,
+        criterion: Loss,
         learning_rate: float,
         full_softmax_items: int,
         negatives: int,
@@ -42,50 +53,103 @@ class EncoderTrainer:
     ) -> None:
         self.replay = replay
         self.adam = torch.optim.Adam(encoder.parameters(), lr=learning_rate, fused=True)
+        self.steps = 0
+        self._starts, self._criterion = starts, criterion
         self._encoder, self._items, self._rng, self._torch_rng = encoder, items, rng, torch_rng
         self._learning_rate = learning_rate
         self._full_softmax_items, self._negatives = full_softmax_items, negatives
         self._item_vectors_learned = item_vectors_learned
+        self.rate_factor = 1.0
+        self.guard, self.slow, self.referee = StepGuard(), SlowModule(encoder), Referee(REFEREE_EVERY)
 
-    def learn(self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> float | None:
-        """One step; returns its loss, None where there was nothing to learn. `hot_N`: how popular each row is."""
+    def learn(
+        self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
+    ) -> float | None:
+        """One step; returns its loss, None where there was nothing to learn. `hot_N`: the decayed count of each row."""
+        fresh = self._starts.added(fresh, self.steps)
         older = self.replay.sample(replayed, self._rng)
-        examples = {name: np.concatenate([fresh[name], older[name]]) for name in fresh} if older else fresh
-        examples = _whole(examples)
+        if older:
+            older |= {name: catalog.current(older[name], older["generation"]) for name in ("window", "target")}
+            older = self._starts.renewed(older, self.steps)
+        examples = _whole({name: np.concatenate([fresh[name], older[name]]) for name in fresh} if older else fresh)
         self.replay.add(fresh, self._rng)
         if len(examples["target"]) == 0:
             return None
-        return self._step(examples, *self._compared(live, hot_N))
+        self.steps += 1
+        compared, log_q_S = self._compared(live, hot_N)
+        if self.referee.due():
+            self._ask_the_referee(_whole(fresh), compared, log_q_S)
+        return self._step(examples, compared, log_q_S)
 
     def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
-        windows, targets = examples["window"], examples["target"]
-        rows = np.unique(np.concatenate([compared, targets, windows[windows >= 0]]))
-        local_N = np.full(self._items.rows + 1, -1, dtype=np.int32)
-        local_N[rows] = np.arange(len(rows))
-        at = torch.from_numpy(rows).to(self._items.device).long()
+        at, local_N = self._local(examples, compared)
         table = self._items.table_ND1[at].requires_grad_()
-        queries_MD = self._queries(table, local_N[windows], examples["type"], examples["gap"])
-        columns, target = (torch.from_numpy(local_N[x]).to(table.device).long() for x in (compared, targets))
-        logits_MS = self._encoder.logits(queries_MD, table[columns, :-1], table[columns, -1])
-        own = table[target]
-        own_M = (queries_MD * F.normalize(own[:, :-1], dim=-1)).sum(-1) * self._encoder.config.scale + own[:, -1]
-        loss = softmax_cross_entropy(own_M, logits_MS, columns[None] == target[:, None], log_q_S).mean()
+        loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._encoder.parameters(), _MOST_GRADIENT)
-        self.adam.step()
-        if self._item_vectors_learned:
-            assert table.grad is not None
-            self._items.step(at, table.grad, self._learning_rate)
-        return float(loss.detach())
+        assert table.grad is not None
+        norm = nn.utils.clip_grad_norm_(self._encoder.parameters(), _MOST_GRADIENT) + table.grad.norm()
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        if self.guard.admits(value, size):
+            self._take(at, table.grad, self.guard.is_usual(value))
+        return float(value)
 
-    def _queries(
-        self, table: Tensor, windows: NDArray[np.int32], types: NDArray[np.uint8], gaps: NDArray[np.uint8]
+    def _take(self, at: Tensor, grad: Tensor, usual: bool) -> None:
+        rate = self._learning_rate * self.rate_factor
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        if usual:
+            self.slow.follow()
+        if self._item_vectors_learned:
+            self._items.step(at, grad, rate, followed=usual)
+
+    @torch.no_grad()
+    def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
+        if len(fresh["target"]) == 0:
+            return
+        at, local_N = self._local(fresh, compared)
+        fast, table = self._items.table_ND1[at], self._items.table_ND1
+        weights = ((self._encoder, fast), (self.slow.module, self._items.slow.averages(table, at)))
+        losses = [self._loss(*pair, local_N, fresh, compared, log_q_S, lambda x: x) for pair in weights]
+        self.referee.note(*torch.stack(losses).tolist())
+
+    def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int32]]:
+        """The rows that these examples touch, and the place of each row of the table among them."""
+        windows = examples["window"][:, -self._encoder.config.window :]
+        rows = np.unique(np.concatenate([compared, examples["target"], windows[windows >= 0]]))
+        local_N = np.full(self._items.rows + 1, -1, dtype=np.int32)
+        local_N[rows] = np.arange(len(rows))
+        return torch.from_numpy(rows).to(self._items.device).long(), local_N
+
+    def _loss(
+        self,
+        encoder: Encoder,
+        table: Tensor,
+        local_N: NDArray[np.int32],
+        examples: Columns,
+        compared: NDArray[np.int64],
+        log_q_S: Tensor | None,
+        drop: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        inputs, lengths = self._encoder.window(windows, types, gaps, table)
-        h, _ = self._encoder.run(self._drop(inputs), lengths)
-        queries_MD, _ = self._encoder.queries(self._drop(h), *self._encoder.ring(windows, table))
-        return queries_MD
+        rows, types, gaps = (examples[name][:, -encoder.config.window :] for name in ("window", "type", "gap"))
+        windows = local_N[rows]
+        inputs, lengths = encoder.window(windows, types, gaps, table)
+        h, _ = encoder.run(drop(inputs), lengths, self._starts.of(examples))
+        queries_MD, _ = encoder.queries(drop(h), *encoder.ring(windows, table))
+        columns, target = (torch.from_numpy(local_N[x]).to(table.device).long() for x in (compared, examples["target"]))
+        logits_MS = encoder.logits(queries_MD, table[columns, :-1], table[columns, -1])
+        own = table[target]
+        own_M = (queries_MD * F.normalize(own[:, :-1], dim=-1)).sum(-1) * encoder.config.scale + own[:, -1]
+        return self._criterion(own_M, logits_MS, columns[None] == target[:, None], log_q_S).mean()
+
+    def roll_back(self) -> None:
+        """The slow copy from now on, with an optimizer that knows nothing."""
+        self.slow.restore()
+        self.adam.state.clear()
+        self._items.roll_back()
+        self.guard.begin_again()
+        self.referee.forget()
 
     def _drop(self, x: Tensor) -> Tensor:
         """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it."""
@@ -96,7 +160,9 @@ class EncoderTrainer:
     def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
         """The rows that a target is compared with: all, or a sample and its log inclusion probabilities.
 
-        The sample is half uniform, half by recent popularity.
+        The sample is half uniform, half by decayed counts. Yi et al. (2019) have to estimate from the gaps between
+        its events how often an item stands in a batch, and follow the stream by a decaying mean; here the negatives
+        are drawn, so that the probabilities of this very step are known, and the counts follow the stream.
         """
         if len(live) <= self._full_softmax_items:
             return live, None
@@ -108,11 +174,24 @@ class EncoderTrainer:
         return live[drawn], log_q.to(self._items.device)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return joined({"replay": self.replay.state_dict(), "adam": adam_state(self.adam)})
+        states = {name: owner.state_dict() for name, owner in self._parts().items()}
+        return joined(states | {"adam": adam_state(self.adam)}) | {"steps": np.array([self.steps], dtype=np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        self.replay.load_state_dict(part(state, "replay"))
+        """Raises ValueError for examples of another width."""
+        kept, expected = state.get("replay.window"), self._starts.burn_in + self._encoder.config.window
+        if kept is not None and kept.shape[1] != expected:
+            raise ValueError(
+                f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
+                f"the configuration {expected}"
+            )
+        for name, owner in self._parts().items():
+            owner.load_state_dict(part(state, name))
         load_adam(self.adam, part(state, "adam"))
+        self.steps = int(state["steps"][0])
+
+    def _parts(self) -> dict[str, Any]:
+        return {"replay": self.replay, "guard": self.guard, "slow": self.slow, "referee": self.referee}
 
 
 def _whole(examples: Columns) -> Columns:

@@ -1,4 +1,4 @@
-"""Item vectors and biases by catalogue row, their optimizer, and where a new item's vector starts."""
+"""Item vectors and biases by catalogue row, their optimizer and slow copy, and where a new item's vector starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.row_adam import RowAdam, grown
-from model.state import array_of
+from model.slow_copy import SlowRows
+from model.state import array_of, joined, part
 
 _CONTEXT_FADE = 0.8
 _NOISE = 0.5
@@ -24,6 +25,7 @@ class ItemTable:
         self.device = device
         self.table_ND1 = torch.zeros(rows, dim + 1, device=device)
         self.adam = RowAdam(rows, dim + 1, device)
+        self.slow = SlowRows(rows, dim + 1, device)
 
     @property
     def rows(self) -> int:
@@ -44,6 +46,7 @@ class ItemTable:
     def grow(self, rows: int) -> None:
         self.table_ND1 = grown(self.table_ND1, rows)
         self.adam.grow(rows)
+        self.slow.grow(rows)
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         at = torch.from_numpy(rows).to(self.device)
@@ -51,7 +54,21 @@ class ItemTable:
         self.adam.reset(at)
 
     def start(self, rows: NDArray[np.int32], vectors: Tensor) -> None:
-        self.all_vectors[torch.from_numpy(rows).long().to(self.device)] = vectors.to(self.device)
+        at = torch.from_numpy(rows).long().to(self.device)
+        self.all_vectors[at] = vectors.to(self.device)
+        self.slow.start(self.table_ND1, at)
+
+    def half(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Vectors and biases of rows that leave."""
+        return array_of(self.table_ND1[torch.from_numpy(rows).to(self.device)].half())
+
+    def restore(self, rows: NDArray[np.int32], half_MD1: NDArray[np.float16]) -> None:
+        """Vectors and biases of `half`, in other rows by now."""
+        table = torch.from_numpy(half_MD1).float()
+        table[:, :-1] = F.normalize(table[:, :-1], dim=-1)
+        at = torch.from_numpy(rows).long().to(self.device)
+        self.table_ND1[at] = table.to(self.device)
+        self.slow.start(self.table_ND1, at)
 
     def by_context(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
         """Where items start that come after these windows: at the decayed mean of what stands there, and some noise."""
@@ -62,16 +79,30 @@ class ItemTable:
         return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
 
     @torch.no_grad()
-    def step(self, at: Tensor, grad: Tensor, learning_rate: float) -> None:
+    def step(self, at: Tensor, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
         """An Adam step of the (unique) rows `at`; vectors are kept at unit length, so that scoring all rows needs no
-        second pass over them."""
+        second pass over them. `followed`: by the slow copy."""
+        slow = self.slow.averages(self.table_ND1, at)
         self.adam.step(self.table_ND1, at, grad, learning_rate)
         self.table_ND1[at, :-1] = F.normalize(self.table_ND1[at, :-1], dim=-1)
+        if followed:
+            self.slow.follow(self.table_ND1, at, slow)
+        else:
+            self.slow.wait(at, slow)
+
+    def roll_back(self) -> None:
+        """The slow copy from now on, with an optimizer that knows nothing."""
+        self.table_ND1 = self.slow.fallback(self.table_ND1)
+        self.table_ND1[:, :-1] = F.normalize(self.table_ND1[:, :-1], dim=-1)
+        rows = torch.arange(self.rows, device=self.device)
+        self.adam.reset(rows)
+        self.slow.start(self.table_ND1, rows)
 
     def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
         """Of the first `used` rows."""
         tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
-        return {name: array_of(table[:used]) for name, table in tables.items()}
+        arrays = {name: array_of(table[:used]) for name, table in tables.items()}
+        return joined({"slow": self.slow.state_dict(used)}) | arrays
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
         used, dim = len(state["table"]), state["table"].shape[1] - 1
@@ -79,3 +110,4 @@ class ItemTable:
         tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
         for name, table in tables.items():
             table[:used] = torch.from_numpy(state[name].copy()).to(self.device)
+        self.slow.load_state_dict(part(state, "slow"))

@@ -17,27 +17,41 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model import popularity
+from model.attic import Attic
 from model.catalog import Catalog
 from model.counting import Counting, CountingConfig, Events, Users
 from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable
+from model.losses import LOSSES
 from model.memory import UserTable, as_stored, unroll
 from model.popularity import HALF_LIVES
-from model.ranker import Ranker, RecentChoices, choices
+from model.ranker import Ranker, RecentChoices
+from model.ranker_trainer import RankerTrainer
 from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
-from model.state import Arrays, adam_state, array_of, joined, load_adam, part
+from model.slow_copy import Referee
+from model.state import Arrays, array_of, joined, part
+from model.step_guard import StepGuard
+from model.window_starts import WindowStarts
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
-_LEAST = {"mini_batch": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1}
+_LEAST = {
+    "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
+    "min_items": 0, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0, "stale_steps": 0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
     """The few dials of the model; sizes that follow from them are derived.
+
+    `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
+    are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.
+    `burn_in`, `stale_steps`: see `window_starts`.
 
     Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
     from its id alone and is never learned. With both, (h, c) follows from a user's events and `seed` alone.
@@ -45,19 +59,26 @@ class LearnerConfig:
 
     dim: int = 64
     mini_batch: int = 64
-    ring_size: int = 50
+    ring_size: int = 255
     window: int = 10
+    burn_in: int = 0
+    stale_steps: int = 1_000
     list_length: int = 20
     max_items: int = 500_000
+    min_items: int = 1_000
+    item_expiry_days: float = 0.0
+    attic_items: int = 100_000
     neighbours: int = 256
     candidates: int = 160
     encoder_candidates: int = 32
     dropout: float = 0.4
     encoder_learning_rate: float = 3e-3
-    ranker_learning_rate: float = 1e-3
+    ranker_learning_rate: float = 1.5e-3
+    ranker_steps: int = 2
+    loss: str = "softmax"
     replayed: float = 1.0
-    ranker_hard: int = 32
-    ranker_drawn: int = 31
+    ranker_hard: int = 20
+    ranker_drawn: int = 11
     ranker_replayed: int = 64
     ranker_examples: int = 2_048
     full_softmax_items: int = 6_000
@@ -75,6 +96,12 @@ class LearnerConfig:
             raise ValueError(f"model.ring_size: from 2 to 255, got {self.ring_size}")
         if not 1 <= self.window <= self.ring_size:
             raise ValueError(f"model.window: from 1 to ring_size ({self.ring_size}), got {self.window}")
+        if self.burn_in > self.ring_size - self.window:
+            raise ValueError(
+                f"model.burn_in: at most ring_size - window ({self.ring_size - self.window}), got {self.burn_in}"
+            )
+        if self.loss not in LOSSES:
+            raise ValueError(f"model.loss: must be one of {', '.join(LOSSES)}, got {self.loss!r}")
         if not 1 <= self.list_length <= self.candidates:
             raise ValueError(f"model.list_length: from 1 to candidates ({self.candidates}), got {self.list_length}")
         if self.max_items < 64:
@@ -113,6 +140,18 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.slot_B)
+
+    def born(self, windows_BL: NDArray[np.int32], start: int) -> NDArray[np.int32]:
+        """The rings before the events from `start` on, without items whose first event is that event or a later one:
+        an item that was evicted and comes back may stand in rings already, with the row that this batch gave it."""
+        places = np.flatnonzero(self.new_B[start:])
+        if len(places) == 0:
+            return windows_BL
+        rows = self.row_B[start:][places]
+        order = np.argsort(rows)
+        at_BL = order[np.searchsorted(rows[order], windows_BL).clip(max=len(rows) - 1)]
+        unborn_BL = (rows[at_BL] == windows_BL) & (places[at_BL] >= np.arange(len(windows_BL))[:, None])
+        return np.where(unborn_BL, np.int32(-1), windows_BL)
 
     def new_rows(self, start: int) -> NDArray[np.int32]:
         """Of the items that come for the first time at event `start` or later."""
@@ -167,26 +206,39 @@ class Learner:
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        self.catalog = Catalog(config.max_items)
+        self.catalog = Catalog(config.max_items, config.min_items, config.item_expiry_days * 86_400)
+        self.attic = Attic(config.attic_items)
         self.users = UserTable(max_users, config.ring_size, config.dim, device)
         self.encoder = Encoder(config.encoder).to(device)
         self.ranker = Ranker(len(FEATURES)).to(device)
-        self.choices = RecentChoices(config.ranker_examples, device)
         rows = self.catalog.capacity
         self.counting = Counting(config.counting, rows)
         self.items = ItemTable(rows, config.dim, device)
-        self.ranker_adam = torch.optim.Adam(self.ranker.parameters(), lr=config.ranker_learning_rate, fused=True)
+        # Set by who answers to drift: of the learning rates, and of the replayed windows.
+        self.rate_factor = self.replay_share = 1.0
         self.events = 0
         self.steps = 0
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
         self.torch_rng = torch.Generator(device="cpu").manual_seed(config.seed)
-        self.trainer = EncoderTrainer(
+        self.ranker_trainer = RankerTrainer(
+            self.ranker,
+            RecentChoices(config.ranker_examples, device),
+            self.rng,
+            learning_rate=config.ranker_learning_rate,
+            steps=config.ranker_steps,
+            hard=config.ranker_hard,
+            drawn=config.ranker_drawn,
+            replayed=config.ranker_replayed,
+        )
+        self.encoder_trainer = EncoderTrainer(
             self.encoder,
             self.items,
             Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
+            WindowStarts(self.encoder, self.items, config.burn_in, config.stale_steps),
             self.rng,
             self.torch_rng,
+            criterion=LOSSES[config.loss],
             learning_rate=config.encoder_learning_rate,
             full_softmax_items=config.full_softmax_items,
             negatives=config.negatives,
@@ -208,29 +260,33 @@ class Learner:
     def _learn(self, whole: Batch, part: slice) -> Outcome:
         """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
         batch, unborn = whole.part(part), whole.new_rows(part.start)
-        walked, windows_BL, queries_BD = self._take_in(batch)
+        walked, windows_BL, queries_BD = self._take_in(whole, part)
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked["gap"], clock_B, walked["ts"])
             events = Events(batch.row_B, walked["own_gap"], batch.learn_B, self.events + np.cumsum(batch.learn_B))
             candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
             with torch.no_grad():
-                scores_BC = self.ranker(features_BCF, candidates_BC >= 0)
+                scores_BC = self.ranker_trainer.scores(features_BCF, candidates_BC >= 0)
             items_before = len(self.catalog) - len(unborn)
             outcome = self._score(batch, walked, windows_BL, candidates_BC, scores_BC, source_B, items_before)
         with self.stage("learn"):
             scored = np.flatnonzero(batch.learn_B & batch.target_B)
             if self.config.learning:
-                outcome.losses.update(self._learn_ranker(batch, scored, candidates_BC, features_BCF, scores_BC))
-                outcome.losses.update(self._learn_encoder(batch, walked, windows_BL, scored, whole.new_rows(part.stop)))
+                ranking = candidates_BC, features_BCF, scores_BC
+                self._learn_ranker(batch, scored, ranking, outcome.losses)
+                self._learn_encoder(batch, walked, windows_BL, scored, whole.new_rows(part.stop), outcome.losses)
         self.events += int(batch.learn_B.sum())
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
+        self.catalog.seen_ts_N[batch.row_B[batch.learn_B]] = self.clock_ts
+        self._add_back(batch)
         self.steps += 1
         return outcome
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
-        self._take_in(batch)
+        self._take_in(batch, slice(0, len(batch)))
+        self._add_back(batch)
 
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates."""
@@ -244,7 +300,7 @@ class Learner:
         )
         candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots), self.events + 1))
         with torch.no_grad():
-            return self._top(self.ranker(features_UCF, candidates_UC >= 0), candidates_UC)
+            return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC)
 
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Why this user's list looks as it does: the last W item rows and their attention weights."""
@@ -282,18 +338,28 @@ class Learner:
     # -- items -------------------------------------------------------------------------------------------------
 
     def make_room(self, count: int) -> NDArray[np.int64]:
-        """Evict items so that `count` new ones fit; returns the rows evicted (others may index by row, too).
-        See `Catalog.room_for` for when to ask."""
-        rows = self.catalog.room_for(count)
+        """Evict items that are too old, or so many that `count` new ones fit; returns the rows evicted (others may
+        index by row, too). See `Catalog.leaving` for when to ask."""
+        rows = self.catalog.leaving(count, self.clock_ts)
         if len(rows):
+            self._keep(rows)
+            self.catalog.evict(rows)
             self.counting.forget(rows)
-            self.trainer.replay.forget(("window", "target"), rows)
             self.items.forget(rows)
         return rows
 
+    def _keep(self, rows: NDArray[np.int64]) -> None:
+        kept: Arrays = {
+            "table": self.items.half(rows),
+            "popularity": popularity.kept(self.counting.tables.popularity, rows),
+            "born": self.catalog.born_N[rows],
+            "events": np.full(len(rows), self.events),
+        }
+        self.attic.put([self.catalog.ids[row] for row in rows.tolist()], kept)
+
     def add_items(self, ids: list[str], numbers: list[int]) -> NDArray[np.int32]:
         """New rows for new items; their vectors start when their first event is learned."""
-        rows = self.catalog.add(ids, numbers, self.events)
+        rows = self.catalog.add(ids, numbers, self.events, self.clock_ts)
         self._fit_rows()
         return rows
 
@@ -316,14 +382,40 @@ class Learner:
             noise_BD = torch.randn(len(windows_BL), self.config.dim, generator=self.torch_rng)
             start = self.items.by_context(windows_BL[places, -self.config.window :], noise_BD[places])
         self.items.start(rows, start)
+        self._restore(rows)
+
+    def _restore(self, rows: NDArray[np.int32]) -> None:
+        """Items that come back have their own vectors and age again."""
+        places = self._in_attic(rows)
+        back = places >= 0
+        if back.any():
+            kept, rows, places = self.attic.columns, rows[back], places[back]
+            self.catalog.born_N[rows] = kept["born"][places]
+            if self.config.item_vectors == "learned":
+                self.items.restore(rows, kept["table"][places])
+
+    def _add_back(self, batch: Batch) -> None:
+        """The popularity of items that came back. Not before the mini-batch is over, or they were candidates of its
+        earlier events."""
+        rows = batch.row_B[batch.new_B]
+        places = self._in_attic(rows)
+        back = places >= 0
+        if back.any():
+            kept = self.attic.take(places[back])
+            events_M = self.events - kept["events"]
+            popularity.add_back(self.counting.tables.popularity, rows[back], kept["popularity"], events_M)
+
+    def _in_attic(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        return self.attic.find([self.catalog.ids[row] for row in rows.tolist()])
 
     # -- memory ------------------------------------------------------------------------------------------------
 
-    def _take_in(self, batch: Batch) -> tuple[Arrays, NDArray[np.int32], Tensor]:
+    def _take_in(self, whole: Batch, part: slice) -> tuple[Arrays, NDArray[np.int32], Tensor]:
         """Remember the events; returns the rings before each, as walked and as rows, and the queries made from them."""
         with self.stage("remember"):
+            batch = whole.part(part)
             walked = self._unroll(batch)
-            windows_BL = self.catalog.rows_of_numbers(walked["number"])
+            windows_BL = whole.born(self.catalog.rows_of_numbers(walked["number"]), part.start)
             self._start_new_items(batch, windows_BL)
             return walked, windows_BL, self._remember(batch, walked, windows_BL)
 
@@ -394,10 +486,12 @@ class Learner:
 
         `new_rows` were created by this batch: the encoder may not name them, since some events come before them.
         """
-        used = max(1, self.catalog.rows_used)
-        banned_N = torch.from_numpy(self.catalog.number_N[:used] == 0).to(self.device)
-        if new_rows is not None and len(new_rows):
-            banned_N[torch.from_numpy(new_rows).long().to(self.device)] = True
+        live_N = self.catalog.number_N[: max(1, self.catalog.rows_used)] > 0
+        if new_rows is not None:
+            live_N[new_rows] = False
+        # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
+        used = int(np.flatnonzero(live_N).max(initial=0)) + 1
+        banned_N = torch.from_numpy(~live_N[:used]).to(self.device)
         items_ND, bias_N = self.items.all_vectors[:used] * self.encoder.config.scale, self.items.all_biases[:used]
         top_BE, rows_BE, total_B = top_k_blocked(
             context.queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates
@@ -412,8 +506,9 @@ class Learner:
         logits_BC = torch.einsum("bd,bcd->bc", context.queries_BD, own[..., :-1])
         logits_BC = logits_BC * self.encoder.config.scale + own[..., -1]
         total_B, best_B = _finite(total_B), _finite(top_BE[:, 0])
-        features_BCF[..., _ENCODER_FEATURES[0]] = logits_BC - total_B[:, None]
-        features_BCF[..., _ENCODER_FEATURES[1]] = logits_BC - best_B[:, None]
+        # Of an encoder that has no numbers nothing is known, and counting still ranks.
+        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - total_B[:, None])
+        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - best_B[:, None])
         return candidates_BC, features_BCF, source_B
 
     @torch.no_grad()
@@ -450,31 +545,15 @@ class Learner:
     # -- learn -------------------------------------------------------------------------------------------------
 
     def _learn_ranker(
-        self, batch: Batch, scored: NDArray[np.int64], candidates_BC: Tensor, features_BCF: Tensor, scores_BC: Tensor
-    ) -> dict[str, float]:
-        """An Adam step on the events whose target is among the candidates, and on as many of the last ones."""
+        self, batch: Batch, scored: NDArray[np.int64], ranking: tuple[Tensor, Tensor, Tensor], losses: dict[str, float]
+    ) -> None:
         at = torch.from_numpy(scored).to(self.device)
-        candidates_MC, features_MCF, scores_MC = candidates_BC[at], features_BCF[at], scores_BC[at]
-        is_target_MC = candidates_MC == torch.from_numpy(batch.row_B[scored]).to(self.device).long()[:, None]
-        present_MC = candidates_MC >= 0
-        usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
-        if not bool(usable.any()):
-            return {}
-        features_MCF, present_MC = features_MCF[usable], present_MC[usable]
-        self.ranker.observe(features_MCF, present_MC)
-        config = self.config
-        fresh = choices(
-            features_MCF, present_MC, scores_MC[usable], is_target_MC[usable].int().argmax(dim=1),
-            config.ranker_hard, config.ranker_drawn, self.steps,
-        )  # fmt: skip
-        older = self.choices.sample(config.ranker_replayed, self.rng, fresh.log_weight_S)
-        loss = (fresh if older is None else fresh.joined(older)).loss(self.ranker)
-        _set_rate(self.ranker_adam, config.ranker_learning_rate * (1 + 3 * 0.5 ** (self.events / 5_000)))
-        self.ranker_adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.ranker_adam.step()
-        self.choices.add(fresh)
-        return {"ranker": float(loss.detach())}
+        candidates_MC, features_MCF, scores_MC = (x[at] for x in ranking)
+        target_M = torch.from_numpy(batch.row_B[scored]).to(self.device).long()
+        self.ranker_trainer.rate_factor = self.rate_factor
+        loss = self.ranker_trainer.learn(candidates_MC, features_MCF, scores_MC, target_M, self.steps, self.events)
+        if loss is not None:
+            losses["ranker"] = loss
 
     def _learn_encoder(
         self,
@@ -483,26 +562,49 @@ class Learner:
         windows_BL: NDArray[np.int32],
         scored: NDArray[np.int64],
         unborn: NDArray[np.int32],
-    ) -> dict[str, float]:
+        losses: dict[str, float],
+    ) -> None:
         """An Adam step on the windows that ended in this batch, and as many (times `replayed`) older ones."""
-        window = self.config.window
+        kept = self.config.burn_in + self.config.window
         usable = scored[(windows_BL[scored, -1] >= 0)]
         fresh: Columns = {
-            "window": windows_BL[usable, -window:],
-            "type": walked["type"][usable, -window:],
-            "gap": walked["gap"][usable, -window:],
+            "window": windows_BL[usable, -kept:],
+            "type": walked["type"][usable, -kept:],
+            "gap": walked["gap"][usable, -kept:],
             "target": batch.row_B[usable],
+            "generation": np.full(len(usable), self.catalog.generation),
         }
         live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
         hot_N = self.counting.tables.popularity.weight_PN[_HOT]
-        loss = self.trainer.learn(fresh, int(batch.learn_B.sum() * self.config.replayed), live, hot_N)
-        return {} if loss is None else {"encoder": loss}
+        self.encoder_trainer.rate_factor = self.rate_factor
+        replayed = int(batch.learn_B.sum() * self.config.replayed * self.replay_share)
+        loss = self.encoder_trainer.learn(fresh, replayed, live, hot_N, self.catalog)
+        if loss is not None:
+            losses["encoder"] = loss
+
+    # -- when learning goes wrong ------------------------------------------------------------------------------
+
+    @property
+    def guards(self) -> dict[str, StepGuard]:
+        """What was not learned, by part."""
+        return {"encoder": self.encoder_trainer.guard, "ranker": self.ranker_trainer.guard}
+
+    @property
+    def referees(self) -> dict[str, Referee]:
+        """The weights against their slow copy, by part."""
+        return {"encoder": self.encoder_trainer.referee, "ranker": self.ranker_trainer.referee}
+
+    def roll_back(self) -> None:
+        """The weights' slow copy from now on, with optimizers that know nothing; what was counted stays."""
+        self.encoder_trainer.roll_back()
+        self.ranker_trainer.roll_back()
 
     # -- state -------------------------------------------------------------------------------------------------
 
     def _parts(self) -> dict[str, Any]:
         """What a state is made of, by its name there; all but the items and the catalogue."""
-        return {"counting": self.counting, "choices": self.choices, "trainer": self.trainer}
+        trainers = {"encoder_trainer": self.encoder_trainer, "ranker_trainer": self.ranker_trainer}
+        return {"counting": self.counting, "attic": self.attic, **trainers}
 
     def state_dict(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays by dotted name and JSON scalars: all of the line except the users' memories."""
@@ -510,7 +612,6 @@ class Learner:
         states |= {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             states[name] = {key: array_of(tensor) for key, tensor in module.state_dict().items()}
-        states["ranker_adam"] = adam_state(self.ranker_adam)
         arrays = joined(states)
         arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
@@ -531,7 +632,6 @@ class Learner:
             self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in part(arrays, name).items()})
-        load_adam(self.ranker_adam, part(arrays, "ranker_adam"))
         self.torch_rng.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
@@ -548,11 +648,6 @@ def _numbers(state: Any) -> Any:
     if isinstance(state, dict):
         return {key: _numbers(value) for key, value in state.items()}
     return int(state[4:]) if isinstance(state, str) and state.startswith("int:") else state
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def _users(

@@ -125,9 +125,10 @@ class UserTable:
         return self.h_SH[at].float(), self.c_SH[at].float()
 
     def put_state(self, slots: NDArray[np.int64], h_BH: Tensor, c_BH: Tensor) -> None:
+        """What is no number is forgotten: it would never leave an LSTM's state again."""
         at = torch.from_numpy(slots).to(self.device)
-        self.h_SH[at] = h_BH.to(torch.float16)
-        self.c_SH[at] = c_BH.to(torch.float16)
+        self.h_SH[at] = h_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
+        self.c_SH[at] = c_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
 
     def _clear(self, slots: NDArray[np.int64]) -> None:
         for column in (self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S, self.next_offset_S):

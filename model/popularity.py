@@ -58,6 +58,23 @@ def state_of(popularity: Popularity) -> dict[str, NDArray[Any]]:
     return {name: getattr(popularity, name).copy() for name in ("weight_PN", "newest_P", "hottest_PQ")}
 
 
+def kept(popularity: Popularity, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of rows that leave [M, P], in the weight of the newest event: what `add_back` takes."""
+    weight_MP: NDArray[np.float64] = (popularity.weight_PN[:, rows] / popularity.newest_P[:, None]).T.copy()
+    return weight_MP
+
+
+def add_back(
+    popularity: Popularity, rows: NDArray[np.int32], kept_MP: NDArray[np.float64], events_M: NDArray[np.int64]
+) -> None:
+    """What was kept of these rows `events_M` events ago, as old as it is by now."""
+    weight_MP = kept_MP * popularity.decay_P ** events_M[:, None] * popularity.newest_P
+    for row, weight_P in zip(rows.tolist(), weight_MP, strict=True):
+        popularity.weight_PN[:, row] += weight_P
+        for hottest_Q, weight_N in zip(popularity.hottest_PQ, popularity.weight_PN, strict=True):
+            _move_up(hottest_Q, weight_N, row)
+
+
 @kernel
 def count(popularity: Popularity, row: int) -> None:
     """One event of `row`."""

@@ -43,13 +43,16 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def observe(self, features_BCF: Tensor, present_BC: Tensor) -> None:
-        """Move the running statistics towards these features; each batch weighs at least 1 %."""
+        """Move the running statistics towards these features; each batch weighs at least 1 %. A batch in which a
+        feature is no number leaves that feature's statistics as they are."""
         real = present_BC.unsqueeze(-1)
         count = real.sum().clamp(min=1)
         mean = (features_BCF * real).sum(dim=(0, 1)) / count
         var = (((features_BCF - mean) ** 2) * real).sum(dim=(0, 1)) / count
         self.batches += 1
         weight = (1.0 / self.batches).clamp(min=0.01)
+        known = torch.isfinite(mean + var)
+        mean, var = torch.where(known, mean, self.mean_F), torch.where(known, var, self.var_F)
         self.var_F.lerp_(var + (mean - self.mean_F) ** 2 * (1 - weight), weight)
         self.mean_F.lerp_(mean, weight)
 

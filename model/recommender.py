@@ -69,8 +69,14 @@ class Encoder(nn.Module):
         after: tuple[Tensor, Tensor] = torch.lstm_cell(inputs_BD, (h_BH, c_BH), *self.lstm.all_weights[0])
         return after
 
-    def run(self, inputs_BWD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(h, c) after the last `lengths_B` inputs of right-aligned windows, from a zero state; zeros for length 0."""
+    def run(
+        self, inputs_BWD: Tensor, lengths_B: Tensor, start: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(h, c) after the last `lengths_B` inputs of right-aligned windows, from `start` (None: a zero state)."""
+        zeros = inputs_BWD.new_zeros(len(lengths_B), self.config.dim)
+        h_BH, c_BH = start or (zeros, zeros)
+        if not len(lengths_B):  # of which torch makes no packed sequence
+            return h_BH, c_BH
         window = inputs_BWD.shape[1]
         steps = torch.arange(window, device=lengths_B.device)
         shift = (window - lengths_B).clamp(max=window - 1)
@@ -79,9 +85,9 @@ class Encoder(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(
             aligned, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
-        _, (h, c) = self.lstm(packed)
-        alive = (lengths_B > 0)[:, None].to(h.dtype)
-        return h[0] * alive, c[0] * alive
+        _, (h, c) = self.lstm(packed, (h_BH[None], c_BH[None]))
+        alive = (lengths_B > 0)[:, None]
+        return torch.where(alive, h[0], h_BH), torch.where(alive, c[0], c_BH)
 
     def window(
         self, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8], table_ND1: Tensor

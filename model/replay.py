@@ -53,13 +53,6 @@ class Replay:
         places = np.concatenate([old, recent])
         return {name: column[places] for name, column in self._columns.items()}
 
-    def forget(self, names: tuple[str, ...], rows: NDArray[np.int64]) -> None:
-        """Put -1 for item rows that were recycled, in the columns `names`."""
-        for name in names:
-            if name in self._columns:
-                column = self._columns[name]
-                column[np.isin(column, rows)] = -1
-
     def state_dict(self) -> Columns:
         return {"seen": np.array([self.seen], dtype=np.int64), **{n: c.copy() for n, c in self._columns.items()}}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,6 +16,18 @@ Arrays = dict[str, NDArray[Any]]
 def array_of(tensor: Tensor) -> NDArray[Any]:
     """A copy on the host."""
     return tensor.detach().cpu().numpy().copy()
+
+
+def array_of_texts(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Their letters end to end, and how many bytes each has."""
+    encoded = [text.encode() for text in texts]
+    letters = np.frombuffer(b"".join(encoded), dtype=np.uint8).copy()
+    return letters, np.array([len(text) for text in encoded], dtype=np.int64)
+
+
+def texts_of(letters: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[str]:
+    whole, ends = letters.tobytes(), np.cumsum(lengths).tolist()
+    return [whole[start:end].decode() for start, end in zip([0, *ends][:-1], ends, strict=True)]
 
 
 def joined(states: Mapping[str, Mapping[str, NDArray[Any]]]) -> Arrays:

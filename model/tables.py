@@ -72,6 +72,14 @@ def forget(tables: Tables, rows: NDArray[np.int64]) -> None:
     popularity.forget(tables.popularity, rows)
 
 
+def fade(tables: Tables, share: float) -> None:
+    """Multiply the counts of all neighbours by `share`; what is hot has half-lives of its own."""
+    for rows in (tables.rows, tables.pairs):
+        used = int(rows.used_1[0])
+        rows.weight_X[:used] *= np.float32(share)
+        rows.total_TN[:] *= np.float32(share)
+
+
 def buckets(rows: int) -> int:
     """Of pairs, in a table of this many rows; a power of 2, so that buckets split when it grows."""
     return 1 << (_PAIRS_AN_ITEM * rows - 1).bit_length()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from model.candidates import SOURCES
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, newest_of_any_slot
 from stream_worker.backends.clock import SystemClock
@@ -27,6 +28,7 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.status import Observer
 from stream_worker.line import Line
+from stream_worker.recovery import Recovery
 from stream_worker.worker import Worker
 
 
@@ -70,9 +72,10 @@ def make_line(settings: Settings, name: str) -> Line:
     return Line(
         name=name,
         learner=learner,
-        monitor=Monitor(settings.monitor, list(settings.events.types)),
+        monitor=Monitor(settings.monitor, list(settings.events.types), SOURCES),
         floors={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
+        recovery=Recovery(learner, settings.drift),
     )
 
 

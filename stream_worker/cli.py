@@ -16,6 +16,7 @@ from stream_worker.exit_codes import ExitCode, exit_code
 _COMMANDS = {
     "run": "Read events from Kafka, learn from them and publish recommendations.",
     "replay": "Run recorded logs through the worker's own loop, and measure.",
+    "compare": "Replay recorded logs with two configurations, side by side.",
     "produce": "Send recorded logs to the input topic.",
     "tail": "Print recommendations as they are published.",
     "memory": "Print what is remembered, of all users or of one.",

@@ -19,6 +19,7 @@ from stream_worker.core.drift import Alarm
 from stream_worker.core.events import Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
+from stream_worker.recovery import Given, Recovery
 
 
 class Floor(Protocol):
@@ -46,6 +47,7 @@ class Line:
     monitor: Monitor
     floors: dict[str, Floor]
     offsets: dict[int, int]
+    recovery: Recovery
 
     def rows(
         self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
@@ -90,8 +92,25 @@ class Line:
             batch.type_B[scored],
             outcome.repeat_B[scored],
             outcome.first_B[scored],
+            outcome.age_B[scored],
+            outcome.source_B[scored],
             floors,
         )
+
+    def recover(
+        self, alarms: list[Alarm], batch: Batch, outcome: Outcome, partition_B: NDArray[np.integer]
+    ) -> list[Given]:
+        """Answer to what was seen of a batch that has been learned."""
+        learned = dict(self.offsets)
+        for partition in np.unique(partition_B).tolist():
+            own = int(batch.next_offset_B[partition_B == partition].max())
+            learned[partition] = max(own, learned.get(partition, 0))
+        rank_S = outcome.rank_B[batch.learn_B & batch.target_B & ~outcome.first_B]
+        return self.recovery.after(alarms, (rank_S > 0) & (rank_S <= self.monitor.config.depth), learned)
+
+    def forget_offsets(self) -> None:
+        """What was learned came from another source, whose offsets mean nothing here."""
+        self.offsets, self.recovery.stale_below = {}, {}
 
     def predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
         """The lists made before each of the `published` events (their places in the batch) was seen."""
@@ -130,6 +149,7 @@ class Line:
         arrays, meta = self.learner.state_dict()
         arrays = {f"learner.{name}": array for name, array in arrays.items()}
         arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
+        arrays |= {f"recovery.{name}": array for name, array in self.recovery.state_dict().items()}
         arrays |= {f"memories.{name}": array for name, array in memories.items()}
         for floor, baseline in self.floors.items():
             arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
@@ -145,6 +165,7 @@ class Line:
             learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
         )
         self.monitor.load_state_dict(snapshot.part("monitor"))
+        self.recovery.load_state_dict(snapshot.part("recovery"))
         for floor, baseline in self.floors.items():
             baseline.load_state_dict(snapshot.part(f"floor.{floor}"))
         self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}

@@ -32,6 +32,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells of every font that it finds
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -126,7 +126,7 @@ class Memories:
         """State and ring of a record whose counters mean something only where it comes from."""
         record = self._layout.decode([blob])
         record["next_offset"] = record["events"] = 0
-        return record.tobytes()
+        return self._layout.encode(record)[0]
 
     def _spill(self, slots: NDArray[np.int64]) -> None:
         dirty = slots[self._users.dirty_S[slots]]
@@ -174,4 +174,4 @@ class Memories:
         records["line"] = self.line
         for name in _COLUMNS:
             records[name] = columns[name]
-        return [record.tobytes() for record in records]
+        return self._layout.encode(records)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from model.learner import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
+from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.errors import (
     ConfigurationError,
     MemoriesLost,
@@ -33,7 +34,7 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed, Mark, Offsets
-from stream_worker.core.status import NoObserver, Observer, Status
+from stream_worker.core.status import NoObserver, Note, Observer, Status
 from stream_worker.line import Line
 from stream_worker.memories import Memories
 
@@ -109,6 +110,7 @@ class Worker:
         self._stop = False
         self._ticks = 0
         self._steps_before = self._evicted_before = 0
+        self._skipped_before: dict[str, int] = {}
         self._written_offsets: dict[int, int] = {}
         self._leave_by = math.inf
         self._silent_until = -math.inf
@@ -135,6 +137,7 @@ class Worker:
         if snapshot is not None:
             self._restore(snapshot, own)
         self._steps_before, self._evicted_before = self._learner.steps, self._learner.catalog.evicted
+        self._skipped_before = {part: guard.skipped for part, guard in self._learner.guards.items()}
         self._memories.ancestors = ancestors or {}
         self._memories.set_line(self.line.name)
         self._source.subscribe(self)
@@ -153,7 +156,7 @@ class Worker:
             raise ConfigurationError(f"the checkpoint does not fit this configuration: {reason}") from fault
         self.line.name = name
         if not same_source:
-            self.line.offsets = {}
+            self.line.forget_offsets()
         _log.info("checkpoint loaded", line=name, events=self._learner.events, same_source=same_source)
 
     def run(self) -> None:
@@ -242,8 +245,9 @@ class Worker:
                 self._wait_for(fault)
         if recalled is not None:
             batch, publish_B = recalled
+            self.line.recovery.before(batch, events.partition_B)
             if batch.learn_B.any():
-                outcome = self._learn(batch)  # 4
+                outcome = self._learn(batch, events.partition_B)  # 4
                 self._collect_predictions(events, outcome, np.flatnonzero(publish_B))
             else:
                 self._learner.remember(batch)
@@ -362,13 +366,18 @@ class Worker:
         )
         return batch, effects.publish_B
 
-    def _learn(self, batch: Batch) -> Outcome:
+    def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch)
         with self._stage("score"):
             alarms = self.line.score(batch, outcome)
         for alarm in alarms:
             self.status.drift_alarms[alarm.stream] += 1
+            self._note("alarm", f"{alarm.stream}: hit rate {alarm.before:.3f} to {alarm.after:.3f}")
             _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
+        for given in self.line.recover(alarms, batch, outcome, partition_B):
+            self.status.drift_answers[given.name] += 1
+            self._note("rollback" if given.name == ROLLBACK else "answer", given.text)
+            _log.warning("drift answered", answer=given.name, text=given.text, events=self._learner.events)
         self.status.losses |= outcome.losses
         return outcome
 
@@ -495,6 +504,10 @@ class Worker:
     def _stage(self, name: str) -> AbstractContextManager[None]:
         return self.status.stage(name, self._clock.monotonic)
 
+    def _note(self, kind: str, text: str) -> None:
+        """For reports; see `Note`."""
+        self.status.notes.append(Note(self.line.monitor.events, kind, text))
+
     def _count(self, records: Sequence[Record], events: Events, dead_letters: Sequence[DeadLetter]) -> None:
         status, now = self.status, self._clock.now()
         status.records += len(records)
@@ -512,7 +525,11 @@ class Worker:
         status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
         status.learning_steps = learner.steps - self._steps_before
-        status.learning_rate = learner.config.encoder_learning_rate
+        status.learning_rate = learner.config.encoder_learning_rate * learner.rate_factor
+        status.learning_rate_factor, status.users_rebuilt = learner.rate_factor, self.line.recovery.rebuilt
+        for part, guard in learner.guards.items():
+            status.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)
+        status.referees = {part: (referee.fast, referee.slow) for part, referee in learner.referees.items()}
         if self._ticks % _REPORT_EVERY_TICKS == 0:
             status.quality = self.line.monitor.report()
         self._ticks += 1

@@ -43,7 +43,9 @@ def small_settings() -> Settings:
     return replace(
         defaults,
         memory=MemoryConfig(device_users=USERS, twin_users=USERS, twin_items=4 * ITEMS, pending_users=USERS),
-        model=replace(defaults.model, dim=16, ring_size=20, window=5, max_items=ITEMS, replay_capacity=500),
+        model=replace(
+            defaults.model, dim=16, ring_size=20, window=5, max_items=ITEMS, attic_items=ITEMS, replay_capacity=500
+        ),
         worker=replace(defaults.worker, batch_size=BATCH),
         monitor=replace(defaults.monitor, window=500, drift_memory=50),
     )

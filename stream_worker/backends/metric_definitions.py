@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from stream_worker.core.interfaces import Clock
 
 PREFIX = "stream_worker_"
+ANSWERS = ("fade", "rate", "replay", "rebuild", "rollback")
 STAGES = ("poll", "decode", "recall", "predict", "remember", "learn", "recommend", "commit")
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -111,6 +112,18 @@ class WorkerMetrics:
     ndcg = Metric(Gauge, "ratio", "Rolling normalised discounted cumulative gain.", labels=_BY_RANKER)
     log_loss = Metric(Gauge, "nats", "Rolling mean of -log of the probability of what came.", labels=_BY_RANKER)
     drift_alarms = Metric(Counter, "alarms", "Drops of the hit rate, by stream of events.", labels=("detector",))
+
+    drift_answers = Metric(
+        Counter, "answers", "What was done about drift, by answer.", labels=("answer",), known=ANSWERS
+    )
+    users_rebuilt = Metric(Counter, "users", "User states that were made anew from the ring, after drift or collapse.")
+    steps_skipped = Metric(
+        Counter, "steps", "Steps not taken: no number, or exploding.", labels=("part",), known=("encoder", "ranker")
+    )
+    referee_loss = Metric(
+        Gauge, "nats", "Mean loss on fresh examples, of weights and of their slow copy.", labels=("part", "weights")
+    )
+    learning_rate_factor = Metric(Gauge, "ratio", "What drift multiplies learning rates by now; 1 at other times.")
 
     encoder_loss = Metric(Gauge, "nats", "The encoder's loss in its last learning step.")
     ranker_loss = Metric(Gauge, "nats", "The ranker's loss in its last learning step.")

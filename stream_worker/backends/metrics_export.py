@@ -22,6 +22,7 @@ _COUNTERS = {
     "learning_steps": "learning_steps",
     "items_evicted": "items_evicted",
     "users_spilled": "users_spilled",
+    "users_rebuilt": "users_rebuilt",
     "recall_misses": "recall_misses",
     "memories_lost": "memories_lost",
     "stale_writes_refused": "stale_writes",
@@ -60,6 +61,10 @@ class MetricsObserver:
             self._count(f"dead_letters {error}", metrics.dead_letters.labels(error), count)
         for detector, count in status.drift_alarms.items():
             self._count(f"drift_alarms {detector}", metrics.drift_alarms.labels(detector), count)
+        for answer, count in status.drift_answers.items():
+            self._count(f"drift_answers {answer}", metrics.drift_answers.labels(answer), count)
+        for part, count in status.steps_skipped.items():
+            self._count(f"steps_skipped {part}", metrics.steps_skipped.labels(part), count)
         self._gauges(status)
         if new_events:
             self._tick(status)
@@ -79,6 +84,10 @@ class MetricsObserver:
         metrics.users_on_device.set(status.users_on_device)
         metrics.rows_pending.set(status.rows_pending)
         metrics.learning_rate.set(status.learning_rate)
+        metrics.learning_rate_factor.set(status.learning_rate_factor)
+        for part, (fast, slow) in status.referees.items():
+            metrics.referee_loss.labels(part, "fast").set(fast)
+            metrics.referee_loss.labels(part, "slow").set(slow)
         metrics.last_event_ts = status.last_event_ts
         if status.checkpoints > self._counted.get("checkpoints", 0):
             self._counted["checkpoints"] = status.checkpoints

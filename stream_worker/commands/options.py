@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from stream_worker import logs
-from stream_worker.config import Settings, load_settings
+from stream_worker import logs, report
+from stream_worker.config import Settings, effective, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,27 @@ class _NewFile(click.Path):
 NEW_FILE = _NewFile(dir_okay=False, path_type=Path)
 
 
+class _ReportFile(_NewFile):
+    """A page or a picture; what draws them has to be installed, too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        if path.suffix not in report.SUFFIXES:
+            self.fail(f"a report's name ends in {' or '.join(report.SUFFIXES)}, got {path.name!r}.", param, ctx)
+        report.require()
+        return path
+
+
+def report_option(command: F) -> F:
+    return click.option(
+        "--report",
+        "reports",
+        multiple=True,
+        type=_ReportFile(dir_okay=False, path_type=Path),
+        help="Draw it: a page (.html) or a picture (.png); may be given twice. Needs the extra `report`.",
+    )(command)
+
+
 def config_option(command: F) -> F:
     return click.option(
         "--config", "-c", "config_path", type=EXISTING, help="TOML file; STREAM_WORKER__SECTION__KEY goes before it."
@@ -51,6 +72,13 @@ def settings_from(config_path: Path | None) -> Settings:
     settings = load_settings(config_path)
     logs.configure(settings.log.level)
     return settings
+
+
+def differing(a: Settings, b: Settings) -> list[tuple[str, str, str]]:
+    """(key, value in `a`, value in `b`) of all keys that differ; secrets masked."""
+    ours, theirs = dict(effective(a)), dict(effective(b))
+    pairs = [(key, ours.get(key, "-"), theirs.get(key, "-")) for key in {**ours, **theirs}]
+    return [(key, one, other) for key, one, other in pairs if one != other]
 
 
 def speed_of(text: str) -> float | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream_worker.assembly import (
     ancestors_of,
@@ -27,23 +27,27 @@ from stream_worker.commands.options import (
     FOLDER,
     NEW_FILE,
     config_option,
+    differing,
     mapping_option,
     print_summary,
+    report_option,
     settings_from,
     speed_of,
 )
+from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
+from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
 from stream_worker.worker import Worker
 
-_PLAIN_EVERY_SECONDS = 5.0
-
 EPILOG = """\b
 Examples:
   stream-worker replay clicks.csv --mapping examples/canonical.toml --limit 10000
+  stream-worker replay clicks.csv -m examples/canonical.toml --report report.html
   stream-worker replay clicks.csv -m examples/canonical.toml --predictions predictions.jsonl
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
@@ -66,6 +70,7 @@ With another log, or with `run`, a checkpoint is a warm start: what was learned,
 )
 @click.option("--checkpoint-to", type=FOLDER, help="Folder to write checkpoints to, every few seconds and at the end.")
 @click.option("--checkpoint-from", type=FOLDER, help="Folder of the checkpoint to begin from.")
+@report_option
 def command(
     log: tuple[Path, ...],
     mapping_path: Path,
@@ -77,6 +82,7 @@ def command(
     speed: str,
     checkpoint_to: Path | None,
     checkpoint_from: Path | None,
+    reports: tuple[Path, ...],
 ) -> int:
     """Run recorded LOG files through the worker's own loop, deterministically, and print how good the lists were.
 
@@ -119,17 +125,34 @@ def command(
     foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
     worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store))
     source.published = sink.next_offset
-    return _run(worker, source)
+    history = History(worker.line.monitor)
+    code = _run(worker, source, history)
+    if reports:
+        _write_reports(reports, history, worker.status, source, settings)
+    return code
 
 
-def _run(worker: Worker, source: FileSource) -> int:
-    progress = _Progress(source)
+def _write_reports(
+    paths: Sequence[Path], history: History, status: Status, source: FileSource, settings: Settings
+) -> None:
+    from stream_worker.report.page import write
+    from stream_worker.report.replayed import report_of
+
+    changed = [(key, value) for key, _, value in differing(Settings(), settings)]
+    rows = (source.position - status.records, source.position)
+    write(report_of(history, status, source.name.removeprefix("file:"), rows, changed), paths)
+    print(f"report: {', '.join(map(str, paths))}")
+
+
+def _run(worker: Worker, source: FileSource, history: History) -> int:
+    progress = ReplayProgress(source, history)
     worker.observer = progress
     start = time.monotonic()
     with progress, stopped_by_signals(worker.request_stop):
         worker.run()
     seconds = time.monotonic() - start
     status = worker.status
+    history.finish(status)
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     dead = sum(status.dead_letters.values())
     print(
@@ -141,41 +164,3 @@ def _run(worker: Worker, source: FileSource) -> int:
         print(f"stopped at row {source.position:,}", file=sys.stderr)
         return ExitCode.INTERRUPTED
     return ExitCode.DONE
-
-
-class _Progress:
-    """A bar on a terminal, a plain line every few seconds elsewhere; both on standard error."""
-
-    def __init__(self, source: FileSource) -> None:
-        from rich.console import Console
-
-        self._source = source
-        self._terminal = sys.stderr.isatty()
-        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
-        self._task = self._bar.add_task("replay", total=None, note="")
-        self._said = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def ready(self, value: bool) -> None:
-        """A file has nothing to be ready for."""
-
-    def ticked(self, status: Status) -> None:
-        position, total = self._source.position, self._source.total
-        if self._terminal:
-            self._bar.update(self._task, completed=position, total=total, note=_quality(status))
-        elif time.monotonic() - self._said > _PLAIN_EVERY_SECONDS:
-            self._said = time.monotonic()
-            of = "" if total is None else f" of {total:,}"
-            print(f"replay: row {position:,}{of}, {_quality(status)}", file=sys.stderr, flush=True)
-
-
-def _quality(status: Status) -> str:
-    rolling = status.quality.get("rolling", {})
-    return f"HR@20 {rolling.get('hit_rate@20', 0.0):.3f}"

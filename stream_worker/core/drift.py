@@ -6,6 +6,7 @@ its last reset, so those values are kept instead, and restoring means feeding th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ class Alarm:
 class DropDetector:
     """ADWIN (Bifet and Gavaldà 2007) on means of `block` hits; rises reset it without an alarm.
 
+    Hits that come one after the other are often one user's, and alike. ADWIN takes its bound from the variance of what
+    it is fed, which for means of blocks has that likeness in it. The bound's second term is for values from 0 to 1 and
+    would hide what happens to means; times sqrt(block), means of independent hits spread like single ones.
+
     At `memory` block means without a change it starts again on the newer half: bounded, and blind to changes slower
     than that.
     """
@@ -37,6 +42,7 @@ class DropDetector:
         self.delta = delta
         self.block = block
         self.memory = memory
+        self._spread = math.sqrt(block)
         self._blocks = 0
         self._kept: list[float] = []
         self._open: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
@@ -74,7 +80,7 @@ class DropDetector:
 
     def _changes(self, mean: float) -> bool:
         self._kept.append(mean)
-        self._detector.update(mean)  # type: ignore[no-untyped-call]
+        self._detector.update(mean * self._spread)  # type: ignore[no-untyped-call]
         return bool(self._detector.drift_detected)
 
     def _restart(self, means: Iterable[float]) -> None:

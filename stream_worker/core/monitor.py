@@ -1,8 +1,9 @@
 """How good the lists are, measured before each event is learned from (test, then train), beside the floors.
 
-A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones.
-A *floor* is a baseline ranked on the same events. Each has the metrics of its last `window` events and of all of
-them. A user's first-ever event is counted but not scored. Nothing here depends on how the stream was cut into batches.
+A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones;
+and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. A *floor* is a
+baseline ranked on the same events. Each has the metrics of its last `window` events and of all of them. A user's
+first-ever event is counted but not scored. Nothing here depends on how the stream was cut into batches.
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from river.metrics.base import Metric
 
 from stream_worker.core.drift import Alarm, DropDetector
-from stream_worker.core.ranking_metrics import MRR, NDCG, BatchRolling, HitRate, LogLoss, RankCounts, RankingMetric
+from stream_worker.core.tracks import Sources, Track
 
 _KEPT_ALARMS = 20
+AGES = ("warm", "cold", "unseen")
 
 
 @dataclass(frozen=True)
 class MonitorConfig:
-    """`window`: scored events that a rolling metric covers. The largest `hit_rate_k` is also the k of MRR and NDCG,
+    """`window`: scored events that a rolling metric covers. An item is cold until `cold_events` events after its first.
+    The largest `hit_rate_k` is also the k of MRR and NDCG,
     and the one that drift is looked for in: in means of `drift_block` events, of which `drift_memory` are kept."""
 
     window: int = 5_000
+    cold_events: int = 100
     hit_rate_k: tuple[int, ...] = (10, 20)
     drift_delta: float = 0.002
     drift_block: int = 32
     drift_memory: int = 2_000
 
     def __post_init__(self) -> None:
-        for name, bound in (("window", 1), ("drift_block", 1), ("drift_memory", 20)):
+        for name, bound in (("window", 1), ("cold_events", 0), ("drift_block", 1), ("drift_memory", 20)):
             if getattr(self, name) < bound:
                 raise ValueError(f"monitor.{name}: must be at least {bound}, got {getattr(self, name)}")
         if not self.hit_rate_k or min(self.hit_rate_k) < 1:
@@ -48,55 +51,15 @@ class MonitorConfig:
         return max(self.hit_rate_k)
 
 
-class Track:
-    """One group's metrics. `rolling` and `total` are River metrics by name, all of one pair of rank counts."""
-
-    def __init__(self, config: MonitorConfig, with_loss: bool) -> None:
-        self._ranks = BatchRolling(RankCounts(), config.window)
-        self._total_ranks = RankCounts()
-        self._losses = BatchRolling(LogLoss(), config.window)
-        self._total_loss = LogLoss()
-        self.rolling = _metrics(config, self._ranks.obj, self._losses.obj if with_loss else None)
-        self.total = _metrics(config, self._total_ranks, self._total_loss if with_loss else None)
-
-    @property
-    def events(self) -> int:
-        return int(self._total_ranks.total)
-
-    def update_many(self, ranks_B: NDArray[np.integer], logprob_B: NDArray[np.floating] | None = None) -> None:
-        self._ranks.update_many(ranks_B)
-        self._total_ranks.update_many(ranks_B)
-        if logprob_B is not None:
-            self._losses.update_many(logprob_B)
-            self._total_loss.update_many(logprob_B)
-
-    def report(self) -> dict[str, dict[str, float]]:
-        return {
-            "rolling": {"events": len(self._ranks), **_values(self.rolling)},
-            "total": {"events": self.events, **_values(self.total)},
-        }
-
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        return {
-            "window_ranks": self._ranks.values(),
-            "window_logprobs": self._losses.values(),
-            "ranks": self._total_ranks.state_dict()["weights"],
-            "loss": self._total_loss.state_dict()["loss_weight"],
-        }
-
-    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self._ranks.load(state["window_ranks"])
-        self._losses.load(state["window_logprobs"])
-        self._total_ranks.load_state_dict({"weights": state["ranks"]})
-        self._total_loss.load_state_dict({"loss_weight": state["loss"]})
-
-
 class Monitor:
-    """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `floor.<floor>`."""
+    """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `warm`, `cold`, `unseen`, `floor.<floor>` and, on
+    the cold ones alone, `cold.<floor>`. `sources`: how many of the events of a window each source of candidates found.
+    """
 
-    def __init__(self, config: MonitorConfig, type_names: Sequence[str]) -> None:
+    def __init__(self, config: MonitorConfig, type_names: Sequence[str], source_names: Sequence[str] = ()) -> None:
         self.config = config
         self.type_names = tuple(type_names)
+        self.source_names = tuple(source_names)
         self._clear()
 
     def update(
@@ -106,19 +69,23 @@ class Monitor:
         type_B: NDArray[np.integer],
         repeat_B: NDArray[np.bool_],
         first_B: NDArray[np.bool_],
+        age_B: NDArray[np.integer],
+        source_B: NDArray[np.integer],
         floors: Mapping[str, NDArray[np.integer]],
     ) -> list[Alarm]:
-        """Score B events: ranks from 1 (0: not in the list), log-probabilities given to what came (NaN: none).
+        """Score B events: ranks from 1 (0: not in the list), log-probabilities given to what came (NaN: none), events
+        since the item's first (-1: it is this one), and the source that proposed the item (-1: none did).
         Returns the drift alarms raised by them."""
         self.events += len(ranks_B)
         scored = np.flatnonzero(~first_B)
         if not len(scored):
             return []
-        ranks_S, logprob_S = self._within(ranks_B[scored]), logprob_B[scored]
+        ranks_S, logprob_S, age_S = self._within(ranks_B[scored]), logprob_B[scored], age_B[scored]
+        self.sources.update_many(source_B[scored])
         for name, ranks in floors.items():
-            self._floor(name).update_many(self._within(ranks[scored]))
+            self._score_floor(name, self._within(ranks[scored]), age_S)
         alarms = []
-        for group, members in self._groups(type_B[scored], repeat_B[scored]):
+        for group, members in self._groups(type_B[scored], repeat_B[scored], age_S):
             self.tracks[group].update_many(ranks_S[members], logprob_S[members])
             if group in self._detectors:
                 alarms += self._detectors[group].update_many(ranks_S[members] > 0)
@@ -134,6 +101,8 @@ class Monitor:
             **self.tracks["all"].report(),
             "by_type": {name: self.tracks[f"type.{name}"].report() for name in self.type_names},
             "by_repeat": {name: self.tracks[name].report() for name in ("repeat", "new")},
+            "by_age": {name: self.tracks[name].report() for name in AGES},
+            "sources": self.sources.report(),
             "floors": {name: self.tracks[f"floor.{name}"].report() for name in self.floor_names},
             "alarm_count": self.alarm_count,
             "alarms": [asdict(alarm) for alarm in self.alarms],
@@ -143,7 +112,8 @@ class Monitor:
         """Rows `name, events, <metric>...` over all scored events: the worker, the floors, then groups with events."""
         names = {"all": "worker", **{f"floor.{name}": name for name in self.floor_names}}
         parts = [f"type.{name}" for name in self.type_names] if len(self.type_names) > 1 else []
-        names |= {part: f"worker, {part.removeprefix('type.')}" for part in [*parts, "repeat", "new"]}
+        names |= {part: f"worker, {part.removeprefix('type.')}" for part in [*parts, "repeat", "new", *AGES]}
+        names |= {f"cold.{name}": f"{name}, cold" for name in self.floor_names}
         shown = {track: name for track, name in names.items() if self.tracks[track].events or track == "all"}
         return [{"name": name, **self.tracks[track].report()["total"]} for track, name in shown.items()]
 
@@ -157,7 +127,7 @@ class Monitor:
             "counts": np.array([self.events, self.alarm_count], dtype=np.int64),
             "alarms": np.frombuffer(alarms, dtype=np.uint8).copy(),
         }
-        for prefix, parts in (("track", self.tracks), ("drift", self._detectors)):
+        for prefix, parts in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.sources})):
             for name, part in parts.items():
                 state |= {f"{prefix}.{name}.{key}": array for key, array in part.state_dict().items()}
         return state
@@ -172,8 +142,8 @@ class Monitor:
             part, _, key = name.rpartition(".")
             parts.setdefault(part, {})[key] = array
         for floor in (part.removeprefix("track.floor.") for part in parts if part.startswith("track.floor.")):
-            self._floor(floor)
-        for prefix, owners in (("track", self.tracks), ("drift", self._detectors)):
+            self._add_floor(floor)
+        for prefix, owners in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.sources})):
             for name, owner in owners.items():
                 if f"{prefix}.{name}" in parts:
                     owner.load_state_dict(parts[f"{prefix}.{name}"])
@@ -183,38 +153,41 @@ class Monitor:
         self.events = 0
         self.alarm_count = 0
         self.alarms: deque[Alarm] = deque(maxlen=_KEPT_ALARMS)
-        self.tracks = {name: Track(config, with_loss=True) for name in ("all", *types, "repeat", "new")}
+        self.tracks = {name: self._track(with_loss=True) for name in ("all", *types, "repeat", "new", *AGES)}
+        self.sources = Sources(self.source_names, config.window)
         self._detectors = {
             name: DropDetector(name.removeprefix("type."), config.drift_delta, config.drift_block, config.drift_memory)
             for name in ("all", *types)
         }
 
+    def _track(self, with_loss: bool) -> Track:
+        return Track(self.config.hit_rate_k, self.config.window, with_loss)
+
     def _within(self, ranks: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.where(ranks <= self.config.depth, ranks, 0)
 
-    def _floor(self, name: str) -> Track:
-        if f"floor.{name}" not in self.tracks:
-            self.tracks[f"floor.{name}"] = Track(self.config, with_loss=False)
-        return self.tracks[f"floor.{name}"]
+    def _score_floor(self, name: str, ranks_S: NDArray[np.integer], age_S: NDArray[np.integer]) -> None:
+        self._add_floor(name)
+        self.tracks[f"floor.{name}"].update_many(ranks_S)
+        self.tracks[f"cold.{name}"].update_many(ranks_S[self._is_cold(age_S)])
+
+    def _add_floor(self, name: str) -> None:
+        for track in (f"floor.{name}", f"cold.{name}"):
+            if track not in self.tracks:
+                self.tracks[track] = self._track(with_loss=False)
+
+    def _is_cold(self, age_S: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return (age_S >= 0) & (age_S < self.config.cold_events)
 
     def _groups(
-        self, type_S: NDArray[np.integer], repeat_S: NDArray[np.bool_]
+        self, type_S: NDArray[np.integer], repeat_S: NDArray[np.bool_], age_S: NDArray[np.integer]
     ) -> Iterator[tuple[str, NDArray[np.integer] | slice]]:
         """(name, places) of the groups that have members here."""
         yield "all", slice(None)
         for kind in np.flatnonzero(np.bincount(type_S)).tolist():
             yield f"type.{self.type_names[kind]}", np.flatnonzero(type_S == kind)
-        for name, members in (("repeat", np.flatnonzero(repeat_S)), ("new", np.flatnonzero(~repeat_S))):
-            if len(members):
-                yield name, members
-
-
-def _metrics(config: MonitorConfig, counts: RankCounts, loss: LogLoss | None) -> dict[str, Metric]:
-    ranking: list[RankingMetric] = [HitRate(k, counts) for k in config.hit_rate_k]
-    ranking += [MRR(config.depth, counts), NDCG(config.depth, counts)]
-    named: dict[str, Metric] = {metric.name: metric for metric in ranking}
-    return named if loss is None else {**named, loss.name: loss}
-
-
-def _values(by_name: Mapping[str, Metric]) -> dict[str, float]:
-    return {name: metric.get() for name, metric in by_name.items()}
+        cold_S, unseen_S = self._is_cold(age_S), age_S < 0
+        parts = {"repeat": repeat_S, "new": ~repeat_S, "warm": ~cold_S & ~unseen_S, "cold": cold_S, "unseen": unseen_S}
+        for name, is_member_S in parts.items():
+            if is_member_S.any():
+                yield name, np.flatnonzero(is_member_S)

@@ -9,6 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 _LATENCIES_KEPT = 5_000
+_NOTES_KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to be seen on a time axis: what `kind` it is of (alarm, answer, rollback), after `at` events of the
+    monitor, and for a person to read: `text`."""
+
+    at: int
+    kind: str
+    text: str
 
 
 @dataclass
@@ -47,11 +58,17 @@ class Status:
     rows_pending: int = 0
     learning_steps: int = 0
     learning_rate: float = 0.0
+    learning_rate_factor: float = 1.0
+    users_rebuilt: int = 0
+    steps_skipped: Counter[str] = field(default_factory=Counter)
+    referees: dict[str, tuple[float, float]] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     drift_alarms: Counter[str] = field(default_factory=Counter)
+    drift_answers: Counter[str] = field(default_factory=Counter)
     quality: Mapping[str, Any] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
 
     @contextmanager
     def stage(self, name: str, monotonic: Callable[[], float]) -> Iterator[None]:

@@ -40,11 +40,15 @@ def scene() -> Scene:
 def test_a_counter_grows_by_what_came_since_the_last_tick(scene: Scene) -> None:
     """The status counts from the start; seeing the same status again adds nothing."""
     status = Status(events=5, records=7, lists=4, dead_letters=Counter(NotJson=2), drift_alarms=Counter(all=1))
+    status.drift_answers, status.steps_skipped, status.users_rebuilt = Counter(rate=2), Counter(encoder=3), 6
     scene.tick(status)
     shown = scene.tick(status)
     assert (shown["events_processed_total"], shown["records_polled_total"]) == (5, 7)
     assert shown["dead_letters_total{error=NotJson}"] == 2
     assert shown["drift_alarms_total{detector=all}"] == 1
+    assert (shown["drift_answers_total{answer=rate}"], shown["drift_answers_total{answer=rollback}"]) == (2, 0)
+    assert (shown["steps_skipped_total{part=encoder}"], shown["steps_skipped_total{part=ranker}"]) == (3, 0)
+    assert shown["users_rebuilt_total"] == 6
     status.events, status.records = 8, 12
     status.dead_letters["NotJson"] += 2
     shown = scene.tick(status)
@@ -78,8 +82,11 @@ def test_gauges_show_the_state_after_the_tick(scene: Scene) -> None:
     assert (shown["partition_lag{partition=0}"], shown["partition_lag{partition=2}"]) == (3, 0)
     assert (shown["partitions_owned"], shown["items_live"], shown["users_on_device"]) == (2, 40, 7)
     assert (shown["rows_pending"], shown["learning_rate"]) == (2, 0.003)
-    status.lag = {}
+    status.lag, status.learning_rate_factor, status.referees = {}, 1.5, {"ranker": (3.0, 2.5)}
     shown = scene.tick(status)
+    assert shown["learning_rate_factor"] == 1.5
+    assert shown["referee_loss{part=ranker}{weights=fast}"] == 3.0
+    assert shown["referee_loss{part=ranker}{weights=slow}"] == 2.5
     assert shown["partitions_owned"] == 0
     assert "partition_lag{partition=0}" not in shown
 

@@ -31,6 +31,22 @@ def test_a_drop_raises_one_alarm_that_says_from_where_to_where(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_a_drop_by_a_quarter_is_noticed_within_two_thousand_events(seed: int) -> None:
+    """Not hidden by the part of ADWIN's bound that is for values from 0 to 1, which means of blocks never reach."""
+    alarms = _detector().update_many(_hits((0.56, 12_000), (0.42, 4_000), seed=seed))
+    assert [12_000 < alarm.at < 14_000 for alarm in alarms] == [True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_users_who_come_in_bursts_and_are_not_alike_raise_nothing(seed: int) -> None:
+    """A user has a hit rate of its own for 30 events in a row: no drift, though the mean of 300 goes up and down."""
+    rng = np.random.default_rng(seed)
+    hits = rng.random(60_000) < np.repeat(rng.beta(2, 4, 2_000), 30)
+    assert _detector().update_many(hits) == []
+    assert len(DropDetector("all", delta=0.002, block=1, memory=60_000).update_many(hits)) > 5  # taken one by one
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_a_rise_is_noticed_but_raises_no_alarm(seed: int) -> None:
     detector = _detector()
     assert detector.update_many(_hits((0.2, 10_000), (0.5, 10_000), seed=seed)) == []
@@ -46,7 +62,7 @@ def test_below_the_bound_it_detects_exactly_what_rivers_adwin_does() -> None:
     hits = _hits((0.5, 9_600), (0.2, 9_600), (0.5, 9_600), (0.1, 9_600))
     adwin, changes = ADWIN(delta=0.002, clock=1), []
     for block, mean in enumerate(hits.reshape(-1, 32).mean(axis=1).tolist(), start=1):
-        adwin.update(mean)
+        adwin.update(mean * 32**0.5)
         if adwin.drift_detected:
             changes.append(block * 32)
     alarms = [alarm.at for alarm in _detector().update_many(hits)]

@@ -146,3 +146,24 @@ def test_a_ring_is_read_oldest_first_without_its_empty_places(filled: int) -> No
     """Item numbers only, of any ring size."""
     record = _records(1, MemoryFormat(4, 2), filled)
     assert ring_of(_blobs(record)[0]) == record["number"][0, 4 - filled :].tolist()
+
+
+@pytest.mark.parametrize("ring", [1, 7, 8, 50, 200, 255])
+def test_a_blob_keeps_all_of_its_record_and_no_more_places_than_a_size_needs(ring: int) -> None:
+    """Records of every filling in one batch come back to the bit; the blob of an emptier ring is never longer."""
+    layout = MemoryFormat(ring, 4)
+    records = layout.empty(ring + 1)
+    for filled in range(ring + 1):
+        records[filled] = _records(1, layout, filled, seed=filled)[0]
+    blobs = layout.encode(records)
+    assert layout.decode(blobs).tobytes() == records.tobytes()
+    lengths = [len(blob) for blob in blobs]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == layout.dtype.itemsize
+    assert [len(ring_of(blob)) for blob in blobs] == list(range(ring + 1))
+
+
+def test_a_user_of_few_events_takes_little() -> None:
+    """Whatever the ring could hold: 64 units and 16 events."""
+    layout = MemoryFormat(255, 64)
+    assert len(layout.encode(_records(1, layout, 16))[0]) == 384

@@ -19,6 +19,7 @@ from stream_worker.core.monitor import Monitor, MonitorConfig
 from stream_worker.core.ranking_metrics import MRR, NDCG, HitRate, LogLoss
 
 TYPES = ("view", "cart", "odd.name")
+SOURCES = ("encoder", "own", "hot")
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Stream:
     type: NDArray[np.int16]
     repeat: NDArray[np.bool_]
     first: NDArray[np.bool_]
+    age: NDArray[np.int64]
+    source: NDArray[np.int8]
     floor: NDArray[np.int32]
 
     def part(self, where: Any) -> Stream:
@@ -40,7 +43,7 @@ class Stream:
         for start in range(0, len(self.ranks), batch):
             b = self.part(slice(start, start + batch))
             floors = {"recent-pop": b.floor, "covis-5": b.ranks}
-            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, floors)
+            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, b.age, b.source, floors)
         return alarms
 
 
@@ -53,6 +56,8 @@ def _stream(events: int, seed: int = 0, rate: float = 0.5) -> Stream:
         type=rng.choice([0, 0, 0, 2], events).astype(np.int16),
         repeat=rng.random(events) < 0.3,
         first=rng.random(events) < 0.1,
+        age=rng.integers(-1, 200, events),
+        source=rng.integers(-1, len(SOURCES), events).astype(np.int8),
         floor=rng.integers(0, 40, events).astype(np.int32),
     )
 
@@ -71,6 +76,7 @@ def test_every_rolling_figure_equals_rivers_rolling_exactly(seed: int, events: i
     everything = np.ones(len(scored.ranks), dtype=np.bool_)
     groups = {"all": everything, "type.view": scored.type == 0, "type.odd.name": scored.type == 2}
     groups |= {"repeat": scored.repeat, "new": ~scored.repeat, "type.cart": ~everything}
+    groups |= {"unseen": scored.age < 0, "cold": (scored.age >= 0) & (scored.age < 100), "warm": scored.age >= 100}
     for name, members in groups.items():
         part, track = scored.part(members), monitor.tracks[name]
         for cls, k in ((HitRate, 10), (HitRate, 20), (MRR, 20), (NDCG, 20)):
@@ -113,6 +119,28 @@ def test_floors_stand_beside_it_scored_on_the_same_events() -> None:
     assert "log_loss" not in floors["covis-5"]["total"]
 
 
+def test_floors_stand_beside_it_on_cold_items_too() -> None:
+    """What comes for the first time is no cold item: nobody could have named it."""
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(cold_events=50), TYPES)
+    stream.feed(monitor, 100)
+    cold = stream.part(~stream.first & (stream.age >= 0) & (stream.age < 50))
+    floor = monitor.tracks["cold.recent-pop"].report()["total"]
+    assert floor["events"] == monitor.report()["by_age"]["cold"]["total"]["events"] == len(cold.ranks)
+    assert floor["hit_rate@20"] == pytest.approx(((cold.floor > 0) & (cold.floor <= 20)).mean())
+    assert monitor.floor_names == ["covis-5", "recent-pop"]
+
+
+def test_sources_share_what_came_between_them() -> None:
+    """Over the window and over all; what no source proposed has its share, too."""
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(window=300), TYPES, SOURCES)
+    stream.feed(monitor, 100)
+    scored, shares = stream.part(~stream.first), monitor.report()["sources"]
+    assert list(shares["total"]) == ["nowhere", *SOURCES]
+    for number, name in enumerate(shares["total"], start=-1):
+        assert shares["total"][name] == pytest.approx((scored.source == number).mean())
+        assert shares["rolling"][name] == pytest.approx((scored.source[-300:] == number).mean())
+
+
 def test_what_is_exposed_are_river_metrics() -> None:
     monitor = Monitor(MonitorConfig(hit_rate_k=(5,)), TYPES)
     track = monitor.tracks["all"]
@@ -140,7 +168,7 @@ def test_the_size_of_batches_changes_nothing() -> None:
 @pytest.mark.parametrize("at", [0, 150, 1_234])
 def test_a_restored_monitor_is_identical_to_the_bit_and_goes_on_so(at: int) -> None:
     config, stream = MonitorConfig(window=300, drift_memory=20), _stream(3_000)
-    whole, saved, loaded = (Monitor(config, TYPES) for _ in range(3))
+    whole, saved, loaded = (Monitor(config, TYPES, SOURCES) for _ in range(3))
     stream.feed(whole, 3_000)
     stream.part(slice(0, at)).feed(saved, 50)
     _stream(500, seed=9).feed(loaded, 100)  # what it held before must not show through
@@ -202,6 +230,7 @@ def test_the_summary_has_the_worker_the_floors_and_the_groups_that_have_events()
     assert [row["name"] for row in rows] == [
         *("worker", "covis-5", "recent-pop"),
         *("worker, view", "worker, odd.name", "worker, repeat", "worker, new"),
+        *("worker, warm", "worker, cold", "worker, unseen", "covis-5, cold", "recent-pop, cold"),
     ]
     assert list(rows[0]) == ["name", "events", "hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
 
@@ -219,6 +248,7 @@ def test_memory_stays_flat_however_many_events_come() -> None:
     ("setting", "message"),
     [
         ({"window": 0}, r"monitor\.window: must be at least 1, got 0"),
+        ({"cold_events": -1}, r"monitor\.cold_events: must be at least 0, got -1"),
         ({"drift_block": 0}, r"monitor\.drift_block: must be at least 1, got 0"),
         ({"drift_memory": 3}, r"monitor\.drift_memory: must be at least 20, got 3"),
         ({"hit_rate_k": ()}, r"monitor\.hit_rate_k: needs numbers of at least 1, got \(\)"),

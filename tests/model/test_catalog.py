@@ -1,4 +1,4 @@
-"""The catalogue is a dictionary whose rows are bounded, recycled, and never taken from under a batch."""
+"""The catalogue is a dictionary; its rows are bounded, recycled under generations, never taken from under a batch."""
 
 from __future__ import annotations
 
@@ -11,30 +11,36 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from model.catalog import Catalog
 
 _POOL = [f"item-{k}-é" for k in range(120)]
-_MAX_ITEMS = 48
+_MAX_ITEMS, _MIN_ITEMS, _EXPIRY = 48, 6, 160.0
 
 
 class CatalogIsADictionary(RuleBasedStateMachine):
-    """`numbers` is the store: a number an id for ever. `live` and `seen` are what a dictionary would hold."""
+    """`numbers` is the store: a number an id for ever. `live`, `seen` and `seen_ts` are what a dictionary would hold;
+    `kept` are rows that somebody keeps, of which item, and since which generation."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.catalog = Catalog(_MAX_ITEMS)
+        self.catalog = _catalog()
         self.numbers: dict[str, int] = {}
         self.live: dict[str, int] = {}
         self.seen: dict[str, int] = {}
-        self.now = 0
+        self.seen_ts: dict[str, float] = {}
+        self.kept: list[tuple[str, int, int]] = []
+        self.ended: dict[str, int] = {}
+        self.now, self.clock = 0, 1e9
 
     @rule(ids=st.lists(st.sampled_from(_POOL), min_size=1, max_size=_MAX_ITEMS))
     def arrive(self, ids: list[str]) -> None:
-        ids_before = list(self.catalog.ids)
-        evicted = [ids_before[row] for row in self.catalog.room_for(len(ids))]
+        rows = self.catalog.leaving(len(ids), self.clock)
+        evicted = [self.catalog.ids[row] for row in rows]
         self._evicted(evicted, len(ids))
+        if evicted:
+            self.catalog.evict(rows)
         rows = self.catalog.find(ids)
         assert [row >= 0 for row in rows] == [item in self.live for item in ids]
         unknown = [item for item in dict.fromkeys(ids) if item not in self.live]
         numbers = [self.numbers.setdefault(item, 3 * len(self.numbers) + 1) for item in unknown]
-        added = self.catalog.add(unknown, numbers, self.now)
+        added = self.catalog.add(unknown, numbers, self.now, self.clock)
         self.live |= dict(zip(unknown, added.tolist(), strict=True))
         self.seen |= dict.fromkeys(unknown, self.now)
         assert [self.catalog.born_N[row] for row in added] == [self.now] * len(unknown)
@@ -42,13 +48,22 @@ class CatalogIsADictionary(RuleBasedStateMachine):
             self.now += 1
             self.seen[item] = self.now
             self.catalog.seen_N[self.live[item]] = self.now
+            self.seen_ts[item] = self.catalog.seen_ts_N[self.live[item]] = self.clock
+            self.kept.append((item, self.live[item], self.catalog.generation))
+
+    @rule(seconds=st.sampled_from([1.0, _EXPIRY / 16, _EXPIRY / 2, 3 * _EXPIRY]))
+    def time_goes_on(self, seconds: float) -> None:
+        self.clock += seconds
 
     def _evicted(self, evicted: list[str], count: int) -> None:
         missing = len(self.live) + count - _MAX_ITEMS
         assert len(evicted) >= missing
-        assert bool(evicted) == (missing > 0)
+        if missing <= 0:
+            assert all(self.clock - self.seen_ts[item] > _EXPIRY for item in evicted)
+            assert not evicted or len(self.live) - len(evicted) >= _MIN_ITEMS
         for item in evicted:
             del self.live[item]
+            self.ended[item] = len(self.kept)
         others = [self.seen[item] for item in self.live]
         assert max((self.seen[item] for item in evicted), default=-1) <= min(others, default=self.now)
 
@@ -59,7 +74,7 @@ class CatalogIsADictionary(RuleBasedStateMachine):
         evicted = self.catalog.evicted
         ids = Catalog.ids_of_state(state)
         assert sorted(ids) == sorted(self.live)
-        self.catalog = Catalog(_MAX_ITEMS)
+        self.catalog = _catalog()
         self.catalog.load_state_dict(state, [self.numbers[item] for item in ids])
         assert self.catalog.evicted == evicted
         assert {k: v.tolist() for k, v in self.catalog.state_dict().items()} == {
@@ -80,11 +95,24 @@ class CatalogIsADictionary(RuleBasedStateMachine):
         assert len(set(rows)) == len(rows)
 
     @invariant()
+    def a_row_that_was_kept_names_its_item_or_none(self) -> None:
+        """Whoever has the row by now; an item that came back is another one."""
+        if self.kept:
+            items, rows, generations = zip(*self.kept, strict=True)
+            current = self.catalog.current(np.array(rows, np.int32), np.array(generations))
+            for place, (item, row) in enumerate(zip(items, current.tolist(), strict=True)):
+                assert row == (-1 if place < self.ended.get(item, 0) else self.live[item])
+
+    @invariant()
     def numbers_lead_to_rows_of_live_items_only(self) -> None:
         ids = list(self.numbers)
         numbers = np.array([self.numbers[item] for item in ids] + [0, 2, 4_000_000_000], dtype=np.uint32)
         expected = [self.live.get(item, -1) for item in ids] + [-1, -1, -1]
         assert self.catalog.rows_of_numbers(numbers).tolist() == expected
+
+
+def _catalog() -> Catalog:
+    return Catalog(_MAX_ITEMS, _MIN_ITEMS, _EXPIRY)
 
 
 TestCatalogIsADictionary = CatalogIsADictionary.TestCase
@@ -114,12 +142,59 @@ def test_a_row_that_was_never_given_out_is_empty() -> None:
         assert not column[1_025:].any()
 
 
+def _of_ages(ages: list[float], max_items: int = 64, min_items: int = 0) -> Catalog:
+    """Items last seen so many seconds before 1,000, of which none may be older than 100."""
+    catalog = Catalog(max_items, min_items, expiry_seconds=100.0)
+    rows = catalog.add([f"i{k}" for k in range(len(ages))], list(range(1, len(ages) + 1)), now=0)
+    catalog.seen_N[rows], catalog.seen_ts_N[rows] = -np.array(ages), 1_000.0 - np.array(ages)
+    return catalog
+
+
+def test_items_that_nobody_touched_for_too_long_leave_the_oldest_first() -> None:
+    """Those older than the period, whatever room there is, and no others."""
+    assert _of_ages([5, 300, 99, 101, 200]).leaving(1, 1_000.0).tolist() == [1, 4, 3]
+
+
+def test_a_period_of_zero_keeps_everything() -> None:
+    """The default: only capacity evicts."""
+    catalog = _of_ages([5, 300, 1e9])
+    catalog.expiry_seconds = 0.0
+    assert catalog.leaving(1, 1e12).tolist() == []
+
+
+def test_a_floor_of_items_stays_however_old_they_are() -> None:
+    """After a long silence the newest `min_items` are still there; capacity goes before the floor."""
+    catalog = _of_ages([400, 500, 300, 200], min_items=3)
+    assert catalog.leaving(1, 1_000.0).tolist() == [1]
+    catalog.evict(np.array([1]))
+    assert catalog.leaving(1, 2_000.0).tolist() == []
+    assert len(catalog.leaving(62, 2_000.0)) == 3
+
+
+def test_what_is_too_old_is_looked_for_a_few_times_a_period() -> None:
+    """All rows are looked at then: not at every batch."""
+    catalog = _of_ages([0, 300])
+    assert catalog.leaving(1, 1_000.0).tolist() == [1]
+    assert catalog.leaving(1, 1_006.0).tolist() == [], "a sixteenth of the period has not passed"
+    assert catalog.leaving(1, 1_006.3).tolist() == [1]
+
+
+def test_a_batch_waits_for_no_more_than_a_sixteenth_of_the_rows() -> None:
+    """The rest leaves before the next ones."""
+    catalog, left = _of_ages([200.0 + k for k in range(10)]), []
+    while len(rows := catalog.leaving(1, 1_000.0)):
+        assert len(rows) <= 64 // 16
+        catalog.evict(rows)
+        left += rows.tolist()
+    assert left == list(range(9, -1, -1))
+
+
 def test_a_batch_that_cannot_fit_is_refused_and_changes_nothing() -> None:
     """More new items than rows there may be: a clear error, not a row out of bounds."""
     catalog = Catalog(64)
     catalog.add([f"i{k}" for k in range(64)], list(range(1, 65)), now=0)
     with pytest.raises(ValueError, match=r"model\.max_items"):
-        catalog.room_for(65)
+        catalog.leaving(65, 0.0)
     assert len(catalog) == 64
 
 

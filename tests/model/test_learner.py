@@ -17,7 +17,11 @@ from model.state import part
 from tests.model.lines import CPU, SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE = 16
-_CONFIGS = {"full softmax": SMALL, "sampled softmax": changed(SMALL, full_softmax_items=8)}
+_CONFIGS = {
+    "full softmax": SMALL,
+    "sampled softmax": changed(SMALL, full_softmax_items=8),
+    "all else": changed(SMALL, loss="bpr_max", burn_in=3, stale_steps=4, item_expiry_days=300 / 86_400, min_items=8),
+}
 
 
 def _same_state(one: Line, other: Line) -> None:
@@ -276,7 +280,9 @@ def test_raising_the_bound_of_items_between_two_starts_keeps_all_tables_of_one_s
     assert learner.counting.rows >= learner.catalog.capacity
 
 
-@pytest.mark.parametrize("fields", [{"neighbours": 64}, {"dim": 32}, {"replay_capacity": 128}])
+@pytest.mark.parametrize(
+    "fields", [{"neighbours": 64}, {"dim": 32}, {"replay_capacity": 128}, {"burn_in": 2}, {"window": 3}]
+)
 def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
     """Settings that do not fit a checkpoint are an error when it is loaded, not a crash (or worse) later."""
     line = Line()
@@ -304,6 +310,13 @@ def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
         ({"ranker_drawn": 0}, "ranker_drawn: at least 1"),
         ({"ranker_replayed": -1}, "ranker_replayed: at least 0"),
         ({"ranker_examples": 0}, "ranker_examples: at least 1"),
+        ({"loss": "bpr"}, "loss: must be one of softmax, bpr_max, got 'bpr'"),
+        ({"burn_in": 5}, r"burn_in: at most ring_size - window \(4\), got 5"),
+        ({"burn_in": -1}, "burn_in: at least 0"),
+        ({"stale_steps": -1}, "stale_steps: at least 0"),
+        ({"min_items": -1}, "min_items: at least 0"),
+        ({"item_expiry_days": -0.5}, "item_expiry_days: at least 0"),
+        ({"attic_items": -1}, "attic_items: at least 0"),
     ],
 )
 def test_settings_out_of_bounds_are_refused_when_they_are_read(fields: dict[str, Any], name: str) -> None:

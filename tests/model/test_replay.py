@@ -62,16 +62,6 @@ def test_unfilled_places_are_never_sampled() -> None:
     assert set(replay.sample(500, np.random.default_rng(0))["target"].tolist()) == set(range(6))
 
 
-def test_forgotten_rows_are_gone_from_the_named_columns() -> None:
-    """A recycled row stands nowhere any more, so that no newcomer is trained on another item's past."""
-    replay = _filled(100, 40, 20)
-    replay.forget(("target",), np.arange(0, 100, 2))
-    state = replay.state_dict()
-    assert np.all((state["target"] == -1) | (state["target"] % 2 == 1))
-    assert (state["target"] == -1).any()
-    assert np.array_equal(state["window"], _filled(100, 40, 20).state_dict()["window"])
-
-
 def test_a_resumed_replay_gives_identical_samples() -> None:
     """The same state and generator: the same examples, also after more were added."""
     replay, twin = _filled(333, 40, 20), Replay(40, 20)

@@ -1,0 +1,96 @@
+"""What each part brings: the same model with one part left out, in every other respect the defaults.
+
+A part is left out of a fresh learner, before its first event: its features are 0 for the ranker, and it proposes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.candidates import SOURCES
+from model.features import CONTEXT, COUNTS, ENCODER, FEATURES, ITEM, OWN, POPULARITIES
+from model.learner import Learner
+from model.ranker import Ranker
+from stream_worker.config import Settings
+
+Change = Callable[[Learner], None]
+
+
+def _without(features: tuple[str, ...], sources: tuple[str, ...] = ()) -> Change:
+    columns = [FEATURES.index(name) for name in features]
+
+    def change(learner: Learner) -> None:
+        learner.counting.quota_S[[SOURCES.index(name) for name in sources]] = 0
+        keep_F = torch.ones(len(FEATURES))
+        keep_F[columns] = 0
+        for ranker in (learner.ranker, learner.ranker_trainer.slow.module):
+            _hide(ranker, keep_F)
+
+    return change
+
+
+def _hide(ranker: Ranker, keep_F: Tensor) -> None:
+    forward = ranker.forward
+    ranker.forward = lambda features, present: forward(features * keep_F, present)
+
+
+def _counts(*beginnings: str) -> tuple[str, ...]:
+    return tuple(name for name in COUNTS if name.startswith(beginnings))
+
+
+def _without_lstm(learner: Learner) -> None:
+    queries = learner.encoder.queries
+    learner.encoder.queries = lambda h, *ring: queries(torch.zeros_like(h), *ring)
+
+
+def _without_attention(learner: Learner) -> None:
+    """The newest item alone is attended to."""
+    queries = learner.encoder.queries
+
+    def newest(h: Any, ring: Any, mask: Any) -> Any:
+        only = torch.zeros_like(mask)
+        only[:, -1] = mask[:, -1]
+        return queries(h, ring, only)
+
+    learner.encoder.queries = newest
+
+
+def _without_context_of_new_items(learner: Learner) -> None:
+    learner.items.by_context = lambda windows, noise: F.normalize(noise, dim=-1)
+
+
+def _unchanged(learner: Learner) -> None:
+    """The defaults."""
+
+
+PARTS: Mapping[str, Change] = {
+    "nothing": _unchanged,
+    "LSTM": _without_lstm,
+    "attention": _without_attention,
+    "encoder": _without(ENCODER, ("encoder",)),
+    "who follows": _without(_counts("next", "plain", "forward", "backward"), ("follows", "next")),
+    "who goes together": _without(_counts("cosine", "taste"), ("together",)),
+    "session": _without((*_counts("session"), "session_position"), ("session",)),
+    "pairs": _without(_counts("pair"), ("pair",)),
+    "two hops": _without(_counts("two_hop"), ("two_hop",)),
+    "own history": _without(OWN, ("own",)),
+    "popularity": _without((*POPULARITIES, "popularity_distance"), ("hot",)),
+    "age of items": _without(tuple(name for name in ITEM if name != "popularity_distance")),
+    "context": _without(CONTEXT),
+    "context of new items": _without_context_of_new_items,
+    "encoder's replay": _unchanged,
+    "ranker's replay": _unchanged,
+}
+_SETTINGS = {"encoder's replay": {"replayed": 0.0}, "ranker's replay": {"ranker_replayed": 0}}
+
+
+def settings_without(part: str, settings: Settings) -> Settings:
+    """Where a part has a setting, it is left out by that."""
+    return replace(settings, model=replace(settings.model, **_SETTINGS.get(part, {})))

@@ -1,0 +1,142 @@
+"""One pass of the product over a log: the same loop as `replay`, with the rank and age of every event kept."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.streams import write_log
+from model.learner import Batch, Learner, Outcome
+from stream_worker.assembly import make_line, make_worker
+from stream_worker.backends.files import FileSink, FileSource, load_mapping
+from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.config import Settings
+from stream_worker.core.drift import Alarm
+from stream_worker.core.status import NoObserver, Status
+from stream_worker.line import Floor, Line
+from stream_worker.worker import Worker
+
+DEPTH = 20
+_WARM_UP = 2_000
+CANONICAL = Path(__file__).resolve().parents[2] / "examples" / "canonical.toml"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Of E events in order: the rank of what came (0: not among the first 20), also by recent popularity; the
+    log-probability given to it; whether it is scored (a user's first event is not); events since the item's first (-1:
+    this is it). `alarms` by event number. `worker`: as it ended. `seconds`: spent after the first events, by stage."""
+
+    rank_E: NDArray[np.int64]
+    popular_rank_E: NDArray[np.int64]
+    log_probability_E: NDArray[np.float64]
+    scored_E: NDArray[np.bool_]
+    age_E: NDArray[np.int64]
+    alarms: tuple[tuple[int, Alarm], ...]
+    worker: Worker
+    seconds: Counter[str]
+
+    @property
+    def microseconds(self) -> dict[str, float]:
+        """An event, by stage; what one stage takes inside another counts in both."""
+        events = max(1, len(self.rank_E) - _WARM_UP)
+        return {stage: 1e6 * seconds / events for stage, seconds in self.seconds.items()}
+
+    def hit_rate(self, start: int, end: int) -> float:
+        """Of the scored events from `start` to `end`."""
+        return float((self.rank_E > 0)[start:end][self.scored_E[start:end]].mean())
+
+
+class _Heard:
+    """A floor whose last ranks can be read."""
+
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
+        self.ranks = np.zeros(0, dtype=np.int32)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._floor, name)
+
+    def rank_then_learn(self, *columns: Any) -> NDArray[np.int32]:
+        self.ranks = self._floor.rank_then_learn(*columns)
+        return self.ranks
+
+
+class _Witness(Line):
+    """A line that keeps what it is told to score."""
+
+    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+        alarms = super().score(batch, outcome)
+        popular = self.floors["recent_popularity"].ranks  # type: ignore[attr-defined]
+        scored = ~outcome.first_B & batch.target_B
+        self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B))
+        self.alarms += [(self.learner.events, alarm) for alarm in alarms]
+        return alarms
+
+    @classmethod
+    def of(cls, line: Line) -> _Witness:
+        witness = cls(**vars(line))
+        witness.floors = {name: _Heard(floor) for name, floor in line.floors.items()}
+        witness.seen: list[tuple[NDArray[Any], ...]] = []
+        witness.alarms: list[tuple[int, Alarm]] = []
+        return witness
+
+    def columns(self) -> Iterator[NDArray[Any]]:
+        for parts in zip(*self.seen, strict=True):
+            yield np.concatenate(parts)
+
+
+class _Stopwatch(NoObserver):
+    """Adds up what the stages of each tick took, once everything is compiled and allocated."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def ticked(self, status: Status) -> None:
+        if status.events > _WARM_UP:
+            self.seconds.update(status.stage_seconds)
+
+
+def one_pass(
+    settings: Settings,
+    log: Path,
+    mapping: Path = CANONICAL,
+    limit: int | None = None,
+    change: Callable[[Learner], None] = lambda learner: None,
+) -> Pass:
+    """Replay `log` without writing anything. `change`: what is done to the learner before its first event."""
+    line = _Witness.of(make_line(settings, "quality"))
+    change(line.learner)
+    source = FileSource([log], load_mapping(mapping), limit=limit)
+    worker = make_worker(
+        settings,
+        source=source,
+        sink=FileSink(),
+        store=InMemoryMemoryStore(settings.memory),
+        checkpoints=InMemoryCheckpoints(),
+        line=line,
+        events=settings.events.canonical(),
+        checkpoint_seconds=math.inf,
+    )
+    worker.start()
+    source.published = 0
+    worker.observer = stopwatch = _Stopwatch()
+    worker.run()
+    rank_E, popular_E, *others = line.columns()
+    ranks = [np.where(rank <= DEPTH, rank, 0) for rank in (rank_E, popular_E)]
+    return Pass(*ranks, *others, tuple(line.alarms), worker, stopwatch.seconds)
+
+
+def simulated_pass(settings: Settings, events: list[tuple[int, int]]) -> Pass:
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "simulated.csv"
+        write_log(log, events)
+        return one_pass(settings, log)

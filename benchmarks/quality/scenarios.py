@@ -1,0 +1,63 @@
+"""Drift, forgetting and new items, on simulated streams (and new items on recorded logs), against their bars.
+
+python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--seeds 3] [--short]
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import structlog
+
+from benchmarks.quality.drift import abrupt_rows, stationary_row
+from benchmarks.quality.forgetting import forgetting_rows
+from benchmarks.quality.new_items import recorded_row, simulated_row
+from benchmarks.quality.one_pass import CANONICAL
+from benchmarks.quality.rows import Row, printed
+from stream_worker.config import Settings
+
+_STATIONARY_EVENTS = 100_000
+
+
+def scenarios(
+    settings: Settings | None = None,
+    logs: Sequence[Path] = (),
+    mapping: Path = CANONICAL,
+    limit: int | None = None,
+    seeds: int = 3,
+    stationary_events: int = _STATIONARY_EVENTS,
+) -> Iterator[Row]:
+    """Each row as soon as it is measured."""
+    settings = settings or Settings()
+    yield from abrupt_rows(range(seeds), settings)
+    yield from forgetting_rows(range(seeds), settings)
+    yield simulated_row(settings)
+    for log in logs:
+        yield recorded_row(settings, log, mapping, limit)
+    yield stationary_row(stationary_events, settings)
+
+
+@click.command()
+@click.argument("logs", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--mapping", default=CANONICAL, type=click.Path(exists=True, path_type=Path))
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows of each log.")
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--short", is_flag=True, help="One seed, and 20,000 events that do not change.")
+def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: int, short: bool) -> None:
+    """Print the table; exit code 1 below a bar."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    rows = []
+    sizes = {"seeds": 1, "stationary_events": 20_000} if short else {"seeds": seeds}
+    for row in scenarios(None, logs, mapping, limit, **sizes):
+        rows.append(row)
+        print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
+    print(printed(rows))
+    sys.exit(not all(row.good for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Carries out on a line what its policy says about drift and collapse, between two batches.
+
+States are made anew one user at a time, at the user's next event, so that no tick pauses for all of them. Who that
+concerns follows from each memory's own next offset: also users who are not on the device, also after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.learner import Batch, Learner
+from stream_worker.core.drift import Alarm
+from stream_worker.core.drift_answers import ROLLBACK, DriftAnswers, DriftConfig, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An answer that was given, by name, and for a person to read: `text`."""
+
+    name: str
+    text: str
+
+
+class Recovery:
+    """`stale_below`: by partition, the next offset below which a memory's (h, c) is to be made anew."""
+
+    def __init__(self, learner: Learner, config: DriftConfig) -> None:
+        self.answers = DriftAnswers(config)
+        self.stale_below: dict[int, int] = {}
+        self.rebuilt = 0
+        self._learner = learner
+
+    def before(self, batch: Batch, partition_B: NDArray[np.integer]) -> None:
+        """How fast to learn from this batch; and states of its users that are to be made anew."""
+        learner, answers = self._learner, self.answers
+        learner.rate_factor = answers.rate_factor(learner.events)
+        learner.replay_share = answers.replay_share(learner.events)
+        if self.stale_below:
+            self._rebuild(batch, partition_B)
+
+    def _rebuild(self, batch: Batch, partition_B: NDArray[np.integer]) -> None:
+        users = self._learner.users
+        below_B = np.array([self.stale_below.get(partition, -1) for partition in partition_B.tolist()])
+        stale_B = (users.next_offset_S[batch.slot_B] <= below_B) & (users.number_SL[batch.slot_B, -1] > 0)
+        if stale_B.any():
+            slots = np.unique(batch.slot_B[stale_B])
+            self._learner.rebuild(slots)
+            self.rebuilt += len(slots)
+
+    def after(self, alarms: Sequence[Alarm], hits_S: NDArray[np.bool_], offsets: Mapping[int, int]) -> list[Given]:
+        """The answers that begin with this batch, which was learned up to `offsets`."""
+        answers, events = self.answers, self._learner.events
+        given = [Given(name, self._text(name)) for name in answers.answer(alarms, events)]
+        answers.watch(hits_S)
+        if reason := answers.collapse(self._verdicts(), events):
+            self._learner.roll_back()
+            given.append(Given(ROLLBACK, reason))
+        if any(answer.name == "fade" for answer in given):
+            self._learner.counting.fade(answers.config.fade_share)
+        if {"rebuild", ROLLBACK} & {answer.name for answer in given}:
+            self.stale_below = dict(offsets)
+        return given
+
+    def _verdicts(self) -> list[Verdict]:
+        learner = self._learner
+        return [Verdict(part, guard.in_a_row, learner.referees[part].gain) for part, guard in learner.guards.items()]
+
+    def _text(self, name: str) -> str:
+        config = self.answers.config
+        if name == "fade":
+            return f"counts x{config.fade_share:g}"
+        if name == "rate":
+            return f"rate x{config.rate_factor:g}, half of it for {config.rate_events:,} events"
+        if name == "replay":
+            return f"replay x{config.replay_share:g}, half of it for {config.replay_events:,} events"
+        return "states are rebuilt"
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        pairs = np.array(sorted(self.stale_below.items()), dtype=np.int64).reshape(-1, 2)
+        return {"stale_below": pairs, **self.answers.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.stale_below = dict(state["stale_below"].tolist())
+        self.answers.load_state_dict(state)

@@ -1,0 +1,188 @@
+"""What is shown of a run, before anything is drawn: charts of panels, each of curves over the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_worker.core.history import History
+from stream_worker.core.status import Note
+
+# Told apart by colour-blind people and in print (Okabe and Ito 2008; Tol 2021, "muted").
+_STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MUTED = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
+_NOWHERE = "#DDDDDD"
+_DASHES = ("--", ":", "-.")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values at P points after so many events, drawn from point to point."""
+
+    label: str
+    at_P: NDArray[np.int64]
+    values_P: NDArray[np.float64]
+    colour: str
+    dashes: str = "-"
+    width: float = 1.4
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves under one vertical axis. `stacked`: shares that add up to 1. `steps`: a value holds until the next.
+    `signed`: values may be below 0."""
+
+    title: str
+    unit: str
+    curves: Sequence[Curve]
+    stacked: bool = False
+    steps: bool = False
+    signed: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels side by side, with what a reader should know of them. Curves of one label look the same."""
+
+    title: str
+    reading: str
+    panels: Sequence[Panel]
+    notes: Sequence[Note] = ()
+
+
+def charts_of(history: History) -> list[Chart]:
+    """All that there is to see of one run, most important first; what has no points is left out."""
+    chosen = [*_quality_charts(history), _sources_chart(history), _learning_chart(history)]
+    return [chart for chart in chosen if any(panel.curves for panel in chart.panels)]
+
+
+def charts_of_both(a: History, b: History, gains: Sequence[tuple[str, NDArray[np.float64]]]) -> list[Chart]:
+    """Two runs A and B on the same events: together, then what B has gained over A by each event of both, as (metric,
+    gains [E]), then in parts."""
+    metrics = _metrics(a)
+    both = [("A", a, "all", _STRONG[0], "-", 2.2), ("B", b, "all", _STRONG[1], "--", 1.6), *_floors(a)]
+    charts = [Chart("Both beside the floors", _WINDOW.format(a.monitor.config.window), _pair(metrics, both))]
+    charts.append(Chart("What B has gained so far", _GAINED, [_gained(name, gain_E) for name, gain_E in gains]))
+    for title, reading, tracks in _parts(a):
+        lines = [
+            (f"{name}, {side}", run, track, colour, dashes, 1.4)
+            for (track, name), colour in zip(tracks, _cycle(), strict=False)
+            for side, run, dashes in (("A", a, "-"), ("B", b, "--"))
+        ]
+        charts.append(Chart(title, reading, _pair(metrics, lines)))
+    return charts
+
+
+def _gained(metric: str, gain_E: NDArray[np.float64]) -> Panel:
+    at_P = np.unique(np.linspace(0, len(gain_E), 501).astype(np.int64))
+    gained_P = np.concatenate([[0.0], np.cumsum(gain_E)])[at_P]
+    return Panel(metric, "sum of B - A", [Curve("B - A", at_P, gained_P, _STRONG[1], width=1.8)], signed=True)
+
+
+# Label, run, track of its monitor, colour, dashes, width.
+_Line = tuple[str, History, str, str, str, float]
+
+_WINDOW = (
+    "Each list was made before its event was seen. A value covers the last {:,} scored events, so a curve's beginning "
+    "is of few events. Dashed: simple counting on the same events."
+)
+_GAINED = (
+    "Summed over the events that both scored, in the order of the log: where it rises, B was better, where it is level "
+    "they were alike. A steady slope is a difference that holds, a single step is one moment of the log."
+)
+_TYPES = "Each event type apart; each curve covers the last events of its own type."
+_REPEATS = "Repeat: the item is among the user's last ones. New: the user has not met it lately, which is harder."
+_AGES = (
+    "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
+    "floors on the cold ones. An item's very first event is in neither, since nobody could have named it."
+)
+_SOURCES = (
+    "Which source of candidates was the first to propose the item that came, as a share of the last {:,} scored "
+    "events. They propose from the bottom up, so what lies above found only what those below did not. "
+    "Grey: nothing proposed it, so no ranking could have found it."
+)
+_LEARNING = (
+    "Encoder and ranker: what they are trained by, before each step. Log loss: of the lists, over the monitor's window."
+)
+
+
+def _quality_charts(history: History) -> Iterator[Chart]:
+    metrics, window = _metrics(history), history.monitor.config.window
+    lines = [("worker", history, "all", _STRONG[0], "-", 2.2), *_floors(history)]
+    yield Chart("Hit rate and MRR beside the floors", _WINDOW.format(window), _pair(metrics, lines), history.notes)
+    for title, reading, tracks in _parts(history):
+        lines = [(name, history, track, c, "-", 1.4) for (track, name), c in zip(tracks, _cycle(), strict=False)]
+        if title == _AGE_TITLE:
+            lines += _floors(history, "cold")
+        yield Chart(title, reading, _pair(metrics, lines), history.notes)
+
+
+_AGE_TITLE = "Warm and cold items"
+
+
+def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """(title, how to read it, (track, label) of each part that has been scored)."""
+    monitor = history.monitor
+    types = [(f"type.{name}", name) for name in monitor.type_names if monitor.tracks[f"type.{name}"].events]
+    if len(types) > 1:
+        yield "By event type", _TYPES, types
+    yield "Repeats and new items", _REPEATS, [("repeat", "repeat"), ("new", "new")]
+    yield _AGE_TITLE, _AGES.format(monitor.config.cold_events), [("warm", "warm"), ("cold", "cold")]
+
+
+def _floors(history: History, of: str = "floor") -> Iterator[_Line]:
+    for k, name in enumerate(history.monitor.floor_names):
+        label = name.replace("_", " ") + (", cold" if of == "cold" else "")
+        yield label, history, f"{of}.{name}", _STRONG[2 + k % 5], _DASHES[k % len(_DASHES)], 1.4
+
+
+def _metrics(history: History) -> list[tuple[str, str, str]]:
+    """(title, unit, name) of the two that everything is shown by."""
+    k = history.monitor.config.depth
+    return [(f"Hit rate@{k}", "share", f"hit_rate@{k}"), (f"MRR@{k}", "mean of 1 / rank", f"mrr@{k}")]
+
+
+def _pair(metrics: Sequence[tuple[str, str, str]], lines: Sequence[_Line]) -> list[Panel]:
+    """The same tracks by hit rate and by MRR."""
+    return [Panel(title, unit, _curves(lines, metric)) for title, unit, metric in metrics]
+
+
+def _curves(lines: Sequence[_Line], metric: str) -> list[Curve]:
+    """Of the tracks that have any points."""
+    curves = [
+        Curve(label, *history.series(f"{track}/{metric}"), colour, dashes, width)
+        for label, history, track, colour, dashes, width in lines
+    ]
+    return [curve for curve in curves if len(curve.at_P)]
+
+
+def _sources_chart(history: History) -> Chart:
+    nowhere, *sources = history.monitor.sources.names
+    colours = [*(_MUTED * (1 + len(sources) // len(_MUTED)))[: len(sources)], _NOWHERE]
+    curves = [
+        Curve(name.replace("_", " "), *history.series(f"source/{name}"), colour)
+        for name, colour in zip([*sources, nowhere], colours, strict=True)
+    ]
+    shown = [curve for curve in curves if len(curve.at_P)]
+    reading = _SOURCES.format(history.monitor.config.window)
+    return Chart("Sources of candidates", reading, [Panel("First to propose what came", "share", shown, stacked=True)])
+
+
+def _learning_chart(history: History) -> Chart:
+    names = sorted(name for name in history.names() if name.startswith("loss/"))
+    losses = [
+        Curve(name.removeprefix("loss/"), *history.series(name), colour)
+        for name, colour in zip(names, _cycle(), strict=False)
+    ]
+    losses += _curves([("log loss (rolling)", history, "all", "#000000", ":", 1.4)], "log_loss")
+    rate = [Curve("encoder", *history.series("learning_rate"), _STRONG[0])] if history.points else []
+    panels = [Panel("Losses", "nats", losses), Panel("Learning rate", "per step", rate, steps=True)]
+    return Chart("Learning", _LEARNING, panels, history.notes)
+
+
+def _cycle() -> Iterator[str]:
+    while True:
+        yield from _STRONG

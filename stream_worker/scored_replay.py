@@ -1,0 +1,88 @@
+"""A replay from the first row that keeps what every event scored, to be compared with another's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.learner import Batch, Outcome
+from stream_worker.assembly import make_line, make_worker
+from stream_worker.backends.files import FileSink, FileSource
+from stream_worker.backends.files.mapping import Mapping
+from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.commands.progress import ReplayProgress
+from stream_worker.commands.signals import stopped_by_signals
+from stream_worker.config import Settings
+from stream_worker.core.drift import Alarm
+from stream_worker.core.history import History
+from stream_worker.core.paired import Scores
+from stream_worker.line import Line
+
+
+@dataclass
+class ScoredLine(Line):
+    """A line that keeps what was scored: some 40 bytes an event."""
+
+    scores: list[Scores] = field(default_factory=lambda: [Scores.none()])
+    users: dict[str, int] = field(default_factory=dict)
+
+    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+        scored = np.flatnonzero(batch.learn_B & batch.target_B & ~outcome.first_B)
+        self.scores.append(
+            Scores(
+                offset_E=batch.next_offset_B[scored] - 1,
+                user_E=self._numbers(batch.slot_B[scored]),
+                rank_E=outcome.rank_B[scored],
+                log_probability_E=outcome.log_probability_B[scored],
+                type_E=batch.type_B[scored],
+                repeat_E=outcome.repeat_B[scored],
+                age_E=outcome.age_B[scored],
+            )
+        )
+        return super().score(batch, outcome)
+
+    def _numbers(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        users = [user for _, user in self.learner.users.keys_of(slots)]
+        return np.array([self.users.setdefault(user, len(self.users)) for user in users], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """One configuration, from the first row to the last; not `whole`: it was stopped on the way."""
+
+    scores: Scores
+    history: History
+    log: str
+    events_per_second: float
+    whole: bool
+
+
+def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:
+    """Through the same loop as `replay`, without outputs."""
+    source = FileSource(list(log), mapping, limit=limit)
+    line = ScoredLine(**vars(make_line(settings, name)))
+    worker = make_worker(
+        settings,
+        source=source,
+        sink=FileSink(topic=source.name),
+        store=InMemoryMemoryStore(settings.memory),
+        checkpoints=InMemoryCheckpoints(),
+        line=line,
+        events=settings.events.canonical(),
+        checkpoint_seconds=float("inf"),
+    )
+    worker.start()
+    history = History(line.monitor)
+    worker.observer = ReplayProgress(source, history, name)
+    start = time.monotonic()
+    with worker.observer, stopped_by_signals(worker.request_stop):
+        worker.run()
+    seconds = max(time.monotonic() - start, 1e-9)
+    history.finish(worker.status)
+    scores = Scores.joined(line.scores)
+    return ScoredRun(scores, history, source.name, worker.status.events / seconds, not worker.stopping)

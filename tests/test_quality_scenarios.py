@@ -1,0 +1,128 @@
+"""The simulated streams change as they say, and what is read off a pass is what is meant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.quality.drift import return_of
+from benchmarks.quality.new_items import young_row
+from benchmarks.quality.one_pass import Pass
+from benchmarks.quality.rows import Row, printed
+from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
+
+_CONFIG = StreamConfig(events=6_000, users=200, tastes=6, items_per_taste=60)
+
+
+def test_a_stream_follows_from_its_seed() -> None:
+    assert Simulation(_CONFIG).events() == Simulation(_CONFIG).events()
+    assert Simulation(_CONFIG).events() != Simulation(replace(_CONFIG, seed=1)).events()
+
+
+def test_what_follows_an_item_depends_on_the_taste() -> None:
+    """Else counting who follows whom would be all there is to learn."""
+    tastes = Simulation(_CONFIG).tastes
+    shared = set(tastes[0].items) & set(tastes[1].items)
+    assert len(shared) == _CONFIG.items_per_taste // 2
+    assert any(tastes[0].following[item] != tastes[1].following[item] for item in shared)
+
+
+def test_retired_items_never_come_again_and_were_the_most_seen() -> None:
+    events = Simulation(_CONFIG, {3_000: retire(20)}).events()
+    before = Counter(item for _, item in events[:3_000])
+    gone = {item for item, _ in before.most_common(20)}
+    after = {item for _, item in events[3_000:]}
+    assert len(gone & after) <= 2  # of equal counts others may have been taken
+    assert sum(before[item] for item in gone) > 400
+
+
+def test_half_of_the_users_have_another_taste_after_they_exchanged_them() -> None:
+    world = Simulation(_CONFIG)
+    before = list(world.taste_of)
+    swap_tastes(world)
+    changed = sum(ours != theirs for ours, theirs in zip(before, world.taste_of, strict=True))
+    assert 60 < changed <= 100
+    assert sorted(before) == sorted(world.taste_of)
+
+
+def test_renewed_tastes_are_of_the_same_items_in_another_order() -> None:
+    world = Simulation(_CONFIG)
+    before = [taste.following for taste in world.tastes]
+    renew_tastes(world)
+    renewed = [old != new.following for old, new in zip(before, world.tastes, strict=True)]
+    assert sum(renewed) == 3
+    assert all(old.keys() == new.following.keys() for old, new in zip(before, world.tastes, strict=True))
+
+
+def test_new_items_come_as_often_as_they_are_told_to() -> None:
+    config = replace(_CONFIG, new_item_every=50)
+    first = config.tastes * config.items_per_taste // 2
+    newcomers = {item for _, item in Simulation(config).events() if item > first}
+    assert 60 < len(newcomers) <= 120
+
+
+def test_every_user_takes_one_of_the_tastes_told() -> None:
+    world = Simulation(_CONFIG)
+    all_take_tastes(2, 3)(world)
+    assert set(world.taste_of) == {2, 3, 4}
+
+
+def _pass(hit_E: np.ndarray[Any, Any], **columns: Any) -> Pass:
+    count = len(hit_E)
+    worker = SimpleNamespace(status=SimpleNamespace(drift_answers=Counter()))
+    usual = {
+        "rank_E": hit_E.astype(np.int64),
+        "popular_rank_E": np.zeros(count, np.int64),
+        "log_probability_E": np.where(hit_E, -1.0, -3.0),
+        "scored_E": np.ones(count, np.bool_),
+        "age_E": np.full(count, 1_000),
+        "alarms": (),
+        "worker": worker,
+        "seconds": 1.0,
+    }
+    return Pass(**(usual | columns))
+
+
+def test_back_is_when_the_last_thousand_have_nine_tenths_of_the_level() -> None:
+    """Level .5; none for 2,000 events, then .5 again: 900 of those are needed among the last 1,000."""
+    alternate = np.arange(20_000) % 2 == 0
+    hit = alternate.copy()
+    hit[10_000:12_000] = False
+    found = return_of(_pass(hit), 10_000)
+    assert found.level == 0.5
+    assert found.back == pytest.approx(2_900, abs=2)
+    assert found.hit_rate == pytest.approx(0.3)
+    assert found.loss_E.mean() == pytest.approx(3.0 - 2 * 0.3)
+    hit[10_000:] = False
+    assert return_of(_pass(hit), 10_000).back == float("inf")
+
+
+def test_only_what_is_scored_counts() -> None:
+    hit, scored = np.arange(20_000) % 2 == 0, np.arange(20_000) % 2 == 0
+    assert return_of(_pass(hit, scored_E=scored), 10_000).level == 1.0
+
+
+def test_young_items_are_those_seen_before_but_not_long_ago() -> None:
+    hit = np.zeros(1_000, np.bool_)
+    hit[500:504] = True
+    age = np.full(1_000, 500)
+    age[500:508] = [-1, 0, 50, 99, 100, 0, 1, 2]
+    popular = np.zeros(1_000, np.int64)
+    popular[505] = 3
+    row = young_row("new", _pass(hit, age_E=age, popular_rank_E=popular))
+    assert row.measured == "HR 0.500, recent popularity 0.167, of 6 events"
+    assert row.good
+
+
+def test_the_table_says_what_is_below_its_bar() -> None:
+    text = printed([Row("a", "1", "at least 2", good=False), Row("b", "3", "at least 2"), Row("c", "4")])
+    assert text.splitlines()[2:] == [
+        "| a | 1 | at least 2 | **below** |",
+        "| b | 3 | at least 2 | good |",
+        "| c | 4 |  |  |",
+    ]
