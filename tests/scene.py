@@ -13,9 +13,10 @@ import redis
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from model.learner import LearnerConfig
 from tests.fleet import Event, Fleet, Sent, check_contract, committed, produce
 
-RING = 50
+RING = LearnerConfig().ring_size
 _numbers = count()
 
 
