@@ -217,7 +217,8 @@ class Fleet:
 
     def log(self, slot: str) -> str:
         """All that the worker's starts have logged, one JSON object a line."""
-        return self.log_path(slot).read_text()
+        path = self.log_path(slot)
+        return path.read_text() if path.exists() else ""  # a forked worker opens it itself, a moment later
 
     def last_words(self, *slots: str) -> str:
         return "".join(f"--- {slot}\n{self.log(slot)[-2000:]}" for slot in slots)
