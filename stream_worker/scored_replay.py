@@ -22,6 +22,7 @@ from stream_worker.core.drift import Alarm
 from stream_worker.core.history import History
 from stream_worker.core.paired import Scores
 from stream_worker.line import Line
+from stream_worker.worker import Worker
 
 
 @dataclass
@@ -62,11 +63,9 @@ class ScoredRun:
     whole: bool
 
 
-def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:
-    """Through the same loop as `replay`, without outputs."""
-    source = FileSource(list(log), mapping, limit=limit)
-    line = ScoredLine(**vars(make_line(settings, name)))
-    worker = make_worker(
+def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -> Worker:
+    """For a replay of which only what was scored is wanted."""
+    return make_worker(
         settings,
         source=source,
         sink=FileSink(topic=source.name),
@@ -76,6 +75,13 @@ def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, lim
         events=settings.events.canonical(),
         checkpoint_seconds=float("inf"),
     )
+
+
+def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:
+    """Through the same loop as `replay`, without outputs."""
+    source = FileSource(list(log), mapping, limit=limit)
+    line = ScoredLine(**vars(make_line(settings, name)))
+    worker = worker_without_outputs(settings, source, line)
     worker.start()
     history = History(line.monitor)
     worker.observer = ReplayProgress(source, history, name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.quality.one_pass import CANONICAL, Pass, one_pass, simulated_pass
 from benchmarks.quality.rows import Row
 from benchmarks.quality.streams import Simulation, StreamConfig
@@ -27,10 +25,8 @@ def young_row(name: str, one: Pass) -> Row:
     """After the first tenth, as everything is scored. An item's very first event nobody could have predicted."""
     young = one.scored_E & (one.age_E >= 0) & (one.age_E < _YOUNG)
     young[: len(young) // 10] = False
-    ours, popular = (float((rank[young] > 0).mean()) if young.any() else 0.0 for rank in _ranks(one))
+    ours, popular = (
+        float((rank[young] > 0).mean()) if young.any() else 0.0 for rank in (one.rank_E, one.popular_rank_E)
+    )
     measured = f"HR {ours:.3f}, recent popularity {popular:.3f}, of {int(young.sum()):,} events"
     return Row(name, measured, "at least recent popularity", ours >= popular)
-
-
-def _ranks(one: Pass) -> tuple[np.ndarray, np.ndarray]:
-    return one.rank_E, one.popular_rank_E

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,18 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality.floors import DEPTH
 from benchmarks.quality.streams import write_log
 from model.learner import Batch, Learner, Outcome
-from stream_worker.assembly import make_line, make_worker
-from stream_worker.backends.files import FileSink, FileSource, load_mapping
-from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.assembly import make_line
+from stream_worker.backends.files import FileSource, load_mapping
 from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
 from stream_worker.core.status import NoObserver, Status
 from stream_worker.line import Floor, Line
+from stream_worker.scored_replay import worker_without_outputs
 from stream_worker.worker import Worker
 
-DEPTH = 20
 _WARM_UP = 2_000
 CANONICAL = Path(__file__).resolve().parents[2] / "examples" / "canonical.toml"
 
@@ -116,16 +115,7 @@ def one_pass(
     line = _Witness.of(make_line(settings, "quality"))
     change(line.learner)
     source = FileSource([log], load_mapping(mapping), limit=limit)
-    worker = make_worker(
-        settings,
-        source=source,
-        sink=FileSink(),
-        store=InMemoryMemoryStore(settings.memory),
-        checkpoints=InMemoryCheckpoints(),
-        line=line,
-        events=settings.events.canonical(),
-        checkpoint_seconds=math.inf,
-    )
+    worker = worker_without_outputs(settings, source, line)
     worker.start()
     source.published = 0
     worker.observer = stopwatch = _Stopwatch()

@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality.ablations import PARTS, settings_without
-from benchmarks.quality.floors import floor_ranks
+from benchmarks.quality.floors import DEPTH, floor_ranks
 from benchmarks.quality.new_items import young_row
-from benchmarks.quality.one_pass import DEPTH, Pass, one_pass
+from benchmarks.quality.one_pass import Pass, one_pass
 from benchmarks.quality.rows import Row, printed
 from stream_worker.config import Settings
 
