@@ -33,7 +33,7 @@ from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
 from model.slow_copy import Referee
-from model.state import Arrays, array_of, joined, part
+from model.state import Arrays, joined, load_module, module_state, part
 from model.step_guard import StepGuard
 from model.window_starts import WindowStarts
 
@@ -611,7 +611,7 @@ class Learner:
         states = {name: part.state_dict() for name, part in self._parts().items()}
         states |= {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            states[name] = {key: array_of(tensor) for key, tensor in module.state_dict().items()}
+            states[name] = module_state(module)
         arrays = joined(states)
         arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
@@ -631,7 +631,7 @@ class Learner:
         if self.counting.rows < self.catalog.capacity:
             self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in part(arrays, name).items()})
+            load_module(module, part(arrays, name))
         self.torch_rng.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.rng.bit_generator.state = _numbers(meta["rng"])

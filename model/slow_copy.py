@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.row_adam import grown
-from model.state import array_of, part
+from model.state import array_of, joined, load_module, module_state, part
 
 DECAY = 0.98
 REFEREE_EVERY = 16
@@ -48,12 +48,10 @@ class SlowModule(Generic[M]):
         self._fast.load_state_dict(self.module.state_dict())
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        state = {f"module.{name}": array_of(tensor) for name, tensor in self.module.state_dict().items()}
-        return state | {"steps": np.array([self.steps], np.int64)}
+        return joined({"module": module_state(self.module)}) | {"steps": np.array([self.steps], np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        module = part(state, "module")
-        self.module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in module.items()})
+        load_module(self.module, part(state, "module"))
         self.steps = int(state["steps"][0])
 
 

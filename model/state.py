@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,6 +39,15 @@ def part(arrays: Arrays, prefix: str) -> Arrays:
     """The arrays below `prefix.`, without it."""
     head = prefix + "."
     return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
+
+
+def module_state(module: nn.Module) -> Arrays:
+    return {name: array_of(tensor) for name, tensor in module.state_dict().items()}
+
+
+def load_module(module: nn.Module, state: Arrays) -> None:
+    """Raises RuntimeError for weights of another shape."""
+    module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
 
 
 def adam_state(adam: torch.optim.Optimizer) -> Arrays:
