@@ -1,7 +1,4 @@
-"""How the encoder learns: Adam steps on the windows that have just ended, mixed with replayed older ones.
-
-A step that is no number, or explodes, is not taken. A slow copy of the weights follows, and is referee now and then.
-"""
+"""How the encoder learns: Adam steps on the windows that have just ended, mixed with replayed older ones."""
 
 from __future__ import annotations
 
@@ -11,20 +8,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.catalog import Catalog
+from model.guarded_adam import GuardedAdam
 from model.item_table import ItemTable
 from model.losses import Loss, log_inclusion
 from model.recommender import Encoder
 from model.replay import Columns, Replay
-from model.slow_copy import REFEREE_EVERY, Referee, SlowModule
-from model.state import adam_state, joined, load_adam, part
-from model.step_guard import StepGuard
+from model.row_adam import Rows, as_rows
+from model.slow_copy import DECAY
+from model.state import joined, part
 from model.window_starts import WindowStarts
 
-_MOST_GRADIENT = 5.0
 _MOST_DRAWN = 0.999999
 
 
@@ -52,7 +49,7 @@ class EncoderTrainer:
         item_vectors_learned: bool,
     ) -> None:
         self.replay = replay
-        self.adam = torch.optim.Adam(encoder.parameters(), lr=learning_rate, fused=True)
+        self.optimizer = GuardedAdam(encoder, learning_rate, DECAY)
         self.steps = 0
         self._starts, self._criterion = starts, criterion
         self._encoder, self._items, self._rng, self._torch_rng = encoder, items, rng, torch_rng
@@ -60,7 +57,6 @@ class EncoderTrainer:
         self._full_softmax_items, self._negatives = full_softmax_items, negatives
         self._item_vectors_learned = item_vectors_learned
         self.rate_factor = 1.0
-        self.guard, self.slow, self.referee = StepGuard(), SlowModule(encoder), Referee(REFEREE_EVERY)
 
     def learn(
         self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
@@ -77,32 +73,18 @@ class EncoderTrainer:
             return None
         self.steps += 1
         compared, log_q_S = self._compared(live, hot_N)
-        if self.referee.due():
+        if self.optimizer.referee.due():
             self._ask_the_referee(_whole(fresh), compared, log_q_S)
         return self._step(examples, compared, log_q_S)
 
     def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
         at, local_N = self._local(examples, compared)
-        table = self._items.table_ND1[at].requires_grad_()
+        table = self._items.table_ND1[at].detach().requires_grad_()
         loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert table.grad is not None
-        norm = nn.utils.clip_grad_norm_(self._encoder.parameters(), _MOST_GRADIENT) + table.grad.norm()
-        value, size = torch.stack([loss.detach(), norm]).tolist()
-        if self.guard.admits(value, size):
-            self._take(at, table.grad, self.guard.is_usual(value))
-        return float(value)
-
-    def _take(self, at: Tensor, grad: Tensor, usual: bool) -> None:
-        rate = self._learning_rate * self.rate_factor
-        for group in self.adam.param_groups:
-            group["lr"] = rate
-        self.adam.step()
-        if usual:
-            self.slow.follow()
-        if self._item_vectors_learned:
-            self._items.step(at, grad, rate, followed=usual)
+        step = self.optimizer.step(loss, self.rate_factor, beside=table)
+        if step.taken and self._item_vectors_learned and table.grad is not None:
+            self._items.step(at, table.grad, self._learning_rate * self.rate_factor, followed=step.usual)
+        return step.loss
 
     @torch.no_grad()
     def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
@@ -110,17 +92,17 @@ class EncoderTrainer:
             return
         at, local_N = self._local(fresh, compared)
         fast, table = self._items.table_ND1[at], self._items.table_ND1
-        weights = ((self._encoder, fast), (self.slow.module, self._items.slow.averages(table, at)))
+        weights = ((self._encoder, fast), (self.optimizer.slow.module, self._items.slow.averages(table, at)))
         losses = [self._loss(*pair, local_N, fresh, compared, log_q_S, lambda x: x) for pair in weights]
-        self.referee.note(*torch.stack(losses).tolist())
+        self.optimizer.referee.note(*torch.stack(losses).tolist())
 
-    def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.int32]]:
+    def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
         """The rows that these examples touch, and the place of each row of the table among them."""
         windows = examples["window"][:, -self._encoder.config.window :]
         rows = np.unique(np.concatenate([compared, examples["target"], windows[windows >= 0]]))
         local_N = np.full(self._items.rows + 1, -1, dtype=np.int32)
         local_N[rows] = np.arange(len(rows))
-        return torch.from_numpy(rows).to(self._items.device).long(), local_N
+        return as_rows(rows, self._items.device), local_N
 
     def _loss(
         self,
@@ -134,22 +116,19 @@ class EncoderTrainer:
     ) -> Tensor:
         rows, types, gaps = (examples[name][:, -encoder.config.window :] for name in ("window", "type", "gap"))
         windows = local_N[rows]
-        inputs, lengths = encoder.window(windows, types, gaps, table)
-        h, _ = encoder.run(drop(inputs), lengths, self._starts.of(examples))
-        queries_MD, _ = encoder.queries(drop(h), *encoder.ring(windows, table))
-        columns, target = (torch.from_numpy(local_N[x]).to(table.device).long() for x in (compared, examples["target"]))
-        logits_MS = encoder.logits(queries_MD, table[columns, :-1], table[columns, -1])
-        own = table[target]
-        own_M = (queries_MD * F.normalize(own[:, :-1], dim=-1)).sum(-1) * encoder.config.scale + own[:, -1]
-        return self._criterion(own_M, logits_MS, columns[None] == target[:, None], log_q_S).mean()
+        ring, filled = encoder.ring(windows, table)
+        window = encoder.window(ring, windows, types, gaps)
+        h, _ = encoder.run(window._replace(inputs_PD=drop(window.inputs_PD)), self._starts.of(examples))
+        queries_MD, _ = encoder.queries(drop(h), ring, filled)
+        columns, own_M, log_q_MS = _columns(compared, examples["target"], log_q_S)
+        scored = table[as_rows(local_N[columns].astype(np.int64), table.device)]
+        logits_MS = encoder.logits(queries_MD, scored[:, :-1], scored[:, -1])
+        return self._criterion(logits_MS, torch.from_numpy(own_M).to(table.device), log_q_MS).mean()
 
     def roll_back(self) -> None:
         """The slow copy from now on, with an optimizer that knows nothing."""
-        self.slow.restore()
-        self.adam.state.clear()
+        self.optimizer.roll_back()
         self._items.roll_back()
-        self.guard.begin_again()
-        self.referee.forget()
 
     def _drop(self, x: Tensor) -> Tensor:
         """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it."""
@@ -175,7 +154,7 @@ class EncoderTrainer:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         states = {name: owner.state_dict() for name, owner in self._parts().items()}
-        return joined(states | {"adam": adam_state(self.adam)}) | {"steps": np.array([self.steps], dtype=np.int64)}
+        return joined(states) | {"steps": np.array([self.steps], dtype=np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for examples of another width."""
@@ -187,14 +166,30 @@ class EncoderTrainer:
             )
         for name, owner in self._parts().items():
             owner.load_state_dict(part(state, name))
-        load_adam(self.adam, part(state, "adam"))
         self.steps = int(state["steps"][0])
 
     def _parts(self) -> dict[str, Any]:
-        return {"replay": self.replay, "guard": self.guard, "slow": self.slow, "referee": self.referee}
+        return {"replay": self.replay, "optimizer": self.optimizer}
 
 
 def _whole(examples: Columns) -> Columns:
     """Only the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
+
+
+def _columns(
+    compared: NDArray[np.int64], target_M: NDArray[np.int32], log_q_S: Tensor | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor | None]:
+    """The rows to score, where among them each target stands, and log q of each pair: see `losses`.
+
+    Beside a sample stand all targets; each is for its own example alone.
+    """
+    if log_q_S is None:
+        return compared, np.searchsorted(compared, target_M), None
+    own_M = len(compared) + np.arange(len(target_M))
+    columns = np.concatenate([compared, target_M])
+    is_own_MS = torch.from_numpy(columns[None] == target_M[:, None]).to(log_q_S.device)
+    log_q_MS = F.pad(log_q_S, (0, len(target_M)), value=torch.inf).masked_fill(is_own_MS, torch.inf)
+    log_q_MS[torch.arange(len(own_M)), own_M] = 0.0
+    return columns, own_M, log_q_MS

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.row_adam import RowAdam, grown
+from model.row_adam import RowAdam, Rows, grown
 from model.slow_copy import SlowRows
 from model.state import array_of, joined, part
 
@@ -79,11 +79,12 @@ class ItemTable:
         return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
 
     @torch.no_grad()
-    def step(self, at: Tensor, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
-        """An Adam step of the (unique) rows `at`; vectors are kept at unit length, so that scoring all rows needs no
-        second pass over them. `followed`: by the slow copy."""
+    def step(self, at: Rows, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
+        """An Adam step of the rows `at`; vectors are kept at unit length, so that nobody who reads them has
+        to see to it. `followed`: by the slow copy."""
+        rows = self.table_ND1[at]
         slow = self.slow.averages(self.table_ND1, at)
-        self.adam.step(self.table_ND1, at, grad, learning_rate)
+        self.adam.step(self.table_ND1, at, _along_sphere(rows, grad), learning_rate)
         self.table_ND1[at, :-1] = F.normalize(self.table_ND1[at, :-1], dim=-1)
         if followed:
             self.slow.follow(self.table_ND1, at, slow)
@@ -94,20 +95,25 @@ class ItemTable:
         """The slow copy from now on, with an optimizer that knows nothing."""
         self.table_ND1 = self.slow.fallback(self.table_ND1)
         self.table_ND1[:, :-1] = F.normalize(self.table_ND1[:, :-1], dim=-1)
-        rows = torch.arange(self.rows, device=self.device)
-        self.adam.reset(rows)
-        self.slow.start(self.table_ND1, rows)
+        self.adam.reset(slice(None))
+        self.slow.start(self.table_ND1, slice(None))
 
     def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
         """Of the first `used` rows."""
-        tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
-        arrays = {name: array_of(table[:used]) for name, table in tables.items()}
-        return joined({"slow": self.slow.state_dict(used)}) | arrays
+        parts = {"adam": self.adam.state_dict(used), "slow": self.slow.state_dict(used)}
+        return joined(parts) | {"table": array_of(self.table_ND1[:used])}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
         used, dim = len(state["table"]), state["table"].shape[1] - 1
         self.__init__(rows, dim, self.device)  # type: ignore[misc]
-        tables = {"table": self.table_ND1, "m": self.adam.m, "v": self.adam.v, "steps": self.adam.steps}
-        for name, table in tables.items():
-            table[:used] = torch.from_numpy(state[name].copy()).to(self.device)
+        self.table_ND1[:used] = torch.from_numpy(state["table"].copy()).to(self.device)
+        self.adam.load_state_dict(part(state, "adam"))
         self.slow.load_state_dict(part(state, "slow"))
+
+
+def _along_sphere(rows_RD1: Tensor, grad_RD1: Tensor) -> Tensor:
+    """The gradient without its part along the vectors: what it would be had the loss normalised them."""
+    along = torch.einsum("rd,rd->r", rows_RD1[:, :-1], grad_RD1[:, :-1])
+    across_RD1 = torch.addcmul(grad_RD1, rows_RD1, along[:, None], value=-1)
+    across_RD1[:, -1] = grad_RD1[:, -1]
+    return across_RD1

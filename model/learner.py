@@ -315,8 +315,9 @@ class Learner:
         users = self.users
         table_ND1, windows_UL = self._ring_vectors(users.number_SL[slots])
         with torch.no_grad():
-            window = self.encoder.window(windows_UL, users.type_SL[slots], users.gap_SL[slots], table_ND1)
-            users.put_state(slots, *self.encoder.run(*window))
+            ring, _ = self.encoder.ring(windows_UL, table_ND1)
+            window = self.encoder.window(ring, windows_UL, users.type_SL[slots], users.gap_SL[slots])
+            users.put_state(slots, *self.encoder.run(window))
 
     def _ring_vectors(self, numbers_UL: NDArray[np.uint32]) -> tuple[Tensor, NDArray[np.int32]]:
         """A table of item vectors and, for each place of the rings, its row there (-1: none)."""
@@ -447,22 +448,34 @@ class Learner:
     @torch.no_grad()
     def _remember(self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32]) -> Tensor:
         """LSTM steps, events of one user in order; returns every event's query as it was before the event."""
-        slots_U, user_B = np.unique(batch.slot_B, return_inverse=True)
-        order = np.argsort(walked["occurrence"], kind="stable")
+        slots_U, user_B, events_U = np.unique(batch.slot_B, return_inverse=True, return_counts=True)
+        # Who has most events comes first, so that the users of each wave are the first ones of the wave before.
+        busiest_U = np.argsort(-events_U, kind="stable")
+        place_U = np.empty_like(busiest_U)
+        place_U[busiest_U] = np.arange(len(busiest_U))
+        order = np.lexsort((place_U[user_B], walked["occurrence"]))
         at = torch.from_numpy(order).to(self.device)
-        user = torch.from_numpy(user_B[order]).to(self.device)
-        remembered = torch.from_numpy(batch.remember_B[order]).to(self.device)[:, None]
         inputs_BD = self._event_inputs(batch, walked)[at]
-        h_UH, c_UH = self.users.state(slots_U)
-        before_BH = torch.zeros_like(inputs_BD)
+        forgotten_B1 = None
+        if not batch.remember_B.all():
+            forgotten_B1 = torch.from_numpy(~batch.remember_B[order]).to(self.device)[:, None]
+        h_UH, c_UH = self.users.state(slots_U[busiest_U])
+        before_BH = torch.empty_like(inputs_BD)
         for wave in _waves(walked["occurrence"]):
-            h, c = h_UH[user[wave]], c_UH[user[wave]]
-            before_BH[at[wave]] = h
-            after_h, after_c = self.encoder.step(inputs_BD[wave], h, c)
-            h_UH[user[wave]] = torch.where(remembered[wave], as_stored(after_h), h)
-            c_UH[user[wave]] = torch.where(remembered[wave], as_stored(after_c), c)
-        self.users.put_state(slots_U, h_UH, c_UH)
-        queries_BD, _ = self._queries(before_BH, windows_BL)
+            h, c = h_UH[: wave.stop - wave.start], c_UH[: wave.stop - wave.start]
+            before_BH[wave] = h
+            after_h, after_c = (as_stored(x) for x in self.encoder.step(inputs_BD[wave], h, c))
+            if forgotten_B1 is not None:
+                after_h, after_c = (
+                    torch.where(forgotten_B1[wave], h, after_h),
+                    torch.where(forgotten_B1[wave], c, after_c),
+                )
+            h.copy_(after_h)
+            c.copy_(after_c)
+        self.users.put_state(slots_U[busiest_U], h_UH, c_UH)
+        h_BH = torch.empty_like(before_BH)
+        h_BH[at] = before_BH
+        queries_BD, _ = self._queries(h_BH, windows_BL)
         return queries_BD
 
     def _event_inputs(self, batch: Batch, walked: Arrays) -> Tensor:
@@ -472,7 +485,7 @@ class Learner:
 
     def _queries(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
         queries: tuple[Tensor, Tensor] = self.encoder.queries(
-            h_BH, *self.encoder.ring(windows_BL, self.items.table_ND1)
+            h_BH, *self.encoder.ring(windows_BL[:, -self.config.window :], self.items.table_ND1)
         )
         return queries
 
@@ -492,24 +505,33 @@ class Learner:
         # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
         used = int(np.flatnonzero(live_N).max(initial=0)) + 1
         banned_N = torch.from_numpy(~live_N[:used]).to(self.device)
-        items_ND, bias_N = self.items.all_vectors[:used] * self.encoder.config.scale, self.items.all_biases[:used]
-        top_BE, rows_BE, total_B = top_k_blocked(
-            context.queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates
-        )
-        proposals = torch.where(top_BE > -torch.inf, rows_BE, -1).to(torch.int32).cpu().numpy()
+        queries_BD = context.queries_BD * self.encoder.config.scale
+        items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
+        top = top_k_blocked(queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates)
+        proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, counted_BCF, source_B = self.counting.walk(
             context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N
         )
         candidates_BC = torch.from_numpy(rows_BC).to(self.device).long()
         features_BCF = torch.from_numpy(counted_BCF).to(self.device)
-        own = self.items.table_ND1[candidates_BC.clamp(min=0)]
-        logits_BC = torch.einsum("bd,bcd->bc", context.queries_BD, own[..., :-1])
-        logits_BC = logits_BC * self.encoder.config.scale + own[..., -1]
-        total_B, best_B = _finite(total_B), _finite(top_BE[:, 0])
+        logits_BC = self._logits(queries_BD, rows_BC, top.all_BN)
+        total_B, best_B = _finite(top.total_B), _finite(top.scores_BK[:, 0])
         # Of an encoder that has no numbers nothing is known, and counting still ranks.
         features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - total_B[:, None])
         features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - best_B[:, None])
         return candidates_BC, features_BCF, source_B
+
+    def _logits(self, queries_BD: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
+        """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""
+        candidates_BC = torch.from_numpy(np.maximum(rows_BC, 0)).to(self.device).long()
+        table_ND1 = self.items.table_ND1
+        if known_BN is None:
+            own_BCD = F.embedding(candidates_BC, table_ND1)
+            return torch.bmm(own_BCD, F.pad(queries_BD, (0, 1), value=1.0)[:, :, None]).squeeze(-1)
+        newer = table_ND1[known_BN.shape[1] : int(rows_BC.max(initial=0)) + 1]
+        if len(newer):
+            known_BN = torch.cat([known_BN, torch.addmm(newer[:, -1], queries_BD, newer[:, :-1].T)], dim=1)
+        return known_BN.gather(1, candidates_BC)
 
     @torch.no_grad()
     def _score(
@@ -587,12 +609,12 @@ class Learner:
     @property
     def guards(self) -> dict[str, StepGuard]:
         """What was not learned, by part."""
-        return {"encoder": self.encoder_trainer.guard, "ranker": self.ranker_trainer.guard}
+        return {"encoder": self.encoder_trainer.optimizer.guard, "ranker": self.ranker_trainer.optimizer.guard}
 
     @property
     def referees(self) -> dict[str, Referee]:
         """The weights against their slow copy, by part."""
-        return {"encoder": self.encoder_trainer.referee, "ranker": self.ranker_trainer.referee}
+        return {"encoder": self.encoder_trainer.optimizer.referee, "ranker": self.ranker_trainer.optimizer.referee}
 
     def roll_back(self) -> None:
         """The weights' slow copy from now on, with optimizers that know nothing; what was counted stays."""

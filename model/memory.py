@@ -178,8 +178,8 @@ def unroll(
 ) -> None:
     """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it.
 
-    `occurrence_B` counts the remembered events of the same user earlier in the batch: those of equal occurrence can
-    go through the LSTM together. `occurrences_S` is scratch, zero on entry and on return.
+    `occurrence_B` counts the events of the same user earlier in the batch: those of equal occurrence can go through
+    the LSTM together. `occurrences_S` is scratch, zero on entry and on return.
     """
     ring = number_SL.shape[1]
     for k in range(len(slot_B)):
@@ -189,12 +189,12 @@ def unroll(
         before_gap_BL[k] = gap_SL[s]
         before_ts_B[k] = ts_S[s]
         occurrence_B[k] = occurrences_S[s]
+        occurrences_S[s] += 1
         gap = NO_GAP
         if events_S[s] > 0:
             gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, ts_B[k] - ts_S[s]))))
         gap_B[k] = gap
         if remember_B[k]:
-            occurrences_S[s] += 1
             for j in range(ring - 1):
                 number_SL[s, j] = number_SL[s, j + 1]
                 type_SL[s, j] = type_SL[s, j + 1]

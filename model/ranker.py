@@ -27,7 +27,9 @@ class Ranker(nn.Module):
     def __init__(self, features: int, hidden: int = 64) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 1)
-        self.mlp = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.mlp = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)
+        )
         self.head = nn.Linear(hidden, 1, bias=False)
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.weight, 0.1)

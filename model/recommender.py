@@ -3,6 +3,7 @@
 Legend of shape suffixes, here and in the rest of `model`:
     B events or users of a batch    W window of the last items (right-aligned, row -1: empty)
     H LSTM units                    D item vector             N rows of the item table
+    P events of all windows         A users with any event
     C candidates                    F features                K length of a list
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,9 +42,22 @@ class EncoderConfig:
             raise ValueError(f"model.dropout: from 0 to below 1, got {self.dropout}")
 
 
+class Window(NamedTuple):
+    """Events of `batch` users, as an LSTM reads them: the first ones of all users, then the second ones, and so on.
+
+    inputs_PD: of P events; sizes_W: how many users have a first, a second, ... event; users_A: those who have any, in
+    the order in which they stand within a step: who has most events first.
+    """
+
+    inputs_PD: Tensor
+    sizes_W: Tensor
+    users_A: Tensor
+    batch: int
+
+
 class Encoder(nn.Module):
     """LSTM memory step (Hochreiter and Schmidhuber, 1997), attention over the ring with the state as query, a fully
-    connected layer. Item vectors come in as arguments: their table and its optimizer live in `learner`."""
+    connected layer. Item vectors come in as arguments, of unit length or zeros: see `item_table`."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -60,8 +75,7 @@ class Encoder(nn.Module):
 
     def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
         """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
-        vectors = F.normalize(items_D, dim=-1) * items_D.shape[-1] ** 0.5
-        inputs: Tensor = vectors + self.type_vectors(types) + self.gap_vectors(gaps)
+        inputs: Tensor = items_D * self.config.dim**0.5 + self.type_vectors(types) + self.gap_vectors(gaps)
         return inputs
 
     def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,52 +83,53 @@ class Encoder(nn.Module):
         after: tuple[Tensor, Tensor] = torch.lstm_cell(inputs_BD, (h_BH, c_BH), *self.lstm.all_weights[0])
         return after
 
-    def run(
-        self, inputs_BWD: Tensor, lengths_B: Tensor, start: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(h, c) after the last `lengths_B` inputs of right-aligned windows, from `start` (None: a zero state)."""
-        zeros = inputs_BWD.new_zeros(len(lengths_B), self.config.dim)
+    def run(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
+        zeros = window.inputs_PD.new_zeros(window.batch, self.config.dim)
         h_BH, c_BH = start or (zeros, zeros)
-        if not len(lengths_B):  # of which torch makes no packed sequence
+        users = window.users_A
+        if not len(users):
             return h_BH, c_BH
-        window = inputs_BWD.shape[1]
-        steps = torch.arange(window, device=lengths_B.device)
-        shift = (window - lengths_B).clamp(max=window - 1)
-        left = (steps[None] + shift[:, None]).clamp(max=window - 1)
-        aligned = inputs_BWD.gather(1, left[:, :, None].expand_as(inputs_BWD))
-        packed = nn.utils.rnn.pack_padded_sequence(
-            aligned, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        _, (h, c) = self.lstm(packed, (h_BH[None], c_BH[None]))
-        alive = (lengths_B > 0)[:, None]
-        return torch.where(alive, h[0], h_BH), torch.where(alive, c[0], c_BH)
+        packed = nn.utils.rnn.PackedSequence(window.inputs_PD, window.sizes_W)
+        _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[users][None], c_BH[users][None]))
+        return h_BH.index_copy(0, users, h_1AH[0]), c_BH.index_copy(0, users, c_1AH[0])
 
     def window(
-        self, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8], table_ND1: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What `run` takes: inputs [B, W, D] of right-aligned windows of rows, and their lengths [B].
+        self, ring_BWD: Tensor, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8]
+    ) -> Window:
+        """The events in right-aligned rings of `rows_BW` (-1: none), whose vectors are `ring_BWD`.
 
         A place whose item has no row any more counts, as nothing; the places before the first one do not.
         """
-        device = table_ND1.device
+        batch, width = rows_BW.shape
         filled = rows_BW >= 0
-        lengths_B = np.where(filled.any(axis=1), rows_BW.shape[1] - filled.argmax(axis=1), 0)
-        items_BWD = table_ND1[torch.from_numpy(np.maximum(rows_BW, 0)).long().to(device), :-1]
-        items_BWD = items_BWD * torch.from_numpy(filled).to(device)[..., None]
-        types, gaps = (torch.from_numpy(x).long().to(device) for x in (types_BW, gaps_BW))
-        return self.inputs(items_BWD, types, gaps), torch.from_numpy(lengths_B).to(device)
+        lengths_B = np.where(filled.any(axis=1), width - filled.argmax(axis=1), 0)
+        users_A = np.argsort(-lengths_B, kind="stable")[: np.count_nonzero(lengths_B)]
+        lengths_A = lengths_B[users_A]
+        step_P, user_P = np.nonzero(np.arange(width)[:, None] < lengths_A)
+        at_P = users_A[user_P] * width + width - lengths_A[user_P] + step_P
+        device = ring_BWD.device
+        items_PD = F.embedding(torch.from_numpy(at_P).to(device), ring_BWD.reshape(-1, self.config.dim))
+        types_P, gaps_P = (torch.from_numpy(x.reshape(-1)[at_P]).to(device).int() for x in (types_BW, gaps_BW))
+        return Window(
+            inputs_PD=self.inputs(items_PD, types_P, gaps_P),
+            sizes_W=torch.from_numpy(np.bincount(step_P)),
+            users_A=torch.from_numpy(users_A).to(device),
+            batch=batch,
+        )
 
-    def ring(self, rows_BL: NDArray[np.int32], table_ND1: Tensor) -> tuple[Tensor, Tensor]:
-        """What `queries` takes: vectors [B, W, D] of the last W places of the rings, and which of them hold an item."""
-        rows_BW = torch.from_numpy(rows_BL[:, -self.config.window :]).to(table_ND1.device)
-        return table_ND1[rows_BW.clamp(min=0).long(), :-1], rows_BW >= 0
+    def ring(self, rows_BW: NDArray[np.int32], table_ND1: Tensor) -> tuple[Tensor, Tensor]:
+        """Item vectors [B, W, D] of the places of rings, zeros where there is no item, and which of them hold one."""
+        rows = torch.from_numpy(rows_BW).to(table_ND1.device)
+        filled_BW = rows >= 0
+        return F.embedding(rows.clamp(min=0), table_ND1)[..., :-1] * filled_BW[..., None], filled_BW
 
     def queries(self, h_BH: Tensor, ring_BWD: Tensor, ring_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
         """Unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).
 
         attention = softmax(ring . Q h / sqrt(D)); query = normalize(FC([h, attention . ring, newest item]))
         """
-        vectors = F.normalize(ring_BWD, dim=-1) * ring_BWD.shape[-1] ** 0.5
+        vectors = ring_BWD * self.config.dim**0.5
         window = vectors.shape[1]
         keys = vectors + self.position_vectors.weight[-window:]
         logits_BW = torch.einsum("bwd,bd->bw", keys, self.query(h_BH)) / vectors.shape[-1] ** 0.5
@@ -127,7 +142,7 @@ class Encoder(nn.Module):
 
     def logits(self, queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor) -> Tensor:
         """scale * cosine + bias, [B, N]."""
-        return queries_BD @ (self.config.scale * F.normalize(items_ND, dim=-1)).T + bias_N
+        return torch.addmm(bias_N, queries_BD * self.config.scale, items_ND.T)
 
 
 def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:

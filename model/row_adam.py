@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from model.state import Arrays, array_of
+
+_STATE = ("m", "v", "steps")
+
+# Unique rows of a table; as a slice where they are consecutive, so that nothing is gathered and put back.
+Rows: TypeAlias = "slice | Tensor"
 
 
 class RowAdam:
@@ -18,22 +29,39 @@ class RowAdam:
         self.v = torch.zeros(rows, width, device=device)
         self.steps = torch.zeros(rows, device=device)
 
-    def step(self, table: Tensor, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
-        """Update `table[rows]` (unique rows) in place by `grad` [len(rows), width]."""
+    def step(self, table: Tensor, rows: Rows, grad: Tensor, learning_rate: float) -> None:
+        """Update `table[rows]` in place by `grad` [len(rows), width]."""
         b1, b2 = self.betas
-        steps = self.steps[rows] + 1
+        steps = self.steps[rows].add_(1)
         m = self.m[rows].lerp_(grad, 1 - b1)
         v = self.v[rows].mul_(b2).addcmul_(grad, grad, value=1 - b2)
-        self.steps[rows], self.m[rows], self.v[rows] = steps, m, v
+        if isinstance(rows, Tensor):  # those were copies
+            self.steps[rows], self.m[rows], self.v[rows] = steps, m, v
         corrected = (v / (1 - b2**steps)[:, None]).sqrt_().add_(1e-8)
-        table[rows] -= learning_rate * m / (1 - b1**steps)[:, None] / corrected
+        table[rows] -= (m * (learning_rate / (1 - b1**steps))[:, None]).div_(corrected)
 
-    def reset(self, rows: Tensor) -> None:
+    def reset(self, rows: Rows) -> None:
         for state in (self.m, self.v, self.steps):
             state[rows] = 0
 
     def grow(self, rows: int) -> None:
         self.m, self.v, self.steps = (grown(t, rows) for t in (self.m, self.v, self.steps))
+
+    def state_dict(self, used: int | None = None) -> Arrays:
+        """Of the first `used` rows."""
+        return {name: array_of(getattr(self, name)[:used]) for name in _STATE}
+
+    def load_state_dict(self, state: Arrays) -> None:
+        """Of as many rows as it has."""
+        for name in _STATE:
+            getattr(self, name)[: len(state[name])] = torch.from_numpy(state[name].copy())
+
+
+def as_rows(rows: NDArray[np.int64], device: torch.device) -> Rows:
+    """Of sorted unique numbers of rows."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return torch.from_numpy(rows).to(device)
 
 
 def grown(table: Tensor, rows: int) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.row_adam import grown
+from model.flat_weights import FlatWeights
+from model.row_adam import Rows, grown
 from model.state import array_of, joined, load_module, module_state, part
 
 DECAY = 0.98
@@ -28,24 +29,28 @@ class SlowModule(Generic[M]):
     """`module` follows `fast`, faster while it is young. Buffers are statistics of what was seen, and are the fast
     one's own."""
 
-    def __init__(self, fast: M, decay: float = DECAY) -> None:
+    def __init__(self, fast: M, weights: FlatWeights, decay: float = DECAY) -> None:
+        """`weights`: those of `fast`."""
         self.steps = 0
         self._decay = decay
         self.module = copy.deepcopy(fast).requires_grad_(False).eval()
-        self._fast = fast
+        self._fast_weights, self._weights = weights, FlatWeights(self.module)
+        self._buffers = list(zip(self.module.buffers(), fast.buffers(), strict=True))
 
     @torch.no_grad()
     def follow(self) -> None:
-        slow: list[Tensor] = list(self.module.parameters())
-        fast: list[Tensor] = list(self._fast.parameters())
         self.steps += 1
-        torch._foreach_lerp_(slow, fast, 1 - min(self._decay, self.steps / (self.steps + _YOUNG_STEPS)))
-        for ours, theirs in zip(self.module.buffers(), self._fast.buffers(), strict=True):
+        share = 1 - min(self._decay, self.steps / (self.steps + _YOUNG_STEPS))
+        self._weights.vector.lerp_(self._fast_weights.vector, share)
+        for ours, theirs in self._buffers:
             ours.copy_(theirs)
 
+    @torch.no_grad()
     def restore(self) -> None:
         """The fast weights are the slow ones from now on; statistics that are no numbers, too."""
-        self._fast.load_state_dict(self.module.state_dict())
+        self._fast_weights.vector.copy_(self._weights.vector)
+        for ours, theirs in self._buffers:
+            theirs.copy_(ours)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         return joined({"module": module_state(self.module)}) | {"steps": np.array([self.steps], np.int64)}
@@ -67,22 +72,22 @@ class SlowRows:
         self.values_ND1 = torch.zeros(rows, width, device=device)
         self.step_N = torch.zeros(rows, device=device)
 
-    def averages(self, table_ND1: Tensor, rows: Tensor) -> Tensor:
+    def averages(self, table_ND1: Tensor, rows: Rows) -> Tensor:
         """The averages of `rows` after the steps until now."""
         faded = DECAY ** (self.steps - self.step_N[rows])
         return torch.lerp(table_ND1[rows], self.values_ND1[rows], faded[:, None])
 
-    def follow(self, table_ND1: Tensor, rows: Tensor, before: Tensor) -> None:
+    def follow(self, table_ND1: Tensor, rows: Rows, before: Tensor) -> None:
         """`table_ND1` has made a step in `rows`, whose averages were `before`."""
         self.steps += 1
         self.wait(rows, before.lerp(table_ND1[rows], 1 - DECAY))
 
-    def wait(self, rows: Tensor, before: Tensor) -> None:
+    def wait(self, rows: Rows, before: Tensor) -> None:
         """It has made one that is not followed."""
         self.values_ND1[rows] = before
         self.step_N[rows] = float(self.steps)
 
-    def start(self, table_ND1: Tensor, rows: Tensor) -> None:
+    def start(self, table_ND1: Tensor, rows: Rows) -> None:
         """These rows begin."""
         self.values_ND1[rows] = table_ND1[rows]
         self.step_N[rows] = float(self.steps)

@@ -1,4 +1,4 @@
-"""States as arrays by dotted name: of tensors, of optimizers, of parts that have a state of their own."""
+"""States as arrays by dotted name: of tensors, of modules, of parts that have a state of their own."""
 
 from __future__ import annotations
 
@@ -48,17 +48,3 @@ def module_state(module: nn.Module) -> Arrays:
 def load_module(module: nn.Module, state: Arrays) -> None:
     """Raises RuntimeError for weights of another shape."""
     module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
-
-
-def adam_state(adam: torch.optim.Optimizer) -> Arrays:
-    """By `number of the parameter.name`."""
-    states = adam.state_dict()["state"]
-    return joined({index: {name: array_of(value) for name, value in state.items()} for index, state in states.items()})
-
-
-def load_adam(adam: torch.optim.Optimizer, arrays: Arrays) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, array in arrays.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = torch.from_numpy(array.copy())
-    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

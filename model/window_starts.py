@@ -50,6 +50,7 @@ class WindowStarts:
     @torch.no_grad()
     def _burned_in(self, examples: Columns) -> Columns:
         rows, types, gaps = (examples[name][:, : self.burn_in] for name in ("window", "type", "gap"))
-        h, c = self._encoder.run(*self._encoder.window(rows, types, gaps, self._items.table_ND1))
+        ring, _ = self._encoder.ring(rows, self._items.table_ND1)
+        h, c = self._encoder.run(self._encoder.window(ring, rows, types, gaps))
         # What is no number would come back with every example it is kept in, also after the weights are well again.
         return {"h": array_of(h.half().nan_to_num(0.0, 0.0, 0.0)), "c": array_of(c.half().nan_to_num(0.0, 0.0, 0.0))}

@@ -93,8 +93,9 @@ def _examples(lengths: list[int]) -> Columns:
 
 
 def _run(encoder: Encoder, items: ItemTable, examples: Columns, last: int, start: Any = None) -> torch.Tensor:
-    columns = (examples[name][:, -last:] for name in ("window", "type", "gap"))
-    return encoder.run(*encoder.window(*columns, items.table_ND1), start)[0]
+    rows, types, gaps = (examples[name][:, -last:] for name in ("window", "type", "gap"))
+    ring, _ = encoder.ring(rows, items.table_ND1)
+    return encoder.run(encoder.window(ring, rows, types, gaps), start)[0]
 
 
 @torch.no_grad()

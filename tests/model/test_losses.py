@@ -17,17 +17,24 @@ def _scores(rows: int, items: int, seed: int = 0) -> tuple[torch.Tensor, torch.T
     return scores, torch.randint(0, items, (rows,), generator=generator)
 
 
+def _sampled(
+    scores: torch.Tensor, target: torch.Tensor, rows: torch.Tensor, log_q: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a loss takes for a sample of rows: behind them the targets, each for its own example alone."""
+    columns = torch.cat([rows, target])
+    own = len(rows) + torch.arange(len(target))
+    log_q_MS = torch.cat([log_q, torch.zeros(len(target), dtype=log_q.dtype)]).repeat(len(target), 1)
+    log_q_MS[columns[None] == target[:, None]] = torch.inf
+    log_q_MS[:, len(rows) :][~torch.eye(len(target), dtype=torch.bool)] = torch.inf
+    log_q_MS[torch.arange(len(target)), own] = 0.0
+    return scores[:, columns], own, log_q_MS
+
+
 def test_with_all_rows_it_is_cross_entropy() -> None:
-    """Value and gradient equal those of `torch.nn.functional.cross_entropy`."""
+    """-own + log of the sum of exp, written out."""
     scores, target = _scores(9, 30)
-    ours, theirs = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-    is_own = torch.arange(30)[None] == target[:, None]
-    loss = softmax_cross_entropy(ours.gather(1, target[:, None])[:, 0], ours, is_own)
-    reference = F.cross_entropy(theirs, target, reduction="none")
-    torch.testing.assert_close(loss, reference)
-    loss.sum().backward()
-    reference.sum().backward()
-    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    expected = scores.double().exp().sum(dim=1).log() - scores.double().gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(softmax_cross_entropy(scores, target).double(), expected)
 
 
 def test_the_sampled_sum_is_unbiased() -> None:
@@ -35,13 +42,12 @@ def test_the_sampled_sum_is_unbiased() -> None:
     scores, target = _scores(4, 60, seed=1)
     generator = torch.Generator().manual_seed(2)
     probability = torch.softmax(torch.randn(60, generator=generator), 0)
-    own = scores.gather(1, target[:, None])[:, 0]
     full = F.cross_entropy(scores, target, reduction="none").exp() - 1
     estimates = []
     for _ in range(4_000):
         rows = torch.multinomial(probability, 25, replacement=True, generator=generator).unique()
         log_q = log_inclusion(probability[rows], 25)
-        estimates.append(softmax_cross_entropy(own, scores[:, rows], rows[None] == target[:, None], log_q).exp() - 1)
+        estimates.append(softmax_cross_entropy(*_sampled(scores, target, rows, log_q)).exp() - 1)
     sampled = torch.stack(estimates).double()
     error = sampled.std(dim=0) / len(estimates) ** 0.5
     assert ((sampled.mean(dim=0) - full).abs() < 4 * error).all()
@@ -60,14 +66,14 @@ def _naive_bpr_max(own: float, others: list[float], log_q: list[float], regulari
 def test_bpr_max_is_the_papers_formula(sampled: bool) -> None:
     """Against a loop over plain numbers, the target left out of the others."""
     scores, target = _scores(7, 20, seed=4)
-    own, is_own = scores.gather(1, target[:, None])[:, 0], torch.arange(20)[None] == target[:, None]
     log_q = -torch.rand(20, generator=torch.Generator().manual_seed(5)) * 3
     expected = []
     for m, at in enumerate(target.tolist()):
         rest = [j for j in range(20) if j != at]
         q = [float(log_q[j]) if sampled else 0.0 for j in rest]
-        expected.append(_naive_bpr_max(float(own[m]), [float(scores[m, j]) for j in rest], q))
-    loss = bpr_max(own, scores, is_own, log_q if sampled else None)
+        expected.append(_naive_bpr_max(float(scores[m, at]), [float(scores[m, j]) for j in rest], q))
+    given = _sampled(scores, target, torch.arange(20), log_q) if sampled else (scores, target)
+    loss = bpr_max(*given)
     torch.testing.assert_close(loss, torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
@@ -76,11 +82,10 @@ def test_bpr_max_is_the_papers_formula(sampled: bool) -> None:
 def test_gradients_are_those_of_small_differences(name: str, sampled: bool) -> None:
     """Of the target's score and of all others."""
     scores, target = _scores(4, 9, seed=6)
-    is_own = torch.arange(9)[None] == target[:, None]
-    log_q = -torch.rand(9, generator=torch.Generator().manual_seed(7)).double() if sampled else None
-    own = scores.gather(1, target[:, None])[:, 0].double().requires_grad_()
-    others = scores.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b: LOSSES[name](a, b, is_own, log_q), (own, others))
+    log_q = -torch.rand(9, generator=torch.Generator().manual_seed(7)).double()
+    given = _sampled(scores.double(), target, torch.arange(9), log_q) if sampled else (scores.double(), target, None)
+    logits = given[0].requires_grad_()
+    assert torch.autograd.gradcheck(lambda logits: LOSSES[name](logits, *given[1:]), (logits,))
 
 
 def test_bpr_max_of_a_sample_comes_near_that_of_all() -> None:
@@ -88,15 +93,14 @@ def test_bpr_max_of_a_sample_comes_near_that_of_all() -> None:
     scores, target = _scores(4, 400, seed=8)
     generator = torch.Generator().manual_seed(9)
     probability = 0.5 * torch.softmax(2 * scores.mean(dim=0), 0) + 0.5 / 400
-    own = scores.gather(1, target[:, None])[:, 0]
-    full = bpr_max(own, scores, torch.arange(400)[None] == target[:, None])
+    full = bpr_max(scores, target)
     means = {}
     for corrected in (True, False):
         estimates = []
         for _ in range(200):
             rows = torch.multinomial(probability, 200, replacement=True, generator=generator).unique()
-            log_q = log_inclusion(probability[rows], 200) if corrected else None
-            estimates.append(bpr_max(own, scores[:, rows], rows[None] == target[:, None], log_q))
+            log_q = log_inclusion(probability[rows], 200) if corrected else torch.zeros(len(rows))
+            estimates.append(bpr_max(*_sampled(scores, target, rows, log_q)))
         means[corrected] = (torch.stack(estimates).mean(dim=0) - full).abs().mean()
     assert means[True] < 0.05 * full.mean()
     assert means[False] > 3 * means[True]
@@ -107,8 +111,7 @@ def test_extreme_scores_give_finite_losses_and_gradients(name: str) -> None:
     """No overflow where a plain exp would have one."""
     scores = torch.tensor([[200.0, -200.0, 0.0]], requires_grad=True)
     for target in range(3):
-        is_own = torch.arange(3)[None] == target
-        loss = LOSSES[name](scores[:, target], scores, is_own, None)
+        loss = LOSSES[name](scores, torch.tensor([target]), None)
         (gradient,) = torch.autograd.grad(loss.sum(), scores)
         assert torch.isfinite(loss).all()
         assert torch.isfinite(gradient).all()
@@ -127,7 +130,7 @@ def test_inclusion_is_the_share_of_samples_that_hold_a_row() -> None:
 def test_a_lone_item_costs_nothing_and_has_a_finite_gradient() -> None:
     """With no others the probability is 1."""
     scores = torch.tensor([[3.0]], requires_grad=True)
-    loss = softmax_cross_entropy(scores[:, 0], scores, torch.tensor([[True]]))
+    loss = softmax_cross_entropy(scores, torch.tensor([0]))
     loss.sum().backward()
     assert loss.item() == 0.0
     assert torch.isfinite(scores.grad).all()

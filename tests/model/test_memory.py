@@ -136,7 +136,7 @@ def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
     """What `unroll` promises, with lists and one event after another."""
     rings = [[list(e) for e in zip(*cols, strict=True)] for cols in zip(*(users[n].tolist() for n in ("number", "type", "gap")), strict=True)]  # fmt: skip # noqa: E501
     events, ts = users["events"].tolist(), users["ts"].tolist()
-    pushed = [0] * len(rings)
+    met = [0] * len(rings)
     out: Memory = {"before": [], "before_ts": [], "gap": [], "occurrence": []}
     for slot, number, kind, when, keep in zip(*(batch[n].tolist() for n in batch), strict=True):
         gap = NO_GAP
@@ -145,12 +145,12 @@ def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
         out["before"].append([list(entry) for entry in rings[slot]])
         out["before_ts"].append(ts[slot])
         out["gap"].append(gap)
-        out["occurrence"].append(pushed[slot])
+        out["occurrence"].append(met[slot])
+        met[slot] += 1
         if keep:
             rings[slot] = [*rings[slot][1:], [number, kind, gap]]
             events[slot] += 1
             ts[slot] = max(ts[slot], when)
-            pushed[slot] += 1
     return out | {"rings": rings, "events": events, "ts": ts}
 
 

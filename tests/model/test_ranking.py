@@ -18,7 +18,7 @@ def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items:
     generator = torch.Generator().manual_seed(items)
     queries, table = torch.randn(5, 4, generator=generator), torch.randn(items, 4, generator=generator)
     bias, banned = torch.randn(items, generator=generator), torch.rand(items, generator=generator) < 0.3
-    scores, rows, total = top_k_blocked(queries, table, bias, banned, 5)
+    scores, rows, total, _ = top_k_blocked(queries, table, bias, banned, 5)
     allowed = (queries @ table.T + bias).masked_fill(banned, -torch.inf)
     expected = allowed.topk(5)
     torch.testing.assert_close(scores, expected.values)
@@ -31,7 +31,7 @@ def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items:
 def test_fewer_allowed_rows_than_k_leave_places_at_minus_infinity() -> None:
     """Banned rows never fill a list up with a score."""
     banned = torch.tensor([True, False, True, True])
-    scores, rows, total = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4), banned, 3)
+    scores, rows, total, _ = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4), banned, 3)
     assert torch.isinf(scores).tolist() == [[False, True, True]] * 2
     assert rows[:, 0].tolist() == [1, 1]
     assert total.tolist() == [3.0, 3.0]
@@ -41,7 +41,7 @@ def test_a_whole_banned_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A log-sum-exp over no rows is minus infinity, and adds nothing to the others."""
     monkeypatch.setattr(ranking, "_BLOCK", 2)
     banned = torch.tensor([False, False, True, True])
-    _, rows, total = top_k_blocked(torch.ones(1, 1), torch.ones(4, 1), torch.arange(4.0), banned, 2)
+    _, rows, total, _ = top_k_blocked(torch.ones(1, 1), torch.ones(4, 1), torch.arange(4.0), banned, 2)
     assert rows.tolist() == [[1, 0]]
     torch.testing.assert_close(total, torch.tensor([1.0, 2.0]).logsumexp(0, keepdim=True))
 

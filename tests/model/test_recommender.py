@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from model.recommender import Encoder, EncoderConfig
+from model.recommender import Encoder, EncoderConfig, Window
 
 _CONFIG = EncoderConfig(dim=16, window=6)
 
@@ -16,20 +18,30 @@ def encoder() -> Encoder:
     return Encoder(_CONFIG)
 
 
-def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder) -> None:
+def _window(encoder: Encoder, ring: Tensor, lengths: Tensor) -> Window:
+    """Of right-aligned rings [B, 6, D], whose types and gaps are all 0."""
+    rows = np.where(np.arange(6) >= 6 - lengths.numpy()[:, None], 0, -1).astype(np.int32)
+    nothing = np.zeros(rows.shape, np.uint8)
+    return encoder.window(ring, rows, nothing, nothing)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder, started: bool) -> None:
     """Serving (one step an event) and training (a window at once) compute the same state, whatever the length."""
     torch.manual_seed(1)
-    inputs, lengths = torch.randn(7, 6, 16), torch.arange(7)
-    h, c = torch.zeros(7, 16), torch.zeros(7, 16)
+    ring, lengths = torch.randn(7, 6, 16), torch.tensor([2, 0, 6, 3, 1, 5, 4])
+    zero = torch.zeros(7, dtype=torch.long)
+    start = (torch.randn(7, 16), torch.randn(7, 16)) if started else (torch.zeros(7, 16), torch.zeros(7, 16))
+    h, c = start
     for step in range(6):
         alive = (step >= 6 - lengths)[:, None]
-        new_h, new_c = encoder.step(inputs[:, step], h, c)
+        new_h, new_c = encoder.step(encoder.inputs(ring[:, step], zero, zero), h, c)
         h, c = torch.where(alive, new_h, h), torch.where(alive, new_c, c)
-    run_h, run_c = encoder.run(inputs, lengths)
+    run_h, run_c = encoder.run(_window(encoder, ring, lengths), start if started else None)
     torch.testing.assert_close(run_h, h)
     torch.testing.assert_close(run_c, c)
-    assert not run_h[0].any(), "no events: the zero state"
-    assert run_h[1:].any(dim=1).all()
+    assert torch.equal(run_h[1], start[0][1]), "no events: the state as it was"
+    assert run_h[lengths > 0].any(dim=1).all()
 
 
 def test_what_stands_in_the_padding_does_not_matter(encoder: Encoder) -> None:
@@ -40,11 +52,12 @@ def test_what_stands_in_the_padding_does_not_matter(encoder: Encoder) -> None:
     first, noise = torch.randn(4, 6, 16), torch.randn(4, 6, 16)
     second = torch.where(mask[:, :, None], first, noise)
     h = torch.randn(4, 16)
-    assert torch.equal(encoder.run(first, lengths)[0], encoder.run(second, lengths)[0])
+    runs = [encoder.run(_window(encoder, ring, lengths))[0] for ring in (first, second)]
+    assert torch.equal(*runs)
     assert torch.equal(encoder.queries(h, first, mask)[0], encoder.queries(h, second, mask)[0])
     changed = first.clone()
     changed[3, 0] += 1.0
-    assert not torch.equal(encoder.run(first, lengths)[0][3], encoder.run(changed, lengths)[0][3])
+    assert not torch.equal(runs[0][3], encoder.run(_window(encoder, changed, lengths))[0][3])
 
 
 def test_attention_is_a_distribution_over_the_filled_places(encoder: Encoder) -> None:
@@ -66,10 +79,10 @@ def test_queries_have_unit_length(encoder: Encoder) -> None:
 
 
 def test_logits_are_scaled_cosines_with_a_bias(encoder: Encoder) -> None:
-    """The length of an item's vector says nothing."""
+    """Of unit vectors."""
     torch.manual_seed(5)
-    queries = torch.nn.functional.normalize(torch.randn(3, 16), dim=1)
-    items, bias = torch.randn(9, 16) * 7, torch.randn(9)
+    queries, items = (torch.nn.functional.normalize(torch.randn(rows, 16), dim=1) for rows in (3, 9))
+    bias = torch.randn(9)
     expected = 8.0 * torch.cosine_similarity(queries[:, None], items[None], dim=-1) + bias
     torch.testing.assert_close(encoder.logits(queries, items, bias), expected)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.flat_weights import FlatWeights
 from model.item_table import ItemTable
 from model.learner import Learner
 from model.slow_copy import DECAY, Referee, SlowModule, SlowRows
@@ -65,7 +66,7 @@ def test_a_recycled_row_has_no_average_of_the_item_before() -> None:
 
 def test_a_slow_module_averages_weights_and_takes_over_statistics() -> None:
     fast = nn.BatchNorm1d(2)
-    slow = SlowModule(fast)
+    slow = SlowModule(fast, FlatWeights(fast))
     slow.steps = 10_000
     with torch.no_grad():
         fast.weight += 1
@@ -100,7 +101,7 @@ def test_a_rollback_gives_finite_averages_and_forgets_the_moments() -> None:
     line = Line()
     line.run(markov_log(30, 320), _SIZE)
     learner = line.learner
-    slow = {name: value.clone() for name, value in learner.encoder_trainer.slow.module.named_parameters()}
+    slow = {name: value.clone() for name, value in learner.encoder_trainer.optimizer.slow.module.named_parameters()}
     with torch.no_grad():
         for parameter in (*learner.encoder.parameters(), *learner.ranker.parameters()):
             parameter.fill_(torch.nan)
@@ -110,8 +111,8 @@ def test_a_rollback_gives_finite_averages_and_forgets_the_moments() -> None:
     assert all(torch.isfinite(value).all() for value in learner.ranker.state_dict().values())
     live = learner.catalog.live_rows()
     torch.testing.assert_close(learner.items.all_vectors[live].norm(dim=1), torch.ones(len(live)))
-    assert not learner.encoder_trainer.adam.state
-    assert not learner.ranker_trainer.adam.state
+    assert not learner.encoder_trainer.optimizer.adam.m.any()
+    assert not learner.ranker_trainer.optimizer.adam.m.any()
     assert not learner.items.adam.m.any()
     line.run(markov_log(30, 160), _SIZE)
 
@@ -173,7 +174,7 @@ def test_a_step_that_is_no_number_touches_nothing_and_is_counted_by_part() -> No
     before, _ = line.state()
     line.run(log[320:480], _SIZE)
     after, _ = line.state()
-    parts = ("encoder.", "encoder_trainer.adam.", "items.", "encoder_trainer.slow")
+    parts = ("encoder.", "encoder_trainer.optimizer.adam.", "items.", "encoder_trainer.optimizer.slow.")
     learned = [name for name in before if name.startswith(parts)]
     assert len(learned) > 10
     assert [name for name in learned if before[name].tobytes() != after[name].tobytes()] == []
