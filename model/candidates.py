@@ -68,7 +68,9 @@ class Scratch(NamedTuple):
     row_X: NDArray[np.int32]
     counts_XT: NDArray[np.float32]
     is_chosen_X: NDArray[np.bool_]
-    column_X: NDArray[np.float32]
+    positive_X: NDArray[np.int32]
+    score_X: NDArray[np.float32]
+    order_X: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
     source_C: NDArray[np.int8]
 
@@ -83,7 +85,9 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
         row_X=np.zeros(touched, dtype=np.int32),
         counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
-        column_X=np.zeros(touched, dtype=np.float32),
+        positive_X=np.zeros(touched, dtype=np.int32),
+        score_X=np.zeros(touched, dtype=np.float32),
+        order_X=np.zeros(touched, dtype=np.float32),
         chosen_C=np.zeros(candidates, dtype=np.int32),
         source_C=np.zeros(candidates, dtype=np.int8),
     )
@@ -235,26 +239,51 @@ def _choose_one(s: Scratch, serial, source, row, count, size):  # type: ignore[n
 @kernel
 def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignore[no-untyped-def]
     """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
+    if quota == 0 or count == len(s.chosen_C):
+        return count
     positive = 0
     for x in range(size):
-        if s.counts_XT[x, column] > 0.0:
-            s.column_X[positive] = s.counts_XT[x, column]
-            positive += 1
-    least, ties = np.float32(0.0), quota
-    if quota == 0:
-        return count
-    if positive > quota:
-        least = np.partition(s.column_X[:positive], positive - quota)[positive - quota]
-        ties = quota - np.sum(s.column_X[:positive] > least)
-    for x in range(size):
         score = s.counts_XT[x, column]
-        if score > 0.0 and score >= least and count < len(s.chosen_C):
+        s.positive_X[positive], s.score_X[positive], s.order_X[positive] = x, score, score
+        positive += score > 0.0
+    least, ties = np.float32(0.0), positive
+    if positive > quota:
+        least = _nth_largest(s.order_X, positive, quota)
+        ties = quota
+        for i in range(positive):
+            ties -= s.score_X[i] > least
+    for i in range(positive):
+        score = s.score_X[i]
+        if score >= least and count < len(s.chosen_C):
             if score == least:
                 ties -= 1
                 if ties < 0:
                     continue
-            count = _add(s, source, x, count)
+            count = _add(s, source, s.positive_X[i], count)
     return count
+
+
+@kernel
+def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
+    """Of the first `size` values, which are put in another order: quickselect (Hoare, 1961)."""
+    low, high = 0, size
+    while True:
+        pivot = values_X[(low + high) // 2]
+        over = low
+        for i in range(low, high):
+            value = values_X[i]
+            values_X[i], values_X[over] = values_X[over], value
+            over += value > pivot
+        if n <= over:
+            high = over
+            continue
+        low = over
+        for i in range(over, high):
+            value = values_X[i]
+            values_X[i], values_X[low] = values_X[low], value
+            low += value == pivot
+        if n <= low:
+            return pivot
 
 
 @kernel
