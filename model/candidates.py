@@ -1,6 +1,6 @@
 """Which items are worth ranking for a user: neighbours of what the user did last, own history, the encoder's, the hot.
 
-Legend: X rows touched for one event, C candidates, d places back in a window (0: the newest item).
+Legend: X rows touched for one event, C candidates, W neighbours of one, d places back in a window (0: newest).
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Scratch(NamedTuple):
     positive_X: NDArray[np.int32]
     score_X: NDArray[np.float32]
     order_X: NDArray[np.float32]
+    weight_W: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
     source_C: NDArray[np.int8]
 
@@ -88,6 +89,7 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
         positive_X=np.zeros(touched, dtype=np.int32),
         score_X=np.zeros(touched, dtype=np.float32),
         order_X=np.zeros(touched, dtype=np.float32),
+        weight_W=np.zeros(most, dtype=np.float32),
         chosen_C=np.zeros(candidates, dtype=np.int32),
         source_C=np.zeros(candidates, dtype=np.int8),
     )
@@ -177,7 +179,9 @@ def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-unty
 def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
-    weights = rows.weight_X[start : start + width].copy()
+    weights = s.weight_W[:width]
+    for j in range(width):
+        weights[j] = rows.weight_X[start + j]
     total = max(rows.total_TN[FORWARD, last], 1e-9)
     for _ in range(min(_HOPS, width)):
         best = np.argmax(weights)

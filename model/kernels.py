@@ -2,12 +2,16 @@
 
 numba itself looks only at the file that a function stands in: it does not see that what the function calls has changed
 in another file (as its documentation says), and would go on with the older version after an upgrade.
+
+Kernels do not allocate, so they go without numba's runtime: to count references to arrays, which are never released
+here, took as long as all the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import numba
 
 _PACKAGE = Path(__file__).parent
 _config: Any = numba.config
+_njit: Any = numba.njit  # its types do not declare `_nrt`
 
 
 def _cache_folder() -> Path:
@@ -27,4 +32,8 @@ def _cache_folder() -> Path:
 
 
 _config.CACHE_DIR = str(_cache_folder())
-kernel = numba.njit(cache=True, nogil=True)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = _njit(cache=True, nogil=True, _nrt=False)(function)
+    return compiled

@@ -184,9 +184,9 @@ def unroll(
     ring = number_SL.shape[1]
     for k in range(len(slot_B)):
         s = slot_B[k]
-        before_number_BL[k] = number_SL[s]
-        before_type_BL[k] = type_SL[s]
-        before_gap_BL[k] = gap_SL[s]
+        for j in range(ring):
+            before_number_BL[k, j], before_type_BL[k, j] = number_SL[s, j], type_SL[s, j]
+            before_gap_BL[k, j] = gap_SL[s, j]
         before_ts_B[k] = ts_S[s]
         occurrence_B[k] = occurrences_S[s]
         occurrences_S[s] += 1

@@ -83,7 +83,8 @@ def count(popularity: Popularity, row: int) -> None:
         newest_P[p] /= popularity.decay_P[p]
         weight_PN[p, row] += newest_P[p]
         if newest_P[p] > _LARGEST:
-            weight_PN[p] /= newest_P[p]
+            for other in range(weight_PN.shape[1]):
+                weight_PN[p, other] /= newest_P[p]
             newest_P[p] = 1.0
         _move_up(popularity.hottest_PQ[p], weight_PN[p], row)
 
