@@ -92,17 +92,35 @@ def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float
         for at in range(start, start + width):
             rows.weight_X[at] *= decay
     rows.total_TN[table, row] += weight
-    weakest = start
-    for at in range(start, start + width):
-        if rows.item_X[at] == item:
-            rows.weight_X[at] += weight
-            return
-        if rows.weight_X[at] < rows.weight_X[weakest]:
-            weakest = at
+    place = _find(rows.item_X[start : start + width], item)
+    if place >= 0:
+        rows.weight_X[start + place] += weight
+        return
+    weakest = start + _weakest(rows.weight_X[start : start + width])
     if width == 0 or (rows.item_X[weakest] >= 0 and width < rows.most):
         weakest = _widen(rows, table, row)
     rows.item_X[weakest] = item
     rows.weight_X[weakest] = weight
+
+
+@kernel
+def _find(item_W, item):  # type: ignore[no-untyped-def]
+    """The place of an item in a block, -1: not there. Without a way out of the loop, so that it compiles to vectors."""
+    place = -1
+    for j in range(len(item_W)):
+        if item_W[j] == item:
+            place = j
+    return place
+
+
+@kernel
+def _weakest(weight_W):  # type: ignore[no-untyped-def]
+    """Of the places of a block the first with the least weight."""
+    weakest, least = 0, np.float32(np.inf)
+    for j in range(len(weight_W)):
+        if weight_W[j] < least:
+            weakest, least = j, weight_W[j]
+    return weakest
 
 
 @kernel
