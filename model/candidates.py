@@ -131,20 +131,29 @@ def _spread(s: Scratch, serial, size, rows: Rows, table, source, column, recent=
 
 @kernel
 def _spread_cosine(s: Scratch, serial, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
-    """Cosine of the WIDE rows: weight / sqrt(total of one * total of the other)."""
-    own, start = max(rows.total_TN[WIDE, source], 1e-9), rows.start_TN[WIDE, source]
+    """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
+    start = rows.start_TN[WIDE, source]
+    scale = 1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))
     for at in range(start, start + rows.width_TN[WIDE, source]):
-        row = rows.item_X[at]
-        if row >= 0:
-            x, size = _touch(s, serial, row, size)
+        if rows.item_X[at] >= 0:
+            x, size = _touch(s, serial, rows.item_X[at], size)
             counts_T = s.counts_XT[x]
-            cosine = rows.weight_X[at] / np.sqrt(own * max(rows.total_TN[WIDE, row], 1e-9))
+            cosine = rows.weight_X[at] * scale
             if is_last:
                 counts_T[_COSINE_LAST] = cosine
             counts_T[_COSINE_RECENT] += fade * cosine
             counts_T[_COSINE_MAX] = max(counts_T[_COSINE_MAX], cosine)
             counts_T[_TASTE] += cosine
     return size
+
+
+@kernel
+def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
+    """By the total of the other: once for each row touched, however many have it as a neighbour."""
+    for x in range(size):
+        scale = 1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9))
+        for column in (_COSINE_LAST, _COSINE_RECENT, _COSINE_MAX, _TASTE):
+            s.counts_XT[x, column] *= scale
 
 
 @kernel
@@ -166,6 +175,7 @@ def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-unty
             size = _spread_cosine(s, serial, size, rows, source, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
+    _end_cosine(s, size, rows)
     if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
         m = bucket(window_L[ring - 2], window_L[ring - 1], len(tables.pair_M))
         if tables.pair_M[m] == key(window_L[ring - 2], window_L[ring - 1]):
