@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from model import candidates, neighbours, popularity, tables
 from model.candidates import Scratch
-from model.features import FEATURES, write, write_context
+from model.features import FEATURES, context, log_share, write, write_context
 from model.kernels import kernel
-from model.popularity import EVER, Popularity, share
+from model.popularity import EVER, Popularity
 from model.state import joined, part
 from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
 
@@ -132,7 +132,7 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
     total = 0.0
     for row in window_L:
         if row >= 0:
-            total += np.log(share(popular, EVER, row) + 1e-6)
+            total += log_share(popular, EVER, row)
     return total / max(1, known)
 
 
@@ -149,6 +149,7 @@ def _walk(  # type: ignore[no-untyped-def]
         count, size = candidates.choose(counted, s, serial + k, size, quota_S, window_L, encoder_rows_BE[k])
         usual = _usual(counted.popularity, window_L, known)
         follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
+        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, follows)
         for c in range(count):
             x = s.chosen_C[c]
             row = s.row_X[x]
@@ -159,7 +160,7 @@ def _walk(  # type: ignore[no-untyped-def]
             write(
                 f, s.counts_XT[x], row, row == last, now, born_N[row], seen_N[row], usual, session, counted.popularity
             )
-            write_context(f, known, users.idle_B[k], users.last_gap_B[k], session, repeats, follows)
+            write_context(f, shared)
         if events.learn_B[k]:
             tables.learn(counted, window_L, gap_L, events.gap_B[k], events.row_B[k])
             seen_N[events.row_B[k]] = now
