@@ -1,4 +1,4 @@
-"""How the encoder learns: Adam steps on the windows that have just ended, mixed with replayed older ones."""
+"""How the encoder learns: an Adam step on replayed windows, then one on those that have just ended."""
 
 from __future__ import annotations
 
@@ -61,23 +61,24 @@ class EncoderTrainer:
     def learn(
         self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
     ) -> float | None:
-        """One step; returns its loss, None where there was nothing to learn. `hot_N`: the decayed count of each row."""
+        """Returns the last step's loss, None where there was nothing to learn. `hot_N`: the decayed count of each
+        row."""
         fresh = self._starts.added(fresh, self.steps)
         older = self.replay.sample(replayed, self._rng)
         if older:
             older |= {name: catalog.current(older[name], older["generation"]) for name in ("window", "target")}
             older = self._starts.renewed(older, self.steps)
-        examples = _whole({name: np.concatenate([fresh[name], older[name]]) for name in fresh} if older else fresh)
         self.replay.add(fresh, self._rng)
-        if len(examples["target"]) == 0:
+        parts = [whole for whole in map(_whole, (older, fresh)) if len(whole["target"])]
+        if not parts:
             return None
-        self.steps += 1
         compared, log_q_S = self._compared(live, hot_N)
         if self.optimizer.referee.due():
-            self._ask_the_referee(_whole(fresh), compared, log_q_S)
-        return self._step(examples, compared, log_q_S)
+            self._ask_the_referee(parts[-1], compared, log_q_S)
+        return [self._step(examples, compared, log_q_S) for examples in parts][-1]
 
     def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
+        self.steps += 1
         at, local_N = self._local(examples, compared)
         table = self._items.table_ND1[at].detach().requires_grad_()
         loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
@@ -88,8 +89,6 @@ class EncoderTrainer:
 
     @torch.no_grad()
     def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
-        if len(fresh["target"]) == 0:
-            return
         at, local_N = self._local(fresh, compared)
         fast, table = self._items.table_ND1[at], self._items.table_ND1
         weights = ((self._encoder, fast), (self.optimizer.slow.module, self._items.slow.averages(table, at)))
@@ -173,7 +172,9 @@ class EncoderTrainer:
 
 
 def _whole(examples: Columns) -> Columns:
-    """Only the examples whose target and newest item still have a row."""
+    """Only the examples whose target and newest item still have a row; nothing of nothing."""
+    if not examples:
+        return {"target": np.zeros(0, np.int32)}
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
 

@@ -77,8 +77,8 @@ class LearnerConfig:
     ranker_steps: int = 2
     loss: str = "softmax"
     replayed: float = 1.0
-    ranker_hard: int = 20
-    ranker_drawn: int = 11
+    ranker_hard: int = 12
+    ranker_drawn: int = 7
     ranker_replayed: int = 64
     ranker_examples: int = 2_048
     full_softmax_items: int = 6_000

@@ -17,6 +17,8 @@ from model.ranker import Choices, Ranker, RecentChoices, choices
 from model.state import joined, part
 
 _DECAY = 0.99
+# Of so many events one tells how features are distributed.
+_OBSERVED_EVERY = 4
 # At the very start the rate is four times as high; half of the excess is gone every so many events.
 _FIRST_EXCESS, _EXCESS_HALF_LIFE = 3.0, 5_000
 
@@ -58,7 +60,7 @@ class RankerTrainer:
         if not bool(usable.any()):
             return None
         features_MCF, present_MC = features_MCF[usable], present_MC[usable]
-        self._ranker.observe(features_MCF, present_MC)
+        self._ranker.observe(features_MCF[::_OBSERVED_EVERY], present_MC[::_OBSERVED_EVERY])
         target_at_M = is_target_MC[usable].int().argmax(dim=1)
         fresh = choices(features_MCF, present_MC, scores_MC[usable], target_at_M, self._hard, self._drawn, step)
         if self.optimizer.referee.due():

@@ -58,7 +58,8 @@ def test_the_floor_keeps_the_newest_items_through_a_long_silence() -> None:
 
 
 def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:
-    """In half precision; the first event after its return is learned from there. Without an attic it begins anew."""
+    """In half precision, after the batch it left with; the next event is learned from there. Without an attic it begins
+    anew."""
     line, without = Line(_EXPIRY), Line(changed(_EXPIRY, attic_items=0))
     for each in (line, without):
         each.run(markov_log(1, 640), 16)
@@ -68,7 +69,7 @@ def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:
         each.run(_others(_LATER), 16)
         each.learner.encoder_trainer.learn = lambda *_: None  # what it starts from is looked at
         each.feed([Event("u0", "i3", _LATER + 100)])
-    torch.testing.assert_close(_vector(line, "i3"), before, rtol=0, atol=2e-3)
+    torch.testing.assert_close(_vector(line, "i3"), before, rtol=0, atol=5e-3)
     assert F.cosine_similarity(_vector(without, "i3"), before, dim=0) < 0.9
     assert line.learner.catalog.born_N[line.learner.catalog.find(["i3"])[0]] == born
     assert line.learner.items.adam.steps[int(line.learner.catalog.find(["i3"])[0])] == 0
