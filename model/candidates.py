@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS
+from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model.kernels import kernel
 from model.neighbours import Rows
 from model.tables import (
@@ -205,7 +205,7 @@ def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore
 
 
 @kernel
-def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[no-untyped-def]
+def look_back(s: Scratch, serial, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
     """The user's own history of each row of the ring; returns (size, events known, repeats, events in the session)."""
     ring, last = len(window_L), window_L[-1]
     known, repeats, session = 0, 0, 0
@@ -221,6 +221,7 @@ def look_back(s: Scratch, serial, size, window_L, gap_L, idle):  # type: ignore[
             if counts_T[OWN_COUNT] == 0.0:
                 counts_T[OWN_DISTANCE] = d + 1
                 counts_T[OWN_SECONDS] = seconds
+                counts_T[OWN_TYPE] = type_L[j]
             else:
                 repeats += 1
             counts_T[OWN_COUNT] += 1.0

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import candidates, neighbours, popularity, tables
+from model import candidates, neighbours, popularity, returns, tables
 from model.candidates import Scratch
 from model.features import FEATURES, context, log_share, write, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
+from model.returns import Returns
 from model.state import joined, part
 from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
 
@@ -38,9 +39,11 @@ class CountingConfig:
 
 class Users(NamedTuple):
     """The B users of a batch, each as before the event: rows of the ring (newest last, -1: none or no longer in the
-    catalogue), gap bucket before each of its events, log seconds since the last one, and gap bucket of the last one."""
+    catalogue), type and gap bucket before each of its events, log seconds since the last one, and gap bucket of the
+    last one."""
 
     windows_BL: NDArray[np.int32]
+    types_BL: NDArray[np.uint8]
     gaps_BL: NDArray[np.uint8]
     idle_B: NDArray[np.float32]
     last_gap_B: NDArray[np.float32]
@@ -112,7 +115,7 @@ class Counting:
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
         parts = {"rows": neighbours.state_of(counted.rows), "pairs": neighbours.state_of(counted.pairs)}
-        parts |= {"popularity": popularity.state_of(counted.popularity)}
+        parts |= {"popularity": popularity.state_of(counted.popularity), "returns": returns.state_of(counted.returns)}
         return joined(parts) | {"pair": counted.pair_M.copy()}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
@@ -122,6 +125,7 @@ class Counting:
             neighbours.from_state(part(state, "pairs"), min(PAIR_NEIGHBOURS, self.config.neighbours)),
             state["pair"].copy(),
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
+            Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
         )
         self._fit_scratch()
 
@@ -142,14 +146,17 @@ def _walk(  # type: ignore[no-untyped-def]
     candidates_BC, features_BCF, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
-        window_L, gap_L, now = users.windows_BL[k], users.gaps_BL[k], events.now_B[k]
-        last = window_L[-1]
+        window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
+        last, now = window_L[-1], events.now_B[k]
         size = candidates.score(counted, s, serial + k, window_L)
-        size, known, repeats, session = candidates.look_back(s, serial + k, size, window_L, gap_L, users.idle_B[k])
+        size, known, repeats, session = candidates.look_back(
+            s, serial + k, size, window_L, type_L, gap_L, users.idle_B[k]
+        )
         count, size = candidates.choose(counted, s, serial + k, size, quota_S, window_L, encoder_rows_BE[k])
         usual = _usual(counted.popularity, window_L, known)
         follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
-        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, follows)
+        type_return = returns.log_share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(0.0)
+        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, type_return, follows)
         for c in range(count):
             x = s.chosen_C[c]
             row = s.row_X[x]
@@ -158,9 +165,10 @@ def _walk(  # type: ignore[no-untyped-def]
                 source_B[k] = s.source_C[c]
             f = features_BCF[k, c]
             write(
-                f, s.counts_XT[x], row, row == last, now, born_N[row], seen_N[row], usual, session, counted.popularity
-            )
+                f, s.counts_XT[x], row, row == last, now, born_N[row], seen_N[row], usual, session,
+                counted.popularity, counted.returns,
+            )  # fmt: skip
             write_context(f, shared)
         if events.learn_B[k]:
-            tables.learn(counted, window_L, gap_L, events.gap_B[k], events.row_B[k])
+            tables.learn(counted, window_L, type_L, gap_L, events.gap_B[k], events.row_B[k])
             seen_N[events.row_B[k]] = now

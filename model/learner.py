@@ -263,7 +263,7 @@ class Learner:
         walked, windows_BL, queries_BD = self._take_in(whole, part)
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
-            users = _users(windows_BL, walked["gap"], clock_B, walked["ts"])
+            users = _users(windows_BL, walked["type"], walked["gap"], clock_B, walked["ts"])
             events = Events(batch.row_B, walked["own_gap"], batch.learn_B, self.events + np.cumsum(batch.learn_B))
             candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
             with torch.no_grad():
@@ -295,9 +295,9 @@ class Learner:
         h_UH, _ = users.state(slots)
         with torch.no_grad():
             queries_UD, _ = self._queries(h_UH, windows_UL)
-        context = _Context(
-            _users(windows_UL, users.gap_SL[slots], np.full(len(slots), self.clock_ts), users.ts_S[slots]), queries_UD
-        )
+        clock_U = np.full(len(slots), self.clock_ts)
+        rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
+        context = _Context(_users(*rings, clock_U, users.ts_S[slots]), queries_UD)
         candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots), self.events + 1))
         with torch.no_grad():
             return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC)
@@ -674,6 +674,7 @@ def _numbers(state: Any) -> Any:
 
 def _users(
     windows_BL: NDArray[np.int32],
+    types_BL: NDArray[np.uint8],
     gaps_BL: NDArray[np.uint8],
     clock_B: NDArray[np.float64],
     last_ts_B: NDArray[np.float64],
@@ -681,7 +682,7 @@ def _users(
     """`clock_B`: the time of the event before the one to predict."""
     seconds_B = np.where(last_ts_B > 0, np.maximum(0.0, clock_B - last_ts_B), 0.0)
     last_gap_B = np.ascontiguousarray(gaps_BL[:, -1]).astype(np.float32)
-    return Users(windows_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
+    return Users(windows_BL, types_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
 
 
 def _no_events(count: int, now: int) -> Events:

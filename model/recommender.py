@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from model.returns import TYPES
+
 GAP_BUCKETS = 32
 
 
@@ -31,7 +33,7 @@ class EncoderConfig:
     window: int = 20
     scale: float = 8.0
     dropout: float = 0.4
-    event_types: int = 16
+    event_types: int = TYPES
 
     def __post_init__(self) -> None:
         if self.dim < 4:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import neighbours, popularity
+from model import neighbours, popularity, returns
 from model.kernels import kernel
 from model.memory import NO_GAP
 from model.neighbours import Rows
 from model.popularity import Popularity
+from model.returns import Returns
 
 # What came next, decaying with every update of the row, and not; what came within a window after and before; who
 # stands within a wide window, both ways; who stands close by in time, both ways.
@@ -38,6 +39,7 @@ class Tables(NamedTuple):
     pairs: Rows
     pair_M: NDArray[np.int64]
     popularity: Popularity
+    returns: Returns
 
 
 def empty(rows: int, most: int) -> Tables:
@@ -47,13 +49,19 @@ def empty(rows: int, most: int) -> Tables:
         pairs=neighbours.empty(1, buckets(rows), min(PAIR_NEIGHBOURS, most)),
         pair_M=np.full(buckets(rows), -1, np.int64),
         popularity=popularity.empty(rows),
+        returns=returns.empty(),
     )
 
 
 def grown(tables: Tables, rows: int) -> Tables:
     pairs, pair_M = neighbours.grown(tables.pairs, buckets(rows)), np.full(buckets(rows), -1, np.int64)
     _spread_pairs(pairs, tables.pair_M, pair_M)
-    return Tables(neighbours.grown(tables.rows, rows), pairs, pair_M, popularity.grown(tables.popularity, rows))
+    return tables._replace(
+        rows=neighbours.grown(tables.rows, rows),
+        pairs=pairs,
+        pair_M=pair_M,
+        popularity=popularity.grown(tables.popularity, rows),
+    )
 
 
 def with_room(tables: Tables, events: int) -> Tables:
@@ -105,7 +113,7 @@ def key(before, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def learn(tables: Tables, window_L, gap_L, gap, item):  # type: ignore[no-untyped-def]
+def learn(tables: Tables, window_L, type_L, gap_L, gap, item):  # type: ignore[no-untyped-def]
     """Count one event: `item` came after `window_L`, `gap` after its newest."""
     ring, rows = len(window_L), tables.rows
     forward, wide, seconds = 1.0, 1.0, seconds_of(gap)
@@ -130,6 +138,7 @@ def learn(tables: Tables, window_L, gap_L, gap, item):  # type: ignore[no-untype
     if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
         _learn_pair(tables, window_L[ring - 2], window_L[ring - 1], item)
     popularity.count(tables.popularity, item)
+    returns.count(tables.returns, window_L, type_L, item)
 
 
 @kernel

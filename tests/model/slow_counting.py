@@ -27,8 +27,9 @@ class SlowCounting:
         self.total = [[0.0] * rows for _ in range(TABLES)]
         self.follow: dict[int, tuple[tuple[int, int], Pairs, list[int]]] = {}
         self.times: list[int] = []
+        self.returns: list[tuple[list[tuple[int, int]], int]] = []
 
-    def learn(self, window: Sequence[int], gaps: Sequence[int], gap: int, item: int) -> None:
+    def learn(self, window: Sequence[int], types: Sequence[int], gaps: Sequence[int], gap: int, item: int) -> None:
         forward = wide = 1.0
         seconds = _seconds(gap)
         for d, (before, earlier_gap) in enumerate(zip(window[::-1][:20], gaps[::-1], strict=False)):
@@ -53,6 +54,20 @@ class SlowCounting:
         if len(window) > 1 and min(window[-2:]) >= 0:
             self._learn_pair((window[-2], window[-1]), item)
         self.times.append(item)
+        self.returns.append((list(zip(window, types, strict=True))[::-1][:20], item))
+
+    def type_return(self, kind: int, by_last: bool) -> float:
+        """Of what users did with this type, the share that came again; an event of age a weighs g^a."""
+        g, offered, returned = 0.5 ** (1 / 20_000), 0.0, 0.0
+        for age, (back, item) in enumerate(self.returns[::-1]):
+            places = [place for place in back if place[0] >= 0]
+            again = next((place for place in places if place[0] == item), None)
+            if by_last and back[0][0] >= 0 and back[0][1] == kind:
+                offered, returned = offered + g**age, returned + g**age * (again is not None)
+            if not by_last:
+                offered += g**age * sum(place[1] == kind for place in places)
+                returned += g**age * (again is not None and again[1] == kind)
+        return math.log((returned + 0.5) / (offered + 10))
 
     def _learn_pair(self, pair: tuple[int, int], item: int) -> None:
         """Of two pairs of one bucket the later one stays."""
@@ -91,6 +106,7 @@ class SlowCounting:
     def features(
         self,
         window: Sequence[int],
+        types: Sequence[int],
         gaps: Sequence[int],
         row: int,
         idle: float,
@@ -119,6 +135,7 @@ class SlowCounting:
                 "own_is_last": float(row == last),
                 "own_followed": math.log1p(len(followed)),
                 "own_in_session": float(own[0] < session),
+                "own_type_return": self.type_return(types[::-1][own[0]], by_last=False),
             }
         ever = float(HALF_LIVES[-1])
         usual = sum(math.log(self.share(item, ever) + 1e-6) for item in known) / max(1, len(known))
@@ -134,6 +151,7 @@ class SlowCounting:
                     "last_gap": gap,
                     "session_position": math.log1p(session),
                     "repeat_share": (len(known) - len(set(known))) / max(1, len(known)),
+                    "last_type_return": self.type_return(types[-1], by_last=True) if back[0] >= 0 else 0.0,
                     "last_item_known": math.log1p(self.total[FORWARD][back[0]]) if back[0] >= 0 else 0.0,
                 }
             ).values()

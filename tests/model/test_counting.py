@@ -26,6 +26,7 @@ class Log:
     """Events as columns; windows are those of the users' own earlier events."""
 
     windows: NDArray[np.int32]
+    types: NDArray[np.uint8]
     gaps: NDArray[np.uint8]
     target: NDArray[np.int32]
     own_gap: NDArray[np.uint8]
@@ -49,7 +50,8 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
     idle, last_gap = (10 * rng.random((2, events))).astype(np.float32)
     proposals = rng.integers(-1, rows, (events, 3)).astype(np.int32)
     own_gap = rng.integers(0, 14, events).astype(np.uint8)
-    return Log(windows, gaps, target, own_gap, rng.random(events) < learned, idle, last_gap, proposals)
+    types = rng.integers(0, 3, windows.shape).astype(np.uint8)
+    return Log(windows, types, gaps, target, own_gap, rng.random(events) < learned, idle, last_gap, proposals)
 
 
 def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
@@ -58,7 +60,7 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     windows = np.tile(np.array(window, np.int32), (count, 1))
     nothing = np.zeros(count, np.float32)
     return Log(
-        windows, np.zeros(windows.shape, np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint8),
+        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint8),
         np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
     )  # fmt: skip
 
@@ -66,7 +68,7 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
 def _walk(counting: Counting, log: Log, start: int, stop: int, seen: NDArray[np.int64], now: int = 0) -> Any:
     part = slice(start, stop)
     return counting.walk(
-        Users(log.windows[part], log.gaps[part], log.idle[part], log.last_gap[part]),
+        Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.own_gap[part], log.learn[part], now + np.cumsum(log.learn[part])),
         log.proposals[part], np.zeros(counting.rows, np.int64), seen,
     )  # fmt: skip
@@ -86,7 +88,8 @@ def _walks(counting: Counting, log: Log, size: int) -> list[Any]:
 
 
 def _learn(slow: SlowCounting, log: Log, k: int) -> None:
-    slow.learn(log.windows[k].tolist(), log.gaps[k].tolist(), int(log.own_gap[k]), int(log.target[k]))
+    window, types, gaps = (column[k].tolist() for column in (log.windows, log.types, log.gaps))
+    slow.learn(window, types, gaps, int(log.own_gap[k]), int(log.target[k]))
 
 
 def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
@@ -122,7 +125,7 @@ def test_features_are_those_of_plain_python(seed: int) -> None:
         for place, row in enumerate(candidates[k].tolist()):
             if row >= 0:
                 context = float(log.idle[k]), float(log.last_gap[k]), 0, seen[row], now
-                expected = slow.features(window, log.gaps[k].tolist(), row, *context)
+                expected = slow.features(window, log.types[k].tolist(), log.gaps[k].tolist(), row, *context)
                 assert dict(zip(FEATURES, features[k, place].tolist(), strict=True)) == pytest.approx(
                     dict(zip(FEATURES, expected, strict=True)), rel=1e-4, abs=1e-4
                 )
