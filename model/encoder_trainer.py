@@ -97,8 +97,10 @@ class EncoderTrainer:
 
     def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
         """The rows that these examples touch, and the place of each row of the table among them."""
-        windows = examples["window"][:, -self._encoder.config.window :]
-        rows = np.unique(np.concatenate([compared, examples["target"], windows[windows >= 0]]))
+        touched_N = np.zeros(self._items.rows + 1, dtype=np.bool_)  # the last one for -1, where no item is
+        for rows in (compared, examples["target"], examples["window"][:, -self._encoder.config.window :]):
+            touched_N[rows] = True
+        rows = np.flatnonzero(touched_N[:-1])
         local_N = np.full(self._items.rows + 1, -1, dtype=np.int32)
         local_N[rows] = np.arange(len(rows))
         return as_rows(rows, self._items.device), local_N
@@ -117,7 +119,7 @@ class EncoderTrainer:
         windows = local_N[rows]
         ring, filled = encoder.ring(windows, table)
         window = encoder.window(ring, windows, types, gaps)
-        h, _ = encoder.run(window._replace(inputs_PD=drop(window.inputs_PD)), self._starts.of(examples))
+        h = encoder.hidden_after(window._replace(inputs_ATD=drop(window.inputs_ATD)), self._starts.of(examples))
         queries_MD, _ = encoder.queries(drop(h), ring, filled)
         columns, own_M, log_q_MS = _columns(compared, examples["target"], log_q_S)
         scored = table[as_rows(local_N[columns].astype(np.int64), table.device)]

@@ -58,7 +58,7 @@ class LearnerConfig:
     """
 
     dim: int = 64
-    mini_batch: int = 64
+    mini_batch: int = 96
     ring_size: int = 255
     window: int = 10
     burn_in: int = 0
@@ -76,7 +76,7 @@ class LearnerConfig:
     ranker_learning_rate: float = 1.5e-3
     ranker_steps: int = 2
     loss: str = "softmax"
-    replayed: float = 1.0
+    replayed: float = 2.0
     ranker_hard: int = 12
     ranker_drawn: int = 7
     ranker_replayed: int = 64

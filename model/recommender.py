@@ -3,7 +3,7 @@
 Legend of shape suffixes, here and in the rest of `model`:
     B events or users of a batch    W window of the last items (right-aligned, row -1: empty)
     H LSTM units                    D item vector             N rows of the item table
-    P events of all windows         A users with any event
+    A users with any event          T events of the longest window
     C candidates                    F features                K length of a list
 """
 
@@ -45,14 +45,13 @@ class EncoderConfig:
 
 
 class Window(NamedTuple):
-    """Events of `batch` users, as an LSTM reads them: the first ones of all users, then the second ones, and so on.
+    """Events of A of `batch` users, those who have any, as an LSTM reads them: left-aligned, longest first.
 
-    inputs_PD: of P events; sizes_W: how many users have a first, a second, ... event; users_A: those who have any, in
-    the order in which they stand within a step: who has most events first.
+    inputs_ATD: of T events at most, behind a user's last one anything; lengths_A; users_A: who they are.
     """
 
-    inputs_PD: Tensor
-    sizes_W: Tensor
+    inputs_ATD: Tensor
+    lengths_A: Tensor
     users_A: Tensor
     batch: int
 
@@ -87,14 +86,31 @@ class Encoder(nn.Module):
 
     def run(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
-        zeros = window.inputs_PD.new_zeros(window.batch, self.config.dim)
-        h_BH, c_BH = start or (zeros, zeros)
-        users = window.users_A
-        if not len(users):
+        h_BH, c_BH = start or self._zeros(window)
+        if not len(window.users_A):
             return h_BH, c_BH
-        packed = nn.utils.rnn.PackedSequence(window.inputs_PD, window.sizes_W)
-        _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[users][None], c_BH[users][None]))
-        return h_BH.index_copy(0, users, h_1AH[0]), c_BH.index_copy(0, users, c_1AH[0])
+        packed = nn.utils.rnn.pack_padded_sequence(window.inputs_ATD, window.lengths_A.cpu(), batch_first=True)
+        _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[window.users_A][None], c_BH[window.users_A][None]))
+        return h_BH.index_copy(0, window.users_A, h_1AH[0]), c_BH.index_copy(0, window.users_A, c_1AH[0])
+
+    def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
+        are not packed. So the shorter half goes apart, and is not run to the end of the longest."""
+        h_BH, c_BH = start or self._zeros(window)
+        lengths_A, users_A = window.lengths_A, window.users_A
+        last_XH = []
+        for part in (slice(0, (len(users_A) + 1) // 2), slice((len(users_A) + 1) // 2, len(users_A))):
+            users_X, longest = users_A[part], int(lengths_A[part].max()) if part.start < part.stop else 0
+            if longest:
+                inputs_XTD = window.inputs_ATD[part, :longest]
+                all_XTH, _ = self.lstm(inputs_XTD, (h_BH[users_X][None], c_BH[users_X][None]))
+                last_X = lengths_A[part].to(all_XTH.device) - 1
+                last_XH.append(all_XTH[torch.arange(len(last_X), device=all_XTH.device), last_X])
+        return h_BH.index_copy(0, users_A, torch.cat(last_XH)) if last_XH else h_BH
+
+    def _zeros(self, window: Window) -> tuple[Tensor, Tensor]:
+        zeros = window.inputs_ATD.new_zeros(window.batch, self.config.dim)
+        return zeros, zeros
 
     def window(
         self, ring_BWD: Tensor, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8]
@@ -108,14 +124,14 @@ class Encoder(nn.Module):
         lengths_B = np.where(filled.any(axis=1), width - filled.argmax(axis=1), 0)
         users_A = np.argsort(-lengths_B, kind="stable")[: np.count_nonzero(lengths_B)]
         lengths_A = lengths_B[users_A]
-        step_P, user_P = np.nonzero(np.arange(width)[:, None] < lengths_A)
-        at_P = users_A[user_P] * width + width - lengths_A[user_P] + step_P
+        places_AT = np.minimum(width - lengths_A[:, None] + np.arange(lengths_A.max(initial=0)), width - 1)
+        at_AT = users_A[:, None] * width + places_AT
         device = ring_BWD.device
-        items_PD = F.embedding(torch.from_numpy(at_P).to(device), ring_BWD.reshape(-1, self.config.dim))
-        types_P, gaps_P = (torch.from_numpy(x.reshape(-1)[at_P]).to(device).int() for x in (types_BW, gaps_BW))
+        items_ATD = F.embedding(torch.from_numpy(at_AT).to(device), ring_BWD.reshape(-1, self.config.dim))
+        types_AT, gaps_AT = (torch.from_numpy(x.reshape(-1)[at_AT]).to(device).int() for x in (types_BW, gaps_BW))
         return Window(
-            inputs_PD=self.inputs(items_PD, types_P, gaps_P),
-            sizes_W=torch.from_numpy(np.bincount(step_P)),
+            inputs_ATD=self.inputs(items_ATD, types_AT, gaps_AT),
+            lengths_A=torch.from_numpy(lengths_A),
             users_A=torch.from_numpy(users_A).to(device),
             batch=batch,
         )

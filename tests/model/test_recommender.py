@@ -40,6 +40,8 @@ def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder, sta
     run_h, run_c = encoder.run(_window(encoder, ring, lengths), start if started else None)
     torch.testing.assert_close(run_h, h)
     torch.testing.assert_close(run_c, c)
+    once = encoder.hidden_after(_window(encoder, ring, lengths), start if started else None)
+    torch.testing.assert_close(once, h)
     assert torch.equal(run_h[1], start[0][1]), "no events: the state as it was"
     assert run_h[lengths > 0].any(dim=1).all()
 
@@ -52,8 +54,9 @@ def test_what_stands_in_the_padding_does_not_matter(encoder: Encoder) -> None:
     first, noise = torch.randn(4, 6, 16), torch.randn(4, 6, 16)
     second = torch.where(mask[:, :, None], first, noise)
     h = torch.randn(4, 16)
-    runs = [encoder.run(_window(encoder, ring, lengths))[0] for ring in (first, second)]
-    assert torch.equal(*runs)
+    for run in (lambda window: encoder.run(window)[0], encoder.hidden_after):
+        runs = [run(_window(encoder, ring, lengths)) for ring in (first, second)]
+        assert torch.equal(*runs)
     assert torch.equal(encoder.queries(h, first, mask)[0], encoder.queries(h, second, mask)[0])
     changed = first.clone()
     changed[3, 0] += 1.0
