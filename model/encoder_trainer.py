@@ -134,8 +134,8 @@ class EncoderTrainer:
     def _drop(self, x: Tensor) -> Tensor:
         """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it."""
         kept = 1.0 - self._encoder.config.dropout
-        mask = torch.rand(x.shape, generator=self._torch_rng) < kept
-        return x * mask.to(x.device) / kept
+        mask = torch.empty(x.shape).bernoulli_(kept, generator=self._torch_rng).div_(kept)
+        return x * mask.to(x.device)
 
     def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
         """The rows that a target is compared with: all, or a sample and its log inclusion probabilities.

@@ -76,8 +76,8 @@ class Encoder(nn.Module):
 
     def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
         """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
-        inputs: Tensor = items_D * self.config.dim**0.5 + self.type_vectors(types) + self.gap_vectors(gaps)
-        return inputs
+        inputs: Tensor = self.type_vectors(types) + self.gap_vectors(gaps)
+        return torch.add(inputs, items_D, alpha=self.config.dim**0.5)
 
     def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
         """One event for each of B users: (h, c) after it."""
@@ -147,14 +147,14 @@ class Encoder(nn.Module):
 
         attention = softmax(ring . Q h / sqrt(D)); query = normalize(FC([h, attention . ring, newest item]))
         """
-        vectors = ring_BWD * self.config.dim**0.5
-        window = vectors.shape[1]
-        keys = vectors + self.position_vectors.weight[-window:]
-        logits_BW = torch.einsum("bwd,bd->bw", keys, self.query(h_BH)) / vectors.shape[-1] ** 0.5
-        logits_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9)
-        attention_BW = logits_BW.softmax(dim=-1) * ring_mask_BW
-        context_BD = torch.einsum("bw,bwd->bd", attention_BW, vectors)
-        newest_BD = vectors[:, -1] * ring_mask_BW[:, -1:]
+        # Vectors count sqrt(D) times, so that each coordinate is about 1; a key is a vector and its place.
+        size = self.config.dim**0.5
+        query_BD = self.query(h_BH)
+        places_BW = query_BD @ self.position_vectors.weight[-ring_BWD.shape[1] :].T / size
+        logits_BW = torch.bmm(ring_BWD, query_BD[:, :, None]).squeeze(-1) + places_BW
+        attention_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9).softmax(dim=-1) * ring_mask_BW
+        context_BD = size * torch.bmm(attention_BW[:, None], ring_BWD).squeeze(1)
+        newest_BD = size * ring_BWD[:, -1] * ring_mask_BW[:, -1:]
         hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
         return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
 

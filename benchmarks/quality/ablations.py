@@ -30,7 +30,7 @@ def _without(features: tuple[str, ...], sources: tuple[str, ...] = ()) -> Change
         learner.counting.quota_S[[SOURCES.index(name) for name in sources]] = 0
         keep_F = torch.ones(len(FEATURES))
         keep_F[columns] = 0
-        for ranker in (learner.ranker, learner.ranker_trainer.slow.module):
+        for ranker in (learner.ranker, learner.ranker_trainer.optimizer.slow.module):
             _hide(ranker, keep_F)
 
     return change
