@@ -24,7 +24,7 @@ class Ranker(nn.Module):
     var_F: Tensor
     batches: Tensor
 
-    def __init__(self, features: int, hidden: int = 48) -> None:
+    def __init__(self, features: int, hidden: int = 64) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 1)
         self.mlp = nn.Sequential(
