@@ -90,8 +90,8 @@ class EncoderTrainer:
     @torch.no_grad()
     def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
         at, local_N = self._local(fresh, compared)
-        fast, table = self._items.table_ND1[at], self._items.table_ND1
-        weights = ((self._encoder, fast), (self.optimizer.slow.module, self._items.slow.averages(table, at)))
+        fast, slow = self._items.table_ND1[at], self._items.averages(at)
+        weights = ((self._encoder, fast), (self.optimizer.slow.module, slow))
         losses = [self._loss(*pair, local_N, fresh, compared, log_q_S, lambda x: x) for pair in weights]
         self.optimizer.referee.note(*torch.stack(losses).tolist())
 

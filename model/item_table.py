@@ -78,6 +78,12 @@ class ItemTable:
         noise_BD = _NOISE * F.normalize(noise_BD.to(self.device), dim=-1)
         return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
 
+    def averages(self, at: Rows) -> Tensor:
+        """The slow copy of these rows, vectors at unit length too."""
+        averages_RD1 = self.slow.averages(self.table_ND1, at)
+        averages_RD1[:, :-1] = F.normalize(averages_RD1[:, :-1], dim=-1)
+        return averages_RD1
+
     @torch.no_grad()
     def step(self, at: Rows, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
         """An Adam step of the rows `at`; vectors are kept at unit length, so that nobody who reads them has

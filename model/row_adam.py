@@ -58,8 +58,8 @@ class RowAdam:
 
 
 def as_rows(rows: NDArray[np.int64], device: torch.device) -> Rows:
-    """Of sorted unique numbers of rows."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+    """Of unique numbers of rows."""
+    if len(rows) and (np.diff(rows) == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return torch.from_numpy(rows).to(device)
 

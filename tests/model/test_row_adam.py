@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.row_adam import RowAdam, grown
+from model.row_adam import RowAdam, as_rows, grown
 
 _RATE, _BETAS = 0.01, (0.9, 0.999)
 CPU = torch.device("cpu")
@@ -74,3 +74,27 @@ def test_a_reset_row_starts_again_and_growth_keeps_the_rest() -> None:
     # The first step of any Adam is the learning rate, whatever the gradient.
     torch.testing.assert_close(before[[1, 4]] - table[[1, 4]], torch.full((2, 2), _RATE))
     assert adam.steps.tolist() == [5, 1, 5, 0, 1]
+
+
+@pytest.mark.parametrize("rows", [[2, 3, 4, 5], [3], [2, 4, 5], [4, 2, 3, 5, 8], [2, 9, 7, 5], []])
+def test_consecutive_rows_are_a_slice_and_mean_the_same(rows: list[int]) -> None:
+    """Also where first and last are as far apart as consecutive ones would be."""
+    table = torch.arange(20.0).reshape(10, 2)
+    picked = as_rows(np.array(rows, np.int64), CPU)
+    assert torch.equal(table[picked], table[torch.tensor(rows, dtype=torch.long)])
+    assert isinstance(picked, slice) == (rows in ([2, 3, 4, 5], [3]))
+
+
+def test_a_slice_learns_as_its_rows_do() -> None:
+    """Views and copies: the same table, moments and steps."""
+    torch.manual_seed(1)
+    one, other = torch.randn(6, 3), torch.zeros(6, 3)
+    other.copy_(one)
+    by_slice, by_rows = RowAdam(6, 3, CPU), RowAdam(6, 3, CPU)
+    for _ in range(5):
+        grad = torch.randn(3, 3)
+        by_slice.step(one, slice(2, 5), grad, _RATE)
+        by_rows.step(other, torch.tensor([2, 3, 4]), grad, _RATE)
+    assert torch.equal(one, other)
+    for name, state in by_slice.state_dict().items():
+        assert np.array_equal(state, by_rows.state_dict()[name])
