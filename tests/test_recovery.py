@@ -25,7 +25,7 @@ def world() -> World:
 def _start(world: World) -> Run:
     run = world.worker()
     answers = run.worker.line.recovery.answers
-    answers.config = replace(answers.config, answers=ANSWERS, rate_factor=4.0, collapse_skips=5)
+    answers.config = replace(answers.config, answers=ANSWERS, rate_factor=4.0, collapse_skips=10)
     return run
 
 
@@ -103,11 +103,11 @@ def test_broken_weights_end_no_worker_and_are_rolled_back_when_they_persist(worl
     _poison(run)
     run.tick(4)
     status = run.worker.status
-    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (4, 0)
+    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (8, 0)
     run.tick(4)
-    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (5, 1)
+    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (10, 1)
     assert [(note.kind, note.text) for note in status.notes] == [
-        ("rollback", "encoder: 5 steps in a row could not be taken")
+        ("rollback", "encoder: 10 steps in a row could not be taken")
     ]
     run.to_the_end()
     world.check_contract_1()
@@ -125,8 +125,8 @@ def test_what_was_skipped_is_counted_from_this_start(world: World) -> None:
     run.finish()
     again = _start(world)
     again.tick()
-    assert again.worker.line.learner.guards["encoder"].skipped == 3
-    assert again.worker.status.steps_skipped["encoder"] == 1
+    assert again.worker.line.learner.guards["encoder"].skipped == 6
+    assert again.worker.status.steps_skipped["encoder"] == 2
     again.close()
 
 
