@@ -19,7 +19,7 @@ from model.recommender import Encoder
 from model.replay import Columns, Replay
 from model.row_adam import Rows, as_rows
 from model.slow_copy import DECAY
-from model.state import joined, part
+from model.state import load_parts, state_of_parts
 from model.window_starts import WindowStarts
 
 _MOST_DRAWN = 0.999999
@@ -53,7 +53,6 @@ class EncoderTrainer:
         self.steps = 0
         self._starts, self._criterion = starts, criterion
         self._encoder, self._items, self._rng, self._torch_rng = encoder, items, rng, torch_rng
-        self._learning_rate = learning_rate
         self._full_softmax_items, self._negatives = full_softmax_items, negatives
         self._item_vectors_learned = item_vectors_learned
         self.rate_factor = 1.0
@@ -69,7 +68,8 @@ class EncoderTrainer:
             older |= {name: catalog.current(older[name], older["generation"]) for name in ("window", "target")}
             older = self._starts.renewed(older, self.steps)
         self.replay.add(fresh, self._rng)
-        parts = [whole for whole in map(_whole, (older, fresh)) if len(whole["target"])]
+        parts = [_whole(examples) for examples in (older, fresh) if examples]
+        parts = [examples for examples in parts if len(examples["target"])]
         if not parts:
             return None
         compared, log_q_S = self._compared(live, hot_N)
@@ -84,7 +84,8 @@ class EncoderTrainer:
         loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
         step = self.optimizer.step(loss, self.rate_factor, beside=table)
         if step.taken and self._item_vectors_learned and table.grad is not None:
-            self._items.step(at, table.grad, self._learning_rate * self.rate_factor, followed=step.usual)
+            rate = self.optimizer.learning_rate * self.rate_factor
+            self._items.step(at, table.grad, rate, followed=step.usual)
         return step.loss
 
     @torch.no_grad()
@@ -154,8 +155,7 @@ class EncoderTrainer:
         return live[drawn], log_q.to(self._items.device)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        states = {name: owner.state_dict() for name, owner in self._parts().items()}
-        return joined(states) | {"steps": np.array([self.steps], dtype=np.int64)}
+        return state_of_parts(self._parts()) | {"steps": np.array([self.steps], dtype=np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for examples of another width."""
@@ -165,8 +165,7 @@ class EncoderTrainer:
                 f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
                 f"the configuration {expected}"
             )
-        for name, owner in self._parts().items():
-            owner.load_state_dict(part(state, name))
+        load_parts(self._parts(), state)
         self.steps = int(state["steps"][0])
 
     def _parts(self) -> dict[str, Any]:
@@ -174,9 +173,7 @@ class EncoderTrainer:
 
 
 def _whole(examples: Columns) -> Columns:
-    """Only the examples whose target and newest item still have a row; nothing of nothing."""
-    if not examples:
-        return {"target": np.zeros(0, np.int32)}
+    """Only the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from model.flat_weights import FlatWeights
 from model.row_adam import RowAdam
 from model.slow_copy import REFEREE_EVERY, Referee, SlowModule
-from model.state import joined, part
+from model.state import load_parts, state_of_parts
 from model.step_guard import StepGuard
 
 _MOST_GRADIENT = 5.0
@@ -35,7 +35,7 @@ class GuardedAdam(Generic[M]):
 
     def __init__(self, module: M, learning_rate: float, decay: float) -> None:
         self._weights = FlatWeights(module)
-        self._learning_rate = learning_rate
+        self.learning_rate = learning_rate
         # All weights are one row.
         self.adam = RowAdam(1, len(self._weights.vector), self._weights.vector.device)
         self.guard, self.referee = StepGuard(), Referee(REFEREE_EVERY)
@@ -54,7 +54,7 @@ class GuardedAdam(Generic[M]):
         taken = self.guard.admits(value, size)
         usual = taken and self.guard.is_usual(value)
         if taken:
-            self.adam.step(self._weights.vector[None], slice(None), gradient[None], self._learning_rate * factor)
+            self.adam.step(self._weights.vector[None], slice(None), gradient[None], self.learning_rate * factor)
         if usual:
             self.slow.follow()
         return Step(value, taken, usual)
@@ -67,11 +67,10 @@ class GuardedAdam(Generic[M]):
         self.referee.forget()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return joined({name: owner.state_dict() for name, owner in self._parts().items()})
+        return state_of_parts(self._parts())
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        for name, owner in self._parts().items():
-            owner.load_state_dict(part(state, name))
+        load_parts(self._parts(), state)
 
     def _parts(self) -> dict[str, Any]:
         return {"adam": self.adam, "guard": self.guard, "slow": self.slow, "referee": self.referee}

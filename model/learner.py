@@ -33,7 +33,7 @@ from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
 from model.slow_copy import Referee
-from model.state import Arrays, joined, load_module, module_state, part
+from model.state import Arrays, joined, load_module, load_parts, module_state, part, state_of_parts
 from model.step_guard import StepGuard
 from model.window_starts import WindowStarts
 
@@ -630,11 +630,10 @@ class Learner:
 
     def state_dict(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays by dotted name and JSON scalars: all of the line except the users' memories."""
-        states = {name: part.state_dict() for name, part in self._parts().items()}
-        states |= {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
+        states = {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             states[name] = module_state(module)
-        arrays = joined(states)
+        arrays = state_of_parts(self._parts()) | joined(states)
         arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
             "events": self.events,
@@ -648,8 +647,7 @@ class Learner:
         """`numbers`: the store's item numbers of `Catalog.ids_of_state(part(arrays, "catalog"))`."""
         self.catalog.load_state_dict(part(arrays, "catalog"), numbers)
         self.items.load_state_dict(part(arrays, "items"), self.catalog.capacity)
-        for name, owner in self._parts().items():
-            owner.load_state_dict(part(arrays, name))
+        load_parts(self._parts(), arrays)
         if self.counting.rows < self.catalog.capacity:
             self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):

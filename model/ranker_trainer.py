@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.guarded_adam import GuardedAdam
 from model.ranker import Choices, Ranker, RecentChoices, choices
-from model.state import joined, part
+from model.state import load_parts, state_of_parts
 
 _DECAY = 0.99
 # Of so many events one tells how features are distributed.
@@ -85,11 +85,10 @@ class RankerTrainer:
         self.optimizer.roll_back()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return joined({name: owner.state_dict() for name, owner in self._parts().items()})
+        return state_of_parts(self._parts())
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        for name, owner in self._parts().items():
-            owner.load_state_dict(part(state, name))
+        load_parts(self._parts(), state)
 
     def _parts(self) -> dict[str, Any]:
         return {"recent": self.recent, "optimizer": self.optimizer}

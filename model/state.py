@@ -41,6 +41,16 @@ def part(arrays: Arrays, prefix: str) -> Arrays:
     return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
 
 
+def state_of_parts(parts: Mapping[str, Any]) -> Arrays:
+    """One state of what has a `state_dict`, by name; `load_parts` takes it back."""
+    return joined({name: owner.state_dict() for name, owner in parts.items()})
+
+
+def load_parts(parts: Mapping[str, Any], state: Arrays) -> None:
+    for name, owner in parts.items():
+        owner.load_state_dict(part(state, name))
+
+
 def module_state(module: nn.Module) -> Arrays:
     return {name: array_of(tensor) for name, tensor in module.state_dict().items()}
 
