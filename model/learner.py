@@ -27,11 +27,13 @@ from model.item_table import ItemTable
 from model.losses import LOSSES
 from model.memory import UserTable, as_stored, unroll
 from model.popularity import HALF_LIVES
+from model.prefixes import fewest_windows
 from model.ranker import Ranker, RecentChoices
 from model.ranker_trainer import RankerTrainer
 from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
+from model.returns import TYPES
 from model.slow_copy import Referee
 from model.state import Arrays, joined, load_module, load_parts, module_state, part, state_of_parts
 from model.step_guard import StepGuard
@@ -41,7 +43,7 @@ _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
-    "min_items": 0, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0, "stale_steps": 0,
+    "min_items": 0, "targets": 1, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0, "stale_steps": 0,
 }  # fmt: skip
 
 
@@ -77,6 +79,7 @@ class LearnerConfig:
     ranker_steps: int = 2
     loss: str = "softmax"
     replayed: float = 2.0
+    targets: int = 3
     ranker_hard: int = 12
     ranker_drawn: int = 7
     ranker_replayed: int = 64
@@ -202,7 +205,14 @@ class _Context:
 class Learner:
     """Encoder, ranker, counting, catalogue, replay and user table of one line, and their optimizers."""
 
-    def __init__(self, config: LearnerConfig, device: torch.device, max_users: int) -> None:
+    def __init__(
+        self,
+        config: LearnerConfig,
+        device: torch.device,
+        max_users: int,
+        is_target_T: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """`is_target_T`: which types of events are to be predicted (None: all)."""
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
@@ -220,7 +230,6 @@ class Learner:
         self.steps = 0
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
-        self.torch_rng = torch.Generator(device="cpu").manual_seed(config.seed)
         self.ranker_trainer = RankerTrainer(
             self.ranker,
             RecentChoices(config.ranker_examples, device),
@@ -237,7 +246,8 @@ class Learner:
             Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
             WindowStarts(self.encoder, self.items, config.burn_in, config.stale_steps),
             self.rng,
-            self.torch_rng,
+            is_target_T=np.ones(TYPES, np.bool_) if is_target_T is None else is_target_T,
+            targets=config.targets,
             criterion=LOSSES[config.loss],
             learning_rate=config.encoder_learning_rate,
             full_softmax_items=config.full_softmax_items,
@@ -380,8 +390,8 @@ class Learner:
             start = hashed_vectors([self.catalog.ids[row] for row in rows.tolist()], self.config.dim)
         else:
             # Drawn for all events: how many newcomers are still to come may not show in the first one's noise.
-            noise_BD = torch.randn(len(windows_BL), self.config.dim, generator=self.torch_rng)
-            start = self.items.by_context(windows_BL[places, -self.config.window :], noise_BD[places])
+            noise_BD = self.rng.standard_normal((len(windows_BL), self.config.dim), dtype=np.float32)
+            start = self.items.by_context(windows_BL[places, -self.config.window :], torch.from_numpy(noise_BD[places]))
         self.items.start(rows, start)
         self._restore(rows)
 
@@ -586,14 +596,19 @@ class Learner:
         unborn: NDArray[np.int32],
         losses: dict[str, float],
     ) -> None:
-        """An Adam step on the windows that ended in this batch, and as many (times `replayed`) older ones."""
+        """An Adam step on as many older targets as there are events (times `replayed`), and one on those of this batch."""
         kept = self.config.burn_in + self.config.window
-        usable = scored[(windows_BL[scored, -1] >= 0)]
+        usable = scored[windows_BL[scored, -1] >= 0]
+        # Where rings stood still, an event is not in the window of the next one.
+        targets = self.config.targets if batch.remember_B.all() else 1
+        chosen, counts = fewest_windows(batch.slot_B[usable], walked["occurrence"][usable], targets)
+        usable = usable[chosen]
         fresh: Columns = {
             "window": windows_BL[usable, -kept:],
             "type": walked["type"][usable, -kept:],
             "gap": walked["gap"][usable, -kept:],
             "target": batch.row_B[usable],
+            "targets": counts,
             "generation": np.full(len(usable), self.catalog.generation),
         }
         live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
@@ -634,7 +649,6 @@ class Learner:
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             states[name] = module_state(module)
         arrays = state_of_parts(self._parts()) | joined(states)
-        arrays["torch_rng"] = self.torch_rng.get_state().numpy().copy()
         meta = {
             "events": self.events,
             "steps": self.steps,
@@ -652,7 +666,6 @@ class Learner:
             self.counting.grow(self.catalog.capacity)
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             load_module(module, part(arrays, name))
-        self.torch_rng.set_state(torch.from_numpy(arrays["torch_rng"].copy()))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
 

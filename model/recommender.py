@@ -93,20 +93,26 @@ class Encoder(nn.Module):
         _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[window.users_A][None], c_BH[window.users_A][None]))
         return h_BH.index_copy(0, window.users_A, h_1AH[0]), c_BH.index_copy(0, window.users_A, c_1AH[0])
 
-    def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def hidden_after(
+        self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1
+    ) -> Tensor:
         """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
-        are not packed. So the shorter half goes apart, and is not run to the end of the longest."""
+        are not packed. So the shorter half goes apart, and is not run to the end of the longest.
+
+        [prefixes, B, H]: after all events, without the last one, and so on; of a prefix without events anything.
+        """
         h_BH, c_BH = start or self._zeros(window)
         lengths_A, users_A = window.lengths_A, window.users_A
-        last_XH = []
+        last_KXH = []
         for part in (slice(0, (len(users_A) + 1) // 2), slice((len(users_A) + 1) // 2, len(users_A))):
             users_X, longest = users_A[part], int(lengths_A[part].max()) if part.start < part.stop else 0
             if longest:
                 inputs_XTD = window.inputs_ATD[part, :longest]
                 all_XTH, _ = self.lstm(inputs_XTD, (h_BH[users_X][None], c_BH[users_X][None]))
-                last_X = lengths_A[part].to(all_XTH.device) - 1
-                last_XH.append(all_XTH[torch.arange(len(last_X), device=all_XTH.device), last_X])
-        return h_BH.index_copy(0, users_A, torch.cat(last_XH)) if last_XH else h_BH
+                last_KX = (lengths_A[part] - 1 - torch.arange(prefixes)[:, None]).clamp(min=0).to(all_XTH.device)
+                last_KXH.append(all_XTH[torch.arange(len(users_X), device=all_XTH.device), last_KX])
+        h_KBH = h_BH.expand(prefixes, -1, -1)
+        return h_KBH.index_copy(1, users_A, torch.cat(last_KXH, dim=1)) if last_KXH else h_KBH
 
     def _zeros(self, window: Window) -> tuple[Tensor, Tensor]:
         zeros = window.inputs_ATD.new_zeros(window.batch, self.config.dim)
