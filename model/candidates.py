@@ -1,6 +1,7 @@
 """Which items are worth ranking for a user: neighbours of what the user did last, own history, the encoder's, the hot.
 
-Legend: X rows touched for one event, C candidates, W neighbours of one, d places back in a window (0: newest).
+Legend: X rows touched for one event, T scores of a row, C candidates, W neighbours of one, d places back in a window
+(0: newest).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
+from model import neighbours, returns
 from model.kernels import kernel
 from model.neighbours import Rows
 from model.tables import (
@@ -61,12 +63,14 @@ _PROPOSED_THEN = (
 
 
 class Scratch(NamedTuple):
-    """Of one event: the rows touched, their scores and own history, and which of them are candidates."""
+    """Of one event: the rows touched, their scores and own history, and which of them are candidates.
 
-    stamp_N: NDArray[np.int64]
+    place_N: where among the touched a row is, -1: it is not. Between two events all is as it was made.
+    """
+
     place_N: NDArray[np.int32]
     row_X: NDArray[np.int32]
-    counts_XT: NDArray[np.float32]
+    counts_TX: NDArray[np.float32]
     is_chosen_X: NDArray[np.bool_]
     positive_X: NDArray[np.int32]
     score_X: NDArray[np.float32]
@@ -81,10 +85,9 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
     sources = WIDE_SPAN + 2 * _RECENT + _HOPS + 5
     touched = min(rows, sources * most + PAIR_NEIGHBOURS + 2 * _LONGEST_RING + candidates)
     return Scratch(
-        stamp_N=np.full(rows, -1, dtype=np.int64),
-        place_N=np.zeros(rows, dtype=np.int32),
+        place_N=np.full(rows, -1, dtype=np.int32),
         row_X=np.zeros(touched, dtype=np.int32),
-        counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
+        counts_TX=np.zeros((COLUMNS, touched), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
         positive_X=np.zeros(touched, dtype=np.int32),
         score_X=np.zeros(touched, dtype=np.float32),
@@ -96,16 +99,23 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
 
 
 @kernel
-def _touch(s: Scratch, serial, row, size):  # type: ignore[no-untyped-def]
+def _touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
     """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
-    if s.stamp_N[row] == serial:
-        return s.place_N[row], size
-    s.stamp_N[row] = serial
+    x = s.place_N[row]
+    if x >= 0:
+        return x, size
     s.place_N[row] = size
     s.row_X[size] = row
-    s.counts_XT[size] = 0.0
-    s.is_chosen_X[size] = False
     return size, size + 1
+
+
+@kernel
+def clear(s: Scratch, size):  # type: ignore[no-untyped-def]
+    """For the next event."""
+    for x in range(size):
+        s.place_N[s.row_X[x]] = -1
+    s.counts_TX[:, :size] = 0.0
+    s.is_chosen_X[:size] = False
 
 
 @kernel
@@ -115,35 +125,37 @@ def _at(column, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _spread(s: Scratch, serial, size, rows: Rows, table, source, column, recent=_NOT, fade=0.0, scale=1.0):  # type: ignore[no-untyped-def]
+def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
     """A row's neighbours get `scale` times their share of it in `column`; `fade` times that is added in `recent`."""
-    start = rows.start_TN[table, source]
-    scale /= max(rows.total_TN[table, source], 1e-9)
-    for at in range(start, start + rows.width_TN[table, source]):
-        if rows.item_X[at] >= 0:
-            x, size = _touch(s, serial, rows.item_X[at], size)
+    item_W, weight_W = neighbours.of(rows, table, source)
+    share, faded = np.float32(scale / max(rows.total_TN[table, source], 1e-9)), np.float32(fade)
+    for j in range(len(item_W)):
+        if item_W[j] >= 0:
+            x, size = _touch(s, item_W[j], size)
+            score = weight_W[j] * share
             if column >= 0:
-                s.counts_XT[x, column] = rows.weight_X[at] * scale
+                s.counts_TX[column, x] = score
             if recent >= 0:
-                s.counts_XT[x, recent] += fade * rows.weight_X[at] * scale
+                s.counts_TX[recent, x] += faded * score
     return size
 
 
 @kernel
-def _spread_cosine(s: Scratch, serial, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
+def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
     """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
-    start = rows.start_TN[WIDE, source]
-    scale = 1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))
-    for at in range(start, start + rows.width_TN[WIDE, source]):
-        if rows.item_X[at] >= 0:
-            x, size = _touch(s, serial, rows.item_X[at], size)
-            counts_T = s.counts_XT[x]
-            cosine = rows.weight_X[at] * scale
+    last_X, recent_X = s.counts_TX[_COSINE_LAST], s.counts_TX[_COSINE_RECENT]
+    most_X, taste_X = s.counts_TX[_COSINE_MAX], s.counts_TX[_TASTE]
+    item_W, weight_W = neighbours.of(rows, WIDE, source)
+    scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))), np.float32(fade)
+    for j in range(len(item_W)):
+        if item_W[j] >= 0:
+            x, size = _touch(s, item_W[j], size)
+            cosine = weight_W[j] * scale
             if is_last:
-                counts_T[_COSINE_LAST] = cosine
-            counts_T[_COSINE_RECENT] += fade * cosine
-            counts_T[_COSINE_MAX] = max(counts_T[_COSINE_MAX], cosine)
-            counts_T[_TASTE] += cosine
+                last_X[x] = cosine
+            recent_X[x] += faded * cosine
+            most_X[x] = max(most_X[x], cosine)
+            taste_X[x] += cosine
     return size
 
 
@@ -153,11 +165,11 @@ def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
     for x in range(size):
         scale = 1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9))
         for column in (_COSINE_LAST, _COSINE_RECENT, _COSINE_MAX, _TASTE):
-            s.counts_XT[x, column] *= scale
+            s.counts_TX[column, x] *= scale
 
 
 @kernel
-def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-untyped-def]
+def score(tables: Tables, s: Scratch, window_L):  # type: ignore[no-untyped-def]
     """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
     ring, rows, size = len(window_L), tables.rows, 0
     near, far = 1.0, 1.0
@@ -165,28 +177,28 @@ def score(tables: Tables, s: Scratch, serial, window_L):  # type: ignore[no-unty
         source = window_L[ring - 1 - d]
         if source >= 0:
             if d < 2:
-                size = _spread(s, serial, size, rows, NEXT, source, _NEXT_LAST + d)
+                size = _spread(s, size, rows, NEXT, source, _NEXT_LAST + d)
             if d == 0:
-                size = _spread(s, serial, size, rows, PLAIN, source, _PLAIN_LAST)
-                size = _spread(s, serial, size, rows, BACKWARD, source, _BACKWARD_LAST)
+                size = _spread(s, size, rows, PLAIN, source, _PLAIN_LAST)
+                size = _spread(s, size, rows, BACKWARD, source, _BACKWARD_LAST)
             if d < _RECENT:
-                size = _spread(s, serial, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
-                size = _spread(s, serial, size, rows, SESSION, source, _at(_SESSION_LAST, d), _SESSION_RECENT, near)
-            size = _spread_cosine(s, serial, size, rows, source, d == 0, far)
+                size = _spread(s, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
+                size = _spread(s, size, rows, SESSION, source, _at(_SESSION_LAST, d), _SESSION_RECENT, near)
+            size = _spread_cosine(s, size, rows, source, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
     _end_cosine(s, size, rows)
     if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
         m = bucket(window_L[ring - 2], window_L[ring - 1], len(tables.pair_M))
         if tables.pair_M[m] == key(window_L[ring - 2], window_L[ring - 1]):
-            size = _spread(s, serial, size, tables.pairs, 0, m, _PAIR)
+            size = _spread(s, size, tables.pairs, 0, m, _PAIR)
     if window_L[ring - 1] >= 0:
-        size = _score_two_hops(s, serial, size, rows, window_L[ring - 1])
+        size = _score_two_hops(s, size, rows, window_L[ring - 1])
     return size
 
 
 @kernel
-def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore[no-untyped-def]
+def _score_two_hops(s: Scratch, size, rows: Rows, last):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
     weights = s.weight_W[:width]
@@ -199,13 +211,13 @@ def _score_two_hops(s: Scratch, serial, size, rows: Rows, last):  # type: ignore
         if weights[best] <= 0.0:
             break
         if via != last:
-            size = _spread(s, serial, size, rows, FORWARD, via, _NOT, _TWO_HOP, 1.0, weights[best] / total)
+            size = _spread(s, size, rows, FORWARD, via, _NOT, _TWO_HOP, 1.0, weights[best] / total)
         weights[best] = 0.0
     return size
 
 
 @kernel
-def look_back(s: Scratch, serial, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
+def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
     """The user's own history of each row of the ring; returns (size, events known, repeats, events in the session)."""
     ring, last = len(window_L), window_L[-1]
     known, repeats, session = 0, 0, 0
@@ -216,8 +228,8 @@ def look_back(s: Scratch, serial, size, window_L, type_L, gap_L, idle):  # type:
         row = window_L[j]
         if row >= 0:
             known += 1
-            x, size = _touch(s, serial, row, size)
-            counts_T = s.counts_XT[x]
+            x, size = _touch(s, row, size)
+            counts_T = s.counts_TX[:, x]
             if counts_T[OWN_COUNT] == 0.0:
                 counts_T[OWN_DISTANCE] = d + 1
                 counts_T[OWN_SECONDS] = seconds
@@ -234,6 +246,17 @@ def look_back(s: Scratch, serial, size, window_L, type_L, gap_L, idle):  # type:
 
 
 @kernel
+def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-untyped-def]
+    """Nobody proposes what the user has done with, where users do not return to that: films once rated, say."""
+    for row in window_L:
+        if row >= 0:
+            x = s.place_N[row]
+            if not s.is_chosen_X[x] and returns.are_over(tables.returns, int(s.counts_TX[OWN_TYPE, x]), items):
+                s.is_chosen_X[x] = True
+                s.counts_TX[: len(COUNTS), x] = 0.0
+
+
+@kernel
 def _add(s: Scratch, source, x, count):  # type: ignore[no-untyped-def]
     if not s.is_chosen_X[x]:
         s.is_chosen_X[x] = True
@@ -243,11 +266,11 @@ def _add(s: Scratch, source, x, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _choose_one(s: Scratch, serial, source, row, count, size):  # type: ignore[no-untyped-def]
+def _choose_one(s: Scratch, source, row, count, size):  # type: ignore[no-untyped-def]
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
     if count >= len(s.chosen_C):
         return count, size
-    x, size = _touch(s, serial, row, size)
+    x, size = _touch(s, row, size)
     return _add(s, source, x, count), size
 
 
@@ -256,10 +279,11 @@ def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignor
     """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
     if quota == 0 or count == len(s.chosen_C):
         return count
+    positive_X, score_X, order_X, column_X = s.positive_X, s.score_X, s.order_X, s.counts_TX[column]
     positive = 0
     for x in range(size):
-        score = s.counts_XT[x, column]
-        s.positive_X[positive], s.score_X[positive], s.order_X[positive] = x, score, score
+        score = column_X[x]
+        positive_X[positive], score_X[positive], order_X[positive] = x, score, score
         positive += score > 0.0
     least, ties = np.float32(0.0), positive
     if positive > quota:
@@ -302,23 +326,23 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def choose(tables: Tables, s: Scratch, serial, size, quota_S, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
+def choose(tables: Tables, s: Scratch, size, quota_S, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
     room. Returns (count, size)."""
     count = 0
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
-            count, size = _choose_one(s, serial, _ENCODER, encoder_rows_E[e], count, size)
+            count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], count, size)
     for source, column in _PROPOSED_FIRST:
         count = _choose_best(s, source, column, quota_S[source], size, count)
     for d in range(min(quota_S[_OWN], len(window_L))):
         if window_L[len(window_L) - 1 - d] >= 0:
-            count, size = _choose_one(s, serial, _OWN, window_L[len(window_L) - 1 - d], count, size)
+            count, size = _choose_one(s, _OWN, window_L[len(window_L) - 1 - d], count, size)
     for source, column in _PROPOSED_THEN:
         count = _choose_best(s, source, column, quota_S[source], size, count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
         for q in range(min(quota_S[_HOT], _HOT_AT_MOST[p])):
             if hottest_PQ[p, q] >= 0:
-                count, size = _choose_one(s, serial, _HOT, hottest_PQ[p, q], count, size)
+                count, size = _choose_one(s, _HOT, hottest_PQ[p, q], count, size)
     return count, size

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model import candidates, neighbours, popularity, returns, tables
 from model.candidates import Scratch
-from model.features import FEATURES, context, log_share, write, write_context
+from model.features import AMOUNTS, REST, context, log_share, write, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
 from model.returns import Returns
@@ -25,12 +25,23 @@ from model.state import joined, part
 from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
 
 
+class Walked(NamedTuple):
+    """Of B events: candidates (row, -1: none), what the walk knows of them (the columns `features.AMOUNTS`, whose
+    logarithms are features, and `features.REST`, with 0 for the encoder's), and the place in `candidates.SOURCES` of
+    what proposed the event's own item (-1: nothing)."""
+
+    candidates_BC: NDArray[np.int32]
+    amounts_BCL: NDArray[np.float32]
+    rest_BCR: NDArray[np.float32]
+    source_B: NDArray[np.int8]
+
+
 @dataclass(frozen=True)
 class CountingConfig:
     """Bounds of the tables and of what they propose."""
 
     neighbours: int = 256
-    candidates: int = 160
+    candidates: int = 128
 
     def __post_init__(self) -> None:
         if self.neighbours < 4:
@@ -65,7 +76,6 @@ class Counting:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
         self.quota_S = candidates.QUOTA_S.copy()
-        self._serial = 0
         self._fit_scratch()
 
     @property
@@ -94,23 +104,21 @@ class Counting:
         encoder_rows_BE: NDArray[np.int32],
         born_N: NDArray[np.int64],
         seen_N: NDArray[np.int64],
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]]:
-        """Of B events in order: candidates [B, C] (row, -1: none), their features [B, C, F], and the place in
-        `candidates.SOURCES` of what proposed the event's own item [B] (-1: nothing). Learns where `learn_B`.
-
-        `seen_N` is brought up to date on the way. The encoder's features are left 0.
-        """
+        items: int,
+    ) -> Walked:
+        """Walk B events in order, learning where `learn_B`; `seen_N` is brought up to date on the way. `items`: how
+        many the catalogue has."""
         batch = len(events.row_B)
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
         candidates_BC = np.full((batch, self.config.candidates), -1, dtype=np.int32)
-        features_BCF = np.zeros((batch, self.config.candidates, len(FEATURES)), dtype=np.float32)
+        amounts_BCL = np.ones((batch, self.config.candidates, len(AMOUNTS)), dtype=np.float32)
+        rest_BCR = np.zeros((batch, self.config.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         _walk(
-            self.tables, self._scratch, self._serial, self.quota_S, users, events, encoder_rows_BE, born_N, seen_N,
-            candidates_BC, features_BCF, source_B,
+            self.tables, self._scratch, self.quota_S, users, events, encoder_rows_BE, born_N, seen_N, items,
+            candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
-        self._serial += batch
-        return candidates_BC, features_BCF, source_B
+        return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
@@ -142,33 +150,32 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, serial, quota_S, users: Users, events: Events, encoder_rows_BE, born_N, seen_N,
-    candidates_BC, features_BCF, source_B,
+    counted: Tables, s: Scratch, quota_S, users: Users, events: Events, encoder_rows_BE, born_N, seen_N, items,
+    candidates_BC, amounts_BCL, rest_BCR, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
         window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
         last, now = window_L[-1], events.now_B[k]
-        size = candidates.score(counted, s, serial + k, window_L)
-        size, known, repeats, session = candidates.look_back(
-            s, serial + k, size, window_L, type_L, gap_L, users.idle_B[k]
-        )
-        count, size = candidates.choose(counted, s, serial + k, size, quota_S, window_L, encoder_rows_BE[k])
+        size = candidates.score(counted, s, window_L)
+        size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
+        candidates.leave_out(counted, s, window_L, items)
+        count, size = candidates.choose(counted, s, size, quota_S, window_L, encoder_rows_BE[k])
         usual = _usual(counted.popularity, window_L, known)
         follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
-        type_return = returns.log_share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(0.0)
-        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, type_return, follows)
+        returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)
+        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, returned, follows)
         for c in range(count):
             x = s.chosen_C[c]
             row = s.row_X[x]
             candidates_BC[k, c] = row
             if row == events.row_B[k]:
                 source_B[k] = s.source_C[c]
-            f = features_BCF[k, c]
             write(
-                f, s.counts_XT[x], row, row == last, now, born_N[row], seen_N[row], usual, session,
-                counted.popularity, counted.returns,
+                amounts_BCL[k, c], rest_BCR[k, c], s.counts_TX[:, x], row, row == last, now, born_N[row], seen_N[row],
+                usual, session, counted.popularity, counted.returns,
             )  # fmt: skip
-            write_context(f, shared)
+            write_context(rest_BCR[k, c], shared)
+        candidates.clear(s, size)
         if events.learn_B[k]:
             tables.learn(counted, window_L, type_L, gap_L, events.gap_B[k], events.row_B[k])
             seen_N[events.row_B[k]] = now

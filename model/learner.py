@@ -60,7 +60,7 @@ class LearnerConfig:
     """
 
     dim: int = 64
-    mini_batch: int = 96
+    mini_batch: int = 192
     ring_size: int = 255
     window: int = 10
     burn_in: int = 0
@@ -71,10 +71,10 @@ class LearnerConfig:
     item_expiry_days: float = 0.0
     attic_items: int = 100_000
     neighbours: int = 256
-    candidates: int = 160
+    candidates: int = 128
     encoder_candidates: int = 32
     dropout: float = 0.4
-    encoder_learning_rate: float = 3e-3
+    encoder_learning_rate: float = 4e-3
     ranker_learning_rate: float = 1.5e-3
     ranker_steps: int = 2
     loss: str = "softmax"
@@ -519,11 +519,12 @@ class Learner:
         items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
         top = top_k_blocked(queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates)
         proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
-        rows_BC, counted_BCF, source_B = self.counting.walk(
-            context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N
+        rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
+            context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N, int(live_N.sum())
         )
-        candidates_BC = torch.from_numpy(rows_BC).to(self.device).long()
-        features_BCF = torch.from_numpy(counted_BCF).to(self.device)
+        candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
+        candidates_BC = candidates_BC.long()
+        features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
         logits_BC = self._logits(queries_BD, rows_BC, top.all_BN)
         total_B, best_B = _finite(top.total_B), _finite(top.scores_BK[:, 0])
         # Of an encoder that has no numbers nothing is known, and counting still ranks.

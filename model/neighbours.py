@@ -84,6 +84,13 @@ def from_state(state: dict[str, NDArray[Any]], most: int) -> Rows:
 
 
 @kernel
+def of(rows: Rows, table: int, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The block of a row: items (-1: none) and weights."""
+    start, end = rows.start_TN[table, row], rows.start_TN[table, row] + rows.width_TN[table, row]
+    return rows.item_X[start:end], rows.weight_X[start:end]
+
+
+@kernel
 def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float) -> None:
     """Count `item` in a row by `weight`, after decaying the row."""
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]

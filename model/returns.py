@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from model.kernels import kernel
 
 TYPES = 16
-SPAN = 20
-# Of each item among a user's last events by the type of the event; and of users by the type of their last event.
+# Of each item in a user's ring by the type of the event; and of users by the type of their last event.
 BY_PLACE, BY_LAST = range(2)
 _DECAY = 0.5 ** (1 / 20_000)
+_BLINDLY = 0.1
 
 
 class Returns(NamedTuple):
@@ -41,7 +41,7 @@ def count(returns: Returns, window_L, type_L, item):  # type: ignore[no-untyped-
             offered_2Y[by, y] *= _DECAY
             returned_2Y[by, y] *= _DECAY
     returned = False
-    for d in range(min(SPAN, len(window_L))):
+    for d in range(len(window_L)):
         row, y = window_L[len(window_L) - 1 - d], type_L[len(window_L) - 1 - d]
         if row >= 0:
             offered_2Y[BY_PLACE, y] += 1.0
@@ -54,6 +54,12 @@ def count(returns: Returns, window_L, type_L, item):  # type: ignore[no-untyped-
 
 
 @kernel
-def log_share(returns: Returns, by, y):  # type: ignore[no-untyped-def]
-    """Of a type that was never seen some -3."""
-    return np.log(np.float32((returns.returned_2Y[by, y] + 0.5) / (returns.offered_2Y[by, y] + 10.0)))
+def share(returns: Returns, by, y):  # type: ignore[no-untyped-def]
+    """Of a type that was never seen some 5 %."""
+    return np.float32((returns.returned_2Y[by, y] + 0.5) / (returns.offered_2Y[by, y] + 10.0))
+
+
+@kernel
+def are_over(returns: Returns, y, items):  # type: ignore[no-untyped-def]
+    """Whether users return to what they did so a tenth as often as they would to one of `items` drawn blindly."""
+    return share(returns, BY_PLACE, y) * items < _BLINDLY

@@ -51,7 +51,7 @@ class WorkerConfig:
 
     slot: str = "0"
     device: str = "auto"
-    batch_size: int = 288
+    batch_size: int = 384
     poll_seconds: float = 0.05
     shutdown_seconds: float = 25.0
 
