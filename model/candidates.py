@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model import neighbours, returns
+from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model.kernels import kernel
 from model.neighbours import Rows
 from model.tables import (

@@ -49,7 +49,8 @@ _LEAST_SHARE = 1e-6
 
 @kernel
 def write(  # type: ignore[no-untyped-def]
-    amounts_L, rest_R, counts_T, row, is_last, now, born, seen, usual, session, popularity: Popularity, returned: Returns
+    amounts_L, rest_R, counts_T, row, is_last, now, born, seen, usual, session,
+    popularity: Popularity, returned: Returns,
 ):  # fmt: skip
     """All but the encoder's and the context's features of one candidate: AMOUNTS, before the logarithm, and REST.
 

@@ -210,9 +210,9 @@ class Learner:
         config: LearnerConfig,
         device: torch.device,
         max_users: int,
-        is_target_T: NDArray[np.bool_] | None = None,
+        is_target_T: NDArray[np.bool_],
     ) -> None:
-        """`is_target_T`: which types of events are to be predicted (None: all)."""
+        """`is_target_T`: which types of events are to be predicted; types beyond those are."""
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
@@ -246,7 +246,7 @@ class Learner:
             Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
             WindowStarts(self.encoder, self.items, config.burn_in, config.stale_steps),
             self.rng,
-            is_target_T=np.ones(TYPES, np.bool_) if is_target_T is None else is_target_T,
+            is_target_T=np.pad(is_target_T, (0, TYPES - len(is_target_T)), constant_values=True),
             targets=config.targets,
             criterion=LOSSES[config.loss],
             learning_rate=config.encoder_learning_rate,
@@ -597,7 +597,7 @@ class Learner:
         unborn: NDArray[np.int32],
         losses: dict[str, float],
     ) -> None:
-        """An Adam step on as many older targets as there are events (times `replayed`), and one on those of this batch."""
+        """An Adam step on `replayed` times as many older targets as there are events, and one on this batch's."""
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_BL[scored, -1] >= 0]
         # Where rings stood still, an event is not in the window of the next one.

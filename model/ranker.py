@@ -45,7 +45,7 @@ class Ranker(nn.Module):
         if torch.is_grad_enabled():
             scores_X = self._scores(x_XF)
         else:
-            scores_X = torch.cat([self._scores(block_XF) for block_XF in x_XF.split(_BLOCK)])
+            scores_X = torch.cat([self._scores(block_XF) for block_XF in torch.split(x_XF, _BLOCK)])
         return scores_X.view(present_BC.shape).masked_fill(~present_BC, -torch.inf)
 
     def _scores(self, x_XF: Tensor) -> Tensor:

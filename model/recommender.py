@@ -93,9 +93,7 @@ class Encoder(nn.Module):
         _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[window.users_A][None], c_BH[window.users_A][None]))
         return h_BH.index_copy(0, window.users_A, h_1AH[0]), c_BH.index_copy(0, window.users_A, c_1AH[0])
 
-    def hidden_after(
-        self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1
-    ) -> Tensor:
+    def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1) -> Tensor:
         """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
         are not packed. So the shorter half goes apart, and is not run to the end of the longest.
 

@@ -68,7 +68,8 @@ def memory_layout(settings: Settings) -> MemoryFormat:
 
 def make_line(settings: Settings, name: str) -> Line:
     quiet_torch()
-    learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users)
+    is_target_T = np.array([kind.target for kind in settings.events.event_types])
+    learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users, is_target_T)
     return Line(
         name=name,
         learner=learner,

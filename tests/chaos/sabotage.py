@@ -233,7 +233,7 @@ def fresh_dice() -> None:
     def make(original: Callable[..., None]) -> Callable[..., None]:
         def load_state_dict(self: Learner, *arguments: Any) -> None:
             original(self, *arguments)
-            self.torch_rng.manual_seed(self.config.seed)
+            self.rng.bit_generator.state = np.random.default_rng(self.config.seed).bit_generator.state
 
         return load_state_dict
 

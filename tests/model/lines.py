@@ -40,6 +40,9 @@ class Tick:
     batch: Batch
 
 
+EVERY_TYPE = np.ones(1, np.bool_)
+
+
 class Line:
     """`records` and `numbers` stand for the store; they outlive the line."""
 
@@ -50,7 +53,7 @@ class Line:
         records: dict[str, bytes] | None = None,
         numbers: dict[str, int] | None = None,
     ) -> None:
-        self.learner = Learner(config, CPU, max_users)
+        self.learner = Learner(config, CPU, max_users, EVERY_TYPE)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
         self.offset = 0

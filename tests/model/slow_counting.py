@@ -54,7 +54,7 @@ class SlowCounting:
         if len(window) > 1 and min(window[-2:]) >= 0:
             self._learn_pair((window[-2], window[-1]), item)
         self.times.append(item)
-        self.returns.append((list(zip(window, types, strict=True))[::-1][:20], item))
+        self.returns.append((list(zip(window, types, strict=True))[::-1], item))
 
     def type_return(self, kind: int, by_last: bool) -> float:
         """Of what users did with this type, the share that came again; an event of age a weighs g^a."""

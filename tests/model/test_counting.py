@@ -66,12 +66,15 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
 
 
 def _walk(counting: Counting, log: Log, start: int, stop: int, seen: NDArray[np.int64], now: int = 0) -> Any:
+    """Candidates, their features, and the source of what came."""
     part = slice(start, stop)
-    return counting.walk(
+    walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.own_gap[part], log.learn[part], now + np.cumsum(log.learn[part])),
-        log.proposals[part], np.zeros(counting.rows, np.int64), seen,
+        log.proposals[part], np.zeros(counting.rows, np.int64), seen, counting.rows,
     )  # fmt: skip
+    features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
+    return walked.candidates_BC, features, walked.source_B
 
 
 def _walk_all(counting: Counting, log: Log, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -275,6 +278,19 @@ def test_popularity_survives_its_own_growth() -> None:
     slow.times = target
     shares = popularity.weight_PN[0] / popularity.newest_P[0] * (1 - 0.5 ** (1 / 200))
     assert shares.tolist() == pytest.approx([slow.share(item, 200.0) for item in range(4)])
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_what_users_do_not_return_to_is_not_proposed(returns: bool) -> None:
+    """Each user does three things, the third of which is the first again or not; in the end the first two are among
+    the candidates of a user who has done them, or not, whoever proposes them."""
+    counting, events = Counting(_ROOMY, _ROWS), 3_000
+    log = _plain([0 if returns else 2] * events, [-1] * 18 + [0, 1])
+    _walk(counting, log, 0, events, np.zeros(_ROWS, np.int64))
+    asked = _plain([3], [-1] * 18 + [0, 1], learn=False)
+    asked.proposals[:] = 1
+    candidates, _, _ = _walk(counting, asked, 0, 1, np.zeros(_ROWS, np.int64))
+    assert set(candidates[0].tolist()) - {-1} == ({0, 1} if returns else {2})
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 40, 60])

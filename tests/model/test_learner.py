@@ -14,7 +14,7 @@ from model.catalog import Catalog
 from model.learner import Learner, LearnerConfig
 from model.recommender import hashed_vectors
 from model.state import part
-from tests.model.lines import CPU, SMALL, Event, Line, Tick, changed, markov_log
+from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE = 16
 _CONFIGS = {
@@ -78,7 +78,7 @@ def test_a_state_is_plain_arrays_and_json(tmp_path: Any) -> None:
 
 def _weights(line: Line) -> dict[str, bytes]:
     arrays, _ = line.state()
-    kept = ("encoder", "ranker", "items", "counting", "replay", "catalog", "torch_rng")
+    kept = ("encoder", "ranker", "items", "counting", "replay", "catalog")
     return {name: array.tobytes() for name, array in arrays.items() if name.startswith(kept)}
 
 
@@ -290,7 +290,7 @@ def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
     arrays, meta = line.state()
     numbers = [line.numbers[item] for item in Catalog.ids_of_state(part(arrays, "catalog"))]
     with pytest.raises((ValueError, RuntimeError)):
-        Learner(changed(SMALL, **fields), CPU, 100).load_state_dict(arrays, meta, numbers)
+        Learner(changed(SMALL, **fields), CPU, 100, EVERY_TYPE).load_state_dict(arrays, meta, numbers)
 
 
 @pytest.mark.parametrize(
@@ -339,10 +339,10 @@ def _states(line: Line, users: Sequence[str]) -> torch.Tensor:
 
 def test_first_weights_depend_on_the_seed_alone() -> None:
     """Not on the size of the user table, nor on what was drawn before: every worker of a group begins alike."""
-    one = Learner(SMALL, CPU, 500)
+    one = Learner(SMALL, CPU, 500, EVERY_TYPE)
     torch.rand(7)
-    assert _networks(Learner(SMALL, CPU, 24)) == _networks(one)
-    assert _networks(Learner(changed(SMALL, seed=1), CPU, 500)) != _networks(one)
+    assert _networks(Learner(SMALL, CPU, 24, EVERY_TYPE)) == _networks(one)
+    assert _networks(Learner(changed(SMALL, seed=1), CPU, 500, EVERY_TYPE)) != _networks(one)
 
 
 def test_without_learning_weights_stay_as_they_were_made() -> None:
