@@ -1,6 +1,6 @@
 """Drift, forgetting and new items, on simulated streams (and new items on recorded logs), against their bars.
 
-python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--seeds 3] [--short]
+python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--seeds 0,1,2] [--short]
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def scenarios(
     logs: Sequence[Path] = (),
     mapping: Path = CANONICAL,
     limit: int | None = None,
-    seeds: int = 3,
+    seeds: Sequence[int] = (0, 1, 2),
     stationary_events: int = _STATIONARY_EVENTS,
 ) -> Iterator[Row]:
     """Each row as soon as it is measured."""
     settings = settings or Settings()
-    yield from abrupt_rows(range(seeds), settings)
-    yield from forgetting_rows(range(seeds), settings)
+    yield from abrupt_rows(seeds, settings)
+    yield from forgetting_rows(seeds, settings)
     yield simulated_row(settings)
     for log in logs:
         yield recorded_row(settings, log, mapping, limit)
@@ -45,13 +45,15 @@ def scenarios(
 @click.argument("logs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--mapping", default=CANONICAL, type=click.Path(exists=True, path_type=Path))
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows of each log.")
-@click.option("--seeds", default=3, show_default=True)
+@click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--short", is_flag=True, help="One seed, and 20,000 events that do not change.")
-def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: int, short: bool) -> None:
+def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: str, short: bool) -> None:
     """Print the table; exit code 1 below a bar."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rows = []
-    sizes = {"seeds": 1, "stationary_events": 20_000} if short else {"seeds": seeds}
+    sizes = (
+        {"seeds": [0], "stationary_events": 20_000} if short else {"seeds": [int(seed) for seed in seeds.split(",")]}
+    )
     for row in scenarios(None, logs, mapping, limit, **sizes):
         rows.append(row)
         print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)

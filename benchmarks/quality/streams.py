@@ -127,6 +127,16 @@ def retire(count: int) -> Callable[[Simulation], None]:
     return change
 
 
+def swap_tastes_and_retire(count: int) -> Callable[[Simulation], None]:
+    """Both at once."""
+
+    def change(world: Simulation) -> None:
+        swap_tastes(world)
+        retire(count)(world)
+
+    return change
+
+
 def all_take_tastes(offset: int, among: int) -> Callable[[Simulation], None]:
     """Every user takes one of `among` tastes from number `offset` on."""
 

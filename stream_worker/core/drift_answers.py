@@ -35,10 +35,10 @@ class DriftConfig:
     to the slow copy, at most once in `rollback_rest_events`. `rollback` false: it never does.
     """
 
-    answers: tuple[str, ...] = ("fade", "rate", "replay")
-    fade_share: float = 0.1
-    rate_factor: float = 2.0
-    rate_events: int = 2_000
+    answers: tuple[str, ...] = ("fade", "rate")
+    fade_share: float = 0.3
+    rate_factor: float = 4.0
+    rate_events: int = 1_000
     replay_share: float = 0.0
     replay_events: int = 2_000
     rollback: bool = True

@@ -34,8 +34,8 @@ class MonitorConfig:
     cold_events: int = 100
     hit_rate_k: tuple[int, ...] = (10, 20)
     drift_delta: float = 0.002
-    drift_block: int = 32
-    drift_memory: int = 2_000
+    drift_block: int = 16
+    drift_memory: int = 4_000
 
     def __post_init__(self) -> None:
         for name, bound in (("window", 1), ("cold_events", 0), ("drift_block", 1), ("drift_memory", 20)):
