@@ -19,14 +19,10 @@ from model.tables import (
     BACKWARD,
     FORWARD,
     NEXT,
-    PAIR_NEIGHBOURS,
     PLAIN,
-    SESSION,
     WIDE,
     WIDE_SPAN,
     Tables,
-    bucket,
-    key,
     seconds_of,
 )
 
@@ -43,23 +39,18 @@ _BACKWARD_LAST = COUNTS.index("backward_last")
 _COSINE_LAST = COUNTS.index("cosine_last")
 _COSINE_RECENT = COUNTS.index("cosine_recent")
 _COSINE_MAX = COUNTS.index("cosine_max")
-_SESSION_LAST = COUNTS.index("session_last")
-_SESSION_RECENT = COUNTS.index("session_recent")
-_PAIR = COUNTS.index("pair")
 _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
 _NOT = -1
 
 # What proposes, in this order, and how many at most; of each popularity as many as of the hot, or fewer.
-SOURCES = ("encoder", "follows", "next", "own", "together", "pair", "session", "two_hop", "hot")
-QUOTA_S = np.array([_LONGEST_RING, 40, 24, 60, 32, 10, 20, 20, 40])
-_ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_PAIR, _BY_SESSION, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
+SOURCES = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
+QUOTA_S = np.array([_LONGEST_RING, 40, 24, 60, 32, 20, 40])
+_ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
 # The score that a source goes by.
 _PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT), (_NEXT, _NEXT_LAST))
-_PROPOSED_THEN = (
-    (_TOGETHER, _COSINE_RECENT), (_BY_PAIR, _PAIR), (_BY_SESSION, _SESSION_RECENT), (_BY_TWO_HOPS, _TWO_HOP),
-)  # fmt: skip
+_PROPOSED_THEN = ((_TOGETHER, _COSINE_RECENT), (_BY_TWO_HOPS, _TWO_HOP))
 
 
 class Scratch(NamedTuple):
@@ -82,8 +73,8 @@ class Scratch(NamedTuple):
 
 def scratch(rows: int, most: int, candidates: int) -> Scratch:
     """For a catalogue of `rows`, each with at most `most` neighbours."""
-    sources = WIDE_SPAN + 2 * _RECENT + _HOPS + 5
-    touched = min(rows, sources * most + PAIR_NEIGHBOURS + 2 * _LONGEST_RING + candidates)
+    sources = WIDE_SPAN + _RECENT + _HOPS + 4
+    touched = min(rows, sources * most + 2 * _LONGEST_RING + candidates)
     return Scratch(
         place_N=np.full(rows, -1, dtype=np.int32),
         row_X=np.zeros(touched, dtype=np.int32),
@@ -183,15 +174,10 @@ def score(tables: Tables, s: Scratch, window_L):  # type: ignore[no-untyped-def]
                 size = _spread(s, size, rows, BACKWARD, source, _BACKWARD_LAST)
             if d < _RECENT:
                 size = _spread(s, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
-                size = _spread(s, size, rows, SESSION, source, _at(_SESSION_LAST, d), _SESSION_RECENT, near)
             size = _spread_cosine(s, size, rows, source, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
     _end_cosine(s, size, rows)
-    if ring > 1 and window_L[ring - 1] >= 0 and window_L[ring - 2] >= 0:
-        m = bucket(window_L[ring - 2], window_L[ring - 1], len(tables.pair_M))
-        if tables.pair_M[m] == key(window_L[ring - 2], window_L[ring - 1]):
-            size = _spread(s, size, tables.pairs, 0, m, _PAIR)
     if window_L[ring - 1] >= 0:
         size = _score_two_hops(s, size, rows, window_L[ring - 1])
     return size

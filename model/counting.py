@@ -22,7 +22,7 @@ from model.kernels import kernel
 from model.popularity import EVER, Popularity
 from model.returns import Returns
 from model.state import joined, part
-from model.tables import FORWARD, PAIR_NEIGHBOURS, Tables
+from model.tables import FORWARD, Tables
 
 
 class Walked(NamedTuple):
@@ -61,10 +61,9 @@ class Users(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The B events themselves: row, gap bucket, whether it is to be learned, the line's count of events at it."""
+    """The B events themselves: row, whether it is to be learned, the line's count of events at it."""
 
     row_B: NDArray[np.int32]
-    gap_B: NDArray[np.uint8]
     learn_B: NDArray[np.bool_]
     now_B: NDArray[np.int64]
 
@@ -122,16 +121,13 @@ class Counting:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
-        parts = {"rows": neighbours.state_of(counted.rows), "pairs": neighbours.state_of(counted.pairs)}
-        parts |= {"popularity": popularity.state_of(counted.popularity), "returns": returns.state_of(counted.returns)}
-        return joined(parts) | {"pair": counted.pair_M.copy()}
+        parts = {"rows": neighbours.state_of(counted.rows), "popularity": popularity.state_of(counted.popularity)}
+        return joined(parts | {"returns": returns.state_of(counted.returns)})
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for tables of another width."""
         self.tables = Tables(
             neighbours.from_state(part(state, "rows"), self.config.neighbours),
-            neighbours.from_state(part(state, "pairs"), min(PAIR_NEIGHBOURS, self.config.neighbours)),
-            state["pair"].copy(),
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
             Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
         )
@@ -177,5 +173,5 @@ def _walk(  # type: ignore[no-untyped-def]
             write_context(rest_BCR[k, c], shared)
         candidates.clear(s, size)
         if events.learn_B[k]:
-            tables.learn(counted, window_L, type_L, gap_L, events.gap_B[k], events.row_B[k])
+            tables.learn(counted, window_L, type_L, events.row_B[k])
             seen_N[events.row_B[k]] = now

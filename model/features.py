@@ -12,7 +12,7 @@ from model.returns import Returns
 # Scores by which neighbours are proposed; see `candidates`.
 COUNTS = (
     "next_last", "next_last_but_one", "plain_last", "forward_last", "forward_recent", "backward_last",
-    "cosine_last", "cosine_recent", "cosine_max", "session_last", "session_recent", "pair", "two_hop", "taste",
+    "cosine_last", "cosine_recent", "cosine_max", "two_hop", "taste",
 )  # fmt: skip
 POPULARITIES = tuple(f"popularity_{half_life:.0f}" for half_life in HALF_LIVES)
 OWN_LOGS = ("own_count", "own_distance", "own_elapsed", "own_followed", "own_type_return")

@@ -274,7 +274,7 @@ class Learner:
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked["type"], walked["gap"], clock_B, walked["ts"])
-            events = Events(batch.row_B, walked["own_gap"], batch.learn_B, self.events + np.cumsum(batch.learn_B))
+            events = Events(batch.row_B, batch.learn_B, self.events + np.cumsum(batch.learn_B))
             candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
             with torch.no_grad():
                 scores_BC = self.ranker_trainer.scores(features_BCF, candidates_BC >= 0)
@@ -699,7 +699,7 @@ def _users(
 
 def _no_events(count: int, now: int) -> Events:
     """For users who are looked at, and of whom nothing is learned."""
-    return Events(np.zeros(count, np.int32), np.zeros(count, np.uint8), np.zeros(count, np.bool_), np.full(count, now))
+    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_), np.full(count, now))
 
 
 def _waves(occurrence_B: NDArray[np.int64]) -> list[slice]:

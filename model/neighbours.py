@@ -187,9 +187,12 @@ def clear(rows: Rows, table: int, row: int) -> None:
 
 @kernel
 def forget(rows: Rows, is_gone_N: NDArray[np.bool_]) -> None:
-    """Take items out of every row that names them; what was counted of them stays in the totals."""
+    """Clear the rows of items, and take them out of every row that names them; what was counted of them there stays in
+    the totals."""
     for table in range(rows.start_TN.shape[0]):
         for row in range(rows.start_TN.shape[1]):
+            if is_gone_N[row]:
+                clear(rows, table, row)
             start = rows.start_TN[table, row]
             for at in range(start, start + rows.width_TN[table, row]):
                 if rows.item_X[at] >= 0 and is_gone_N[rows.item_X[at]]:

@@ -78,7 +78,7 @@ def whole(log: Path) -> np.ndarray:
 
 
 def test_ablations_begin_with_the_whole(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.quality.table.PARTS", {name: PARTS[name] for name in ("nothing", "pairs")})
+    monkeypatch.setattr("benchmarks.quality.table.PARTS", {name: PARTS[name] for name in ("nothing", "two hops")})
     rows = list(ablation_rows(Log.read(log, None), _SETTINGS))
-    assert [row.scenario for row in rows] == ["shop (600 events) without nothing", "shop (600 events) without pairs"]
+    assert [row.scenario for row in rows] == ["shop (600 events) without nothing", "shop (600 events) without two hops"]
     assert "(+0.0000 / +0.0000)" in rows[0].measured

@@ -77,8 +77,6 @@ PARTS: Mapping[str, Change] = {
     "encoder": _without(ENCODER, ("encoder",)),
     "who follows": _without(_counts("next", "plain", "forward", "backward"), ("follows", "next")),
     "who goes together": _without(_counts("cosine", "taste"), ("together",)),
-    "session": _without((*_counts("session"), "session_position"), ("session",)),
-    "pairs": _without(_counts("pair"), ("pair",)),
     "two hops": _without(_counts("two_hop"), ("two_hop",)),
     "own history": _without((*OWN_SIGNS, *OWN_LOGS), ("own",)),
     "popularity": _without((*POPULARITIES, "popularity_distance"), ("hot",)),

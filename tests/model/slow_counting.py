@@ -10,29 +10,24 @@ import numpy as np
 
 from model.features import COUNTS, FEATURES
 from model.popularity import HALF_LIVES
-from model.tables import BACKWARD, FORWARD, NEXT, PLAIN, SESSION, TABLES, WIDE, bucket, buckets
+from model.tables import BACKWARD, FORWARD, NEXT, PLAIN, TABLES, WIDE
 
 Pairs = list[list[Any]]
 
 
 class SlowCounting:
-    """`pairs[table][row]` is a list of [item, weight] of at most `neighbours`; weights are rounded to float32.
-
-    `follow[bucket]` is such a row for a pair of last items: the pair, its row, and all that was ever counted in it.
-    """
+    """`pairs[table][row]` is a list of [item, weight] of at most `neighbours`; weights are rounded to float32."""
 
     def __init__(self, neighbours: int, rows: int) -> None:
         self.neighbours, self.rows = neighbours, rows
         self.pairs: list[list[Pairs]] = [[[] for _ in range(rows)] for _ in range(TABLES)]
         self.total = [[0.0] * rows for _ in range(TABLES)]
-        self.follow: dict[int, tuple[tuple[int, int], Pairs, list[int]]] = {}
         self.times: list[int] = []
         self.returns: list[tuple[list[tuple[int, int]], int]] = []
 
-    def learn(self, window: Sequence[int], types: Sequence[int], gaps: Sequence[int], gap: int, item: int) -> None:
+    def learn(self, window: Sequence[int], types: Sequence[int], item: int) -> None:
         forward = wide = 1.0
-        seconds = _seconds(gap)
-        for d, (before, earlier_gap) in enumerate(zip(window[::-1][:20], gaps[::-1], strict=False)):
+        for d, before in enumerate(window[::-1][:20]):
             if before >= 0:
                 if d == 0:
                     self._add(NEXT, before, item, 1.0, 0.97)
@@ -44,15 +39,8 @@ class SlowCounting:
                         self._add(BACKWARD, item, before, forward)
                     self._add(WIDE, before, item, wide)
                     self._add(WIDE, item, before, wide)
-                    near = math.exp(-seconds / 3600)
-                    if near > 0.05:
-                        self._add(SESSION, before, item, near)
-                        self._add(SESSION, item, before, near)
-            seconds += _seconds(earlier_gap)
             forward *= 0.7
             wide *= 0.93
-        if len(window) > 1 and min(window[-2:]) >= 0:
-            self._learn_pair((window[-2], window[-1]), item)
         self.times.append(item)
         self.returns.append((list(zip(window, types, strict=True))[::-1], item))
 
@@ -68,15 +56,6 @@ class SlowCounting:
                 offered += g**age * sum(place[1] == kind for place in places)
                 returned += g**age * (again is not None and again[1] == kind)
         return math.log((returned + 0.5) / (offered + 10))
-
-    def _learn_pair(self, pair: tuple[int, int], item: int) -> None:
-        """Of two pairs of one bucket the later one stays."""
-        place = bucket(*pair, buckets(self.rows))
-        if self.follow.get(place, (None,))[0] != pair:
-            self.follow[place] = pair, [], []
-        _, pairs, items = self.follow[place]
-        items.append(item)
-        _count(pairs, item, 1.0, min(16, self.neighbours))
 
     def _add(self, table: int, row: int, item: int, weight: float, decay: float = 1.0) -> None:
         pairs = self.pairs[table][row]
@@ -100,7 +79,7 @@ class SlowCounting:
         """Who is proposed by which score, were there room for all."""
         rows = range(self.rows)
         scores = {row: dict(zip(COUNTS, self._scores(window[::-1], row), strict=True)) for row in rows}
-        names = ("forward_recent", "next_last", "cosine_recent", "pair", "session_recent", "two_hop")
+        names = ("forward_recent", "next_last", "cosine_recent", "two_hop")
         return {name: {row for row in rows if scores[row][name] > 0} for name in names}
 
     def features(
@@ -167,12 +146,11 @@ class SlowCounting:
     def _scores(self, back: Sequence[int], row: int) -> list[float]:
         nexts = [self._share_of(NEXT, source, row) for source in (*back[:2], -1, -1)][:2]
         forwards = [self._share_of(FORWARD, source, row) for source in back[:5]]
-        sessions = [self._share_of(SESSION, source, row) for source in back[:5]]
         cosines = [self._cosine(source, row) for source in back[:20]]
         return [
             *nexts, self._share_of(PLAIN, back[0], row), forwards[0], _faded(forwards, 0.6),
             self._share_of(BACKWARD, back[0], row), cosines[0], _faded(cosines, 0.8), max(cosines),
-            sessions[0], _faded(sessions, 0.6), self._pair(back, row), self._two_hop(back[0], row), sum(cosines),
+            self._two_hop(back[0], row), sum(cosines),
         ]  # fmt: skip
 
     def _share_of(self, table: int, source: int, row: int) -> float:
@@ -183,12 +161,6 @@ class SlowCounting:
             return 0.0
         totals = self.total[WIDE]
         return self.weight(WIDE, source, row) / math.sqrt(max(totals[source], 1e-9) * max(totals[row], 1e-9))
-
-    def _pair(self, back: Sequence[int], row: int) -> float:
-        if len(back) < 2 or min(back[:2]) < 0:
-            return 0.0
-        pair, pairs, items = self.follow.get(bucket(back[1], back[0], buckets(self.rows)), (None, [], []))
-        return next((w / len(items) for i, w in pairs if i == row), 0.0) if pair == (back[1], back[0]) else 0.0
 
     def _two_hop(self, last: int, row: int) -> float:
         if last < 0:

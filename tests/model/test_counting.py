@@ -29,7 +29,6 @@ class Log:
     types: NDArray[np.uint8]
     gaps: NDArray[np.uint8]
     target: NDArray[np.int32]
-    own_gap: NDArray[np.uint8]
     learn: NDArray[np.bool_]
     idle: NDArray[np.float32]
     last_gap: NDArray[np.float32]
@@ -49,9 +48,8 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
     gaps[rng.random(windows.shape) < 0.05] = 31  # a user's first event
     idle, last_gap = (10 * rng.random((2, events))).astype(np.float32)
     proposals = rng.integers(-1, rows, (events, 3)).astype(np.int32)
-    own_gap = rng.integers(0, 14, events).astype(np.uint8)
     types = rng.integers(0, 3, windows.shape).astype(np.uint8)
-    return Log(windows, types, gaps, target, own_gap, rng.random(events) < learned, idle, last_gap, proposals)
+    return Log(windows, types, gaps, target, rng.random(events) < learned, idle, last_gap, proposals)
 
 
 def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
@@ -60,7 +58,7 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     windows = np.tile(np.array(window, np.int32), (count, 1))
     nothing = np.zeros(count, np.float32)
     return Log(
-        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint8),
+        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32),
         np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
     )  # fmt: skip
 
@@ -70,7 +68,7 @@ def _walk(counting: Counting, log: Log, start: int, stop: int, seen: NDArray[np.
     part = slice(start, stop)
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
-        Events(log.target[part], log.own_gap[part], log.learn[part], now + np.cumsum(log.learn[part])),
+        Events(log.target[part], log.learn[part], now + np.cumsum(log.learn[part])),
         log.proposals[part], np.zeros(counting.rows, np.int64), seen, counting.rows,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
@@ -91,8 +89,7 @@ def _walks(counting: Counting, log: Log, size: int) -> list[Any]:
 
 
 def _learn(slow: SlowCounting, log: Log, k: int) -> None:
-    window, types, gaps = (column[k].tolist() for column in (log.windows, log.types, log.gaps))
-    slow.learn(window, types, gaps, int(log.own_gap[k]), int(log.target[k]))
+    slow.learn(log.windows[k].tolist(), log.types[k].tolist(), int(log.target[k]))
 
 
 def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
@@ -232,8 +229,7 @@ def test_places_of_forgotten_rows_are_used_again() -> None:
 
 
 def test_growth_changes_nothing_of_what_was_counted() -> None:
-    """The same candidates and features before and after the tables grew in the middle of a log. Only of two pairs that
-    want the same bucket both are kept once there are more buckets."""
+    """The same candidates and features before and after the tables grew in the middle of a log."""
     log = _log(3)
     plain, grown = Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
     seen = [np.zeros(_ROWS, np.int64), np.zeros(_ROWS, np.int64)]
@@ -243,8 +239,6 @@ def test_growth_changes_nothing_of_what_was_counted() -> None:
     assert grown.rows == 3 * _ROWS
     first = _walk(plain, log, 60, 120, seen[0])
     second = _walk(grown, log, 60, 120, np.pad(seen[1], (0, 2 * _ROWS)))
-    for _, features, _ in (first, second):
-        features[:, :, FEATURES.index("pair")] = 0
     for one, other in zip(_by_candidate(*first[:2]), _by_candidate(*second[:2]), strict=True):
         assert one == other
 
@@ -300,7 +294,6 @@ def test_what_comes_later_changes_nothing_before_it(cut: int) -> None:
     one, other = _log(5, events=64), _log(5, events=64)
     fresh = _log(99, events=64)
     other.target[cut:] = (other.target[cut:] + 7) % _ROWS
-    other.own_gap[cut:] = (other.own_gap[cut:] + 5) % 14
     other.learn[cut + 1 :] = ~other.learn[cut + 1 :]
     other.windows[cut + 1 :], other.proposals[cut + 1 :] = fresh.windows[cut + 1 :], fresh.proposals[cut + 1 :]
     first, second = (_walk_all(Counting(_ROOMY, _ROWS), log, 16) for log in (one, other))

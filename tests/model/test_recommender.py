@@ -42,9 +42,8 @@ def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder, sta
     torch.testing.assert_close(run_c, c)
     once = encoder.hidden_after(_window(encoder, ring, lengths), start if started else None, prefixes=2)
     torch.testing.assert_close(once[0], h)
-    without_last = encoder.run(_window(encoder, ring.roll(1, dims=1), (lengths - 1).clamp(min=0)), start if started else None)[
-        0
-    ]
+    shorter = _window(encoder, ring.roll(1, dims=1), (lengths - 1).clamp(min=0))
+    without_last, _ = encoder.run(shorter, start if started else None)
     torch.testing.assert_close(once[1][lengths > 1], without_last[lengths > 1])
     assert torch.equal(run_h[1], start[0][1]), "no events: the state as it was"
     assert run_h[lengths > 0].any(dim=1).all()
