@@ -4,7 +4,7 @@ The tables live on the host, in a compiled kernel that walks a batch in order: f
 and their features from what came before it, then the update by it. So counting is exact inside a micro-batch, and a
 prediction cannot see the event it is for.
 
-Legend: N rows of the catalogue, C candidates, F features.
+Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, R of `features.REST`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,6 @@ from model.popularity import EVER, Popularity
 from model.returns import Returns
 from model.state import joined, part
 from model.tables import FORWARD, Tables
-
-
-class Walked(NamedTuple):
-    """Of B events: candidates (row, -1: none), what the walk knows of them (the columns `features.AMOUNTS`, whose
-    logarithms are features, and `features.REST`, with 0 for the encoder's), and the place in `candidates.SOURCES` of
-    what proposed the event's own item (-1: nothing)."""
-
-    candidates_BC: NDArray[np.int32]
-    amounts_BCL: NDArray[np.float32]
-    rest_BCR: NDArray[np.float32]
-    source_B: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -66,6 +55,17 @@ class Events(NamedTuple):
     row_B: NDArray[np.int32]
     learn_B: NDArray[np.bool_]
     now_B: NDArray[np.int64]
+
+
+class Walked(NamedTuple):
+    """Of B events: candidates (row, -1: none), their features (first those of which the logarithm is still to be taken,
+    then the rest, with 0 for the encoder's), and the place in `candidates.SOURCES` of what proposed the event's own
+    item (-1: nothing)."""
+
+    candidates_BC: NDArray[np.int32]
+    amounts_BCL: NDArray[np.float32]
+    rest_BCR: NDArray[np.float32]
+    source_B: NDArray[np.int8]
 
 
 class Counting:
