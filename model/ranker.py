@@ -42,10 +42,7 @@ class Ranker(nn.Module):
 
     def forward(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
         x_XF = features_BCF.reshape(-1, features_BCF.shape[-1])
-        if torch.is_grad_enabled():
-            scores_X = self._scores(x_XF)
-        else:
-            scores_X = torch.cat([self._scores(block_XF) for block_XF in torch.split(x_XF, _BLOCK)])
+        scores_X = torch.cat([self._scores(block_XF) for block_XF in torch.split(x_XF, _BLOCK)])
         return scores_X.view(present_BC.shape).masked_fill(~present_BC, -torch.inf)
 
     def _scores(self, x_XF: Tensor) -> Tensor:
