@@ -60,7 +60,7 @@ def test_keys_that_differ_are_said_and_those_that_do_not_are_not(log: Path, file
     _, out, _ = compare(log, *files, "--limit", 300)
     keys = out.split("Keys that differ")[1].split("Scored before")[0]
     assert re.findall(r"│ (\S+\.\S+)", keys) == ["model.candidates", "model.learning"]
-    assert re.search(r"model\.candidates\s+│\s+160 │\s+24 │", keys)
+    assert re.search(r"model\.candidates\s+│\s+144 │\s+24 │", keys)
 
 
 def test_a_clear_difference_is_told_from_none(log: Path, files: tuple[Path, Path]) -> None:
@@ -117,7 +117,7 @@ def test_a_report_has_both_curves_and_the_table(log: Path, files: tuple[Path, Pa
     for cells in rows(out).values():
         assert "".join(f"<td>{cell}</td>" for cell in cells) in text
     assert "What B has gained so far" in text
-    assert "<td>model.candidates</td><td>160</td><td>24</td>" in text
+    assert "<td>model.candidates</td><td>144</td><td>24</td>" in text
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
 
 
