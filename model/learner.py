@@ -53,7 +53,7 @@ class LearnerConfig:
 
     `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
     are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.
-    `burn_in`, `stale_steps`: see `window_starts`.
+    `burn_in`, `stale_steps`: see `window_starts`; `targets`: how many events a training window predicts, see `prefixes`.
 
     Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
     from its id alone and is never learned. With both, (h, c) follows from a user's events and `seed` alone.
@@ -97,6 +97,8 @@ class LearnerConfig:
                 raise ValueError(f"model.{name}: at least {least}, got {getattr(self, name)}")
         if not 2 <= self.ring_size <= 255:
             raise ValueError(f"model.ring_size: from 2 to 255, got {self.ring_size}")
+        if self.targets > 255:
+            raise ValueError(f"model.targets: at most 255, got {self.targets}")
         if not 1 <= self.window <= self.ring_size:
             raise ValueError(f"model.window: from 1 to ring_size ({self.ring_size}), got {self.window}")
         if self.burn_in > self.ring_size - self.window:

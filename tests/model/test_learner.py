@@ -306,6 +306,7 @@ def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
         ({"dropout": 1.0}, "dropout"),
         ({"neighbours": 1}, "neighbours"),
         ({"mini_batch": 0}, "mini_batch: at least 1"),
+        ({"targets": 256}, "targets: at most 255"),
         ({"ranker_hard": -1}, "ranker_hard: at least 0"),
         ({"ranker_drawn": 0}, "ranker_drawn: at least 1"),
         ({"ranker_replayed": -1}, "ranker_replayed: at least 0"),
