@@ -53,7 +53,7 @@ class LearnerConfig:
 
     `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
     are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.
-    `burn_in`, `stale_steps`: see `window_starts`; `targets`: how many events a training window predicts, see `prefixes`.
+    `burn_in`, `stale_steps`: see `window_starts`. `targets`: how many events a training window predicts.
 
     Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
     from its id alone and is never learned. With both, (h, c) follows from a user's events and `seed` alone.
