@@ -109,9 +109,8 @@ def _faster_row(name: str, pairs: Sequence[tuple[Return, Return]]) -> Row:
         f"back sooner by {-statistics.mean(backs):,.0f} events ({_numbers([-back for back in backs])}), "
         f"HR {statistics.mean(hits):+.4f}, loss {statistics.mean(losses):+.4f} nats"
     )
-    return Row(
-        f"{name}: answers against none", measured, "sooner" if name == ABRUPT else "", statistics.mean(backs) < 0
-    )
+    bar = "sooner" if name == ABRUPT else ""
+    return Row(f"{name}: answers against none", measured, bar, not bar or statistics.mean(backs) < 0)
 
 
 def stationary_row(events: int, settings: Settings, seed: int = 0) -> Row:
