@@ -226,6 +226,19 @@ class TestFileSink:
         sizes = {name: (tmp_path / file).stat().st_size for name, file in files.items()}
         assert state == {"next_offset": 8, "lengths": sizes}
 
+    def test_a_state_before_anything_is_written_again_promises_what_was_cut_off_to(self, tmp_path: Path) -> None:
+        """Killed three times: behind a checkpoint, behind the next one that nothing was written before, and at rest."""
+        first = sink_in(tmp_path)
+        first.commit(outputs(1), {0: 2}, None)
+        state = first.state_dict()
+        first.commit(outputs(2), {0: 3}, None)
+        first.close()
+        second = sink_in(tmp_path)
+        second.load_state_dict(state)
+        assert second.state_dict() == state
+        second.close()
+        assert second.state_dict() == state
+
     def test_a_new_run_writes_from_the_beginning(self, tmp_path: Path) -> None:
         for _ in range(2):
             sink = sink_in(tmp_path)

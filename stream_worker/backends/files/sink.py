@@ -92,6 +92,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
         file.close()
         raise ConfigurationError(f"{path}: expected at least {length} bytes, as the checkpoint has it, got {size}")
     file.truncate(length)
+    file.seek(length)  # or tell() goes on naming the old end until something is written
     return file
 
 
