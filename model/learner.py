@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable
 from model.losses import LOSSES
-from model.memory import UserTable, as_stored, unroll
+from model.memory import UserTable, unroll
 from model.popularity import HALF_LIVES
 from model.prefixes import fewest_windows
 from model.ranker import Ranker, RecentChoices
@@ -34,6 +33,7 @@ from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Columns, Replay
 from model.returns import TYPES
+from model.sequences import sequences_of
 from model.slow_copy import Referee
 from model.state import Arrays, joined, load_module, load_parts, module_state, part, state_of_parts
 from model.step_guard import StepGuard
@@ -460,33 +460,12 @@ class Learner:
     @torch.no_grad()
     def _remember(self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32]) -> Tensor:
         """LSTM steps, events of one user in order; returns every event's query as it was before the event."""
-        slots_U, user_B, events_U = np.unique(batch.slot_B, return_inverse=True, return_counts=True)
-        # Who has most events comes first, so that the users of each wave are the first ones of the wave before.
-        busiest_U = np.argsort(-events_U, kind="stable")
-        place_U = np.empty_like(busiest_U)
-        place_U[busiest_U] = np.arange(len(busiest_U))
-        order = np.lexsort((place_U[user_B], walked["occurrence"]))
-        at = torch.from_numpy(order).to(self.device)
-        inputs_BD = self._event_inputs(batch, walked)[at]
-        forgotten_B1 = None
-        if not batch.remember_B.all():
-            forgotten_B1 = torch.from_numpy(~batch.remember_B[order]).to(self.device)[:, None]
-        h_UH, c_UH = self.users.state(slots_U[busiest_U])
-        before_BH = torch.empty_like(inputs_BD)
-        for wave in _waves(walked["occurrence"]):
-            h, c = h_UH[: wave.stop - wave.start], c_UH[: wave.stop - wave.start]
-            before_BH[wave] = h
-            after_h, after_c = (as_stored(x) for x in self.encoder.step(inputs_BD[wave], h, c))
-            if forgotten_B1 is not None:
-                after_h, after_c = (
-                    torch.where(forgotten_B1[wave], h, after_h),
-                    torch.where(forgotten_B1[wave], c, after_c),
-                )
-            h.copy_(after_h)
-            c.copy_(after_c)
-        self.users.put_state(slots_U[busiest_U], h_UH, c_UH)
-        h_BH = torch.empty_like(before_BH)
-        h_BH[at] = before_BH
+        users, order_X, sizes_T, before_B = sequences_of(batch.slot_B, batch.remember_B)
+        inputs_XD = self._event_inputs(batch, walked)[torch.from_numpy(order_X).to(self.device)]
+        h_UH, c_UH = self.users.state(users)
+        after_XH, last_h, last_c = self.encoder.read(inputs_XD, torch.from_numpy(sizes_T), h_UH, c_UH)
+        self.users.put_state(users[: len(last_h)], last_h, last_c)
+        h_BH = torch.cat([h_UH, after_XH])[torch.from_numpy(before_B).to(self.device)]
         queries_BD, _ = self._queries(h_BH, windows_BL)
         return queries_BD
 
@@ -702,12 +681,6 @@ def _users(
 def _no_events(count: int, now: int) -> Events:
     """For users who are looked at, and of whom nothing is learned."""
     return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_), np.full(count, now))
-
-
-def _waves(occurrence_B: NDArray[np.int64]) -> list[slice]:
-    """Of events in the order of their occurrence: the first of every user, then the second, ..."""
-    ends = np.cumsum(np.bincount(occurrence_B)).tolist() if len(occurrence_B) else []
-    return [slice(start, end) for start, end in pairwise([0, *ends])]
 
 
 def _finite(x: Tensor) -> Tensor:

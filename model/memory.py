@@ -151,11 +151,6 @@ class UserTable:
         self._free.extend(range(size - 1, old - 1, -1))
 
 
-def as_stored(x: Tensor) -> Tensor:
-    """What comes back of a state that was put into the table."""
-    return x.to(torch.float16).float()
-
-
 @kernel
 def unroll(
     slot_B: NDArray[np.int64],
@@ -178,8 +173,8 @@ def unroll(
 ) -> None:
     """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it.
 
-    `occurrence_B` counts the events of the same user earlier in the batch: those of equal occurrence can go through
-    the LSTM together. `occurrences_S` is scratch, zero on entry and on return.
+    `occurrence_B` counts the events of the same user earlier in the batch. `occurrences_S` is scratch, zero on entry
+    and on return.
     """
     ring = number_SL.shape[1]
     for k in range(len(slot_B)):

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from model.returns import TYPES
 
@@ -79,19 +80,26 @@ class Encoder(nn.Module):
         inputs: Tensor = self.type_vectors(types) + self.gap_vectors(gaps)
         return torch.add(inputs, items_D, alpha=self.config.dim**0.5)
 
-    def step(self, inputs_BD: Tensor, h_BH: Tensor, c_BH: Tensor) -> tuple[Tensor, Tensor]:
-        """One event for each of B users: (h, c) after it."""
-        after: tuple[Tensor, Tensor] = torch.lstm_cell(inputs_BD, (h_BH, c_BH), *self.lstm.all_weights[0])
-        return after
+    def read(
+        self, inputs_XD: Tensor, sizes_T: Tensor, h_UH: Tensor, c_UH: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Packed sequences: the first event of `sizes_T[0]` users, the second of `sizes_T[1]` of them, ..., who are the
+        first of U. Returns h after every event [X, H], and (h, c) after the last one of those who have any."""
+        if not len(sizes_T):
+            return h_UH[:0], h_UH[:0], c_UH[:0]
+        start = h_UH[None, : sizes_T[0]], c_UH[None, : sizes_T[0]]
+        after, (h_1UH, c_1UH) = self.lstm(PackedSequence(inputs_XD, sizes_T), start)
+        return after.data, h_1UH[0], c_1UH[0]
 
     def run(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
         h_BH, c_BH = start or self._zeros(window)
         if not len(window.users_A):
             return h_BH, c_BH
-        packed = nn.utils.rnn.pack_padded_sequence(window.inputs_ATD, window.lengths_A.cpu(), batch_first=True)
-        _, (h_1AH, c_1AH) = self.lstm(packed, (h_BH[window.users_A][None], c_BH[window.users_A][None]))
-        return h_BH.index_copy(0, window.users_A, h_1AH[0]), c_BH.index_copy(0, window.users_A, c_1AH[0])
+        packed = pack_padded_sequence(window.inputs_ATD, window.lengths_A.cpu(), batch_first=True)
+        start = h_BH[window.users_A], c_BH[window.users_A]
+        _, h_AH, c_AH = self.read(packed.data, packed.batch_sizes, *start)
+        return h_BH.index_copy(0, window.users_A, h_AH), c_BH.index_copy(0, window.users_A, c_AH)
 
     def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1) -> Tensor:
         """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that

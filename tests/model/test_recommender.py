@@ -26,8 +26,8 @@ def _window(encoder: Encoder, ring: Tensor, lengths: Tensor) -> Window:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder, started: bool) -> None:
-    """Serving (one step an event) and training (a window at once) compute the same state, whatever the length."""
+def test_a_run_over_the_window_equals_the_steps_of_the_cell(encoder: Encoder, started: bool) -> None:
+    """Whatever the length, and however the window is run."""
     torch.manual_seed(1)
     ring, lengths = torch.randn(7, 6, 16), torch.tensor([2, 0, 6, 3, 1, 5, 4])
     zero = torch.zeros(7, dtype=torch.long)
@@ -35,7 +35,7 @@ def test_steps_over_a_sequence_equal_a_run_over_the_window(encoder: Encoder, sta
     h, c = start
     for step in range(6):
         alive = (step >= 6 - lengths)[:, None]
-        new_h, new_c = encoder.step(encoder.inputs(ring[:, step], zero, zero), h, c)
+        new_h, new_c = torch.lstm_cell(encoder.inputs(ring[:, step], zero, zero), (h, c), *encoder.lstm.all_weights[0])
         h, c = torch.where(alive, new_h, h), torch.where(alive, new_c, c)
     run_h, run_c = encoder.run(_window(encoder, ring, lengths), start if started else None)
     torch.testing.assert_close(run_h, h)
@@ -97,7 +97,7 @@ def test_type_gap_and_state_change_the_query(encoder: Encoder) -> None:
     """Nothing that an event says is dropped on the way."""
     item, zero = torch.randn(1, 16), torch.zeros(1, dtype=torch.long)
     inputs = [encoder.inputs(item, zero + kind, zero + gap) for kind, gap in ((0, 0), (1, 0), (0, 5))]
-    states = [encoder.step(x, torch.zeros(1, 16), torch.zeros(1, 16))[0] for x in inputs]
+    states = [encoder.read(x, torch.tensor([1]), torch.zeros(1, 16), torch.zeros(1, 16))[0] for x in inputs]
     queries = [encoder.queries(h, item[:, None], torch.ones(1, 1).bool())[0] for h in states]
     assert not torch.allclose(queries[0], queries[1])
     assert not torch.allclose(queries[0], queries[2])

@@ -1,0 +1,42 @@
+"""The events of a batch as one sequence a user, in the order in which an LSTM reads packed sequences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Sequences(NamedTuple):
+    """Of B events those X that are to be read: the first of every user, then the second, and so on.
+
+    slots_U: the users, the longest sequence first, those with nothing to read last; order_X: which event; sizes_T: how
+    many users have a first event, a second, ...; before_B: where each event, read or not, finds its user's state before
+    it, a place among U states at the start and, behind them, X states after an event.
+    """
+
+    slots_U: NDArray[np.int64]
+    order_X: NDArray[np.int64]
+    sizes_T: NDArray[np.int64]
+    before_B: NDArray[np.int64]
+
+
+def sequences_of(slot_B: NDArray[np.int64], read_B: NDArray[np.bool_]) -> Sequences:
+    slots_U, user_B = np.unique(slot_B, return_inverse=True)
+    longest_U = np.argsort(-np.bincount(user_B[read_B], minlength=len(slots_U)), kind="stable")
+    place_U = np.empty_like(longest_U)
+    place_U[longest_U] = np.arange(len(longest_U))
+    place_B = place_U[user_B]
+    by_user = np.argsort(place_B, kind="stable")
+    # How many events are read before each one, of all users up to this one, and of this one alone.
+    before = np.cumsum(read_B[by_user]) - read_B[by_user]
+    first = np.searchsorted(place_B[by_user], place_B[by_user])
+    number_B = np.empty_like(place_B)
+    number_B[by_user] = before - before[first]
+    sizes_T = np.bincount(number_B[read_B])
+    start_T = np.cumsum(sizes_T) - sizes_T
+    order_X = np.empty(int(sizes_T.sum()), np.int64)
+    order_X[start_T[number_B[read_B]] + place_B[read_B]] = np.flatnonzero(read_B)
+    after_X = len(slots_U) + np.append(start_T, 0)[np.maximum(number_B - 1, 0)]
+    return Sequences(slots_U[longest_U], order_X, sizes_T, place_B + np.where(number_B > 0, after_X, 0))
