@@ -50,11 +50,10 @@ class Users(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The B events themselves: row, whether it is to be learned, the line's count of events at it."""
+    """The B events themselves: row, and whether it is to be learned."""
 
     row_B: NDArray[np.int32]
     learn_B: NDArray[np.bool_]
-    now_B: NDArray[np.int64]
 
 
 class Walked(NamedTuple):
@@ -101,12 +100,9 @@ class Counting:
         users: Users,
         events: Events,
         encoder_rows_BE: NDArray[np.int32],
-        born_N: NDArray[np.int64],
-        seen_N: NDArray[np.int64],
         items: int,
     ) -> Walked:
-        """Walk B events in order, learning where `learn_B`; `seen_N` is brought up to date on the way. `items`: how
-        many the catalogue has."""
+        """Walk B events in order, learning where `learn_B`. `items`: how many the catalogue has."""
         batch = len(events.row_B)
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
         candidates_BC = np.full((batch, self.config.candidates), -1, dtype=np.int32)
@@ -114,7 +110,7 @@ class Counting:
         rest_BCR = np.zeros((batch, self.config.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         _walk(
-            self.tables, self._scratch, self.quota_S, users, events, encoder_rows_BE, born_N, seen_N, items,
+            self.tables, self._scratch, self.quota_S, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
@@ -146,12 +142,12 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, quota_S, users: Users, events: Events, encoder_rows_BE, born_N, seen_N, items,
+    counted: Tables, s: Scratch, quota_S, users: Users, events: Events, encoder_rows_BE, items,
     candidates_BC, amounts_BCL, rest_BCR, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
         window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
-        last, now = window_L[-1], events.now_B[k]
+        last = window_L[-1]
         size = candidates.score(counted, s, window_L)
         size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
         candidates.leave_out(counted, s, window_L, items)
@@ -167,11 +163,10 @@ def _walk(  # type: ignore[no-untyped-def]
             if row == events.row_B[k]:
                 source_B[k] = s.source_C[c]
             write(
-                amounts_BCL[k, c], rest_BCR[k, c], s.counts_TX[:, x], row, row == last, now, born_N[row], seen_N[row],
-                usual, session, counted.popularity, counted.returns,
+                amounts_BCL[k, c], rest_BCR[k, c], s.counts_TX[:, x], row, row == last, usual, session,
+                counted.popularity, counted.returns,
             )  # fmt: skip
             write_context(rest_BCR[k, c], shared)
         candidates.clear(s, size)
         if events.learn_B[k]:
             tables.learn(counted, window_L, type_L, events.row_B[k])
-            seen_N[events.row_B[k]] = now

@@ -1,4 +1,4 @@
-"""What the ranker sees of a candidate: counts, popularity, the user's own history, age, the encoder, context."""
+"""What the ranker sees of a candidate: counts, popularity, the user's own history, the encoder, context."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ COUNTS = (
 )  # fmt: skip
 POPULARITIES = tuple(f"popularity_{half_life:.0f}" for half_life in HALF_LIVES)
 OWN_LOGS = ("own_count", "own_distance", "own_elapsed", "own_followed", "own_type_return")
-AGES = ("age", "unseen_for")
 # Of these the logarithm is taken, of all candidates at once.
-AMOUNTS = (*COUNTS, *POPULARITIES, *OWN_LOGS, *AGES)
+AMOUNTS = (*COUNTS, *POPULARITIES, *OWN_LOGS)
 OWN_SIGNS = ("own", "own_is_last", "own_in_session")
 ENCODER = ("encoder_log_probability", "encoder_behind_best")
 CONTEXT = (
@@ -40,7 +39,6 @@ COLUMNS = len(COUNTS) + 5
 
 _POPULARITY = AMOUNTS.index(POPULARITIES[0])
 _OWN_LOG = AMOUNTS.index(OWN_LOGS[0])
-_AGE = AMOUNTS.index(AGES[0])
 _POPULARITY_DISTANCE = REST.index("popularity_distance")
 _CONTEXT = REST.index(CONTEXT[0])
 _LEAST_COUNT = np.float32(1e-4)
@@ -49,8 +47,7 @@ _LEAST_SHARE = 1e-6
 
 @kernel
 def write(  # type: ignore[no-untyped-def]
-    amounts_L, rest_R, counts_T, row, is_last, now, born, seen, usual, session,
-    popularity: Popularity, returned: Returns,
+    amounts_L, rest_R, counts_T, row, is_last, usual, session, popularity: Popularity, returned: Returns
 ):  # fmt: skip
     """All but the encoder's and the context's features of one candidate: AMOUNTS, before the logarithm, and REST.
 
@@ -67,8 +64,6 @@ def write(  # type: ignore[no-untyped-def]
     amounts_L[_OWN_LOG + 2] = 1.0 + counts_T[OWN_SECONDS]
     amounts_L[_OWN_LOG + 3] = 1.0 + counts_T[OWN_FOLLOWED]
     amounts_L[_OWN_LOG + 4] = returns.share(returned, returns.BY_PLACE, int(counts_T[OWN_TYPE])) if is_own else 1.0
-    amounts_L[_AGE] = 1.0 + max(0, now - born)
-    amounts_L[_AGE + 1] = 1.0 + max(0, now - seen)
     rest_R[0] = is_own
     rest_R[1] = is_own and is_last
     rest_R[2] = is_own and distance <= session

@@ -276,7 +276,7 @@ class Learner:
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked["type"], walked["gap"], clock_B, walked["ts"])
-            events = Events(batch.row_B, batch.learn_B, self.events + np.cumsum(batch.learn_B))
+            events = Events(batch.row_B, batch.learn_B)
             candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
             with torch.no_grad():
                 scores_BC = self.ranker_trainer.scores(features_BCF, candidates_BC >= 0)
@@ -288,9 +288,9 @@ class Learner:
                 ranking = candidates_BC, features_BCF, scores_BC
                 self._learn_ranker(batch, scored, ranking, outcome.losses)
                 self._learn_encoder(batch, walked, windows_BL, scored, whole.new_rows(part.stop), outcome.losses)
-        self.events += int(batch.learn_B.sum())
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
-        self.catalog.seen_ts_N[batch.row_B[batch.learn_B]] = self.clock_ts
+        self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
+        self.events += int(batch.learn_B.sum())
         self._add_back(batch)
         self.steps += 1
         return outcome
@@ -310,7 +310,7 @@ class Learner:
         clock_U = np.full(len(slots), self.clock_ts)
         rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
         context = _Context(_users(*rings, clock_U, users.ts_S[slots]), queries_UD)
-        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots), self.events + 1))
+        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots)))
         with torch.no_grad():
             return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC)
 
@@ -501,7 +501,7 @@ class Learner:
         top = top_k_blocked(queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates)
         proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, self.catalog.born_N, self.catalog.seen_N, int(live_N.sum())
+            context.users, events, proposals, int(live_N.sum())
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()
@@ -561,11 +561,10 @@ class Learner:
     def _learn_ranker(
         self, batch: Batch, scored: NDArray[np.int64], ranking: tuple[Tensor, Tensor, Tensor], losses: dict[str, float]
     ) -> None:
-        at = torch.from_numpy(scored).to(self.device)
-        candidates_MC, features_MCF, scores_MC = (x[at] for x in ranking)
-        target_M = torch.from_numpy(batch.row_B[scored]).to(self.device).long()
+        target_B = torch.from_numpy(batch.row_B).to(self.device).long()
+        scored_M = torch.from_numpy(scored).to(self.device)
         self.ranker_trainer.rate_factor = self.rate_factor
-        loss = self.ranker_trainer.learn(candidates_MC, features_MCF, scores_MC, target_M, self.steps, self.events)
+        loss = self.ranker_trainer.learn(*ranking, target_B, scored_M, step=self.steps, events=self.events)
         if loss is not None:
             losses["ranker"] = loss
 
@@ -678,9 +677,9 @@ def _users(
     return Users(windows_BL, types_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
 
 
-def _no_events(count: int, now: int) -> Events:
+def _no_events(count: int) -> Events:
     """For users who are looked at, and of whom nothing is learned."""
-    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_), np.full(count, now))
+    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_))
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from model.state import array_of
 
+_MOST_DEVIATIONS = 8.0
 _BLOCK = 4_096  # candidates scored at a time, so that what is in between stays in the processor's cache
 
 
@@ -42,14 +43,20 @@ class Ranker(nn.Module):
 
     def forward(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
         x_XF = features_BCF.reshape(-1, features_BCF.shape[-1])
-        scores_X = torch.cat([self._scores(block_XF) for block_XF in torch.split(x_XF, _BLOCK)])
-        return scores_X.view(present_BC.shape).masked_fill(~present_BC, -torch.inf)
-
-    def _scores(self, x_XF: Tensor) -> Tensor:
-        x_XF = ((x_XF - self.mean_F) * torch.rsqrt(self.var_F + 1e-4)).clamp_(-8, 8)
-        # Products with one column of weights are several times as fast as with a matrix of one column.
-        scores_X = torch.mv(x_XF, self.linear.weight[0]) + torch.mv(self.mlp(x_XF), self.head.weight[0])
-        return scores_X + self.linear.bias
+        # Normalising is linear, so that the first weights do it, once; only clamping is left to do for each candidate.
+        scale_F = torch.rsqrt(self.var_F + 1e-4)
+        reach_F = _MOST_DEVIATIONS / scale_F
+        first, second = self.mlp[0], self.mlp[2]
+        weight_HF, weight_F = first.weight * scale_F, self.linear.weight[0] * scale_F
+        bias_H, bias = first.bias - weight_HF @ self.mean_F, self.linear.bias - weight_F @ self.mean_F
+        scores = []
+        for block_XF in torch.split(x_XF, _BLOCK):
+            within_XF = block_XF.clamp(self.mean_F - reach_F, self.mean_F + reach_F)
+            hidden_XH = F.relu_(torch.addmm(bias_H, within_XF, weight_HF.T))
+            hidden_XH = F.relu_(second(hidden_XH))
+            # Products with one column of weights are several times as fast as with a matrix of one column.
+            scores.append(torch.mv(within_XF, weight_F) + torch.mv(hidden_XH, self.head.weight[0]) + bias)
+        return torch.cat(scores).view(present_BC.shape).masked_fill(~present_BC, -torch.inf)
 
     @torch.no_grad()
     def observe(self, features_BCF: Tensor, present_BC: Tensor) -> None:
@@ -92,22 +99,28 @@ class Choices:
 
 
 def choices(
-    features_BCF: Tensor, present_BC: Tensor, scores_BC: Tensor, target_at_B: Tensor, hard: int, drawn: int, shift: int
+    features_BCF: Tensor,
+    of_M: Tensor,
+    present_MC: Tensor,
+    scores_MC: Tensor,
+    target_at_M: Tensor,
+    hard: int,
+    drawn: int,
+    shift: int,
 ) -> Choices:
-    """Of each event the target, its `hard` strongest rivals by score, and about `drawn` of the rest.
+    """Of the events `of_M` each the target, its `hard` strongest rivals by score, and about `drawn` of the rest.
 
     The rest is drawn by systematic sampling: every n-th by score, from the `shift` modulo n-th on; each weighs n.
     """
-    first = scores_BC.scatter(1, target_at_B[:, None], torch.inf)
-    order_BC = first.argsort(dim=1, descending=True, stable=True)
-    rest = max(0, order_BC.shape[1] - 1 - hard)
+    first = scores_MC.scatter(1, target_at_M[:, None], torch.inf)
+    order_MC = first.argsort(dim=1, descending=True, stable=True)
+    rest = max(0, order_MC.shape[1] - 1 - hard)
     step = max(1, rest // drawn)
     sampled = 1 + hard + shift % step + step * torch.arange(rest // step)
-    columns = torch.cat([torch.arange(min(1 + hard, order_BC.shape[1])), sampled]).to(scores_BC.device)
-    at_BS = order_BC[:, columns]
+    columns = torch.cat([torch.arange(min(1 + hard, order_MC.shape[1])), sampled]).to(scores_MC.device)
+    at_MS = order_MC[:, columns]
     log_weight_S = torch.where(columns > hard, float(np.log(step)), 0.0)
-    features_BSF = features_BCF.gather(1, at_BS[:, :, None].expand(-1, -1, features_BCF.shape[2]))
-    return Choices(features_BSF, present_BC.gather(1, at_BS), log_weight_S)
+    return Choices(features_BCF[of_M[:, None], at_MS], present_MC.gather(1, at_MS), log_weight_S)
 
 
 class RecentChoices:

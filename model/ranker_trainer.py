@@ -51,18 +51,27 @@ class RankerTrainer:
         return scores_BC
 
     def learn(
-        self, candidates_MC: Tensor, features_MCF: Tensor, scores_MC: Tensor, target_M: Tensor, step: int, events: int
+        self,
+        candidates_BC: Tensor,
+        features_BCF: Tensor,
+        scores_BC: Tensor,
+        target_B: Tensor,
+        scored_M: Tensor,
+        *,
+        step: int,
+        events: int,
     ) -> float | None:
-        """Returns the last step's loss, None where there was nothing to learn. `step`: the mini-batch's number;
-        `events`: how many the line has learned."""
-        is_target_MC, present_MC = candidates_MC == target_M[:, None], candidates_MC >= 0
+        """From those of a batch that were `scored_M`. Returns the last step's loss, None where there was nothing to
+        learn. `step`: the mini-batch's number; `events`: how many the line has learned."""
+        is_target_MC, present_MC = candidates_BC[scored_M] == target_B[scored_M, None], candidates_BC[scored_M] >= 0
         usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
         if not bool(usable.any()):
             return None
-        features_MCF, present_MC = features_MCF[usable], present_MC[usable]
-        self._ranker.observe(features_MCF[::_OBSERVED_EVERY], present_MC[::_OBSERVED_EVERY])
+        of_M, present_MC = scored_M[usable], present_MC[usable]
+        self._ranker.observe(features_BCF[of_M[::_OBSERVED_EVERY]], present_MC[::_OBSERVED_EVERY])
         target_at_M = is_target_MC[usable].int().argmax(dim=1)
-        fresh = choices(features_MCF, present_MC, scores_MC[usable], target_at_M, self._hard, self._drawn, step)
+        scores_MC = scores_BC[of_M]
+        fresh = choices(features_BCF, of_M, present_MC, scores_MC, target_at_M, self._hard, self._drawn, step)
         if self.optimizer.referee.due():
             self._ask_the_referee(fresh)
         factor = (1 + _FIRST_EXCESS * 0.5 ** (events / _EXCESS_HALF_LIFE)) * self.rate_factor

@@ -80,9 +80,7 @@ class Encoder(nn.Module):
         inputs: Tensor = self.type_vectors(types) + self.gap_vectors(gaps)
         return torch.add(inputs, items_D, alpha=self.config.dim**0.5)
 
-    def read(
-        self, inputs_XD: Tensor, sizes_T: Tensor, h_UH: Tensor, c_UH: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, inputs_XD: Tensor, sizes_T: Tensor, h_UH: Tensor, c_UH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Packed sequences: the first event of `sizes_T[0]` users, the second of `sizes_T[1]` of them, ..., who are the
         first of U. Returns h after every event [X, H], and (h, c) after the last one of those who have any."""
         if not len(sizes_T):
@@ -103,22 +101,17 @@ class Encoder(nn.Module):
 
     def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1) -> Tensor:
         """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
-        are not packed. So the shorter half goes apart, and is not run to the end of the longest.
+        are not packed.
 
         [prefixes, B, H]: after all events, without the last one, and so on; of a prefix without events anything.
         """
         h_BH, c_BH = start or self._zeros(window)
-        lengths_A, users_A = window.lengths_A, window.users_A
-        last_KXH = []
-        for part in (slice(0, (len(users_A) + 1) // 2), slice((len(users_A) + 1) // 2, len(users_A))):
-            users_X, longest = users_A[part], int(lengths_A[part].max()) if part.start < part.stop else 0
-            if longest:
-                inputs_XTD = window.inputs_ATD[part, :longest]
-                all_XTH, _ = self.lstm(inputs_XTD, (h_BH[users_X][None], c_BH[users_X][None]))
-                last_KX = (lengths_A[part] - 1 - torch.arange(prefixes)[:, None]).clamp(min=0).to(all_XTH.device)
-                last_KXH.append(all_XTH[torch.arange(len(users_X), device=all_XTH.device), last_KX])
-        h_KBH = h_BH.expand(prefixes, -1, -1)
-        return h_KBH.index_copy(1, users_A, torch.cat(last_KXH, dim=1)) if last_KXH else h_KBH
+        h_KBH, users_A = h_BH.expand(prefixes, -1, -1), window.users_A
+        if not len(users_A):
+            return h_KBH
+        all_ATH, _ = self.lstm(window.inputs_ATD, (h_BH[users_A][None], c_BH[users_A][None]))
+        last_KA = (window.lengths_A - 1 - torch.arange(prefixes)[:, None]).clamp(min=0).to(all_ATH.device)
+        return h_KBH.index_copy(1, users_A, all_ATH[torch.arange(len(users_A), device=all_ATH.device), last_KA])
 
     def _zeros(self, window: Window) -> tuple[Tensor, Tensor]:
         zeros = window.inputs_ATD.new_zeros(window.batch, self.config.dim)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.candidates import SOURCES
-from model.features import AGES, CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
+from model.features import CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
 from model.learner import Learner
 from model.ranker import Ranker
 from stream_worker.config import Settings
@@ -80,7 +80,6 @@ PARTS: Mapping[str, Change] = {
     "two hops": _without(_counts("two_hop"), ("two_hop",)),
     "own history": _without((*OWN_SIGNS, *OWN_LOGS), ("own",)),
     "popularity": _without((*POPULARITIES, "popularity_distance"), ("hot",)),
-    "age of items": _without(AGES),
     "context": _without(CONTEXT),
     "context of new items": _without_context_of_new_items,
     "encoder's replay": _unchanged,

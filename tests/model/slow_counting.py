@@ -90,9 +90,6 @@ class SlowCounting:
         row: int,
         idle: float,
         gap: float,
-        born: int,
-        seen: int,
-        now: int,
     ) -> list[float]:
         """The features of one candidate in the order of FEATURES; the encoder's are 0."""
         back, gaps_back = list(window)[::-1], list(gaps)[::-1]
@@ -123,8 +120,6 @@ class SlowCounting:
                 values
                 | {
                     "popularity_distance": abs(math.log(self.share(row, ever) + 1e-6) - usual),
-                    "age": math.log1p(max(0, now - born)),
-                    "unseen_for": math.log1p(max(0, now - seen)),
                     "history_length": math.log1p(len(known)),
                     "idle": idle,
                     "last_gap": gap,

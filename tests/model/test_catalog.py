@@ -44,11 +44,10 @@ class CatalogIsADictionary(RuleBasedStateMachine):
         self.live |= dict(zip(unknown, added.tolist(), strict=True))
         self.seen |= dict.fromkeys(unknown, self.now)
         assert [self.catalog.born_N[row] for row in added] == [self.now] * len(unknown)
+        self.catalog.see(np.array([self.live[item] for item in ids], np.int32), self.now, self.clock)
         for item in ids:
             self.now += 1
-            self.seen[item] = self.now
-            self.catalog.seen_N[self.live[item]] = self.now
-            self.seen_ts[item] = self.catalog.seen_ts_N[self.live[item]] = self.clock
+            self.seen[item], self.seen_ts[item] = self.now, self.clock
             self.kept.append((item, self.live[item], self.catalog.generation))
 
     @rule(seconds=st.sampled_from([1.0, _EXPIRY / 16, _EXPIRY / 2, 3 * _EXPIRY]))

@@ -63,13 +63,12 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     )  # fmt: skip
 
 
-def _walk(counting: Counting, log: Log, start: int, stop: int, seen: NDArray[np.int64], now: int = 0) -> Any:
+def _walk(counting: Counting, log: Log, start: int, stop: int) -> Any:
     """Candidates, their features, and the source of what came."""
     part = slice(start, stop)
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
-        Events(log.target[part], log.learn[part], now + np.cumsum(log.learn[part])),
-        log.proposals[part], np.zeros(counting.rows, np.int64), seen, counting.rows,
+        Events(log.target[part], log.learn[part]), log.proposals[part], counting.rows,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B
@@ -81,11 +80,7 @@ def _walk_all(counting: Counting, log: Log, size: int) -> tuple[NDArray[np.int32
 
 
 def _walks(counting: Counting, log: Log, size: int) -> list[Any]:
-    seen, outs, now = np.zeros(counting.rows, np.int64), [], 0
-    for start in range(0, len(log.target), size):
-        outs.append(_walk(counting, log, start, start + size, seen, now))
-        now += int(log.learn[start : start + size].sum())
-    return outs
+    return [_walk(counting, log, start, start + size) for start in range(0, len(log.target), size)]
 
 
 def _learn(slow: SlowCounting, log: Log, k: int) -> None:
@@ -119,19 +114,16 @@ def test_features_are_those_of_plain_python(seed: int) -> None:
     """Each feature of each candidate of each event, computed from what came before it, inside a batch too."""
     log, slow = _log(seed), SlowCounting(64, _ROWS)
     candidates, features = _walk_all(Counting(_ROOMY, _ROWS), log, 16)
-    now, seen = 0, [0] * _ROWS
     for k, window in enumerate(log.windows.tolist()):
-        now += bool(log.learn[k])
         for place, row in enumerate(candidates[k].tolist()):
             if row >= 0:
-                context = float(log.idle[k]), float(log.last_gap[k]), 0, seen[row], now
+                context = float(log.idle[k]), float(log.last_gap[k])
                 expected = slow.features(window, log.types[k].tolist(), log.gaps[k].tolist(), row, *context)
                 assert dict(zip(FEATURES, features[k, place].tolist(), strict=True)) == pytest.approx(
                     dict(zip(FEATURES, expected, strict=True)), rel=1e-4, abs=1e-4
                 )
         if log.learn[k]:
             _learn(slow, log, k)
-            seen[int(log.target[k])] = now
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -185,8 +177,8 @@ def test_of_a_score_no_more_than_its_quota_is_proposed() -> None:
     """The best ones: forty followers of an item leave room for what else has a reason."""
     counting, rows = Counting(CountingConfig(neighbours=256, candidates=60), 100), 100
     followers = [row for row in range(1, 81) for _ in range(1 + row // 10)]
-    _walk(counting, _plain(followers, [-1, 0]), 0, len(followers), np.zeros(rows, np.int64))
-    candidates, _, _ = _walk(counting, _plain([0], [-1, 0], learn=False), 0, 1, np.zeros(rows, np.int64))
+    _walk(counting, _plain(followers, [-1, 0]), 0, len(followers))
+    candidates, _, _ = _walk(counting, _plain([0], [-1, 0], learn=False), 0, 1)
     named = set(candidates[0, :40].tolist())
     assert set(range(50, 81)) <= named <= set(range(40, 81)), "31 came six times or more, ten five times"
 
@@ -194,7 +186,7 @@ def test_of_a_score_no_more_than_its_quota_is_proposed() -> None:
 def test_when_a_row_is_full_the_weakest_leaves() -> None:
     """A newcomer takes the place of the item with the least weight; the others stay."""
     counting, after = Counting(CountingConfig(neighbours=4), 10), [1, 1, 1, 2, 3, 3, 4, 4, 5]
-    _walk(counting, _plain(after, [-1, 0]), 0, len(after), np.zeros(10, np.int64))
+    _walk(counting, _plain(after, [-1, 0]), 0, len(after))
     assert sorted(_row(counting, FORWARD, 0)) == [[1, 3.0], [3, 2.0], [4, 2.0], [5, 1.0]]
     assert counting.tables.rows.total_TN[FORWARD, 0] == len(after)
 
@@ -232,13 +224,12 @@ def test_growth_changes_nothing_of_what_was_counted() -> None:
     """The same candidates and features before and after the tables grew in the middle of a log."""
     log = _log(3)
     plain, grown = Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
-    seen = [np.zeros(_ROWS, np.int64), np.zeros(_ROWS, np.int64)]
-    for counting, mine in zip((plain, grown), seen, strict=True):
-        _walk(counting, log, 0, 60, mine)
+    for counting in (plain, grown):
+        _walk(counting, log, 0, 60)
     grown.grow(3 * _ROWS)
     assert grown.rows == 3 * _ROWS
-    first = _walk(plain, log, 60, 120, seen[0])
-    second = _walk(grown, log, 60, 120, np.pad(seen[1], (0, 2 * _ROWS)))
+    first = _walk(plain, log, 60, 120)
+    second = _walk(grown, log, 60, 120)
     for one, other in zip(_by_candidate(*first[:2]), _by_candidate(*second[:2]), strict=True):
         assert one == other
 
@@ -246,10 +237,9 @@ def test_growth_changes_nothing_of_what_was_counted() -> None:
 def test_a_resumed_state_goes_on_to_the_bit() -> None:
     """A walk from `state_dict` on equals the walk that was never interrupted."""
     log, counting, twin = _log(4), Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
-    seen = np.zeros(_ROWS, np.int64)
-    _walk(counting, log, 0, 60, seen)
+    _walk(counting, log, 0, 60)
     twin.load_state_dict(counting.state_dict())
-    first, second = (_walk(one, log, 60, 120, seen.copy()) for one in (counting, twin))
+    first, second = (_walk(one, log, 60, 120) for one in (counting, twin))
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1], second[1])
     assert all(np.array_equal(counting.state_dict()[name], twin.state_dict()[name]) for name in twin.state_dict())
@@ -266,7 +256,7 @@ def test_popularity_survives_its_own_growth() -> None:
     slow, counting = SlowCounting(4, 4), Counting(CountingConfig(neighbours=4), 4)
     events = 9_000  # 200 events double the increment, so that it passes 1e12 after 8,000
     target = (np.arange(events) // 3 % 4).tolist()
-    _walk(counting, _plain(target, [-1, -1]), 0, events, np.zeros(4, np.int64))
+    _walk(counting, _plain(target, [-1, -1]), 0, events)
     popularity = counting.tables.popularity
     assert popularity.newest_P[0] < 1e5
     slow.times = target
@@ -280,10 +270,10 @@ def test_what_users_do_not_return_to_is_not_proposed(returns: bool) -> None:
     the candidates of a user who has done them, or not, whoever proposes them."""
     counting, events = Counting(_ROOMY, _ROWS), 3_000
     log = _plain([0 if returns else 2] * events, [-1] * 18 + [0, 1])
-    _walk(counting, log, 0, events, np.zeros(_ROWS, np.int64))
+    _walk(counting, log, 0, events)
     asked = _plain([3], [-1] * 18 + [0, 1], learn=False)
     asked.proposals[:] = 1
-    candidates, _, _ = _walk(counting, asked, 0, 1, np.zeros(_ROWS, np.int64))
+    candidates, _, _ = _walk(counting, asked, 0, 1)
     assert set(candidates[0].tolist()) - {-1} == ({0, 1} if returns else {2})
 
 
@@ -303,15 +293,13 @@ def test_what_comes_later_changes_nothing_before_it(cut: int) -> None:
 
 
 def test_an_event_that_is_not_learned_leaves_no_trace() -> None:
-    """Tables, popularity and `seen` stay as they were."""
+    """Tables and popularity stay as they were."""
     log, counting = _log(6), Counting(_ROOMY, _ROWS)
-    seen = np.zeros(_ROWS, np.int64)
-    _walk(counting, log, 0, 60, seen)
-    before, seen_before = counting.state_dict(), seen.copy()
+    _walk(counting, log, 0, 60)
+    before = counting.state_dict()
     log.learn[:] = False
-    _walk(counting, log, 60, 120, seen)
+    _walk(counting, log, 60, 120)
     assert all(np.array_equal(before[name], array) for name, array in counting.state_dict().items())
-    assert np.array_equal(seen, seen_before)
 
 
 def test_too_few_neighbours_are_refused() -> None:

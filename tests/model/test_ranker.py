@@ -28,6 +28,18 @@ def test_absent_candidates_are_last_and_do_not_enter_the_statistics() -> None:
     assert torch.isfinite(scores[:, :2]).all()
 
 
+def test_scores_are_those_of_normalised_features_within_eight_deviations() -> None:
+    """A linear part beside the MLP, whoever does the normalising."""
+    torch.manual_seed(4)
+    ranker, features = Ranker(5), torch.randn(3, 7, 5) * 4 + 20
+    ranker.observe(features, torch.ones(3, 7, dtype=torch.bool))
+    features[0, 0], features[0, 1] = 1e4, -1e4
+    normal = ((features - ranker.mean_F) * torch.rsqrt(ranker.var_F + 1e-4)).clamp(-8, 8)
+    assert normal.abs().max() == 8
+    expected = (ranker.linear(normal) + ranker.head(ranker.mlp(normal.clone()))).squeeze(-1)
+    torch.testing.assert_close(ranker(features, torch.ones(3, 7, dtype=torch.bool)), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_statistics_of_equal_batches_are_those_of_all_of_them() -> None:
     """Up to a hundred batches weigh the same: mean and variance equal torch's over everything."""
     torch.manual_seed(1)
@@ -50,20 +62,22 @@ def test_later_batches_weigh_at_least_a_hundredth() -> None:
     torch.testing.assert_close(ranker.mean_F.item(), 1 - 0.99**100, rtol=0, atol=1e-3)
 
 
-def _scored(events: int, candidates: int, absent: int = 0, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features that are the candidate's number, which are present, scores, and the target's place."""
+def _scored(events: int, candidates: int, absent: int = 0, seed: int = 0) -> tuple[Tensor, ...]:
+    """Features that are the candidate's number, of which events, which are present, scores, and the target's place."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.arange(candidates).float()[None, :, None].expand(events, candidates, 1)
     present = torch.ones(events, candidates, dtype=torch.bool)
     present[:, candidates - absent :] = False
     scores = torch.randn(events, candidates, generator=generator).masked_fill(~present, -torch.inf)
-    return features, present, scores, torch.randint(0, candidates - absent, (events,), generator=generator)
+    target = torch.randint(0, candidates - absent, (events,), generator=generator)
+    return features, torch.arange(events), present, scores, target
 
 
 class TestChoices:
     def test_the_target_comes_first_then_its_strongest_rivals_then_some_of_the_rest(self) -> None:
-        features, present, scores, target = _scored(50, 40)
-        named = choices(features, present, scores, target, hard=6, drawn=8, shift=3).features_MSF[..., 0].long()
+        features, of, present, scores, target = _scored(50, 40)
+        chosen = choices(features, of, present, scores, target, hard=6, drawn=8, shift=3)
+        named = chosen.features_MSF[..., 0].long()
         assert torch.equal(named[:, 0], target)
         for k, row in enumerate(named.tolist()):
             rivals = [c for c in scores[k].argsort(descending=True).tolist() if c != target[k]]
@@ -73,13 +87,19 @@ class TestChoices:
 
     def test_every_rival_is_drawn_as_often_as_its_weight_says(self) -> None:
         """Over all shifts: so the loss is on average that of all candidates."""
-        features, present, scores, target = _scored(5, 39)
-        drawn = [choices(features, present, scores, target, 6, 8, shift) for shift in range(4)]
+        features, of, present, scores, target = _scored(5, 39)
+        drawn = [choices(features, of, present, scores, target, 6, 8, shift) for shift in range(4)]
         assert {round(w, 4) for w in drawn[0].log_weight_S[7:].exp().tolist()} == {4.0}
         assert not drawn[0].log_weight_S[:7].any()
         for k in range(5):
             rest = [c for one in drawn for c in one.features_MSF[k, 7:, 0].tolist()]
             assert sorted(rest) == sorted(set(range(39)) - set(drawn[0].features_MSF[k, :7, 0].tolist()))
+
+    def test_features_are_those_of_the_events_named(self) -> None:
+        features = torch.arange(4.0)[:, None, None].expand(4, 20, 1)
+        _, _, present, scores, target = _scored(2, 20)
+        chosen = choices(features, torch.tensor([3, 1]), present, scores, target, hard=4, drawn=3, shift=0)
+        assert chosen.features_MSF[..., 0].unique(dim=1).tolist() == [[3.0], [1.0]]
 
     def test_absent_candidates_do_not_count(self) -> None:
         ranker = Ranker(1)
@@ -90,10 +110,10 @@ class TestChoices:
         assert torch.isfinite(padded.loss(ranker))
 
     def test_with_everything_among_the_choices_it_is_the_plain_cross_entropy(self) -> None:
-        features, present, scores, target = _scored(9, 20)
+        features, of, present, scores, target = _scored(9, 20)
         ranker = Ranker(1)
         plain = torch.nn.functional.cross_entropy(ranker(features, present), target)
-        torch.testing.assert_close(choices(features, present, scores, target, 19, 1, 0).loss(ranker), plain)
+        torch.testing.assert_close(choices(features, of, present, scores, target, 19, 1, 0).loss(ranker), plain)
 
 
 class TestRecentChoices:
