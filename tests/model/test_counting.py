@@ -175,7 +175,7 @@ def test_the_source_of_what_came_is_the_first_that_proposed_it(seed: int) -> Non
 
 def test_of_a_score_no_more_than_its_quota_is_proposed() -> None:
     """The best ones: forty followers of an item leave room for what else has a reason."""
-    counting, rows = Counting(CountingConfig(neighbours=256, candidates=60), 100), 100
+    counting = Counting(CountingConfig(neighbours=256, candidates=60), 100)
     followers = [row for row in range(1, 81) for _ in range(1 + row // 10)]
     _walk(counting, _plain(followers, [-1, 0]), 0, len(followers))
     candidates, _, _ = _walk(counting, _plain([0], [-1, 0], learn=False), 0, 1)
