@@ -30,9 +30,7 @@ class Ranker(nn.Module):
     def __init__(self, features: int, hidden: int = 64) -> None:
         super().__init__()
         self.linear = nn.Linear(features, 1)
-        self.mlp = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)
-        )
+        self.first, self.second = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 1, bias=False)
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.weight, 0.1)
@@ -46,14 +44,13 @@ class Ranker(nn.Module):
         # Normalising is linear, so that the first weights do it, once; only clamping is left to do for each candidate.
         scale_F = torch.rsqrt(self.var_F + 1e-4)
         reach_F = _MOST_DEVIATIONS / scale_F
-        first, second = self.mlp[0], self.mlp[2]
-        weight_HF, weight_F = first.weight * scale_F, self.linear.weight[0] * scale_F
-        bias_H, bias = first.bias - weight_HF @ self.mean_F, self.linear.bias - weight_F @ self.mean_F
+        weight_HF, weight_F = self.first.weight * scale_F, self.linear.weight[0] * scale_F
+        bias_H, bias = self.first.bias - weight_HF @ self.mean_F, self.linear.bias - weight_F @ self.mean_F
         scores = []
         for block_XF in torch.split(x_XF, _BLOCK):
             within_XF = block_XF.clamp(self.mean_F - reach_F, self.mean_F + reach_F)
             hidden_XH = F.relu_(torch.addmm(bias_H, within_XF, weight_HF.T))
-            hidden_XH = F.relu_(second(hidden_XH))
+            hidden_XH = F.relu_(self.second(hidden_XH))
             # Products with one column of weights are several times as fast as with a matrix of one column.
             scores.append(torch.mv(within_XF, weight_F) + torch.mv(hidden_XH, self.head.weight[0]) + bias)
         return torch.cat(scores).view(present_BC.shape).masked_fill(~present_BC, -torch.inf)

@@ -30,7 +30,7 @@ def sequences_of(slot_B: NDArray[np.int64], read_B: NDArray[np.bool_]) -> Sequen
     place_B = place_U[user_B]
     by_user = np.argsort(place_B, kind="stable")
     # How many events are read before each one, of all users up to this one, and of this one alone.
-    before = np.cumsum(read_B[by_user]) - read_B[by_user]
+    before: NDArray[np.int64] = np.cumsum(read_B[by_user]) - read_B[by_user]
     first = np.searchsorted(place_B[by_user], place_B[by_user])
     number_B = np.empty_like(place_B)
     number_B[by_user] = before - before[first]

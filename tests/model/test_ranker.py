@@ -36,7 +36,8 @@ def test_scores_are_those_of_normalised_features_within_eight_deviations() -> No
     features[0, 0], features[0, 1] = 1e4, -1e4
     normal = ((features - ranker.mean_F) * torch.rsqrt(ranker.var_F + 1e-4)).clamp(-8, 8)
     assert normal.abs().max() == 8
-    expected = (ranker.linear(normal) + ranker.head(ranker.mlp(normal.clone()))).squeeze(-1)
+    hidden = ranker.second(ranker.first(normal).relu()).relu()
+    expected = (ranker.linear(normal) + ranker.head(hidden)).squeeze(-1)
     torch.testing.assert_close(ranker(features, torch.ones(3, 7, dtype=torch.bool)), expected, rtol=1e-4, atol=1e-4)
 
 
