@@ -30,7 +30,7 @@ class CountingConfig:
     """Bounds of the tables and of what they propose."""
 
     neighbours: int = 256
-    candidates: int = 144
+    candidates: int = 112
 
     def __post_init__(self) -> None:
         if self.neighbours < 4:

@@ -144,8 +144,8 @@ class EncoderTrainer:
         """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it; by a
         random byte an element, which is fast and near enough."""
         kept = round(256 * (1.0 - self._encoder.config.dropout))
-        factor_of_byte = np.where(np.arange(256) < kept, 256 / kept, 0.0).astype(np.float32)
-        mask = factor_of_byte[self._rng.integers(0, 256, x.shape, dtype=np.uint8)]
+        drawn = np.frombuffer(self._rng.bytes(x.numel()), np.uint8).reshape(x.shape)
+        mask = np.multiply(drawn < kept, 256 / kept, dtype=np.float32)
         return x * torch.from_numpy(mask).to(x.device)
 
     def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:

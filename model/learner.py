@@ -60,9 +60,9 @@ class LearnerConfig:
     """
 
     dim: int = 64
-    mini_batch: int = 128
+    mini_batch: int = 192
     ring_size: int = 255
-    window: int = 10
+    window: int = 8
     burn_in: int = 0
     stale_steps: int = 1_000
     list_length: int = 20
@@ -71,10 +71,10 @@ class LearnerConfig:
     item_expiry_days: float = 0.0
     attic_items: int = 100_000
     neighbours: int = 256
-    candidates: int = 144
+    candidates: int = 112
     encoder_candidates: int = 32
     dropout: float = 0.4
-    encoder_learning_rate: float = 3.5e-3
+    encoder_learning_rate: float = 4e-3
     ranker_learning_rate: float = 1.5e-3
     ranker_steps: int = 3
     loss: str = "softmax"

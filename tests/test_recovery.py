@@ -52,7 +52,7 @@ def test_an_alarm_is_answered_and_every_answer_can_be_seen(world: World) -> None
     assert dict(status.drift_answers) == dict.fromkeys(ANSWERS, 1)
     assert [note.kind for note in status.notes] == ["alarm", *["answer"] * len(ANSWERS)]
     assert 3.9 < status.learning_rate_factor <= 4.0
-    assert status.learning_rate == pytest.approx(status.learning_rate_factor * 3.5e-3)
+    assert status.learning_rate == pytest.approx(status.learning_rate_factor * LearnerConfig().encoder_learning_rate)
     run.to_the_end()
     world.check_contract_1()
 
