@@ -11,11 +11,13 @@ from unittest import mock
 
 import pytest
 
+from model.learner import LearnerConfig
 from stream_worker import scored_replay
 from stream_worker.exit_codes import ExitCode
 from tests.commands.test_reports import call, replay
 from tests.test_replay import MAPPING, shoppers, write_log
 
+DEFAULT_CANDIDATES = LearnerConfig().candidates
 ROW = re.compile(r"│ (?P<group>\w+) \((?P<events>[\d,]+)\)\s+│ (?P<metric>\S+)\s+│\s+(?P<cells>.*?)\s*│$")
 
 
@@ -60,7 +62,7 @@ def test_keys_that_differ_are_said_and_those_that_do_not_are_not(log: Path, file
     _, out, _ = compare(log, *files, "--limit", 300)
     keys = out.split("Keys that differ")[1].split("Scored before")[0]
     assert re.findall(r"│ (\S+\.\S+)", keys) == ["model.candidates", "model.learning"]
-    assert re.search(r"model\.candidates\s+│\s+144 │\s+24 │", keys)
+    assert re.search(rf"model\.candidates\s+│\s+{DEFAULT_CANDIDATES} │\s+24 │", keys)
 
 
 def test_a_clear_difference_is_told_from_none(log: Path, files: tuple[Path, Path]) -> None:
@@ -117,7 +119,7 @@ def test_a_report_has_both_curves_and_the_table(log: Path, files: tuple[Path, Pa
     for cells in rows(out).values():
         assert "".join(f"<td>{cell}</td>" for cell in cells) in text
     assert "What B has gained so far" in text
-    assert "<td>model.candidates</td><td>144</td><td>24</td>" in text
+    assert f"<td>model.candidates</td><td>{DEFAULT_CANDIDATES}</td><td>24</td>" in text
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
 
 
