@@ -43,9 +43,10 @@ _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
 _NOT = -1
 
-# What proposes, in this order, and how many at most; of each popularity as many as of the hot, or fewer.
+# What proposes, in this order, and how many at most: in a first round, so that everybody has a say, and in a second one
+# while there is room. Of each popularity as many as of the hot, or fewer.
 SOURCES = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
-QUOTA_S = np.array([_LONGEST_RING, 40, 24, 60, 32, 20, 40])
+QUOTA_RS = np.array([[16, 20, 12, 30, 40, 12, 16], [_LONGEST_RING, 40, 24, 60, 56, 20, 40]])
 _ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
 # The score that a source goes by.
@@ -312,10 +313,17 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def choose(tables: Tables, s: Scratch, size, quota_S, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
+def choose(tables: Tables, s: Scratch, size, quota_RS, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
     room. Returns (count, size)."""
     count = 0
+    for r in range(len(quota_RS)):
+        count, size = _choose_a_round(tables, s, size, quota_RS[r], window_L, encoder_rows_E, count)
+    return count, size
+
+
+@kernel
+def _choose_a_round(tables: Tables, s: Scratch, size, quota_S, window_L, encoder_rows_E, count):  # type: ignore[no-untyped-def]
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], count, size)

@@ -30,7 +30,7 @@ class CountingConfig:
     """Bounds of the tables and of what they propose."""
 
     neighbours: int = 256
-    candidates: int = 112
+    candidates: int = 128
 
     def __post_init__(self) -> None:
         if self.neighbours < 4:
@@ -73,7 +73,7 @@ class Counting:
     def __init__(self, config: CountingConfig, rows: int) -> None:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
-        self.quota_S = candidates.QUOTA_S.copy()
+        self.quota_RS = candidates.QUOTA_RS.copy()
         self._fit_scratch()
 
     @property
@@ -110,7 +110,7 @@ class Counting:
         rest_BCR = np.zeros((batch, self.config.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         _walk(
-            self.tables, self._scratch, self.quota_S, users, events, encoder_rows_BE, items,
+            self.tables, self._scratch, self.quota_RS, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
@@ -142,7 +142,7 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, quota_S, users: Users, events: Events, encoder_rows_BE, items,
+    counted: Tables, s: Scratch, quota_RS, users: Users, events: Events, encoder_rows_BE, items,
     candidates_BC, amounts_BCL, rest_BCR, source_B,
 ):  # fmt: skip
     for k in range(len(events.row_B)):
@@ -151,7 +151,7 @@ def _walk(  # type: ignore[no-untyped-def]
         size = candidates.score(counted, s, window_L)
         size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
         candidates.leave_out(counted, s, window_L, items)
-        count, size = candidates.choose(counted, s, size, quota_S, window_L, encoder_rows_BE[k])
+        count, size = candidates.choose(counted, s, size, quota_RS, window_L, encoder_rows_BE[k])
         usual = _usual(counted.popularity, window_L, known)
         follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
         returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)

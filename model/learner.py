@@ -60,7 +60,7 @@ class LearnerConfig:
     """
 
     dim: int = 64
-    mini_batch: int = 192
+    mini_batch: int = 128
     ring_size: int = 255
     window: int = 8
     burn_in: int = 0
@@ -71,10 +71,10 @@ class LearnerConfig:
     item_expiry_days: float = 0.0
     attic_items: int = 100_000
     neighbours: int = 256
-    candidates: int = 112
+    candidates: int = 128
     encoder_candidates: int = 32
     dropout: float = 0.4
-    encoder_learning_rate: float = 4e-3
+    encoder_learning_rate: float = 3.5e-3
     ranker_learning_rate: float = 1.5e-3
     ranker_steps: int = 3
     loss: str = "softmax"
