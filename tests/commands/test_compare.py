@@ -67,7 +67,7 @@ def test_keys_that_differ_are_said_and_those_that_do_not_are_not(log: Path, file
 
 def test_a_clear_difference_is_told_from_none(log: Path, files: tuple[Path, Path]) -> None:
     _, out, _ = compare(log, *files)
-    a, b, change, interval, p = rows(out)["all", "mrr@20"]
+    a, b, change, interval, p = rows(out)["all", "hit_rate@20"]
     low, high = map(float, interval.split(" to "))
     assert low <= float(change) <= high < 0
     assert float(change) == pytest.approx(float(b) - float(a), abs=1.1e-4)
