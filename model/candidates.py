@@ -314,8 +314,7 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 
 @kernel
 def choose(tables: Tables, s: Scratch, size, quota_RS, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
-    """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot, while there is
-    room. Returns (count, size)."""
+    """Some of everybody's, then more, while there is room. Returns (count, size)."""
     count = 0
     for r in range(len(quota_RS)):
         count, size = _choose_a_round(tables, s, size, quota_RS[r], window_L, encoder_rows_E, count)
@@ -324,6 +323,7 @@ def choose(tables: Tables, s: Scratch, size, quota_RS, window_L, encoder_rows_E)
 
 @kernel
 def _choose_a_round(tables: Tables, s: Scratch, size, quota_S, window_L, encoder_rows_E, count):  # type: ignore[no-untyped-def]
+    """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot."""
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], count, size)

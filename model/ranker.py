@@ -43,12 +43,12 @@ class Ranker(nn.Module):
         x_XF = features_BCF.reshape(-1, features_BCF.shape[-1])
         # Normalising is linear, so that the first weights do it, once; only clamping is left to do for each candidate.
         scale_F = torch.rsqrt(self.var_F + 1e-4)
-        reach_F = _MOST_DEVIATIONS / scale_F
+        least_F, most_F = self.mean_F - _MOST_DEVIATIONS / scale_F, self.mean_F + _MOST_DEVIATIONS / scale_F
         weight_HF, weight_F = self.first.weight * scale_F, self.linear.weight[0] * scale_F
         bias_H, bias = self.first.bias - weight_HF @ self.mean_F, self.linear.bias - weight_F @ self.mean_F
         scores = []
         for block_XF in torch.split(x_XF, _BLOCK):
-            within_XF = block_XF.clamp(self.mean_F - reach_F, self.mean_F + reach_F)
+            within_XF = block_XF.clamp(least_F, most_F)
             hidden_XH = F.relu_(torch.addmm(bias_H, within_XF, weight_HF.T))
             hidden_XH = F.relu_(self.second(hidden_XH))
             # Products with one column of weights are several times as fast as with a matrix of one column.

@@ -63,7 +63,8 @@ class RankerTrainer:
     ) -> float | None:
         """From those of a batch that were `scored_M`. Returns the last step's loss, None where there was nothing to
         learn. `step`: the mini-batch's number; `events`: how many the line has learned."""
-        is_target_MC, present_MC = candidates_BC[scored_M] == target_B[scored_M, None], candidates_BC[scored_M] >= 0
+        candidates_MC = candidates_BC[scored_M]
+        is_target_MC, present_MC = candidates_MC == target_B[scored_M, None], candidates_MC >= 0
         usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
         if not bool(usable.any()):
             return None

@@ -36,7 +36,7 @@ def sequences_of(slot_B: NDArray[np.int64], read_B: NDArray[np.bool_]) -> Sequen
     number_B[by_user] = before - before[first]
     sizes_T = np.bincount(number_B[read_B])
     start_T = np.cumsum(sizes_T) - sizes_T
-    order_X = np.empty(int(sizes_T.sum()), np.int64)
-    order_X[start_T[number_B[read_B]] + place_B[read_B]] = np.flatnonzero(read_B)
-    after_X = len(slots_U) + np.append(start_T, 0)[np.maximum(number_B - 1, 0)]
-    return Sequences(slots_U[longest_U], order_X, sizes_T, place_B + np.where(number_B > 0, after_X, 0))
+    order_X = np.flatnonzero(read_B)[np.lexsort((place_B[read_B], number_B[read_B]))]
+    # Where the states after the users' first events begin, after their second ones, ...; before them, where they start.
+    begin_T = np.concatenate([[0], len(slots_U) + start_T])
+    return Sequences(slots_U[longest_U], order_X, sizes_T, place_B + begin_T[number_B])

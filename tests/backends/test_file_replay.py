@@ -227,7 +227,7 @@ class TestFileSink:
         assert state == {"next_offset": 8, "lengths": sizes}
 
     def test_a_state_before_anything_is_written_again_promises_what_was_cut_off_to(self, tmp_path: Path) -> None:
-        """Killed three times: behind a checkpoint, behind the next one that nothing was written before, and at rest."""
+        """Killed behind a checkpoint; the next life makes one before it has written anything."""
         first = sink_in(tmp_path)
         first.commit(outputs(1), {0: 2}, None)
         state = first.state_dict()
