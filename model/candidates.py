@@ -49,23 +49,27 @@ SOURCES = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
 QUOTA_RS = np.array([[16, 20, 12, 30, 40, 12, 16], [_LONGEST_RING, 40, 24, 60, 56, 20, 40]])
 _ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
-# The score that a source goes by.
+# The score that a source goes by, before and after the user's own items.
 _PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT), (_NEXT, _NEXT_LAST))
 _PROPOSED_THEN = ((_TOGETHER, _COSINE_RECENT), (_BY_TWO_HOPS, _TWO_HOP))
+_BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
 
 
 class Scratch(NamedTuple):
     """Of one event: the rows touched, their scores and own history, and which of them are candidates.
 
-    place_N: where among the touched a row is, -1: it is not. Between two events all is as it was made.
+    place_N: where among the touched a row is, -1: it is not. counts_XT: a row's scores and own history, a line of the
+    processor's cache. best_SX: of each source the places of its best, in the order touched, best_S of them, with their
+    scores. Between two events all is as it was made, but for what is always written before it is read.
     """
 
     place_N: NDArray[np.int32]
     row_X: NDArray[np.int32]
-    counts_TX: NDArray[np.float32]
+    counts_XT: NDArray[np.float32]
     is_chosen_X: NDArray[np.bool_]
-    positive_X: NDArray[np.int32]
-    score_X: NDArray[np.float32]
+    best_S: NDArray[np.int64]
+    best_SX: NDArray[np.int32]
+    score_SX: NDArray[np.float32]
     order_X: NDArray[np.float32]
     weight_W: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
@@ -79,10 +83,11 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
     return Scratch(
         place_N=np.full(rows, -1, dtype=np.int32),
         row_X=np.zeros(touched, dtype=np.int32),
-        counts_TX=np.zeros((COLUMNS, touched), dtype=np.float32),
+        counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
-        positive_X=np.zeros(touched, dtype=np.int32),
-        score_X=np.zeros(touched, dtype=np.float32),
+        best_S=np.zeros(len(SOURCES), dtype=np.int64),
+        best_SX=np.zeros((len(SOURCES), touched), dtype=np.int32),
+        score_SX=np.zeros((len(SOURCES), touched), dtype=np.float32),
         order_X=np.zeros(touched, dtype=np.float32),
         weight_W=np.zeros(most, dtype=np.float32),
         chosen_C=np.zeros(candidates, dtype=np.int32),
@@ -106,7 +111,7 @@ def clear(s: Scratch, size):  # type: ignore[no-untyped-def]
     """For the next event."""
     for x in range(size):
         s.place_N[s.row_X[x]] = -1
-    s.counts_TX[:, :size] = 0.0
+    s.counts_XT[:size] = 0.0
     s.is_chosen_X[:size] = False
 
 
@@ -126,28 +131,27 @@ def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fa
             x, size = _touch(s, item_W[j], size)
             score = weight_W[j] * share
             if column >= 0:
-                s.counts_TX[column, x] = score
+                s.counts_XT[x, column] = score
             if recent >= 0:
-                s.counts_TX[recent, x] += faded * score
+                s.counts_XT[x, recent] += faded * score
     return size
 
 
 @kernel
 def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
     """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
-    last_X, recent_X = s.counts_TX[_COSINE_LAST], s.counts_TX[_COSINE_RECENT]
-    most_X, taste_X = s.counts_TX[_COSINE_MAX], s.counts_TX[_TASTE]
     item_W, weight_W = neighbours.of(rows, WIDE, source)
     scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
             x, size = _touch(s, item_W[j], size)
             cosine = weight_W[j] * scale
+            counts_T = s.counts_XT[x]
             if is_last:
-                last_X[x] = cosine
-            recent_X[x] += faded * cosine
-            most_X[x] = max(most_X[x], cosine)
-            taste_X[x] += cosine
+                counts_T[_COSINE_LAST] = cosine
+            counts_T[_COSINE_RECENT] += faded * cosine
+            counts_T[_COSINE_MAX] = max(counts_T[_COSINE_MAX], cosine)
+            counts_T[_TASTE] += cosine
     return size
 
 
@@ -155,9 +159,9 @@ def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type
 def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
     """By the total of the other: once for each row touched, however many have it as a neighbour."""
     for x in range(size):
-        scale = 1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9))
+        scale = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9)))
         for column in (_COSINE_LAST, _COSINE_RECENT, _COSINE_MAX, _TASTE):
-            s.counts_TX[column, x] *= scale
+            s.counts_XT[x, column] *= scale
 
 
 @kernel
@@ -216,7 +220,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
         if row >= 0:
             known += 1
             x, size = _touch(s, row, size)
-            counts_T = s.counts_TX[:, x]
+            counts_T = s.counts_XT[x]
             if counts_T[OWN_COUNT] == 0.0:
                 counts_T[OWN_DISTANCE] = d + 1
                 counts_T[OWN_SECONDS] = seconds
@@ -238,9 +242,8 @@ def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-u
     for row in window_L:
         if row >= 0:
             x = s.place_N[row]
-            if not s.is_chosen_X[x] and returns.are_over(tables.returns, int(s.counts_TX[OWN_TYPE, x]), items):
+            if not s.is_chosen_X[x] and returns.are_over(tables.returns, int(s.counts_XT[x, OWN_TYPE]), items):
                 s.is_chosen_X[x] = True
-                s.counts_TX[: len(COUNTS), x] = 0.0
 
 
 @kernel
@@ -262,30 +265,55 @@ def _choose_one(s: Scratch, source, row, count, size):  # type: ignore[no-untype
 
 
 @kernel
-def _choose_best(s: Scratch, source, column, quota, size, count):  # type: ignore[no-untyped-def]
-    """The `quota` best of a column, as far as they are over 0 and there is room; of equal ones the first touched."""
-    if quota == 0 or count == len(s.chosen_C):
-        return count
-    positive_X, score_X, order_X, column_X = s.positive_X, s.score_X, s.order_X, s.counts_TX[column]
-    positive = 0
+def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
+    """Of each score that something is proposed by as many of the best as the quota says; none that was left out."""
+    for source, _ in _BY_SCORE:
+        s.best_S[source] = 0
     for x in range(size):
-        score = column_X[x]
-        positive_X[positive], score_X[positive], order_X[positive] = x, score, score
-        positive += score > 0.0
-    least, ties = np.float32(0.0), positive
-    if positive > quota:
-        least = _nth_largest(s.order_X, positive, quota)
-        ties = quota
-        for i in range(positive):
-            ties -= s.score_X[i] > least
+        counts_T, may_be = s.counts_XT[x], not s.is_chosen_X[x]
+        for source, column in _BY_SCORE:
+            score, place = counts_T[column], s.best_S[source]
+            s.best_SX[source, place], s.score_SX[source, place] = x, score
+            s.best_S[source] += may_be and score > 0.0
+    for source, _ in _BY_SCORE:
+        best_X, score_X, kept = s.best_SX[source], s.score_SX[source], 0
+        least, ties = _least_of(s, source, quota_S[source])
+        for i in range(s.best_S[source]):
+            score = score_X[i]
+            if score > least or (score == least and ties > 0):
+                ties -= score == least
+                best_X[kept], score_X[kept] = best_X[i], score
+                kept += 1
+        s.best_S[source] = kept
+
+
+@kernel
+def _least_of(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
+    """The least score of the `quota` best of a source, and how many of those that have it are among them."""
+    positive = s.best_S[source]
+    if quota == 0:
+        return np.float32(np.inf), 0
+    if positive <= quota:
+        return np.float32(0.0), 0
     for i in range(positive):
-        score = s.score_X[i]
-        if score >= least and count < len(s.chosen_C):
-            if score == least:
-                ties -= 1
-                if ties < 0:
-                    continue
-            count = _add(s, source, s.positive_X[i], count)
+        s.order_X[i] = s.score_SX[source, i]
+    least = _nth_largest(s.order_X, positive, quota)
+    ties = quota
+    for i in range(positive):
+        ties -= s.score_SX[source, i] > least
+    return least, ties
+
+
+@kernel
+def _choose_best(s: Scratch, source, quota, count):  # type: ignore[no-untyped-def]
+    """The `quota` best of a source, as far as there is room; of equal ones the first."""
+    least, ties = _least_of(s, source, quota)
+    for i in range(s.best_S[source]):
+        score = s.score_SX[source, i]
+        if score > least or (score == least and ties > 0):
+            ties -= score == least
+            if count < len(s.chosen_C):
+                count = _add(s, source, s.best_SX[source, i], count)
     return count
 
 
@@ -316,6 +344,7 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 def choose(tables: Tables, s: Scratch, size, quota_RS, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """Some of everybody's, then more, while there is room. Returns (count, size)."""
     count = 0
+    _find_best(s, size, quota_RS[-1])
     for r in range(len(quota_RS)):
         count, size = _choose_a_round(tables, s, size, quota_RS[r], window_L, encoder_rows_E, count)
     return count, size
@@ -327,13 +356,13 @@ def _choose_a_round(tables: Tables, s: Scratch, size, quota_S, window_L, encoder
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], count, size)
-    for source, column in _PROPOSED_FIRST:
-        count = _choose_best(s, source, column, quota_S[source], size, count)
+    for source, _ in _PROPOSED_FIRST:
+        count = _choose_best(s, source, quota_S[source], count)
     for d in range(min(quota_S[_OWN], len(window_L))):
         if window_L[len(window_L) - 1 - d] >= 0:
             count, size = _choose_one(s, _OWN, window_L[len(window_L) - 1 - d], count, size)
-    for source, column in _PROPOSED_THEN:
-        count = _choose_best(s, source, column, quota_S[source], size, count)
+    for source, _ in _PROPOSED_THEN:
+        count = _choose_best(s, source, quota_S[source], count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
         for q in range(min(quota_S[_HOT], _HOT_AT_MOST[p])):

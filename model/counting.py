@@ -163,7 +163,7 @@ def _walk(  # type: ignore[no-untyped-def]
             if row == events.row_B[k]:
                 source_B[k] = s.source_C[c]
             write(
-                amounts_BCL[k, c], rest_BCR[k, c], s.counts_TX[:, x], row, row == last, usual, session,
+                amounts_BCL[k, c], rest_BCR[k, c], s.counts_XT[x], row, row == last, usual, session,
                 counted.popularity, counted.returns,
             )  # fmt: skip
             write_context(rest_BCR[k, c], shared)
