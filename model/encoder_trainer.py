@@ -1,4 +1,4 @@
-"""How the encoder learns: an Adam step on replayed windows, then one on those that have just ended."""
+"""How the encoder learns: an Adam step a mini-batch, on the windows that have just ended beside replayed ones."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ from model.state import load_parts, state_of_parts
 from model.window_starts import WindowStarts
 
 _MOST_DRAWN = 0.999999
+# What has just happened counts so much beside what is replayed.
+_FRESH_WEIGHT = 2.0
 
 
 class EncoderTrainer:
     """Examples are columns: the window before an event as rows, types and gaps [M, W], the target's row [M], and the
     generation of the catalogue that names these rows [M]; `targets`, how many of its newest events each predicts [M]
-    (see `prefixes`; of a replayed one as many as the trainer is told); also what `WindowStarts` adds.
+    (see `prefixes`; of a replayed one as many as the trainer is told); also what `WindowStarts` adds, and how much
+    each counts in the loss (weight [M]).
 
     A target is compared with all `live` rows, or with `negatives` of them where there are more than
     `full_softmax_items`.
@@ -64,8 +67,8 @@ class EncoderTrainer:
     def learn(
         self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
     ) -> float | None:
-        """Returns the last step's loss, None where there was nothing to learn. `hot_N`: the decayed count of each
-        row."""
+        """Returns the step's loss, None where there was nothing to learn. `replayed`: of how many targets beside the
+        fresh ones; `hot_N`: the decayed count of each row."""
         fresh = self._starts.added(fresh, self.steps)
         older = self.replay.sample(replayed // self._targets, self._rng)
         if older:
@@ -73,14 +76,14 @@ class EncoderTrainer:
             older |= {name: catalog.current(older[name], older["generation"]) for name in ("window", "target")}
             older = self._starts.renewed(older, self.steps)
         self.replay.add(fresh, self._rng)
-        parts = [_whole(examples) for examples in (older, fresh) if examples]
-        parts = [examples for examples in parts if len(examples["target"])]
-        if not parts:
+        fresh = _weighed(_whole(fresh), _FRESH_WEIGHT)
+        examples = _joined(_weighed(_whole(older), 1.0), fresh) if older else fresh
+        if not len(examples["target"]):
             return None
         compared, log_q_S = self._compared(live, hot_N)
-        if self.optimizer.referee.due():
-            self._ask_the_referee(parts[-1], compared, log_q_S)
-        return [self._step(examples, compared, log_q_S) for examples in parts][-1]
+        if self.optimizer.referee.due() and len(fresh["target"]):
+            self._ask_the_referee(fresh, compared, log_q_S)
+        return self._step(examples, compared, log_q_S)
 
     def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
         self.steps += 1
@@ -133,7 +136,9 @@ class EncoderTrainer:
         columns, own_X, log_q_XS = _columns(compared, predicted.target_X, log_q_S)
         scored = table[as_rows(local_N[columns].astype(np.int64), table.device)]
         logits_XS = encoder.logits(queries_XD, scored[:, :-1], scored[:, -1])
-        return self._criterion(logits_XS, torch.from_numpy(own_X).to(table.device), log_q_XS).mean()
+        losses_X = self._criterion(logits_XS, torch.from_numpy(own_X).to(table.device), log_q_XS)
+        weight_X = np.broadcast_to(examples["weight"], predicted.of_KM.shape)[predicted.of_KM]
+        return losses_X @ torch.from_numpy(weight_X / weight_X.sum()).to(table.device)
 
     def roll_back(self) -> None:
         """The slow copy from now on, with an optimizer that knows nothing."""
@@ -186,6 +191,14 @@ def _whole(examples: Columns) -> Columns:
     """Only the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
+
+
+def _weighed(examples: Columns, weight: float) -> Columns:
+    return examples | {"weight": np.full(len(examples["target"]), weight, np.float32)}
+
+
+def _joined(one: Columns, other: Columns) -> Columns:
+    return {name: np.concatenate([column, other[name]]) for name, column in one.items()}
 
 
 def _columns(

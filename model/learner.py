@@ -74,11 +74,11 @@ class LearnerConfig:
     candidates: int = 128
     encoder_candidates: int = 32
     dropout: float = 0.4
-    encoder_learning_rate: float = 3.5e-3
-    ranker_learning_rate: float = 1.5e-3
-    ranker_steps: int = 3
+    encoder_learning_rate: float = 7e-3
+    ranker_learning_rate: float = 2e-3
+    ranker_steps: int = 2
     loss: str = "softmax"
-    replayed: float = 2.0
+    replayed: float = 2.5
     targets: int = 3
     ranker_hard: int = 12
     ranker_drawn: int = 7
@@ -577,7 +577,7 @@ class Learner:
         unborn: NDArray[np.int32],
         losses: dict[str, float],
     ) -> None:
-        """An Adam step on `replayed` times as many older targets as there are events, and one on this batch's."""
+        """An Adam step on this batch's targets, and on `replayed` times as many older ones as there are events."""
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_BL[scored, -1] >= 0]
         # Where rings stood still, an event is not in the window of the next one.

@@ -179,7 +179,7 @@ def test_a_step_that_is_no_number_touches_nothing_and_is_counted_by_part() -> No
     assert len(learned) > 10
     assert [name for name in learned if before[name].tobytes() != after[name].tobytes()] == []
     guards = learner.guards
-    assert guards["encoder"].skipped == guards["encoder"].in_a_row == 2 * 160 // _SIZE
+    assert guards["encoder"].skipped == guards["encoder"].in_a_row == 160 // _SIZE
     assert 0 < guards["ranker"].skipped <= SMALL.ranker_steps * 160 // _SIZE
 
 
