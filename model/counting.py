@@ -50,16 +50,17 @@ class Users(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The B events themselves: row, and whether it is to be learned."""
+    """The B events themselves: row, whether it is to be learned, and whether candidates for it are wanted."""
 
     row_B: NDArray[np.int32]
     learn_B: NDArray[np.bool_]
+    examine_B: NDArray[np.bool_]
 
 
 class Walked(NamedTuple):
-    """Of B events: candidates (row, -1: none), their features (first those of which the logarithm is still to be taken,
-    then the rest, with 0 for the encoder's), and the place in `candidates.SOURCES` of what proposed the event's own
-    item (-1: nothing)."""
+    """Of the B events that are examined: candidates (row, -1: none), their features (first those of which the logarithm
+    is still to be taken, then the rest, with 0 for the encoder's), and the place in `candidates.SOURCES` of what
+    proposed the event's own item (-1: nothing)."""
 
     candidates_BC: NDArray[np.int32]
     amounts_BCL: NDArray[np.float32]
@@ -102,8 +103,9 @@ class Counting:
         encoder_rows_BE: NDArray[np.int32],
         items: int,
     ) -> Walked:
-        """Walk B events in order, learning where `learn_B`. `items`: how many the catalogue has."""
-        batch = len(events.row_B)
+        """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
+        `items`: how many the catalogue has."""
+        batch = len(encoder_rows_BE)
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
         candidates_BC = np.full((batch, self.config.candidates), -1, dtype=np.int32)
         amounts_BCL = np.ones((batch, self.config.candidates, len(AMOUNTS)), dtype=np.float32)
@@ -145,28 +147,44 @@ def _walk(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, quota_RS, users: Users, events: Events, encoder_rows_BE, items,
     candidates_BC, amounts_BCL, rest_BCR, source_B,
 ):  # fmt: skip
+    examined = 0
     for k in range(len(events.row_B)):
-        window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
-        last = window_L[-1]
-        size = candidates.score(counted, s, window_L)
-        size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
-        candidates.leave_out(counted, s, window_L, items)
-        count, size = candidates.choose(counted, s, size, quota_RS, window_L, encoder_rows_BE[k])
-        usual = _usual(counted.popularity, window_L, known)
-        follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
-        returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)
-        shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, returned, follows)
-        for c in range(count):
-            x = s.chosen_C[c]
-            row = s.row_X[x]
-            candidates_BC[k, c] = row
-            if row == events.row_B[k]:
-                source_B[k] = s.source_C[c]
-            write(
-                amounts_BCL[k, c], rest_BCR[k, c], s.counts_XT[x], row, row == last, usual, session,
-                counted.popularity, counted.returns,
+        if events.examine_B[k]:
+            source_B[examined] = _examine(
+                counted, s, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], items,
+                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined],
             )  # fmt: skip
-            write_context(rest_BCR[k, c], shared)
-        candidates.clear(s, size)
+            examined += 1
         if events.learn_B[k]:
-            tables.learn(counted, window_L, type_L, events.row_B[k])
+            tables.learn(counted, users.windows_BL[k], users.types_BL[k], events.row_B[k])
+
+
+@kernel
+def _examine(  # type: ignore[no-untyped-def]
+    counted: Tables, s: Scratch, quota_RS, users: Users, k, item, encoder_rows_E, items,
+    candidates_C, amounts_CL, rest_CR,
+):  # fmt: skip
+    """Write the candidates for user k and their features; returns what proposed `item`, -1: nothing."""
+    window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
+    last, proposed_by = window_L[-1], -1
+    size = candidates.score(counted, s, window_L)
+    size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
+    candidates.leave_out(counted, s, window_L, items)
+    count, size = candidates.choose(counted, s, size, quota_RS, window_L, encoder_rows_E)
+    usual = _usual(counted.popularity, window_L, known)
+    follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
+    returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)
+    shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, returned, follows)
+    for c in range(count):
+        x = s.chosen_C[c]
+        row = s.row_X[x]
+        candidates_C[c] = row
+        if row == item:
+            proposed_by = s.source_C[c]
+        write(
+            amounts_CL[c], rest_CR[c], s.counts_XT[x], row, row == last, usual, session,
+            counted.popularity, counted.returns,
+        )  # fmt: skip
+        write_context(rest_CR[c], shared)
+    candidates.clear(s, size)
+    return proposed_by

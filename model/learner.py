@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -125,6 +125,10 @@ class LearnerConfig:
         return CountingConfig(neighbours=self.neighbours, candidates=self.candidates)
 
 
+# Some of B events, in order.
+Places: TypeAlias = "slice | NDArray[np.int64]"
+
+
 @dataclass(frozen=True)
 class Batch:
     """B events in the order of the source: user slot, item row and number, type, time, and what is still to be done.
@@ -162,13 +166,20 @@ class Batch:
         """Of the items that come for the first time at event `start` or later."""
         return self.row_B[start:][self.new_B[start:]]
 
-    def part(self, events: slice) -> Batch:
+    def part(self, events: Places) -> Batch:
         return Batch(**{column.name: getattr(self, column.name)[events] for column in fields(self)})
+
+
+# What stands for events of which nothing was predicted.
+_NOTHING = {
+    "rank_B": 0, "source_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
+    "list_BK": -1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was predicted for B events before they were learned.
+    """What was predicted for B events before they were learned; of those not `examined_B` nothing.
 
     rank_B: 1-based place among the candidates, 0: not among them; source_B: what proposed the item, a place in
     `candidates.SOURCES`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
@@ -182,9 +193,25 @@ class Outcome:
     log_probability_B: NDArray[np.float64]
     repeat_B: NDArray[np.bool_]
     first_B: NDArray[np.bool_]
+    examined_B: NDArray[np.bool_]
     windows_BL: NDArray[np.int32]
     list_BK: NDArray[np.int32]
     losses: dict[str, float] = field(default_factory=dict)
+
+    def among(self, examine_B: NDArray[np.bool_], windows_BL: NDArray[np.int32]) -> Outcome:
+        """The same of B events, of which these are the examined ones."""
+        if examine_B.all():
+            return self
+        spread: Arrays = {}
+        for name, nothing in _NOTHING.items():
+            column = getattr(self, name)
+            spread[name] = np.full((len(examine_B), *column.shape[1:]), nothing, column.dtype)
+            spread[name][examine_B] = column
+        return Outcome(**spread, examined_B=examine_B, windows_BL=windows_BL, losses=self.losses)
+
+    def scored(self, batch: Batch) -> NDArray[np.int64]:
+        """Which events of the batch count for its quality, a user's first ones too."""
+        return np.flatnonzero(batch.learn_B & batch.target_B & self.examined_B)
 
     @staticmethod
     def joined(parts: Sequence[Outcome]) -> Outcome:
@@ -198,7 +225,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Context:
-    """Users as they stand before an event: what every prediction is made from."""
+    """Users as they stand before an event, and queries of the examined ones: what every prediction is made from."""
 
     users: Users
     queries_BD: Tensor
@@ -228,6 +255,9 @@ class Learner:
         self.items = ItemTable(rows, config.dim, device)
         # Set by who answers to drift: of the learning rates, and of the replayed windows.
         self.rate_factor = self.replay_share = 1.0
+        # Set by who follows the lag: of so many events one, drawn at random, is examined: predicted, scored and learned
+        # from. All are remembered and counted.
+        self.thinning = 1
         self.events = 0
         self.steps = 0
         self.clock_ts = 0.0
@@ -265,39 +295,51 @@ class Learner:
     # -- one tick ----------------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> Outcome:
-        """Predict each event from what came before it, remember it, then learn from it; a mini-batch at a time."""
-        size = self.config.mini_batch
+        """Predict each event from what came before it, remember it, then learn from it; a mini-batch at a time, which
+        is larger the fewer of its events are examined."""
+        size = self.config.mini_batch * self.thinning
         return Outcome.joined([self._learn(batch, slice(at, at + size)) for at in range(0, max(1, len(batch)), size)])
 
     def _learn(self, whole: Batch, part: slice) -> Outcome:
         """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
         batch, unborn = whole.part(part), whole.new_rows(part.start)
-        walked, windows_BL, queries_BD = self._take_in(whole, part)
+        places = self._drawn(len(batch))
+        walked_B, windows_BL, queries_XD = self._take_in(whole, part, places)
+        examined, windows_XL = batch.part(places), windows_BL[places]
+        walked = {name: column[places] for name, column in walked_B.items()}
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
-            users = _users(windows_BL, walked["type"], walked["gap"], clock_B, walked["ts"])
-            events = Events(batch.row_B, batch.learn_B)
-            candidates_BC, features_BCF, source_B = self._candidates(_Context(users, queries_BD), events, unborn)
+            users = _users(windows_BL, walked_B["type"], walked_B["gap"], clock_B, walked_B["ts"])
+            events = Events(batch.row_B, batch.learn_B, _mask(places, len(batch)))
+            candidates_XC, features_XCF, source_X = self._candidates(_Context(users, queries_XD), events, unborn)
             with torch.no_grad():
-                scores_BC = self.ranker_trainer.scores(features_BCF, candidates_BC >= 0)
+                scores_XC = self.ranker_trainer.scores(features_XCF, candidates_XC >= 0)
+            age_B = np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B])
+            rankings = candidates_XC, scores_XC, source_X
             items_before = len(self.catalog) - len(unborn)
-            outcome = self._score(batch, walked, windows_BL, candidates_BC, scores_BC, source_B, items_before)
+            outcome = self._score(examined, walked, windows_XL, rankings, age_B[places], items_before)
         with self.stage("learn"):
-            scored = np.flatnonzero(batch.learn_B & batch.target_B)
+            scored = np.flatnonzero(examined.learn_B & examined.target_B)
             if self.config.learning:
-                ranking = candidates_BC, features_BCF, scores_BC
-                self._learn_ranker(batch, scored, ranking, outcome.losses)
-                self._learn_encoder(batch, walked, windows_BL, scored, whole.new_rows(part.stop), outcome.losses)
+                ranking = candidates_XC, features_XCF, scores_XC
+                self._learn_ranker(examined, scored, ranking, outcome.losses)
+                self._learn_encoder(examined, walked, windows_XL, scored, whole.new_rows(part.stop), outcome.losses)
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
         self._add_back(batch)
         self.steps += 1
-        return outcome
+        return outcome.among(events.examine_B, windows_BL)
+
+    def _drawn(self, count: int) -> Places:
+        """Which of so many events are examined."""
+        if self.thinning == 1:
+            return slice(None)
+        return np.flatnonzero(self.rng.random(count) * self.thinning < 1)
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
-        self._take_in(batch, slice(0, len(batch)))
+        self._take_in(batch, slice(0, len(batch)), slice(0))
         self._add_back(batch)
 
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -423,14 +465,18 @@ class Learner:
 
     # -- memory ------------------------------------------------------------------------------------------------
 
-    def _take_in(self, whole: Batch, part: slice) -> tuple[Arrays, NDArray[np.int32], Tensor]:
-        """Remember the events; returns the rings before each, as walked and as rows, and the queries made from them."""
+    def _take_in(self, whole: Batch, part: slice, examined: Places) -> tuple[Arrays, NDArray[np.int32], Tensor]:
+        """Remember the events; returns the rings before each, as walked and as rows, and the queries made from those of
+        the examined ones."""
         with self.stage("remember"):
             batch = whole.part(part)
             walked = self._unroll(batch)
             windows_BL = whole.born(self.catalog.rows_of_numbers(walked["number"]), part.start)
             self._start_new_items(batch, windows_BL)
-            return walked, windows_BL, self._remember(batch, walked, windows_BL)
+            h_BH = self._remember(batch, walked)
+            with torch.no_grad():
+                queries_XD, _ = self._queries(h_BH[examined], windows_BL[examined])
+            return walked, windows_BL, queries_XD
 
     def _unroll(self, batch: Batch) -> Arrays:
         """The users' rings before each event, by column name; the events are pushed onto them."""
@@ -458,16 +504,14 @@ class Learner:
         return walked
 
     @torch.no_grad()
-    def _remember(self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32]) -> Tensor:
-        """LSTM steps, events of one user in order; returns every event's query as it was before the event."""
+    def _remember(self, batch: Batch, walked: Arrays) -> Tensor:
+        """LSTM steps, events of one user in order; returns h [B, H] as it was before each event."""
         users, order_X, sizes_T, before_B = sequences_of(batch.slot_B, batch.remember_B)
         inputs_XD = self._event_inputs(batch, walked)[torch.from_numpy(order_X).to(self.device)]
         h_UH, c_UH = self.users.state(users)
         after_XH, last_h, last_c = self.encoder.read(inputs_XD, torch.from_numpy(sizes_T), h_UH, c_UH)
         self.users.put_state(users[: len(last_h)], last_h, last_c)
-        h_BH = torch.cat([h_UH, after_XH])[torch.from_numpy(before_B).to(self.device)]
-        queries_BD, _ = self._queries(h_BH, windows_BL)
-        return queries_BD
+        return torch.cat([h_UH, after_XH])[torch.from_numpy(before_B).to(self.device)]
 
     def _event_inputs(self, batch: Batch, walked: Arrays) -> Tensor:
         types_B = torch.from_numpy(batch.type_B).long().to(self.device)
@@ -486,7 +530,8 @@ class Learner:
     def _candidates(
         self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None
     ) -> tuple[Tensor, Tensor, NDArray[np.int8]]:
-        """As `Counting.walk`, with the encoder's features, on the device; the counting tables learn on the way.
+        """As `Counting.walk`, with the encoder's features, on the device, of the examined events; the counting tables
+        learn all on the way.
 
         `new_rows` were created by this batch: the encoder may not name them, since some events come before them.
         """
@@ -531,20 +576,21 @@ class Learner:
         batch: Batch,
         walked: Arrays,
         windows_BL: NDArray[np.int32],
-        candidates_BC: Tensor,
-        scores_BC: Tensor,
-        source_B: NDArray[np.int8],
+        rankings: tuple[Tensor, Tensor, NDArray[np.int8]],
+        age_B: NDArray[np.int64],
         items_before: int,
     ) -> Outcome:
+        candidates_BC, scores_BC, source_B = rankings
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
         log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, items_before)
         return Outcome(
             rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
             source_B=source_B,
-            age_B=np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B]),
+            age_B=age_B,
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
             repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
             first_B=(walked["number"] == 0).all(axis=1),
+            examined_B=np.ones(len(batch), np.bool_),
             windows_BL=windows_BL,
             list_BK=self._top(scores_BC, candidates_BC)[0],
         )
@@ -679,7 +725,13 @@ def _users(
 
 def _no_events(count: int) -> Events:
     """For users who are looked at, and of whom nothing is learned."""
-    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_))
+    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_), np.ones(count, np.bool_))
+
+
+def _mask(places: Places, count: int) -> NDArray[np.bool_]:
+    mask = np.zeros(count, np.bool_)
+    mask[places] = True
+    return mask
 
 
 def _finite(x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
 from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Snapshot, Source
@@ -116,6 +117,7 @@ def make_worker(
     checkpoints: CheckpointStore,
     line: Line,
     events: EventsConfig | None = None,
+    follows_lag: bool = False,
     predictions: bool = False,
     checkpoint_seconds: float | None = None,
     observer: Observer | None = None,
@@ -133,6 +135,7 @@ def make_worker(
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,
         rebuild_records=settings.memory.rebuild_records,
+        effort=Effort(settings.effort, follows_lag),
         predictions=predictions,
         observer=observer,
         reached=reached,

@@ -26,6 +26,7 @@ from stream_worker.backends.metrics import MetricsConfig
 from stream_worker.backends.redis import MemoryConfig
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.drift_answers import DriftConfig
+from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.monitor import MonitorConfig
@@ -58,6 +59,7 @@ class Settings:
     model: LearnerConfig = field(default_factory=LearnerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
+    effort: EffortConfig = field(default_factory=EffortConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

@@ -81,7 +81,7 @@ class Line:
 
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Let the monitor see what was predicted, beside the floors on the same events; returns drift alarms."""
-        scored = np.flatnonzero(batch.learn_B & batch.target_B)
+        scored = outcome.scored(batch)
         floors = {
             name: floor.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
             for name, floor in self.floors.items()
@@ -105,7 +105,8 @@ class Line:
         for partition in np.unique(partition_B).tolist():
             own = int(batch.next_offset_B[partition_B == partition].max())
             learned[partition] = max(own, learned.get(partition, 0))
-        rank_S = outcome.rank_B[batch.learn_B & batch.target_B & ~outcome.first_B]
+        scored = outcome.scored(batch)
+        rank_S = outcome.rank_B[scored[~outcome.first_B[scored]]]
         return self.recovery.after(alarms, (rank_S > 0) & (rank_S <= self.monitor.config.depth), learned)
 
     def forget_offsets(self) -> None:
@@ -113,8 +114,9 @@ class Line:
         self.offsets, self.recovery.stale_below = {}, {}
 
     def predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
-        """The lists made before each of the `published` events (their places in the batch) was seen."""
-        for k in published.tolist():
+        """The lists made before each of the `published` events (their places in the batch) was seen, as far as it was
+        examined."""
+        for k in published[outcome.examined_B[published]].tolist():
             yield Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k]))
 
     def recommend(

@@ -33,7 +33,8 @@ class ScoredLine(Line):
     users: dict[str, int] = field(default_factory=dict)
 
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
-        scored = np.flatnonzero(batch.learn_B & batch.target_B & ~outcome.first_B)
+        scored = outcome.scored(batch)
+        scored = scored[~outcome.first_B[scored]]
         self.scores.append(
             Scores(
                 offset_E=batch.next_offset_B[scored] - 1,

@@ -21,6 +21,7 @@ from model.learner import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift_answers import ROLLBACK
+from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import (
     ConfigurationError,
     MemoriesLost,
@@ -84,6 +85,7 @@ class Worker:
         checkpoint_seconds: float = 5.0,
         max_pending: int = 50_000,
         rebuild_records: int = 1_000_000,
+        effort: Effort | None = None,
         predictions: bool = False,
         observer: Observer | None = None,
         pause: Callable[[float], None] = time.sleep,
@@ -95,6 +97,7 @@ class Worker:
         self._source, self._sink, self._store = source, sink, store
         self._checkpoints, self._decoder, self._clock = checkpoints, decoder, clock
         self._rebuild_records = rebuild_records
+        self._effort = effort or Effort(EffortConfig(), follows=False)
         self._predictions = predictions
         self._pause = pause
         self.observer: Observer = observer or NoObserver()
@@ -117,6 +120,9 @@ class Worker:
         self._stale: set[int] = set()
         self._renumber = False
         self._first_partitions = 0
+        # The largest batch there can be: all its users and its new items have to fit.
+        rows = min(self._learner.users.max_users, self._learner.config.max_items)
+        self._most_events = min(config.batch_size * self._effort.most, max(config.batch_size, rows // 2))
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -201,6 +207,8 @@ class Worker:
         7. when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
+        self._learner.thinning = self._effort.thinning
+        began = self._clock.monotonic()
         try:
             with self._stage("poll"):
                 records = self._poll()  # 1
@@ -211,11 +219,19 @@ class Worker:
             self._start_over(fault)
         self._let_go(self._stale)
         self._observe()
+        self._follow_the_lag(self._clock.monotonic() - began)
+
+    def _follow_the_lag(self, seconds: float) -> None:
+        waited = self.status.stage_seconds["poll"]
+        lag = sum(self.status.lag.values())
+        if self._effort.ticked(lag, self.config.batch_size, waited, seconds - waited):
+            _log.info("effort", one_in=self._effort.thinning, lag=lag)
 
     def _poll(self) -> list[Record]:
         """Also lets rebalances through. A claim that failed is made again by the next poll."""
         try:
-            return self._source.poll(self.config.batch_size, self.config.poll_seconds)
+            batch_size = min(self.config.batch_size * self._effort.thinning, self._most_events)
+            return self._source.poll(batch_size, self.config.poll_seconds)
         except Unavailable as fault:
             if not self._stop:
                 self._wait_for(fault)
@@ -348,7 +364,7 @@ class Worker:
         """The batch with its users on the device, and which of its events are still to be published."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
         slot_B = self._memories.recall(keys, self._source.moved_from())
-        row_B, new_B = self.line.rows(events.items, self.config.batch_size, self._store.number_items)
+        row_B, new_B = self.line.rows(events.items, self._most_events, self._store.number_items)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
         self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
@@ -526,6 +542,7 @@ class Worker:
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
         status.learning_steps = learner.steps - self._steps_before
         status.learning_rate = learner.config.encoder_learning_rate * learner.rate_factor
+        status.effort = 1 / learner.thinning
         status.learning_rate_factor, status.users_rebuilt = learner.rate_factor, self.line.recovery.rebuilt
         for part, guard in learner.guards.items():
             status.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)

@@ -75,7 +75,7 @@ class _Witness(Line):
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         alarms = super().score(batch, outcome)
         popular = self.floors["recent_popularity"].ranks  # type: ignore[attr-defined]
-        scored = ~outcome.first_B & batch.target_B
+        scored = ~outcome.first_B & batch.target_B & outcome.examined_B
         self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B))
         self.alarms += [(self.learner.events, alarm) for alarm in alarms]
         return alarms

@@ -128,6 +128,7 @@ class WorkerMetrics:
     encoder_loss = Metric(Gauge, "nats", "The encoder's loss in its last learning step.")
     ranker_loss = Metric(Gauge, "nats", "The ranker's loss in its last learning step.")
     learning_steps = Metric(Counter, "steps", "Optimizer steps taken.")
+    effort = Metric(Gauge, "ratio", "Share of the events that are predicted and learned from; less while behind.")
     learning_rate = Metric(Gauge, "ratio", "The optimizer's current learning rate.")
 
     items_live = Metric(Gauge, "items", "Items in the catalogue.")

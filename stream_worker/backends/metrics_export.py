@@ -83,6 +83,7 @@ class MetricsObserver:
         metrics.items_live.set(status.items)
         metrics.users_on_device.set(status.users_on_device)
         metrics.rows_pending.set(status.rows_pending)
+        metrics.effort.set(status.effort)
         metrics.learning_rate.set(status.learning_rate)
         metrics.learning_rate_factor.set(status.learning_rate_factor)
         for part, (fast, slow) in status.referees.items():

@@ -139,6 +139,7 @@ def _started(
         store=store,
         checkpoints=checkpoints,
         line=line,
+        follows_lag=True,
         observer=observer,
         reached=reached,
     )

@@ -56,6 +56,7 @@ class Status:
     items_evicted: int = 0
     users_on_device: int = 0
     rows_pending: int = 0
+    effort: float = 1.0
     learning_steps: int = 0
     learning_rate: float = 0.0
     learning_rate_factor: float = 1.0

@@ -1,0 +1,91 @@
+"""How the effort follows the lag: down while batches pile up, back when half of the time is spent waiting."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream_worker.core.effort import Effort, EffortConfig
+
+_BATCH = 100
+_BEHIND, _AT_REST = 100_000, 0
+
+
+def _effort(**settings: float) -> Effort:
+    return Effort(EffortConfig(**settings), follows=True)  # type: ignore[arg-type]
+
+
+def _tick(effort: Effort, lag: int, waited: float = 0.0, worked: float = 1.0) -> int:
+    effort.ticked(lag, _BATCH, waited, worked)
+    return effort.thinning
+
+
+def test_at_rest_everything_is_learned_from() -> None:
+    effort = _effort()
+    assert [_tick(effort, lag, waited=0.5) for lag in (0, 100, 400, 0)] == [1, 1, 1, 1]
+
+
+def test_behind_it_doubles_at_each_tick_up_to_its_bound() -> None:
+    effort = _effort(most_thinning=16)
+    assert [_tick(effort, _BEHIND) for _ in range(6)] == [2, 4, 8, 16, 16, 16]
+
+
+def test_how_far_behind_is_counted_in_batches_as_large_as_they_are_now() -> None:
+    effort = _effort(behind_batches=4)
+    assert _tick(effort, 401) == 2
+    assert _tick(effort, 800) == 2
+    assert _tick(effort, 801) == 4
+
+
+def test_caught_up_it_comes_back_step_by_step_when_there_is_time_for_twice_as_much() -> None:
+    effort = _effort(calm_seconds=3, idle_share=0.5)
+    for _ in range(2):
+        _tick(effort, _BEHIND)
+    assert [_tick(effort, _AT_REST, waited=0.5, worked=0.5) for _ in range(7)] == [4, 4, 2, 2, 2, 1, 1]
+
+
+def test_it_stays_where_it_only_just_keeps_up() -> None:
+    effort = _effort(calm_seconds=3, idle_share=0.5)
+    _tick(effort, _BEHIND)
+    assert {_tick(effort, _AT_REST, waited=0.4, worked=0.6) for _ in range(50)} == {2}
+
+
+def test_a_long_calm_does_not_hide_that_the_last_seconds_were_busy() -> None:
+    effort = _effort(calm_seconds=3, idle_share=0.5)
+    _tick(effort, _BEHIND)
+    _tick(effort, _AT_REST, waited=0.0, worked=3.0)
+    assert _tick(effort, _AT_REST, waited=1.0, worked=1.0) == 2
+    assert _tick(effort, _AT_REST, waited=1.0, worked=0.0) == 1
+
+
+def test_it_comes_back_to_what_is_configured_and_no_further() -> None:
+    effort = _effort(thinning=2, most_thinning=4, calm_seconds=1, idle_share=0.5)
+    assert effort.thinning == 2
+    assert _tick(effort, _BEHIND) == 4
+    assert [_tick(effort, _AT_REST, waited=9.0) for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_worker_that_may_not_follow_stays() -> None:
+    """In a replay the result may not depend on how fast the machine is."""
+    effort = Effort(EffortConfig(thinning=2), follows=False)
+    assert not effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
+    assert (effort.thinning, effort.most) == (2, 2)
+
+
+def test_it_says_when_it_has_changed() -> None:
+    effort = _effort(most_thinning=2)
+    assert effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
+    assert not effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"thinning": 0}, "effort.thinning"), ({"thinning": 300}, "effort.thinning"),
+        ({"thinning": 8, "most_thinning": 4}, "effort.most_thinning"), ({"most_thinning": 300}, "effort.most_thinning"),
+        ({"behind_batches": 0.5}, "effort.behind_batches"), ({"calm_seconds": 0.0}, "effort.calm_seconds"),
+        ({"idle_share": 0.4}, "effort.idle_share"), ({"idle_share": 1.0}, "effort.idle_share"),
+    ],
+)  # fmt: skip
+def test_settings_out_of_bounds_are_named(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        EffortConfig(**settings)  # type: ignore[arg-type]
