@@ -256,9 +256,9 @@ def _add(s: Scratch, source, x, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _choose_one(s: Scratch, source, row, count, size):  # type: ignore[no-untyped-def]
+def _choose_one(s: Scratch, source, row, most, count, size):  # type: ignore[no-untyped-def]
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
-    if count >= len(s.chosen_C):
+    if count >= most:
         return count, size
     x, size = _touch(s, row, size)
     return _add(s, source, x, count), size
@@ -305,14 +305,14 @@ def _least_of(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _choose_best(s: Scratch, source, quota, count):  # type: ignore[no-untyped-def]
+def _choose_best(s: Scratch, source, quota, most, count):  # type: ignore[no-untyped-def]
     """The `quota` best of a source, as far as there is room; of equal ones the first."""
     least, ties = _least_of(s, source, quota)
     for i in range(s.best_S[source]):
         score = s.score_SX[source, i]
         if score > least or (score == least and ties > 0):
             ties -= score == least
-            if count < len(s.chosen_C):
+            if count < most:
                 count = _add(s, source, s.best_SX[source, i], count)
     return count
 
@@ -341,31 +341,33 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def choose(tables: Tables, s: Scratch, size, quota_RS, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
-    """Some of everybody's, then more, while there is room. Returns (count, size)."""
+def choose(tables: Tables, s: Scratch, size, quota_RS, most, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
+    """Some of everybody's, then more, while there is room for `most`. Returns (count, size)."""
     count = 0
     _find_best(s, size, quota_RS[-1])
     for r in range(len(quota_RS)):
-        count, size = _choose_a_round(tables, s, size, quota_RS[r], window_L, encoder_rows_E, count)
+        count, size = _choose_a_round(tables, s, size, quota_RS[r], most, window_L, encoder_rows_E, count)
     return count, size
 
 
 @kernel
-def _choose_a_round(tables: Tables, s: Scratch, size, quota_S, window_L, encoder_rows_E, count):  # type: ignore[no-untyped-def]
+def _choose_a_round(  # type: ignore[no-untyped-def]
+    tables: Tables, s: Scratch, size, quota_S, most, window_L, encoder_rows_E, count
+):  # fmt: skip
     """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot."""
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
-            count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], count, size)
+            count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], most, count, size)
     for source, _ in _PROPOSED_FIRST:
-        count = _choose_best(s, source, quota_S[source], count)
+        count = _choose_best(s, source, quota_S[source], most, count)
     for d in range(min(quota_S[_OWN], len(window_L))):
         if window_L[len(window_L) - 1 - d] >= 0:
-            count, size = _choose_one(s, _OWN, window_L[len(window_L) - 1 - d], count, size)
+            count, size = _choose_one(s, _OWN, window_L[len(window_L) - 1 - d], most, count, size)
     for source, _ in _PROPOSED_THEN:
-        count = _choose_best(s, source, quota_S[source], count)
+        count = _choose_best(s, source, quota_S[source], most, count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
         for q in range(min(quota_S[_HOT], _HOT_AT_MOST[p])):
             if hottest_PQ[p, q] >= 0:
-                count, size = _choose_one(s, _HOT, hottest_PQ[p, q], count, size)
+                count, size = _choose_one(s, _HOT, hottest_PQ[p, q], most, count, size)
     return count, size

@@ -102,17 +102,19 @@ class Counting:
         events: Events,
         encoder_rows_BE: NDArray[np.int32],
         items: int,
+        most: int,
     ) -> Walked:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
-        `items`: how many the catalogue has."""
+        `items`: how many the catalogue has; `most`: how many candidates at most, each source fewer in proportion."""
         batch = len(encoder_rows_BE)
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
-        candidates_BC = np.full((batch, self.config.candidates), -1, dtype=np.int32)
-        amounts_BCL = np.ones((batch, self.config.candidates, len(AMOUNTS)), dtype=np.float32)
-        rest_BCR = np.zeros((batch, self.config.candidates, len(REST)), dtype=np.float32)
+        candidates_BC = np.full((batch, most), -1, dtype=np.int32)
+        amounts_BCL = np.ones((batch, most, len(AMOUNTS)), dtype=np.float32)
+        rest_BCR = np.zeros((batch, most, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
+        quota_RS = self.quota_RS * most // self.config.candidates
         _walk(
-            self.tables, self._scratch, self.quota_RS, users, events, encoder_rows_BE, items,
+            self.tables, self._scratch, quota_RS, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
@@ -170,7 +172,7 @@ def _examine(  # type: ignore[no-untyped-def]
     size = candidates.score(counted, s, window_L)
     size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
     candidates.leave_out(counted, s, window_L, items)
-    count, size = candidates.choose(counted, s, size, quota_RS, window_L, encoder_rows_E)
+    count, size = candidates.choose(counted, s, size, quota_RS, len(candidates_C), window_L, encoder_rows_E)
     usual = _usual(counted.popularity, window_L, known)
     follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
     returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)

@@ -256,7 +256,7 @@ class Learner:
         # Set by who answers to drift: of the learning rates, and of the replayed windows.
         self.rate_factor = self.replay_share = 1.0
         # Set by who follows the lag: of so many events one, drawn at random, is examined: predicted, scored and learned
-        # from. All are remembered and counted.
+        # from. All are remembered and counted. Above 1 lists are made from half as many candidates.
         self.thinning = 1
         self.events = 0
         self.steps = 0
@@ -336,6 +336,13 @@ class Learner:
         if self.thinning == 1:
             return slice(None)
         return np.flatnonzero(self.rng.random(count) * self.thinning < 1)
+
+    @property
+    def _most_candidates(self) -> int:
+        """As many as the ranker's choices are made of at the least, so that all are alike."""
+        config = self.config
+        least = max(config.list_length, 1 + config.ranker_hard + config.ranker_drawn)
+        return config.candidates if self.thinning == 1 else min(config.candidates, max(least, config.candidates // 2))
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
@@ -540,13 +547,13 @@ class Learner:
             live_N[new_rows] = False
         # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
         used = int(np.flatnonzero(live_N).max(initial=0)) + 1
-        banned_N = torch.from_numpy(~live_N[:used]).to(self.device)
         queries_BD = context.queries_BD * self.encoder.config.scale
         items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
-        top = top_k_blocked(queries_BD, items_ND, bias_N, banned_N, self.config.encoder_candidates)
+        banned = np.flatnonzero(~live_N[:used])
+        top = top_k_blocked(queries_BD, items_ND, bias_N, banned, self.config.encoder_candidates)
         proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, int(live_N.sum())
+            context.users, events, proposals, int(live_N.sum()), self._most_candidates
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()

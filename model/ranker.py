@@ -105,7 +105,7 @@ def choices(
     drawn: int,
     shift: int,
 ) -> Choices:
-    """Of the events `of_M` each the target, its `hard` strongest rivals by score, and about `drawn` of the rest.
+    """Of the events `of_M` each the target, its `hard` strongest rivals by score, and `drawn` of the rest.
 
     The rest is drawn by systematic sampling: every n-th by score, from the `shift` modulo n-th on; each weighs n.
     """
@@ -113,7 +113,7 @@ def choices(
     order_MC = first.argsort(dim=1, descending=True, stable=True)
     rest = max(0, order_MC.shape[1] - 1 - hard)
     step = max(1, rest // drawn)
-    sampled = 1 + hard + shift % step + step * torch.arange(rest // step)
+    sampled = 1 + hard + shift % step + step * torch.arange(min(drawn, rest // step))
     columns = torch.cat([torch.arange(min(1 + hard, order_MC.shape[1])), sampled]).to(scores_MC.device)
     at_MS = order_MC[:, columns]
     log_weight_S = torch.where(columns > hard, float(np.log(step)), 0.0)

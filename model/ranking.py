@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _BLOCK = 65_536
+_CELLS = 1 << 20
+_LEAST_WIDTH = 4
 
 
 class Top(NamedTuple):
@@ -20,21 +25,56 @@ class Top(NamedTuple):
     all_BN: Tensor | None
 
 
-def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned_N: Tensor, k: int) -> Top:
-    """Exact top-k of `queries . items + bias` over N rows, a block of rows at a time: of a large table [B, N] never
-    exists."""
+def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned: NDArray[np.int64], k: int) -> Top:
+    """Exact top-k of `queries . items + bias` over N rows, without the `banned` ones (in order), a block of rows at a
+    time: of a large table [B, N] never exists."""
     parts = []
     for start in range(0, items_ND.shape[0], _BLOCK):
-        block = slice(start, min(start + _BLOCK, items_ND.shape[0]))
-        all_BN = torch.addmm(bias_N[block], queries_BD, items_ND[block].T)
-        allowed_BN = all_BN.masked_fill(banned_N[block], -torch.inf)
-        scores_BK, at_BK = allowed_BN.topk(min(k, allowed_BN.shape[1]), dim=1)
-        parts.append(Top(scores_BK, at_BK + start, allowed_BN.logsumexp(dim=1), all_BN))
+        end = min(start + _BLOCK, items_ND.shape[0])
+        inside = banned[np.searchsorted(banned, start) : np.searchsorted(banned, end)] - start
+        part = _top_of(queries_BD, items_ND[start:end], bias_N[start:end], inside, k)
+        parts.append(part._replace(rows_BK=part.rows_BK + start))
     if len(parts) == 1:
         return parts[0]
     best_BX, rows_BX = torch.cat([p.scores_BK for p in parts], dim=1), torch.cat([p.rows_BK for p in parts], dim=1)
     scores_BK, at_BK = best_BX.topk(min(k, best_BX.shape[1]), dim=1)
     return Top(scores_BK, rows_BX.gather(1, at_BK), torch.stack([p.total_B for p in parts]).logsumexp(dim=0), None)
+
+
+def _top_of(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned: NDArray[np.int64], k: int) -> Top:
+    """Some queries at a time, so that their scores are still in the processor's cache when they are gone through."""
+    at, most = torch.from_numpy(banned).to(queries_BD.device), min(k, len(items_ND))
+    all_BN = queries_BD.new_empty(len(queries_BD), len(items_ND))
+    step = max(1, _CELLS // len(items_ND))
+    scores, rows, totals = [], [], []
+    for queries_XD, scores_XN in zip(torch.split(queries_BD, step), torch.split(all_BN, step), strict=True):
+        torch.addmm(bias_N, queries_XD, items_ND.T, out=scores_XN)
+        kept = scores_XN[:, at]
+        scores_XN[:, at] = -torch.inf
+        best = _top_k(scores_XN, most)
+        scores.append(best[0])
+        rows.append(best[1])
+        totals.append(scores_XN.logsumexp(dim=1))
+        scores_XN[:, at] = kept
+    return Top(torch.cat(scores), torch.cat(rows), torch.cat(totals), all_BN)
+
+
+def _top_k(scores_XN: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best and where they are. All of them are in the k of N / width groups whose best are the best; the width is
+    such that there are as many groups as there are scores in those k."""
+    width = math.isqrt(scores_XN.shape[1] // k)
+    if width < _LEAST_WIDTH:
+        best = scores_XN.topk(k, dim=1)
+        return best.values, best.indices
+    groups = scores_XN.shape[1] // width
+    grouped = groups * width
+    best_XG = scores_XN[:, :grouped].view(-1, width, groups).amax(dim=1)
+    places = torch.arange(0, grouped, groups, device=scores_XN.device)
+    at_XM = (best_XG.topk(k, dim=1, sorted=False).indices[:, :, None] + places).flatten(1)
+    rest = torch.arange(grouped, scores_XN.shape[1], device=scores_XN.device)
+    at_XM = torch.cat([at_XM, rest.expand(len(at_XM), -1)], dim=1)
+    scores_XK, at_XK = scores_XN.gather(1, at_XM).topk(k, dim=1)
+    return scores_XK, at_XM.gather(1, at_XK)
 
 
 def rank_of(scores_BC: Tensor, candidates_BC: Tensor, target_B: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def _walk(counting: Counting, log: Log, start: int, stop: int) -> Any:
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.learn[part], np.ones_like(log.learn[part])), log.proposals[part], counting.rows,
+        counting.config.candidates,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,10 @@ from model import ranking
 from model.ranking import rank_of, top_k_blocked
 
 
+def _places(banned: torch.Tensor) -> np.ndarray:
+    return np.flatnonzero(banned.numpy())
+
+
 @pytest.mark.parametrize("items", [7, 8, 9, 15, 16, 17, 40])
 def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items: int) -> None:
     """Scores, rows and log-sum-exp equal torch's over the whole table, on both sides of a block's edge."""
@@ -18,7 +23,7 @@ def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items:
     generator = torch.Generator().manual_seed(items)
     queries, table = torch.randn(5, 4, generator=generator), torch.randn(items, 4, generator=generator)
     bias, banned = torch.randn(items, generator=generator), torch.rand(items, generator=generator) < 0.3
-    scores, rows, total, _ = top_k_blocked(queries, table, bias, banned, 5)
+    scores, rows, total, _ = top_k_blocked(queries, table, bias, _places(banned), 5)
     allowed = (queries @ table.T + bias).masked_fill(banned, -torch.inf)
     expected = allowed.topk(5)
     torch.testing.assert_close(scores, expected.values)
@@ -28,10 +33,31 @@ def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items:
     torch.testing.assert_close(total, allowed.logsumexp(dim=1))
 
 
+@pytest.mark.parametrize("items", [79, 80, 81, 500, 1_001])
+@pytest.mark.parametrize("cells", [1, 700, 1 << 20])
+def test_groups_and_few_queries_at_a_time_give_what_one_sort_gives(
+    monkeypatch: pytest.MonkeyPatch, items: int, cells: int
+) -> None:
+    """The best of a group may hide others that are as good as the best of another; and what is banned is put back."""
+    monkeypatch.setattr(ranking, "_CELLS", cells)
+    generator = torch.Generator().manual_seed(items)
+    queries, table = torch.randn(7, 4, generator=generator), torch.randn(items, 4, generator=generator)
+    table[items // 2 :: 3] *= 5  # the best stand close together
+    bias, banned = torch.randn(items, generator=generator), torch.rand(items, generator=generator) < 0.1
+    top = top_k_blocked(queries, table, bias, _places(banned), 5)
+    everything = queries @ table.T + bias
+    expected = everything.masked_fill(banned, -torch.inf).topk(5)
+    torch.testing.assert_close(top.scores_BK, expected.values)
+    assert torch.equal(top.rows_BK, expected.indices)
+    torch.testing.assert_close(top.total_B, everything.masked_fill(banned, -torch.inf).logsumexp(dim=1))
+    assert top.all_BN is not None
+    torch.testing.assert_close(top.all_BN, everything)
+
+
 def test_fewer_allowed_rows_than_k_leave_places_at_minus_infinity() -> None:
     """Banned rows never fill a list up with a score."""
     banned = torch.tensor([True, False, True, True])
-    scores, rows, total, _ = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4), banned, 3)
+    scores, rows, total, _ = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4), _places(banned), 3)
     assert torch.isinf(scores).tolist() == [[False, True, True]] * 2
     assert rows[:, 0].tolist() == [1, 1]
     assert total.tolist() == [3.0, 3.0]
@@ -41,7 +67,7 @@ def test_a_whole_banned_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A log-sum-exp over no rows is minus infinity, and adds nothing to the others."""
     monkeypatch.setattr(ranking, "_BLOCK", 2)
     banned = torch.tensor([False, False, True, True])
-    _, rows, total, _ = top_k_blocked(torch.ones(1, 1), torch.ones(4, 1), torch.arange(4.0), banned, 2)
+    _, rows, total, _ = top_k_blocked(torch.ones(1, 1), torch.ones(4, 1), torch.arange(4.0), _places(banned), 2)
     assert rows.tolist() == [[1, 0]]
     torch.testing.assert_close(total, torch.tensor([1.0, 2.0]).logsumexp(0, keepdim=True))
 

@@ -59,8 +59,8 @@ def test_every_event_moves_its_users_state() -> None:
 
 
 def test_without_learning_what_is_examined_is_predicted_as_at_full_effort() -> None:
-    """Fewer predictions, not worse ones: the same candidates in the same order, by weights that stand still."""
-    thin, full = (_line(thinning, learning=False, item_vectors="hashed") for thinning in (4, 1))
+    """The same candidates in the same order, by weights that stand still, where there are no more than are needed."""
+    thin, full = (_line(thinning, learning=False, item_vectors="hashed", candidates=20) for thinning in (4, 1))
     ours, theirs = thin.run(_LOG, _SIZE), full.run(_LOG, _SIZE)
     examined = _examined(ours)
     ranks, full_ranks = ([rank for tick in ticks for rank in tick.ranks] for ticks in (ours, theirs))
@@ -76,6 +76,22 @@ def test_of_the_others_nothing_is_said_and_nothing_scored() -> None:
         assert not np.array(tick.ranks)[others].any()
         assert not set(tick.outcome.scored(tick.batch).tolist()) & set(others.tolist())
         assert tick.outcome.windows_BL.shape[0] == len(tick.batch)
+
+
+@pytest.mark.parametrize(("candidates", "thinned"), [(100, 50), (40, 20), (30, 20), (20, 20), (10, 10)])
+def test_lists_come_from_half_as_many_candidates(
+    monkeypatch: pytest.MonkeyPatch, candidates: int, thinned: int
+) -> None:
+    """But never from fewer than the ranker learns from, so that kept examples go on to fit."""
+    line, widths = _line(1, candidates=candidates), []
+    scores = line.learner.ranker_trainer.scores
+    monkeypatch.setattr(
+        line.learner.ranker_trainer, "scores", lambda *given: widths.append(given[0].shape[1]) or scores(*given)
+    )
+    for line.learner.thinning in (1, 2, 1):
+        line.run(_LOG[:_SIZE], _SIZE)
+        line.learner.recommend(line.learner.users.occupied())
+    assert set(widths) == {candidates, thinned}
 
 
 def test_learning_thins_out_with_it() -> None:
