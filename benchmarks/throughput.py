@@ -40,15 +40,17 @@ _LEAST_FULL, _LEAST_CATCHING_UP = 30.0, 150.0
 
 
 def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000, seed: int = 0) -> None:
-    """A CSV of user,item,ts,type: Zipf-like items, each followed by one of a few successors half of the time."""
+    """A CSV of user,item,ts,type: every item once, then Zipf-like ones, each followed by one of a few successors half of
+    the time."""
     rng = np.random.default_rng(seed)
     popular = rng.zipf(1.2, size=rows) % items
+    popular[:items] = rng.permutation(items)[:rows]
     successors = rng.integers(0, items, size=(items, 3))
     last = np.zeros(users, dtype=np.int64)
     with path.open("w") as file:
         file.write("user,item,ts,type\n")
         for row, user in enumerate(rng.integers(0, users, size=rows).tolist()):
-            follow = rng.random() < 0.5
+            follow = row >= items and rng.random() < 0.5
             item = int(successors[last[user], rng.integers(3)] if follow else popular[row])
             last[user] = item
             file.write(f"u{user},i{item},{1_700_000_000 + row},view\n")
@@ -99,7 +101,7 @@ class _Run:
 @click.argument("log", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--mapping", "mapping_path", type=click.Path(exists=True, path_type=Path))
 @click.option("--warm", default=20_480, show_default=True, help="Events learned before anything is timed.")
-@click.option("--events", default=6_144, show_default=True, help="Events of each timed stretch of the whole loop.")
+@click.option("--events", default=12_288, show_default=True, help="Events of each timed stretch of the whole loop.")
 @click.option("--single", default=128, show_default=True, help="Events of each timed stretch, one at a time.")
 @click.option("--rounds", default=5, show_default=True)
 def main(log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: int, single: int, rounds: int) -> None:
