@@ -40,8 +40,7 @@ _LEAST_FULL, _LEAST_CATCHING_UP = 30.0, 150.0
 
 
 def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000, seed: int = 0) -> None:
-    """A CSV of user,item,ts,type: every item once, then Zipf-like ones, each followed by one of a few successors half of
-    the time."""
+    """A CSV of user,item,ts,type: every item once, then Zipf-like ones, of which half follow from the user's last."""
     rng = np.random.default_rng(seed)
     popular = rng.zipf(1.2, size=rows) % items
     popular[:items] = rng.permutation(items)[:rows]

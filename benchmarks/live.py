@@ -1,0 +1,287 @@
+"""A worker on a real Kafka and Redis, exactly once: throughput, latency, and a burst.
+
+    python -m benchmarks.live [--backlog N] [--steady-seconds S] [--burst-seconds S]
+
+1. catching up with a backlog, at full effort and with the effort that follows the lag: events a second;
+2. half of the latter rate: from the produce call of an event to its user's list in the hands of a reader;
+3. ten times the former rate for a while: nothing lost, the lag back at zero, how old the freshest list was.
+Broker, store, producer, reader and worker share the machine. Leaves benchmarks/results/live.json.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import click
+import numpy as np
+from confluent_kafka import Consumer, Producer
+
+from benchmarks.throughput import machine, save
+from stream_worker.backends.kafka import create_topics
+from stream_worker.config import load_settings
+from stream_worker.core.codec import encode_event
+from tests.fleet import Fleet
+from tests.services import KAFKA_VERSION, KafkaCluster, RedisService
+
+_PARTITIONS = 8
+_SLOT = "0"
+_ITEMS, _USERS = 10_000, 5_000
+_MOST_MS = {50: 100.0, 99: 300.0}
+_SLICE_SECONDS = 0.01
+_PATIENCE_SECONDS = 900.0
+
+
+@dataclass
+class Seen:
+    """What a reader of the lists has seen: of each event the seconds from its produce call, at which time."""
+
+    produced: int = 0
+    covered: int = 0
+    newest: float = float("-inf")  # the produce time of the newest event that stands in a list
+    too_many: int = 0
+    waiting: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    latencies: list[tuple[float, float]] = field(default_factory=list)
+
+    def list_of(self, user: str, events: int) -> None:
+        """A list came that counts so many events of a user: the oldest that were in none yet."""
+        now, waiting = time.time(), self.waiting[user]
+        self.too_many += max(0, events - len(waiting))
+        for _ in range(min(events, len(waiting))):
+            at = waiting.popleft()
+            self.newest = max(self.newest, at)
+            self.latencies.append((now, now - at))
+            self.covered += 1
+
+    @property
+    def unread(self) -> int:
+        return self.produced - self.covered
+
+    def percentiles(self, since: float) -> dict[int, float]:
+        """Milliseconds, of the events whose lists came since then."""
+        latencies = [seconds for at, seconds in self.latencies if at >= since]
+        return {p: 1000 * float(np.percentile(latencies, p)) for p in (50, 90, 99, 100)}
+
+
+class Traffic:
+    """Events of users who walk among items, produced at a given rate; and the lists that come back."""
+
+    def __init__(self, bootstrap: str, topic: str, lists: str, group: str) -> None:
+        self.seen = Seen()
+        self._topic, self._lock, self._rng = topic, threading.Lock(), np.random.default_rng(0)
+        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "enable.idempotence": True})
+        reader = {"bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_committed"}
+        self._reader = Consumer(reader | {"auto.offset.reset": "earliest"})
+        self._reader.subscribe([lists])
+        self._failed = 0
+
+    def produce(self, count: int) -> None:
+        users = self._rng.integers(0, _USERS, size=count).tolist()
+        items = (self._rng.zipf(1.2, size=count) % _ITEMS).tolist()
+        for user, item in zip(users, items, strict=True):
+            name, now = f"u{user}", time.time()
+            value = encode_event(name, f"i{item}", "view", now)
+            with self._lock:
+                self.seen.waiting[name].append(now)
+                self.seen.produced += 1
+            while True:
+                try:
+                    self._producer.produce(self._topic, value, key=name, on_delivery=self._delivered)
+                    break
+                except BufferError:
+                    self._producer.poll(0.05)
+        self._producer.poll(0)
+
+    def _delivered(self, error: Any, _: Any) -> None:
+        self._failed += error is not None
+
+    def flush(self) -> None:
+        assert self._producer.flush(60) == 0
+        assert not self._failed
+
+    def read(self, seconds: float) -> None:
+        for message in self._reader.consume(1_000, seconds):
+            if message.error() is None:
+                value = json.loads(message.value())
+                with self._lock:
+                    self.seen.list_of(value["user"], value["events"])
+
+    def flow(self, rate: float, seconds: float, each_second: Callable[[], None] = lambda: None) -> None:
+        """Produce at `rate` for so long, and read meanwhile."""
+        thread = threading.Thread(target=self._pace, args=(rate, seconds))
+        thread.start()
+        self.read_while(thread.is_alive, each_second)
+        self.flush()
+
+    def read_while(self, going: Callable[[], bool], each_second: Callable[[], None] = lambda: None) -> None:
+        told = time.monotonic()
+        while going():
+            self.read(0.02)
+            if time.monotonic() - told >= 1:
+                told += 1
+                each_second()
+
+    def drain(self, each_second: Callable[[], None] = lambda: None) -> None:
+        """Read until every event stands in a list."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        self.read_while(lambda: self.seen.unread > 0 and time.monotonic() < end, each_second)
+        if self.seen.unread:
+            raise click.ClickException(f"{self.seen.unread:,} events stand in no list after {_PATIENCE_SECONDS:.0f} s")
+
+    def _pace(self, rate: float, seconds: float) -> None:
+        began, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds:
+            due = int(rate * passed) - sent
+            self.produce(due)
+            sent += due
+            time.sleep(_SLICE_SECONDS)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+@dataclass(frozen=True)
+class Live:
+    """One worker, its traffic and its metrics."""
+
+    fleet: Fleet
+    traffic: Traffic
+
+    @property
+    def effort(self) -> float:
+        return self.fleet.metrics(_SLOT).get("stream_worker_effort", float("nan"))
+
+
+@contextmanager
+def live(kafka: KafkaCluster, redis: RedisService, folder: Path, backlog: int, **settings: str) -> Iterator[Live]:
+    """A worker that has a backlog before it when it starts."""
+    name = f"live-{token_hex(3)}"
+    environment = {
+        "KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "KAFKA__INPUT_TOPIC": name,
+        "KAFKA__OUTPUT_TOPIC": f"{name}.lists",
+        "KAFKA__DEAD_LETTER_TOPIC": f"{name}.dead",
+        "KAFKA__GROUP_ID": name,
+        "MEMORY__REDIS_URL": redis.url,
+        "CHECKPOINT__PATH": str(folder / name),
+    } | settings
+    config = load_settings(None, {f"STREAM_WORKER__{key}": value for key, value in environment.items()}).kafka
+    create_topics(config, [config.input_topic, config.output_topic, config.dead_letter_topic], _PARTITIONS)
+    traffic = Traffic(kafka.bootstrap, config.input_topic, config.output_topic, f"{name}.reader")
+    traffic.produce(backlog)
+    traffic.flush()
+    fleet = Fleet(folder, **environment)
+    fleet.start(_SLOT)
+    try:
+        yield Live(fleet, traffic)
+        if code := fleet.stop(_SLOT):
+            raise click.ClickException(f"the worker ended with {code}:\n{fleet.log(_SLOT)[-3000:]}")
+    finally:
+        for process in fleet.processes.values():
+            process.kill()
+        traffic.close()
+
+
+def catch_up(run: Live) -> float:
+    """Events a second, after the first third: start and first steps are not in it."""
+    seen = run.traffic.seen
+    run.traffic.read_while(lambda: seen.covered < seen.produced / 3)
+    began, before = time.monotonic(), seen.covered
+    run.traffic.drain()
+    return (seen.covered - before) / (time.monotonic() - began)
+
+
+def steady(run: Live, rate: float, seconds: float) -> dict[str, Any]:
+    """Of the second half of the time: until then the effort finds its level."""
+    began = time.time()
+    run.traffic.flow(rate, seconds)
+    effort = run.effort
+    run.traffic.drain()
+    milliseconds = run.traffic.seen.percentiles(began + seconds / 2)
+    return {
+        "events_per_second": round(rate),
+        "effort": effort,
+        **{f"p{p}_ms": round(value, 1) for p, value in milliseconds.items()},
+    }
+
+
+def burst(run: Live, rate: float, seconds: float) -> dict[str, Any]:
+    """The lag, the age of the freshest list and the effort, each second."""
+    began, seen = time.monotonic(), run.traffic.seen
+    track: list[dict[str, float]] = []
+
+    def note() -> None:
+        track.append(
+            {
+                "second": round(time.monotonic() - began),
+                "unread": seen.unread,
+                "freshest_age": round(time.time() - seen.newest, 2),
+                "effort": run.effort,
+            }
+        )
+        if len(track) % 5 == 1:
+            print(" ".join(f"{name} {value:,}" for name, value in track[-1].items()), flush=True)
+
+    before = seen.produced
+    run.traffic.flow(rate, seconds, note)
+    produced = seen.produced - before
+    run.traffic.drain(note)
+    lasted = time.monotonic() - began
+    run.traffic.read_while(lambda: time.monotonic() - began < lasted + 2)  # for lists that should not come
+    return {
+        "events_per_second": round(produced / seconds),
+        "seconds": seconds,
+        "events": produced,
+        "lag_zero_after_seconds": round(lasted, 1),
+        "counted_twice": seen.too_many,
+        "most_freshest_age": max(point["freshest_age"] for point in track),
+        "track": track,
+    }
+
+
+@click.command()
+@click.option("--backlog", default=40_000, show_default=True, help="Events to catch up with.")
+@click.option("--steady-seconds", default=40.0, show_default=True)
+@click.option("--burst-seconds", default=60.0, show_default=True)
+def main(backlog: int, steady_seconds: float, burst_seconds: float) -> None:
+    """Print what was measured; ends with 1 where it is not what must be seen."""
+    with KafkaCluster() as kafka, RedisService() as redis, tempfile.TemporaryDirectory() as folder:
+        with live(kafka, redis, Path(folder), backlog // 3, EFFORT__MOST_THINNING="1") as run:
+            full = catch_up(run)
+            print(f"catching up at full effort: {full:,.0f} events/s", flush=True)
+            calm = steady(run, full / 2, steady_seconds)
+            print(f"half of that: {calm}", flush=True)
+        with live(kafka, redis, Path(folder), backlog) as run:
+            most = catch_up(run)
+            print(f"catching up, with the effort that follows the lag: {most:,.0f} events/s", flush=True)
+            half = steady(run, most / 2, steady_seconds)
+            print(f"half of that: {half}", flush=True)
+            flood = burst(run, 10 * full, burst_seconds)
+            print({name: value for name, value in flood.items() if name != "track"}, flush=True)
+    result = {
+        **machine(),
+        "kafka": KAFKA_VERSION,
+        "full_effort_events_per_second": round(full),
+        "catching_up_events_per_second": round(most),
+        "half_of_full_effort": calm,
+        "half_of_catching_up": half,
+        "burst": flood,
+    }
+    save("live", result)
+    slow = [f"p{p} {half[f'p{p}_ms']} ms, at most {ms:g}" for p, ms in _MOST_MS.items() if half[f"p{p}_ms"] > ms]
+    wrong = [f"{flood['counted_twice']} events counted twice"] if flood["counted_twice"] else []
+    print("\n".join(slow + wrong) or "all as it must be")
+    raise SystemExit(bool(slow + wrong))
+
+
+if __name__ == "__main__":
+    main()
