@@ -20,7 +20,7 @@ from model.recommender import Encoder
 from model.replay import Columns, Replay
 from model.row_adam import Rows, as_rows
 from model.slow_copy import DECAY
-from model.state import load_parts, state_of_parts
+from model.state import joined, load_parts, part, state_of_parts
 from model.window_starts import WindowStarts
 
 _MOST_DRAWN = 0.999999
@@ -55,6 +55,7 @@ class EncoderTrainer:
         item_vectors_learned: bool,
     ) -> None:
         self.replay = replay
+        self.fresh: Columns = {}
         self.optimizer = GuardedAdam(encoder, learning_rate, DECAY)
         self.steps = 0
         self._starts, self._criterion = starts, criterion
@@ -64,17 +65,21 @@ class EncoderTrainer:
         self._item_vectors_learned = item_vectors_learned
         self.rate_factor = 1.0
 
+    def collect(self, fresh: Columns) -> None:
+        """Keep examples for `learn`."""
+        self.fresh = _joined(self.fresh, fresh) if self.fresh else fresh
+
     def learn(
-        self, fresh: Columns, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
+        self, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
     ) -> float | None:
-        """Returns the step's loss, None where there was nothing to learn. `replayed`: of how many targets beside the
-        fresh ones; `hot_N`: the decayed count of each row."""
-        fresh = self._starts.added(fresh, self.steps)
+        """From what was collected. Returns the step's loss, None where there was nothing to learn. `replayed`: of how
+        many targets beside the fresh ones; `hot_N`: the decayed count of each row."""
+        fresh, self.fresh = self.fresh, {}
+        fresh = self._starts.added(_current(fresh, catalog), self.steps)
         older = self.replay.sample(replayed // self._targets, self._rng)
         if older:
             older["targets"] = np.full_like(older["targets"], self._targets)
-            older |= {name: catalog.current(older[name], older["generation"]) for name in ("window", "target")}
-            older = self._starts.renewed(older, self.steps)
+            older = self._starts.renewed(_current(older, catalog), self.steps)
         self.replay.add(fresh, self._rng)
         fresh = _weighed(_whole(fresh), _FRESH_WEIGHT)
         examples = _joined(_weighed(_whole(older), 1.0), fresh) if older else fresh
@@ -170,7 +175,8 @@ class EncoderTrainer:
         return live[drawn], log_q.to(self._items.device)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return state_of_parts(self._parts()) | {"steps": np.array([self.steps], dtype=np.int64)}
+        fresh = joined({"fresh": self.fresh}) if self.fresh else {}
+        return state_of_parts(self._parts()) | fresh | {"steps": np.array([self.steps], dtype=np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for examples of another width."""
@@ -182,6 +188,7 @@ class EncoderTrainer:
             )
         load_parts(self._parts(), state)
         self.steps = int(state["steps"][0])
+        self.fresh = {name: column.copy() for name, column in part(state, "fresh").items()}
 
     def _parts(self) -> dict[str, Any]:
         return {"replay": self.replay, "optimizer": self.optimizer}
@@ -191,6 +198,12 @@ def _whole(examples: Columns) -> Columns:
     """Only the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
+
+
+def _current(examples: Columns, catalog: Catalog) -> Columns:
+    """With the rows that these items have now, -1 for those that have none any more."""
+    rows = {name: catalog.current(examples[name], examples["generation"]) for name in ("window", "target")}
+    return examples | rows
 
 
 def _weighed(examples: Columns, weight: float) -> Columns:

@@ -31,7 +31,7 @@ from model.ranker import Ranker, RecentChoices
 from model.ranker_trainer import RankerTrainer
 from model.ranking import rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
-from model.replay import Columns, Replay
+from model.replay import Replay
 from model.returns import TYPES
 from model.sequences import sequences_of
 from model.slow_copy import Referee
@@ -40,6 +40,8 @@ from model.step_guard import StepGuard
 from model.window_starts import WindowStarts
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
+# Of a mini-batch: how many of so many events are drawn is random.
+_ENOUGH = 0.75
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
@@ -260,6 +262,7 @@ class Learner:
         self.thinning = 1
         self.events = 0
         self.steps = 0
+        self.collected = 0  # events that were examined and not yet learned from
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
         self.ranker_trainer = RankerTrainer(
@@ -296,7 +299,7 @@ class Learner:
 
     def learn(self, batch: Batch) -> Outcome:
         """Predict each event from what came before it, remember it, then learn from it; a mini-batch at a time, which
-        is larger the fewer of its events are examined."""
+        is larger the fewer of its events are examined. Where too few came, learning waits for the next ones."""
         size = self.config.mini_batch * self.thinning
         return Outcome.joined([self._learn(batch, slice(at, at + size)) for at in range(0, max(1, len(batch)), size)])
 
@@ -321,14 +324,15 @@ class Learner:
         with self.stage("learn"):
             scored = np.flatnonzero(examined.learn_B & examined.target_B)
             if self.config.learning:
-                ranking = candidates_XC, features_XCF, scores_XC
-                self._learn_ranker(examined, scored, ranking, outcome.losses)
-                self._learn_encoder(examined, walked, windows_XL, scored, whole.new_rows(part.stop), outcome.losses)
+                self._collect_choices(examined, scored, (candidates_XC, features_XCF, scores_XC))
+                self._collect_windows(examined, walked, windows_XL, scored)
+                self.collected += int(examined.learn_B.sum())
+                if self.collected >= _ENOUGH * self.config.mini_batch:
+                    outcome.losses.update(self._learn_collected(whole.new_rows(part.stop)))
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
         self._add_back(batch)
-        self.steps += 1
         return outcome.among(events.examine_B, windows_BL)
 
     def _drawn(self, count: int) -> Places:
@@ -611,47 +615,41 @@ class Learner:
 
     # -- learn -------------------------------------------------------------------------------------------------
 
-    def _learn_ranker(
-        self, batch: Batch, scored: NDArray[np.int64], ranking: tuple[Tensor, Tensor, Tensor], losses: dict[str, float]
-    ) -> None:
+    def _collect_choices(self, batch: Batch, scored: NDArray[np.int64], ranking: tuple[Tensor, Tensor, Tensor]) -> None:
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
-        scored_M = torch.from_numpy(scored).to(self.device)
-        self.ranker_trainer.rate_factor = self.rate_factor
-        loss = self.ranker_trainer.learn(*ranking, target_B, scored_M, step=self.steps, events=self.events)
-        if loss is not None:
-            losses["ranker"] = loss
+        self.ranker_trainer.collect(*ranking, target_B, torch.from_numpy(scored).to(self.device), self.steps)
 
-    def _learn_encoder(
-        self,
-        batch: Batch,
-        walked: Arrays,
-        windows_BL: NDArray[np.int32],
-        scored: NDArray[np.int64],
-        unborn: NDArray[np.int32],
-        losses: dict[str, float],
+    def _collect_windows(
+        self, batch: Batch, walked: Arrays, windows_BL: NDArray[np.int32], scored: NDArray[np.int64]
     ) -> None:
-        """An Adam step on this batch's targets, and on `replayed` times as many older ones as there are events."""
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_BL[scored, -1] >= 0]
         # Where rings stood still, an event is not in the window of the next one.
         targets = self.config.targets if batch.remember_B.all() else 1
         chosen, counts = fewest_windows(batch.slot_B[usable], walked["occurrence"][usable], targets)
         usable = usable[chosen]
-        fresh: Columns = {
-            "window": windows_BL[usable, -kept:],
-            "type": walked["type"][usable, -kept:],
-            "gap": walked["gap"][usable, -kept:],
-            "target": batch.row_B[usable],
-            "targets": counts,
-            "generation": np.full(len(usable), self.catalog.generation),
-        }
+        self.encoder_trainer.collect(
+            {
+                "window": windows_BL[usable, -kept:],
+                "type": walked["type"][usable, -kept:],
+                "gap": walked["gap"][usable, -kept:],
+                "target": batch.row_B[usable],
+                "targets": counts,
+                "generation": np.full(len(usable), self.catalog.generation),
+            }
+        )
+
+    def _learn_collected(self, unborn: NDArray[np.int32]) -> dict[str, float]:
+        """The losses by part. The encoder learns from `replayed` times as many older targets as there were events."""
+        replayed = int(self.collected * self.config.replayed * self.replay_share)
         live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
         hot_N = self.counting.tables.popularity.weight_PN[_HOT]
-        self.encoder_trainer.rate_factor = self.rate_factor
-        replayed = int(batch.learn_B.sum() * self.config.replayed * self.replay_share)
-        loss = self.encoder_trainer.learn(fresh, replayed, live, hot_N, self.catalog)
-        if loss is not None:
-            losses["encoder"] = loss
+        self.ranker_trainer.rate_factor = self.encoder_trainer.rate_factor = self.rate_factor
+        ranker = self.ranker_trainer.learn(self.events)
+        encoder = self.encoder_trainer.learn(replayed, live, hot_N, self.catalog)
+        self.collected = 0
+        self.steps += 1
+        return {name: loss for name, loss in (("ranker", ranker), ("encoder", encoder)) if loss is not None}
 
     # -- when learning goes wrong ------------------------------------------------------------------------------
 
@@ -686,6 +684,7 @@ class Learner:
         meta = {
             "events": self.events,
             "steps": self.steps,
+            "collected": self.collected,
             "clock_ts": self.clock_ts,
             "rng": _texts(self.rng.bit_generator.state),
         }
@@ -701,6 +700,7 @@ class Learner:
         for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
             load_module(module, part(arrays, name))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
+        self.collected = meta["collected"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
 
 

@@ -89,6 +89,13 @@ class Choices:
             self.log_weight_S,
         )
 
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return {name: array_of(getattr(self, name)) for name in ("features_MSF", "present_MS", "log_weight_S")}
+
+    @staticmethod
+    def from_state(state: dict[str, NDArray[Any]], device: torch.device) -> Choices:
+        return Choices(**{name: torch.from_numpy(array.copy()).to(device) for name, array in state.items()})
+
     def loss(self, ranker: Ranker) -> Tensor:
         """Softmax cross-entropy over all candidates, those left out estimated by those drawn."""
         scores_MS = ranker(self.features_MSF, self.present_MS) + self.log_weight_S
@@ -126,17 +133,17 @@ class RecentChoices:
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.capacity = capacity
         self.seen = 0
-        self._device = device
+        self.device = device
         self._features_MSF = torch.zeros(0, 0, 0, dtype=torch.float16, device=device)
         self._present_MS = torch.zeros(0, 0, dtype=torch.bool, device=device)
 
     def add(self, new: Choices) -> None:
         if not self.seen:
             shape = new.features_MSF.shape[1:]
-            self._features_MSF = torch.zeros(self.capacity, *shape, dtype=torch.float16, device=self._device)
-            self._present_MS = torch.zeros(self.capacity, shape[0], dtype=torch.bool, device=self._device)
+            self._features_MSF = torch.zeros(self.capacity, *shape, dtype=torch.float16, device=self.device)
+            self._present_MS = torch.zeros(self.capacity, shape[0], dtype=torch.bool, device=self.device)
         newest = min(len(new), self.capacity)
-        at = torch.arange(self.seen + len(new) - newest, self.seen + len(new), device=self._device) % self.capacity
+        at = torch.arange(self.seen + len(new) - newest, self.seen + len(new), device=self.device) % self.capacity
         self._features_MSF[at] = new.features_MSF[-newest:].half()
         self._present_MS[at] = new.present_MS[-newest:]
         self.seen += len(new)
@@ -145,7 +152,7 @@ class RecentChoices:
         """`count` examples, with replacement; None while there are none."""
         if not self.seen:
             return None
-        at = torch.from_numpy(rng.integers(0, min(self.seen, self.capacity), count)).to(self._device)
+        at = torch.from_numpy(rng.integers(0, min(self.seen, self.capacity), count)).to(self.device)
         return Choices(self._features_MSF[at].float(), self._present_MS[at], log_weight_S)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -162,5 +169,5 @@ class RecentChoices:
             raise ValueError(
                 f"model.ranker_examples: the state has {len(state['features'])}, the configuration {self.capacity}"
             )
-        self._features_MSF = torch.from_numpy(state["features"].copy()).to(self._device)
-        self._present_MS = torch.from_numpy(state["present"].copy()).to(self._device)
+        self._features_MSF = torch.from_numpy(state["features"].copy()).to(self.device)
+        self._present_MS = torch.from_numpy(state["present"].copy()).to(self.device)

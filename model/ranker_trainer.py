@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.guarded_adam import GuardedAdam
 from model.ranker import Choices, Ranker, RecentChoices, choices
-from model.state import load_parts, state_of_parts
+from model.state import joined, load_parts, part, state_of_parts
 
 _DECAY = 0.99
 # Of so many events one tells how features are distributed.
@@ -40,6 +40,7 @@ class RankerTrainer:
         replayed: int,
     ) -> None:
         self.recent = recent
+        self.fresh: Choices | None = None
         self.optimizer = GuardedAdam(ranker, learning_rate, _DECAY)
         self.rate_factor = 1.0
         self._ranker, self._rng = ranker, rng
@@ -50,29 +51,34 @@ class RankerTrainer:
         scores_BC: Tensor = self.optimizer.slow.module(features_BCF, present_BC)
         return scores_BC
 
-    def learn(
+    def collect(
         self,
         candidates_BC: Tensor,
         features_BCF: Tensor,
         scores_BC: Tensor,
         target_B: Tensor,
         scored_M: Tensor,
-        *,
         step: int,
-        events: int,
-    ) -> float | None:
-        """From those of a batch that were `scored_M`. Returns the last step's loss, None where there was nothing to
-        learn. `step`: the mini-batch's number; `events`: how many the line has learned."""
+    ) -> None:
+        """Keep choices of those of a batch that were `scored_M`, for `learn`. `step`: how many steps there were."""
         candidates_MC = candidates_BC[scored_M]
         is_target_MC, present_MC = candidates_MC == target_B[scored_M, None], candidates_MC >= 0
         usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
         if not bool(usable.any()):
-            return None
+            return
         of_M, present_MC = scored_M[usable], present_MC[usable]
         self._ranker.observe(features_BCF[of_M[::_OBSERVED_EVERY]], present_MC[::_OBSERVED_EVERY])
         target_at_M = is_target_MC[usable].int().argmax(dim=1)
         scores_MC = scores_BC[of_M]
         fresh = choices(features_BCF, of_M, present_MC, scores_MC, target_at_M, self._hard, self._drawn, step)
+        self.fresh = fresh if self.fresh is None else self.fresh.joined(fresh)
+
+    def learn(self, events: int) -> float | None:
+        """From what was collected. Returns the last step's loss, None where there was nothing to learn. `events`: how
+        many the line has learned."""
+        fresh, self.fresh = self.fresh, None
+        if fresh is None:
+            return None
         if self.optimizer.referee.due():
             self._ask_the_referee(fresh)
         factor = (1 + _FIRST_EXCESS * 0.5 ** (events / _EXCESS_HALF_LIFE)) * self.rate_factor
@@ -95,10 +101,14 @@ class RankerTrainer:
         self.optimizer.roll_back()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return state_of_parts(self._parts())
+        return state_of_parts(self._parts()) | (
+            {} if self.fresh is None else joined({"fresh": self.fresh.state_dict()})
+        )
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         load_parts(self._parts(), state)
+        fresh = part(state, "fresh")
+        self.fresh = Choices.from_state(fresh, self.recent.device) if fresh else None
 
     def _parts(self) -> dict[str, Any]:
         return {"recent": self.recent, "optimizer": self.optimizer}

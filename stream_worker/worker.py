@@ -209,6 +209,7 @@ class Worker:
         self.status.stage_seconds = {}
         self._learner.thinning = self._effort.thinning
         began = self._clock.monotonic()
+        records: list[Record] = []
         try:
             with self._stage("poll"):
                 records = self._poll()  # 1
@@ -219,12 +220,12 @@ class Worker:
             self._start_over(fault)
         self._let_go(self._stale)
         self._observe()
-        self._follow_the_lag(self._clock.monotonic() - began)
+        self._follow_the_lag(len(records), self._clock.monotonic() - began)
 
-    def _follow_the_lag(self, seconds: float) -> None:
+    def _follow_the_lag(self, records: int, seconds: float) -> None:
         waited = self.status.stage_seconds["poll"]
         lag = sum(self.status.lag.values())
-        if self._effort.ticked(lag, self.config.batch_size, waited, seconds - waited):
+        if self._effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited):
             _log.info("effort", one_in=self._effort.thinning, lag=lag)
 
     def _poll(self) -> list[Record]:

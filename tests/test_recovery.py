@@ -104,8 +104,8 @@ def test_broken_weights_end_no_worker_and_are_rolled_back_when_they_persist(worl
     _poison(run)
     run.tick(4)
     status = run.worker.status
-    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (8, 0)
-    run.tick(4)
+    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (4, 0)
+    run.tick(6)
     assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (10, 1)
     assert [(note.kind, note.text) for note in status.notes] == [
         ("rollback", "encoder: 10 steps in a row could not be taken")
@@ -126,8 +126,8 @@ def test_what_was_skipped_is_counted_from_this_start(world: World) -> None:
     run.finish()
     again = _start(world)
     again.tick()
-    assert again.worker.line.learner.guards["encoder"].skipped == 6
-    assert again.worker.status.steps_skipped["encoder"] == 2
+    assert again.worker.line.learner.guards["encoder"].skipped == 3
+    assert again.worker.status.steps_skipped["encoder"] == 1
     again.close()
 
 

@@ -32,8 +32,8 @@ from stream_worker.worker import Worker, WorkerConfig
 BATCH = 8
 BAD = b"no event"
 MODEL = LearnerConfig(
-    dim=8, ring_size=8, window=4, list_length=5, max_items=64, neighbours=8, candidates=32, encoder_candidates=4,
-    negatives=16, replay_capacity=64,
+    dim=8, mini_batch=BATCH, ring_size=8, window=4, list_length=5, max_items=64, neighbours=8, candidates=32,
+    encoder_candidates=4, negatives=16, replay_capacity=64,
 )  # fmt: skip
 SETTINGS = Settings(
     model=MODEL,

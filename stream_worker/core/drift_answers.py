@@ -44,7 +44,7 @@ class DriftConfig:
     rollback: bool = True
     collapse_hit_rate: float = 0.5
     collapse_nats: float = 0.1
-    collapse_skips: int = 16
+    collapse_skips: int = 8
     rollback_rest_events: int = 2_000
 
     def __post_init__(self) -> None:

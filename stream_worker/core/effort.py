@@ -12,13 +12,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class EffortConfig:
     """`thinning`: at rest, and always in `replay`. `run` doubles it, up to `most_thinning` (the same: never), after a
-    tick that leaves more than `behind_batches` batches unread. It halves it again, down to `thinning`, once the worker
-    waited for events `idle_share` of the last `calm_seconds`, and less than a batch is unread: halving at most doubles
-    the work."""
+    tick that leaves more unread than a batch, and than can be done in `behind_seconds` at the pace of that tick. It
+    halves it again, down to `thinning`, once the worker waited for events `idle_share` of the last `calm_seconds`, and
+    less than a batch is unread: halving at most doubles the work."""
 
     thinning: int = 1
     most_thinning: int = 16
-    behind_batches: float = 4.0
+    behind_seconds: float = 0.5
     calm_seconds: float = 3.0
     idle_share: float = 0.55
 
@@ -27,10 +27,9 @@ class EffortConfig:
             raise ValueError(f"effort.thinning: from 1 to 256, got {self.thinning}")
         if not self.thinning <= self.most_thinning <= 256:
             raise ValueError(f"effort.most_thinning: from thinning ({self.thinning}) to 256, got {self.most_thinning}")
-        if self.behind_batches < 1:
-            raise ValueError(f"effort.behind_batches: at least 1, got {self.behind_batches}")
-        if self.calm_seconds <= 0:
-            raise ValueError(f"effort.calm_seconds: above 0, got {self.calm_seconds}")
+        for name in ("behind_seconds", "calm_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"effort.{name}: above 0, got {getattr(self, name)}")
         if not 0.5 <= self.idle_share < 1:
             raise ValueError(f"effort.idle_share: from 0.5 to below 1, got {self.idle_share}")
 
@@ -49,15 +48,15 @@ class Effort:
         """The largest thinning there can be."""
         return self.config.most_thinning if self._follows else self.config.thinning
 
-    def ticked(self, lag: int, batch_size: int, waited: float, worked: float) -> bool:
-        """After a tick that left `lag` records unread, of batches of `batch_size` (at a thinning of 1), and took so
-        many seconds. Returns whether the thinning is another one now."""
+    def ticked(self, lag: int, records: int, batch_size: int, waited: float, worked: float) -> bool:
+        """After a tick that read so many records and left `lag` unread, waited for them and worked on them for so many
+        seconds; `batch_size` at a thinning of 1. Returns whether the thinning is another one now."""
         if not self._follows:
             return False
         self._waited += waited
         self._worked += worked
         before, batch = self.thinning, batch_size * self.thinning
-        if lag > self.config.behind_batches * batch:
+        if lag > max(batch, self.config.behind_seconds * records / max(worked, 1e-9)):
             self._change(min(2 * before, self.most))
         elif self._waited + self._worked >= self.config.calm_seconds:
             idle = self._waited >= self.config.idle_share * (self._waited + self._worked)

@@ -14,14 +14,14 @@ def _effort(**settings: float) -> Effort:
     return Effort(EffortConfig(**settings), follows=True)  # type: ignore[arg-type]
 
 
-def _tick(effort: Effort, lag: int, waited: float = 0.0, worked: float = 1.0) -> int:
-    effort.ticked(lag, _BATCH, waited, worked)
+def _tick(effort: Effort, lag: int, waited: float = 0.0, worked: float = 1.0, records: int = _BATCH) -> int:
+    effort.ticked(lag, records, _BATCH, waited, worked)
     return effort.thinning
 
 
 def test_at_rest_everything_is_learned_from() -> None:
     effort = _effort()
-    assert [_tick(effort, lag, waited=0.5) for lag in (0, 100, 400, 0)] == [1, 1, 1, 1]
+    assert [_tick(effort, lag, waited=0.5) for lag in (0, 50, 100, 0)] == [1, 1, 1, 1]
 
 
 def test_behind_it_doubles_at_each_tick_up_to_its_bound() -> None:
@@ -29,11 +29,20 @@ def test_behind_it_doubles_at_each_tick_up_to_its_bound() -> None:
     assert [_tick(effort, _BEHIND) for _ in range(6)] == [2, 4, 8, 16, 16, 16]
 
 
-def test_how_far_behind_is_counted_in_batches_as_large_as_they_are_now() -> None:
-    effort = _effort(behind_batches=4)
-    assert _tick(effort, 401) == 2
-    assert _tick(effort, 800) == 2
-    assert _tick(effort, 801) == 4
+def test_how_far_behind_is_counted_in_seconds_of_work() -> None:
+    effort = _effort(behind_seconds=2)
+    assert _tick(effort, 1_000, records=1_000, worked=1.0) == 1
+    assert _tick(effort, 2_000, records=1_000, worked=1.0) == 1
+    assert _tick(effort, 2_001, records=1_000, worked=1.0) == 2
+
+
+def test_what_one_batch_can_hold_is_not_behind() -> None:
+    """A tick of a few events tells too little about the pace; and batches are larger the thinner it is."""
+    effort = _effort()
+    assert _tick(effort, 100, records=1, worked=1.0) == 1
+    assert _tick(effort, 101, records=1, worked=1.0) == 2
+    assert _tick(effort, 200, records=1, worked=1.0) == 2
+    assert _tick(effort, 201, records=1, worked=1.0) == 4
 
 
 def test_caught_up_it_comes_back_step_by_step_when_there_is_time_for_twice_as_much() -> None:
@@ -67,14 +76,14 @@ def test_it_comes_back_to_what_is_configured_and_no_further() -> None:
 def test_a_worker_that_may_not_follow_stays() -> None:
     """In a replay the result may not depend on how fast the machine is."""
     effort = Effort(EffortConfig(thinning=2), follows=False)
-    assert not effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
+    assert not effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
     assert (effort.thinning, effort.most) == (2, 2)
 
 
 def test_it_says_when_it_has_changed() -> None:
     effort = _effort(most_thinning=2)
-    assert effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
-    assert not effort.ticked(_BEHIND, _BATCH, 0.0, 1.0)
+    assert effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
+    assert not effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +91,7 @@ def test_it_says_when_it_has_changed() -> None:
     [
         ({"thinning": 0}, "effort.thinning"), ({"thinning": 300}, "effort.thinning"),
         ({"thinning": 8, "most_thinning": 4}, "effort.most_thinning"), ({"most_thinning": 300}, "effort.most_thinning"),
-        ({"behind_batches": 0.5}, "effort.behind_batches"), ({"calm_seconds": 0.0}, "effort.calm_seconds"),
+        ({"behind_seconds": 0.0}, "effort.behind_seconds"), ({"calm_seconds": 0.0}, "effort.calm_seconds"),
         ({"idle_share": 0.4}, "effort.idle_share"), ({"idle_share": 1.0}, "effort.idle_share"),
     ],
 )  # fmt: skip

@@ -16,8 +16,8 @@ from stream_worker.core.memory_record import MemoryFormat
 
 CPU = torch.device("cpu")
 SMALL = LearnerConfig(
-    dim=16, ring_size=8, window=4, list_length=5, max_items=64, neighbours=8, candidates=40, encoder_candidates=8,
-    negatives=16, replay_capacity=64, attic_items=64,
+    dim=16, mini_batch=16, ring_size=8, window=4, list_length=5, max_items=64, neighbours=8, candidates=40,
+    encoder_candidates=8, negatives=16, replay_capacity=64, attic_items=64,
 )  # fmt: skip
 
 

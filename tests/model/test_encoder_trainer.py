@@ -26,7 +26,8 @@ def _trained_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> Columns:
     kept = learner.encoder_trainer.replay.sample(1, np.random.default_rng(0))
     none = {name: column[:0] for name, column in kept.items()}
     live, popularity = learner.catalog.live_rows(), np.ones(learner.catalog.capacity)
-    learner.encoder_trainer.learn(none, 400, live, popularity, learner.catalog)
+    learner.encoder_trainer.collect(none)
+    learner.encoder_trainer.learn(400, live, popularity, learner.catalog)
     return seen[0]
 
 

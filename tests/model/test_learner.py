@@ -13,6 +13,7 @@ import torch
 from model.catalog import Catalog
 from model.learner import Learner, LearnerConfig
 from model.recommender import hashed_vectors
+from model.replay import Columns
 from model.state import part
 from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log
 
@@ -414,6 +415,53 @@ def test_a_line_rebuilds_states_from_items_it_has_never_seen() -> None:
     successor.learner.ids_of_numbers = lambda numbers: [None] * len(numbers)
     successor.learner.rebuild(successor._recall(["alice"]))
     assert (_states(successor, ["alice"]) - expected).abs().max() > 0.02
+
+
+def test_learning_waits_for_a_mini_batch() -> None:
+    """However few events come at once: lists do not wait, but a step takes as many examples as in a replay."""
+    line = Line(changed(SMALL, mini_batch=16))
+    log = markov_log(3, 160)
+    losses = [bool(tick.outcome.losses) for tick in line.run(log, 4)]
+    assert losses == ([False] * 2 + [True]) * 13 + [False]
+    assert line.learner.steps == 13
+    assert line.learner.collected == 4
+
+
+def test_what_waits_to_be_learned_survives() -> None:
+    """A line that is resumed between two steps learns from the same examples as one that goes on."""
+    log = markov_log(3, 400)
+    line = Line(changed(SMALL, mini_batch=32))
+    line.run(log[:104], 8)
+    assert line.learner.collected == 8
+    other = line.resumed()
+    assert other.learner.collected == 8
+    line.run(log[104:], 8)
+    other.run(log[104:], 8)
+    (ours, meta), (theirs, other_meta) = line.state(), other.state()
+    assert meta == other_meta
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def test_what_waits_names_an_evicted_item_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row may be another item's by the time that the step is made."""
+    line = Line(changed(SMALL, mini_batch=32))
+    line.run(markov_log(3, 160), 32)
+    line.feed(markov_log(3, 168)[160:])
+    fresh = line.learner.encoder_trainer.fresh
+    row = int(fresh["target"][0])
+    line.learner.catalog.evict(np.array([row]))
+    line.learner.items.forget(np.array([row]))
+    line.learner.add_items(["newcomer"], [60_000])
+    seen: list[Columns] = []
+    step = line.learner.encoder_trainer._step
+    monkeypatch.setattr(
+        line.learner.encoder_trainer, "_step", lambda examples, *rest: seen.append(examples) or step(examples, *rest)
+    )
+    line.run(markov_log(4, 24), 24)
+    assert len(seen) == 1
+    assert row not in seen[0]["target"]
+    assert row not in seen[0]["window"]
 
 
 def test_what_is_only_remembered_leaves_the_weights_and_makes_the_same_memories() -> None:
