@@ -27,7 +27,6 @@ from model.tables import (
 )
 
 _RECENT, _RECENT_FADE, _COSINE_FADE = 5, 0.6, 0.8
-_HOPS = 8
 _SESSION_ENDS = 11  # gap bucket: 2^11 s, 34 minutes
 _LONGEST_RING = 255
 
@@ -55,6 +54,15 @@ _PROPOSED_THEN = ((_TOGETHER, _COSINE_RECENT), (_BY_TWO_HOPS, _TWO_HOP))
 _BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
 
 
+class Breadth(NamedTuple):
+    """How far candidates are looked for: how many there may be, of how many of the newest items the neighbours are
+    looked at, and of how many of the likeliest followers of the last item again the followers."""
+
+    candidates: int
+    span: int = WIDE_SPAN
+    hops: int = 8
+
+
 class Scratch(NamedTuple):
     """Of one event: the rows touched, their scores and own history, and which of them are candidates.
 
@@ -76,10 +84,10 @@ class Scratch(NamedTuple):
     source_C: NDArray[np.int8]
 
 
-def scratch(rows: int, most: int, candidates: int) -> Scratch:
-    """For a catalogue of `rows`, each with at most `most` neighbours."""
-    sources = WIDE_SPAN + _RECENT + _HOPS + 4
-    touched = min(rows, sources * most + 2 * _LONGEST_RING + candidates)
+def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
+    """For a catalogue of `rows`, each with at most `most` neighbours, and the largest breadth."""
+    sources = breadth.span + _RECENT + breadth.hops + 4
+    touched = min(rows, sources * most + 2 * _LONGEST_RING + breadth.candidates)
     return Scratch(
         place_N=np.full(rows, -1, dtype=np.int32),
         row_X=np.zeros(touched, dtype=np.int32),
@@ -90,8 +98,8 @@ def scratch(rows: int, most: int, candidates: int) -> Scratch:
         score_SX=np.zeros((len(SOURCES), touched), dtype=np.float32),
         order_X=np.zeros(touched, dtype=np.float32),
         weight_W=np.zeros(most, dtype=np.float32),
-        chosen_C=np.zeros(candidates, dtype=np.int32),
-        source_C=np.zeros(candidates, dtype=np.int8),
+        chosen_C=np.zeros(breadth.candidates, dtype=np.int32),
+        source_C=np.zeros(breadth.candidates, dtype=np.int8),
     )
 
 
@@ -165,11 +173,11 @@ def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def score(tables: Tables, s: Scratch, window_L):  # type: ignore[no-untyped-def]
+def score(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: ignore[no-untyped-def]
     """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
     ring, rows, size = len(window_L), tables.rows, 0
     near, far = 1.0, 1.0
-    for d in range(min(WIDE_SPAN, ring)):
+    for d in range(min(breadth.span, ring)):
         source = window_L[ring - 1 - d]
         if source >= 0:
             if d < 2:
@@ -184,19 +192,19 @@ def score(tables: Tables, s: Scratch, window_L):  # type: ignore[no-untyped-def]
         far *= _COSINE_FADE
     _end_cosine(s, size, rows)
     if window_L[ring - 1] >= 0:
-        size = _score_two_hops(s, size, rows, window_L[ring - 1])
+        size = _score_two_hops(s, size, rows, window_L[ring - 1], breadth.hops)
     return size
 
 
 @kernel
-def _score_two_hops(s: Scratch, size, rows: Rows, last):  # type: ignore[no-untyped-def]
+def _score_two_hops(s: Scratch, size, rows: Rows, last, hops):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
     weights = s.weight_W[:width]
     for j in range(width):
         weights[j] = rows.weight_X[start + j]
     total = max(rows.total_TN[FORWARD, last], 1e-9)
-    for _ in range(min(_HOPS, width)):
+    for _ in range(min(hops, width)):
         best = np.argmax(weights)
         via = rows.item_X[start + best]
         if weights[best] <= 0.0:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import candidates, neighbours, popularity, returns, tables
-from model.candidates import Scratch
+from model.candidates import Breadth, Scratch
 from model.features import AMOUNTS, REST, context, log_share, write, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
@@ -94,7 +94,7 @@ class Counting:
         tables.fade(self.tables, share)
 
     def _fit_scratch(self) -> None:
-        self._scratch = candidates.scratch(self.rows, self.config.neighbours, self.config.candidates)
+        self._scratch = candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
 
     def walk(
         self,
@@ -102,19 +102,19 @@ class Counting:
         events: Events,
         encoder_rows_BE: NDArray[np.int32],
         items: int,
-        most: int,
+        breadth: Breadth,
     ) -> Walked:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
-        `items`: how many the catalogue has; `most`: how many candidates at most, each source fewer in proportion."""
+        `items`: how many the catalogue has; `breadth`: of fewer candidates each source has fewer in proportion."""
         batch = len(encoder_rows_BE)
         self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
-        candidates_BC = np.full((batch, most), -1, dtype=np.int32)
-        amounts_BCL = np.ones((batch, most, len(AMOUNTS)), dtype=np.float32)
-        rest_BCR = np.zeros((batch, most, len(REST)), dtype=np.float32)
+        candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
+        amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
+        rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
-        quota_RS = self.quota_RS * most // self.config.candidates
+        quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
         _walk(
-            self.tables, self._scratch, quota_RS, users, events, encoder_rows_BE, items,
+            self.tables, self._scratch, breadth, quota_RS, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
@@ -146,14 +146,14 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, quota_RS, users: Users, events: Events, encoder_rows_BE, items,
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: Events, encoder_rows_BE, items,
     candidates_BC, amounts_BCL, rest_BCR, source_B,
 ):  # fmt: skip
     examined = 0
     for k in range(len(events.row_B)):
         if events.examine_B[k]:
             source_B[examined] = _examine(
-                counted, s, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], items,
+                counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], items,
                 candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined],
             )  # fmt: skip
             examined += 1
@@ -163,16 +163,16 @@ def _walk(  # type: ignore[no-untyped-def]
 
 @kernel
 def _examine(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, quota_RS, users: Users, k, item, encoder_rows_E, items,
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, items,
     candidates_C, amounts_CL, rest_CR,
 ):  # fmt: skip
     """Write the candidates for user k and their features; returns what proposed `item`, -1: nothing."""
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], -1
-    size = candidates.score(counted, s, window_L)
+    size = candidates.score(counted, s, window_L, breadth)
     size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
     candidates.leave_out(counted, s, window_L, items)
-    count, size = candidates.choose(counted, s, size, quota_RS, len(candidates_C), window_L, encoder_rows_E)
+    count, size = candidates.choose(counted, s, size, quota_RS, breadth.candidates, window_L, encoder_rows_E)
     usual = _usual(counted.popularity, window_L, known)
     follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
     returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from model import popularity
 from model.attic import Attic
+from model.candidates import Breadth
 from model.catalog import Catalog
 from model.counting import Counting, CountingConfig, Events, Users
 from model.encoder_trainer import EncoderTrainer
@@ -42,6 +43,7 @@ from model.window_starts import WindowStarts
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
+_THIN_SPAN, _THIN_HOPS = 8, 3
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
@@ -258,7 +260,8 @@ class Learner:
         # Set by who answers to drift: of the learning rates, and of the replayed windows.
         self.rate_factor = self.replay_share = 1.0
         # Set by who follows the lag: of so many events one, drawn at random, is examined: predicted, scored and learned
-        # from. All are remembered and counted. Above 1 lists are made from half as many candidates.
+        # from. All are remembered and counted. Above 1 candidates are looked for
+        # less broadly.
         self.thinning = 1
         self.events = 0
         self.steps = 0
@@ -342,11 +345,13 @@ class Learner:
         return np.flatnonzero(self.rng.random(count) * self.thinning < 1)
 
     @property
-    def _most_candidates(self) -> int:
-        """As many as the ranker's choices are made of at the least, so that all are alike."""
+    def _breadth(self) -> Breadth:
+        """Thinned, there are no fewer candidates than the ranker's choices are made of, so that all are alike."""
         config = self.config
+        if self.thinning == 1:
+            return Breadth(config.candidates)
         least = max(config.list_length, 1 + config.ranker_hard + config.ranker_drawn)
-        return config.candidates if self.thinning == 1 else min(config.candidates, max(least, config.candidates // 2))
+        return Breadth(min(config.candidates, max(least, config.candidates // 2)), span=_THIN_SPAN, hops=_THIN_HOPS)
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
@@ -557,7 +562,7 @@ class Learner:
         top = top_k_blocked(queries_BD, items_ND, bias_N, banned, self.config.encoder_candidates)
         proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, int(live_N.sum()), self._most_candidates
+            context.users, events, proposals, int(live_N.sum()), self._breadth
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.candidates import SOURCES
+from model.candidates import SOURCES, Breadth
 from model.counting import Counting, CountingConfig, Events, Users
 from model.features import FEATURES
 from model.popularity import HALF_LIVES
@@ -69,7 +69,7 @@ def _walk(counting: Counting, log: Log, start: int, stop: int) -> Any:
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.learn[part], np.ones_like(log.learn[part])), log.proposals[part], counting.rows,
-        counting.config.candidates,
+        Breadth(counting.config.candidates),
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B

@@ -58,8 +58,9 @@ def test_every_event_moves_its_users_state() -> None:
         torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
 
 
-def test_without_learning_what_is_examined_is_predicted_as_at_full_effort() -> None:
-    """The same candidates in the same order, by weights that stand still, where there are no more than are needed."""
+def test_without_learning_what_is_examined_is_predicted_as_at_full_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same candidates in the same order, by weights that stand still, where they are looked for as broadly."""
+    monkeypatch.setattr("model.learner._THIN_HOPS", 8)
     thin, full = (_line(thinning, learning=False, item_vectors="hashed", candidates=20) for thinning in (4, 1))
     ours, theirs = thin.run(_LOG, _SIZE), full.run(_LOG, _SIZE)
     examined = _examined(ours)
