@@ -11,10 +11,11 @@ Broker, store, producer, reader and worker share the machine. Leaves benchmarks/
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -160,6 +161,13 @@ class Live:
     def effort(self) -> float:
         return self.fleet.metrics(_SLOT).get("stream_worker_effort", float("nan"))
 
+    def stages(self) -> Counter[str]:
+        """Seconds of all ticks by stage, and how many ticks there were."""
+        metrics = self.fleet.metrics(_SLOT)
+        found = {name: re.fullmatch(r'stream_worker_tick_seconds_sum\{stage="(\w+)"\}', name) for name in metrics}
+        seconds = {match[1]: metrics[name] for name, match in found.items() if match}
+        return Counter(seconds | {"ticks": metrics['stream_worker_tick_seconds_count{stage="poll"}']})
+
 
 @contextmanager
 def live(kafka: KafkaCluster, redis: RedisService, folder: Path, backlog: int, **settings: str) -> Iterator[Live]:
@@ -202,15 +210,18 @@ def catch_up(run: Live) -> float:
 
 def steady(run: Live, rate: float, seconds: float) -> dict[str, Any]:
     """Of the second half of the time: until then the effort finds its level."""
-    began = time.time()
-    run.traffic.flow(rate, seconds)
-    effort = run.effort
+    run.traffic.flow(rate, seconds / 2)
+    began, before = time.time(), run.stages()
+    run.traffic.flow(rate, seconds / 2)
+    effort, stages = run.effort, run.stages()
+    stages.subtract(before)
     run.traffic.drain()
-    milliseconds = run.traffic.seen.percentiles(began + seconds / 2)
+    milliseconds, ticks = run.traffic.seen.percentiles(began), stages.pop("ticks")
     return {
         "events_per_second": round(rate),
         "effort": effort,
         **{f"p{p}_ms": round(value, 1) for p, value in milliseconds.items()},
+        "tick_ms": {stage: round(1000 * seconds / ticks, 1) for stage, seconds in stages.items()},
     }
 
 

@@ -43,6 +43,7 @@ from model.window_starts import WindowStarts
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
+_NO_ROWS = np.zeros(0, np.int32)
 _THIN_SPAN, _THIN_HOPS = 8, 3
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
@@ -301,13 +302,31 @@ class Learner:
     # -- one tick ----------------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch) -> Outcome:
-        """Predict each event from what came before it, remember it, then learn from it; a mini-batch at a time, which
-        is larger the fewer of its events are examined. Where too few came, learning waits for the next ones."""
+        """Predict each event from what came before it and remember it; then collect what is to be learned from it. A
+        mini-batch at a time, which is larger the fewer of its events are examined; weights make their step before the
+        next one, or when `step` is called: lists need not wait for it."""
         size = self.config.mini_batch * self.thinning
         return Outcome.joined([self._learn(batch, slice(at, at + size)) for at in range(0, max(1, len(batch)), size)])
 
+    def step(self, unborn: NDArray[np.int32] = _NO_ROWS) -> dict[str, float]:
+        """Learn from what was collected, as soon as it is enough. Returns the losses, by part. The encoder learns from
+        `replayed` times as many older targets as there were events. `unborn`: rows of items that come only later."""
+        if self.collected < _ENOUGH * self.config.mini_batch:
+            return {}
+        with self.stage("learn"):
+            replayed = int(self.collected * self.config.replayed * self.replay_share)
+            live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
+            hot_N = self.counting.tables.popularity.weight_PN[_HOT]
+            self.ranker_trainer.rate_factor = self.encoder_trainer.rate_factor = self.rate_factor
+            ranker = self.ranker_trainer.learn(self.events)
+            encoder = self.encoder_trainer.learn(replayed, live, hot_N, self.catalog)
+            self.collected = 0
+            self.steps += 1
+        return {name: loss for name, loss in (("ranker", ranker), ("encoder", encoder)) if loss is not None}
+
     def _learn(self, whole: Batch, part: slice) -> Outcome:
         """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
+        losses = self.step(whole.new_rows(part.start))
         batch, unborn = whole.part(part), whole.new_rows(part.start)
         places = self._drawn(len(batch))
         walked_B, windows_BL, queries_XD = self._take_in(whole, part, places)
@@ -330,8 +349,7 @@ class Learner:
                 self._collect_choices(examined, scored, (candidates_XC, features_XCF, scores_XC))
                 self._collect_windows(examined, walked, windows_XL, scored)
                 self.collected += int(examined.learn_B.sum())
-                if self.collected >= _ENOUGH * self.config.mini_batch:
-                    outcome.losses.update(self._learn_collected(whole.new_rows(part.stop)))
+        outcome.losses.update(losses)
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
@@ -643,18 +661,6 @@ class Learner:
                 "generation": np.full(len(usable), self.catalog.generation),
             }
         )
-
-    def _learn_collected(self, unborn: NDArray[np.int32]) -> dict[str, float]:
-        """The losses by part. The encoder learns from `replayed` times as many older targets as there were events."""
-        replayed = int(self.collected * self.config.replayed * self.replay_share)
-        live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
-        hot_N = self.counting.tables.popularity.weight_PN[_HOT]
-        self.ranker_trainer.rate_factor = self.encoder_trainer.rate_factor = self.rate_factor
-        ranker = self.ranker_trainer.learn(self.events)
-        encoder = self.encoder_trainer.learn(replayed, live, hot_N, self.catalog)
-        self.collected = 0
-        self.steps += 1
-        return {name: loss for name, loss in (("ranker", ranker), ("encoder", encoder)) if loss is not None}
 
     # -- when learning goes wrong ------------------------------------------------------------------------------
 

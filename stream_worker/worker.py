@@ -201,10 +201,11 @@ class Worker:
         1. poll a bounded batch
         2. decode it into columns; what is no event goes to the dead letters
         3. recall the users' memories to the device
-        4. predict, score, remember, learn
+        4. predict, remember, count and score; learn, but for the last mini-batch
         5. recommend, one list a touched user
         6. commit lists, dead letters and Y in one transaction
-        7. when due, write L, records and M in the background
+        7. let the weights make the step that no list had to wait for
+        8. when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
         self._learner.thinning = self._effort.thinning
@@ -215,7 +216,8 @@ class Worker:
                 records = self._poll()  # 1
             if records:
                 self._process(records)  # 2 to 6
-            self._persist()  # 7
+                self.status.losses |= self._learner.step()  # 7
+            self._persist()  # 8
         except MemoriesLost as fault:
             self._start_over(fault)
         self._let_go(self._stale)

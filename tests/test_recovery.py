@@ -105,7 +105,7 @@ def test_broken_weights_end_no_worker_and_are_rolled_back_when_they_persist(worl
     run.tick(4)
     status = run.worker.status
     assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (4, 0)
-    run.tick(6)
+    run.tick(7)
     assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (10, 1)
     assert [(note.kind, note.text) for note in status.notes] == [
         ("rollback", "encoder: 10 steps in a row could not be taken")

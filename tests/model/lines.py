@@ -64,6 +64,7 @@ class Line:
     ) -> Tick:
         batch = self.batch(events, remember, learn)
         outcome = self.learner.learn(batch)
+        outcome.losses.update(self.learner.step())
         ids = self.learner.catalog.ids
         lists = [[ids[row] for row in rows if row >= 0] for rows in outcome.list_BK.tolist()]
         return Tick(lists, outcome.rank_B.tolist(), outcome.log_probability_B.tolist(), outcome, batch)
