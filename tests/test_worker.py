@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 from unittest import mock
 from uuid import uuid4
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.worker import WorkerConfig
@@ -20,6 +22,33 @@ from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Tra
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+class TestEffort:
+    def test_behind_less_is_learned_from_and_nothing_is_lost(self, world: World) -> None:
+        """Every event is remembered and stands in a list; the monitor sees fewer of them."""
+        world.send_many(400)
+        world.clock.monotonic = map(float, count()).__next__  # type: ignore[method-assign]  # every step takes a second
+        run = world.worker(effort=Effort(EffortConfig(most_thinning=8), follows=True))
+        efforts = []
+        for _ in range(6):
+            run.tick()
+            efforts.append(run.worker.status.effort)
+        assert efforts == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 8, 1 / 8]
+        run.to_the_end()
+        world.check_contract_1()
+        world.check_memories(run.store)
+        assert run.learned == 400
+        assert 0 < run.worker.line.monitor.events < 200
+
+    def test_a_batch_is_never_larger_than_what_fits(self, world: World) -> None:
+        """Neither its users nor its new items may push each other out."""
+        world.send_many(200)
+        run = world.worker(effort=Effort(EffortConfig(thinning=8), follows=False))
+        assert SETTINGS.memory.device_users == 2 * BATCH
+        run.tick()
+        assert run.worker.status.records == BATCH
+        run.close()
 
 
 class TestLists:
