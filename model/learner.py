@@ -30,7 +30,7 @@ from model.popularity import HALF_LIVES
 from model.prefixes import fewest_windows
 from model.ranker import Ranker, RecentChoices
 from model.ranker_trainer import RankerTrainer
-from model.ranking import rank_of, top_k_blocked
+from model.ranking import Top, rank_of, top_k_blocked
 from model.recommender import Encoder, EncoderConfig, hashed_vectors
 from model.replay import Replay
 from model.returns import TYPES
@@ -572,25 +572,35 @@ class Learner:
         live_N = self.catalog.number_N[: max(1, self.catalog.rows_used)] > 0
         if new_rows is not None:
             live_N[new_rows] = False
-        # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
-        used = int(np.flatnonzero(live_N).max(initial=0)) + 1
         queries_BD = context.queries_BD * self.encoder.config.scale
-        items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
-        banned = np.flatnonzero(~live_N[:used])
-        top = top_k_blocked(queries_BD, items_ND, bias_N, banned, self.config.encoder_candidates)
-        proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
+        top = self._asked(queries_BD, live_N) if self.thinning == 1 else None
+        proposals = np.zeros((len(queries_BD), 0), np.int32)
+        if top is not None:
+            proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
             context.users, events, proposals, int(live_N.sum()), self._breadth
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()
         features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
-        logits_BC = self._logits(queries_BD, rows_BC, top.all_BN)
-        total_B, best_B = _finite(top.total_B), _finite(top.scores_BK[:, 0])
+        logits_BC = self._logits(queries_BD, rows_BC, None if top is None else top.all_BN)
+        if top is None:
+            present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
+            total_B, best_B = present_BC.logsumexp(dim=1), present_BC.amax(dim=1)
+        else:
+            total_B, best_B = top.total_B, top.scores_BK[:, 0]
         # Of an encoder that has no numbers nothing is known, and counting still ranks.
-        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - total_B[:, None])
-        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - best_B[:, None])
+        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B)[:, None])
+        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B)[:, None])
         return candidates_BC, features_BCF, source_B
+
+    def _asked(self, queries_BD: Tensor, live_N: NDArray[np.bool_]) -> Top:
+        """The encoder's best of all live items; thinned, it is asked about the candidates of others alone."""
+        # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
+        used = int(np.flatnonzero(live_N).max(initial=0)) + 1
+        items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
+        banned = np.flatnonzero(~live_N[:used])
+        return top_k_blocked(queries_BD, items_ND, bias_N, banned, self.config.encoder_candidates)
 
     def _logits(self, queries_BD: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
         """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""

@@ -58,18 +58,6 @@ def test_every_event_moves_its_users_state() -> None:
         torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)
 
 
-def test_without_learning_what_is_examined_is_predicted_as_at_full_effort(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same candidates in the same order, by weights that stand still, where they are looked for as broadly."""
-    monkeypatch.setattr("model.learner._THIN_HOPS", 8)
-    thin, full = (_line(thinning, learning=False, item_vectors="hashed", candidates=20) for thinning in (4, 1))
-    ours, theirs = thin.run(_LOG, _SIZE), full.run(_LOG, _SIZE)
-    examined = _examined(ours)
-    ranks, full_ranks = ([rank for tick in ticks for rank in tick.ranks] for ticks in (ours, theirs))
-    assert examined.sum() > 150
-    same = np.array(ranks)[examined] == np.array(full_ranks)[examined]
-    assert same.mean() > 0.97  # states are kept in half precision, at the ends of longer mini-batches
-
-
 def test_of_the_others_nothing_is_said_and_nothing_scored() -> None:
     for tick in _line(4).run(_LOG, _SIZE):
         others = np.flatnonzero(~tick.outcome.examined_B)
