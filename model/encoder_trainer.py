@@ -180,7 +180,8 @@ class EncoderTrainer:
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for examples of another width."""
-        kept, expected = state.get("replay.window", state.get("fresh.window")), self._starts.burn_in + self._encoder.config.window
+        kept = state.get("replay.window", state.get("fresh.window"))
+        expected = self._starts.burn_in + self._encoder.config.window
         if kept is not None and kept.shape[1] != expected:
             raise ValueError(
                 f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
