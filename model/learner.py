@@ -261,8 +261,7 @@ class Learner:
         # Set by who answers to drift: of the learning rates, and of the replayed windows.
         self.rate_factor = self.replay_share = 1.0
         # Set by who follows the lag: of so many events one, drawn at random, is examined: predicted, scored and learned
-        # from. All are remembered and counted. Above 1 candidates are looked for
-        # less broadly.
+        # from. All are remembered and counted. Above 1 candidates are looked for less broadly.
         self.thinning = 1
         self.events = 0
         self.steps = 0
