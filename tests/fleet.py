@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from tests.services import free_port
 
+_TRANSACTION_SECONDS = 60.0
 Place = tuple[int, int]  # (partition, offset)
 Event = tuple[str, bytes | None, int | None, bool]  # key, value, timestamp_ms, is valid
 
@@ -92,6 +93,7 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
         }
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    _wait_for_transactions(bootstrap, topic, partitions, consumer)
     consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
     ended: set[int] = set()
     try:
@@ -103,6 +105,26 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
                     yield message
     finally:
         consumer.close()
+
+
+def _wait_for_transactions(bootstrap: str, topic: str, partitions: Iterable[int], committed_only: Consumer) -> None:
+    """Until no transaction is open in the topic: what stands behind one of a killed process cannot be read until the
+    coordinator has ended it, though the group may have gone on."""
+    end = time.monotonic() + _TRANSACTION_SECONDS
+    everything = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "auditor", "isolation.level": "read_uncommitted"}
+    )
+    try:
+        for partition in partitions:
+            place = TopicPartition(topic, partition)
+            while True:
+                stable, high = (c.get_watermark_offsets(place, timeout=10)[1] for c in (committed_only, everything))
+                if stable >= high:
+                    break
+                assert time.monotonic() < end, f"{topic}/{partition}: a transaction stays open at {stable} of {high}"
+                time.sleep(0.2)
+    finally:
+        everything.close()
 
 
 def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, sent: Sent) -> int:

@@ -163,17 +163,18 @@ CHECKS: dict[Story, Sequence[Check]] = {
 
 @dataclass(frozen=True)
 class Control:
-    """Without `guard`, `check` has to fail of `story`, with `says` in its message."""
+    """Without `guard`, `check` has to fail of `story`, with one of `says` in its message."""
 
     guard: str
     story: Story
     check: Check
-    says: str
+    says: str | tuple[str, ...]
     in_short: bool = False
 
 
 CONTROLS = (
-    Control("publish_again", LAST_WRITE, lists, "as_of went from", in_short=True),
+    # The other, where a list of the second time counts new events, too.
+    Control("publish_again", LAST_WRITE, lists, ("as_of went from", "in the log up to"), in_short=True),
     Control("dead_letters_again", LAST_WRITE, lists, "dead", in_short=True),
     Control("remember_again", LAST_WRITE, memories, "memories differ", in_short=True),
     Control("learn_again", LAST_WRITE, learned_once, "events learned"),
@@ -229,9 +230,12 @@ def removed(stage: Stage, control: Control) -> str:
     return _judged(control.guard, said, control.says)
 
 
-def _judged(guard: str, said: str, expected: str) -> str:
+def _judged(guard: str, said: str, expected: str | tuple[str, ...]) -> str:
     assert said, f"without its guard ({guard}) the check still held"
-    assert expected in said, f"without its guard ({guard}) the check failed for another reason: {said}"
+    expected = (expected,) if isinstance(expected, str) else expected
+    assert any(words in said for words in expected), (
+        f"without its guard ({guard}) the check failed for another reason: {said}"
+    )
     return said
 
 
