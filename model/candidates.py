@@ -79,6 +79,7 @@ class Scratch(NamedTuple):
     best_SX: NDArray[np.int32]
     score_SX: NDArray[np.float32]
     order_X: NDArray[np.float32]
+    picked_X: NDArray[np.int32]
     weight_W: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
     source_C: NDArray[np.int8]
@@ -97,6 +98,7 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
         best_SX=np.zeros((len(SOURCES), touched), dtype=np.int32),
         score_SX=np.zeros((len(SOURCES), touched), dtype=np.float32),
         order_X=np.zeros(touched, dtype=np.float32),
+        picked_X=np.zeros(touched, dtype=np.int32),
         weight_W=np.zeros(most, dtype=np.float32),
         chosen_C=np.zeros(breadth.candidates, dtype=np.int32),
         source_C=np.zeros(breadth.candidates, dtype=np.int8),
@@ -284,44 +286,42 @@ def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
             s.best_SX[source, place], s.score_SX[source, place] = x, score
             s.best_S[source] += may_be and score > 0.0
     for source, _ in _BY_SCORE:
-        best_X, score_X, kept = s.best_SX[source], s.score_SX[source], 0
-        least, ties = _least_of(s, source, quota_S[source])
-        for i in range(s.best_S[source]):
-            score = score_X[i]
-            if score > least or (score == least and ties > 0):
-                ties -= score == least
-                best_X[kept], score_X[kept] = best_X[i], score
-                kept += 1
+        kept = _pick(s, source, quota_S[source])
+        for i in range(kept):
+            at = s.picked_X[i]
+            s.best_SX[source, i], s.score_SX[source, i] = s.best_SX[source, at], s.score_SX[source, at]
         s.best_S[source] = kept
 
 
 @kernel
-def _least_of(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
-    """The least score of the `quota` best of a source, and how many of those that have it are among them."""
-    positive = s.best_S[source]
+def _pick(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
+    """Where the `quota` best of a source stand among its best, in the order touched; of equal ones the first. Returns
+    how many there are."""
+    positive, score_X = s.best_S[source], s.score_SX[source]
+    least, ties = np.float32(0.0), 0
     if quota == 0:
-        return np.float32(np.inf), 0
-    if positive <= quota:
-        return np.float32(0.0), 0
+        return 0
+    if positive > quota:
+        for i in range(positive):
+            s.order_X[i] = score_X[i]
+        least, ties = _nth_largest(s.order_X, positive, quota), quota
+        for i in range(positive):
+            ties -= score_X[i] > least
+    picked = 0
     for i in range(positive):
-        s.order_X[i] = s.score_SX[source, i]
-    least = _nth_largest(s.order_X, positive, quota)
-    ties = quota
-    for i in range(positive):
-        ties -= s.score_SX[source, i] > least
-    return least, ties
+        if score_X[i] > least or (score_X[i] == least and ties > 0):
+            ties -= score_X[i] == least
+            s.picked_X[picked] = i
+            picked += 1
+    return picked
 
 
 @kernel
 def _choose_best(s: Scratch, source, quota, most, count):  # type: ignore[no-untyped-def]
-    """The `quota` best of a source, as far as there is room; of equal ones the first."""
-    least, ties = _least_of(s, source, quota)
-    for i in range(s.best_S[source]):
-        score = s.score_SX[source, i]
-        if score > least or (score == least and ties > 0):
-            ties -= score == least
-            if count < most:
-                count = _add(s, source, s.best_SX[source, i], count)
+    """The `quota` best of a source, as far as there is room."""
+    for i in range(_pick(s, source, quota)):
+        if count < most:
+            count = _add(s, source, s.best_SX[source, s.picked_X[i]], count)
     return count
 
 

@@ -325,8 +325,8 @@ class Learner:
 
     def _learn(self, whole: Batch, part: slice) -> Outcome:
         """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
-        losses = self.step(whole.new_rows(part.start))
         batch, unborn = whole.part(part), whole.new_rows(part.start)
+        losses = self.step(unborn)
         places = self._drawn(len(batch))
         walked_B, windows_BL, queries_XD = self._take_in(whole, part, places)
         examined, windows_XL = batch.part(places), windows_BL[places]

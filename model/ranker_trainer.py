@@ -101,9 +101,8 @@ class RankerTrainer:
         self.optimizer.roll_back()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return state_of_parts(self._parts()) | (
-            {} if self.fresh is None else joined({"fresh": self.fresh.state_dict()})
-        )
+        fresh = {} if self.fresh is None else joined({"fresh": self.fresh.state_dict()})
+        return state_of_parts(self._parts()) | fresh
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         load_parts(self._parts(), state)

@@ -97,6 +97,12 @@ class Line:
         """Every user leaves the device, as a record."""
         self._evict(self.learner.users.occupied())
 
+    def recycle(self, row: int) -> None:
+        """The item of this row leaves, and a newcomer gets the row."""
+        self.learner.catalog.evict(np.array([row]))
+        self.learner.items.forget(np.array([row]))
+        assert self.learner.add_items(["newcomer"], [60_000]).tolist() == [row]
+
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.learner.state_dict()
 

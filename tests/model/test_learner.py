@@ -450,9 +450,7 @@ def test_what_waits_names_an_evicted_item_no_more(monkeypatch: pytest.MonkeyPatc
     line.feed(markov_log(3, 168)[160:])
     fresh = line.learner.encoder_trainer.fresh
     row = int(fresh["target"][0])
-    line.learner.catalog.evict(np.array([row]))
-    line.learner.items.forget(np.array([row]))
-    line.learner.add_items(["newcomer"], [60_000])
+    line.recycle(row)
     seen: list[Columns] = []
     step = line.learner.encoder_trainer._step
     monkeypatch.setattr(
