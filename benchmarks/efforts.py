@@ -19,8 +19,9 @@ import structlog
 from matplotlib.figure import Figure
 
 from benchmarks.quality.one_pass import one_pass
-from benchmarks.quality.table import LIMITS
-from benchmarks.throughput import THINNINGS, machine, save, thinned
+from benchmarks.quality.table import LIMITS, hit_rate, reciprocal_rank
+from benchmarks.record import machine, save
+from benchmarks.throughput import THINNINGS, thinned
 from stream_worker.config import Settings
 
 _PICTURE = Path(__file__).resolve().parent.parent / "docs" / "efforts.svg"
@@ -46,14 +47,14 @@ def point(log: Path, thinning: int, limit: int | None, seed: int) -> Point:
     scored = one.scored_E.copy()
     scored[: len(scored) // 10] = False
     rank = one.rank_E[scored]
-    hit = rank > 0
+    share = hit_rate(rank)
     return Point(
         log=log.stem,
         thinning=thinning,
         events_per_second=1e6 / one.cost,
-        hit_rate=float(hit.mean()),
-        error=float(hit.std() / np.sqrt(len(hit))),
-        mrr=float(np.where(hit, 1 / np.maximum(rank, 1), 0.0).mean()),
+        hit_rate=share,
+        error=float(np.sqrt(share * (1 - share) / len(rank))),
+        mrr=reciprocal_rank(rank),
     )
 
 

@@ -16,8 +16,11 @@ from stream_worker.config import Settings
 
 def one_at_a_time(settings: Settings) -> Settings:
     """A batch of one, and a step of the weights after each."""
-    one = replace(settings, worker=replace(settings.worker, batch_size=1))
-    return replace(one, model=replace(settings.model, mini_batch=1))
+    return replace(
+        settings,
+        worker=replace(settings.worker, batch_size=1),
+        model=replace(settings.model, mini_batch=1),
+    )
 
 
 def use_dense_adam(learner: Learner) -> None:

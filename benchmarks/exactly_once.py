@@ -29,6 +29,7 @@ import click
 import torch
 
 from benchmarks.at_least_once import AtLeastOnceSink, CommittingSource
+from benchmarks.record import save
 from stream_worker import logs
 from stream_worker.assembly import make_checkpoints, make_line, make_store, make_worker, new_nonce
 from stream_worker.backends.clock import SystemClock
@@ -260,9 +261,7 @@ def _report(pairs: list[dict[str, dict[str, Any]]], log: str, events: int) -> No
         result[f"{mode}_stage_seconds"] = _sums(runs[mode], "stages")
     for name, value in result.items():
         print(f"{name:32} {value}")
-    out = _ROOT / "benchmarks" / "results"
-    out.mkdir(exist_ok=True)
-    (out / "exactly_once.json").write_text(json.dumps(result, indent=2) + "\n")
+    save("exactly_once", result)
 
 
 def _share(run: dict[str, Any]) -> float:

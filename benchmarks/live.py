@@ -29,7 +29,7 @@ import click
 import numpy as np
 from confluent_kafka import Consumer, Producer
 
-from benchmarks.throughput import machine, save
+from benchmarks.record import machine, save
 from stream_worker.backends.kafka import create_topics
 from stream_worker.config import load_settings
 from stream_worker.core.codec import encode_event

@@ -9,23 +9,18 @@ of the efforts are in `benchmarks.efforts`.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 import statistics
 import tempfile
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
-import torch
 
 from benchmarks.everybody import one_at_a_time, use_dense_adam
+from benchmarks.record import machine, save
 from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.files import FileSink, FileSource, Mapping, load_mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
@@ -135,17 +130,6 @@ def _warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events:
     return state
 
 
-def machine() -> dict[str, Any]:
-    """What figures depend on."""
-    return {
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": version("numba"),
-        "threads": torch.get_num_threads(),
-    }
-
-
 def _report(settings: Settings, everybody: _Run, runs: dict[int, _Run]) -> int:
     rows = [{"loop": "one event at a time, dense Adam", "events_per_second": round(everybody.rate, 1), "ratio": 1.0}]
     for thinning, run in runs.items():
@@ -184,12 +168,6 @@ def _report(settings: Settings, everybody: _Run, runs: dict[int, _Run]) -> int:
     ]
     print("\n".join(missed) or "all ratios as they must be")
     return bool(missed)
-
-
-def save(name: str, result: dict[str, Any]) -> None:
-    out = _ROOT / "benchmarks" / "results"
-    out.mkdir(exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
