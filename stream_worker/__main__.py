@@ -1,7 +1,5 @@
 """`python -m stream_worker` is `stream-worker`."""
 
-import sys
+from stream_worker.cli import program
 
-from stream_worker.cli import main
-
-sys.exit(main())
+program()

@@ -232,10 +232,12 @@ class Fleet:
         return {name: float(value) for name, value in pairs}
 
     def stop(self, slot: str, timeout: float = 40.0) -> int:
-        """SIGTERM; returns the exit code."""
+        """SIGTERM; returns the exit code, and prints what the worker said last where it is not 0."""
         process = self.processes.pop(slot)
         process.send_signal(signal.SIGTERM)
-        return process.wait(timeout)
+        if code := process.wait(timeout):
+            print(self.last_words(slot))
+        return code
 
     def log(self, slot: str) -> str:
         """All that the worker's starts have logged, one JSON object a line."""

@@ -25,6 +25,17 @@ def test_help_and_version_do_not_wait_for_torch() -> None:
     assert all(f"\n  {name} " in output for name in COMMANDS)
 
 
+def test_the_process_ends_with_the_code_and_all_that_was_said() -> None:
+    """It leaves without the interpreter's own way out."""
+    for arguments, code, said in (
+        (["--help"], ExitCode.DONE, "slot taken"),
+        (["frobnicate"], ExitCode.USAGE, "did you mean"),
+    ):
+        ended = subprocess.run([sys.executable, "-m", "stream_worker", *arguments], capture_output=True, check=False)
+        assert ended.returncode == code
+        assert said in (ended.stdout + ended.stderr).decode()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_a_description_and_every_option_a_help(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)

@@ -67,11 +67,11 @@ class ForkedFleet(Fleet):
 
 
 def _run(environment: Mapping[str, str], folder: Path, log: Path) -> None:
-    from stream_worker.cli import main
+    from stream_worker.cli import program
 
     os.environ.update(environment)
     os.chdir(folder)
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-    sys.exit(main(["run"]))
+    program(["run"])
