@@ -9,6 +9,7 @@ Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,13 +70,13 @@ class Walked(NamedTuple):
 
 
 class Counting:
-    """The tables of N rows, and the walk through a batch."""
+    """The tables of N rows, and the walk through a batch; where nothing is learned, several threads may walk."""
 
     def __init__(self, config: CountingConfig, rows: int) -> None:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
         self.quota_RS = candidates.QUOTA_RS.copy()
-        self._fit_scratch()
+        self._of_thread = threading.local()
 
     @property
     def rows(self) -> int:
@@ -83,7 +84,6 @@ class Counting:
 
     def grow(self, rows: int) -> None:
         self.tables = tables.grown(self.tables, rows)
-        self._fit_scratch()
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Recycle rows: their own counts go, and every place where others name them."""
@@ -93,8 +93,12 @@ class Counting:
         """Only so much of all neighbours' counts is left, so that what comes now soon weighs more."""
         tables.fade(self.tables, share)
 
-    def _fit_scratch(self) -> None:
-        self._scratch = candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
+    def _scratch(self) -> Scratch:
+        scratch: Scratch | None = getattr(self._of_thread, "scratch", None)
+        if scratch is None or len(scratch.place_N) != self.rows:
+            scratch = candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
+            self._of_thread.scratch = scratch
+        return scratch
 
     def walk(
         self,
@@ -107,14 +111,15 @@ class Counting:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
         `items`: how many the catalogue has; `breadth`: of fewer candidates each source has fewer in proportion."""
         batch = len(encoder_rows_BE)
-        self.tables = tables.with_room(self.tables, int(events.learn_B.sum()))
+        if learned := int(events.learn_B.sum()):
+            self.tables = tables.with_room(self.tables, learned)
         candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
         amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
         _walk(
-            self.tables, self._scratch, breadth, quota_RS, users, events, encoder_rows_BE, items,
+            self.tables, self._scratch(), breadth, quota_RS, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
@@ -131,7 +136,6 @@ class Counting:
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
             Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
         )
-        self._fit_scratch()
 
 
 @kernel

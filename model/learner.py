@@ -44,7 +44,7 @@ _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
 _NO_ROWS = np.zeros(0, np.int32)
-_THIN_SPAN, _THIN_HOPS = 8, 3
+_THIN_SPAN, _THIN_HOPS, _THIN_WIDTH = 8, 3, 128
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
@@ -368,7 +368,8 @@ class Learner:
         if self.thinning == 1:
             return Breadth(config.candidates)
         least = max(config.list_length, 1 + config.ranker_hard + config.ranker_drawn)
-        return Breadth(min(config.candidates, max(least, config.candidates // 2)), span=_THIN_SPAN, hops=_THIN_HOPS)
+        few = min(config.candidates, max(least, config.candidates // 2))
+        return Breadth(few, span=_THIN_SPAN, hops=_THIN_HOPS, width=_THIN_WIDTH)
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
@@ -376,7 +377,8 @@ class Learner:
         self._add_back(batch)
 
     def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates."""
+        """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates.
+        Several threads may ask at the same time, while nothing is learned."""
         users = self.users
         windows_UL = self.catalog.rows_of_numbers(users.number_SL[slots])
         h_UH, _ = users.state(slots)

@@ -6,6 +6,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Sn
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.status import Observer
-from stream_worker.line import Line
+from stream_worker.line import Each, Line
 from stream_worker.recovery import Recovery
 from stream_worker.worker import Worker
 
@@ -78,7 +79,13 @@ def make_line(settings: Settings, name: str) -> Line:
         floors={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
         recovery=Recovery(learner, settings.drift),
+        each=_each(settings.worker.threads),
     )
+
+
+def _each(threads: int) -> Each:
+    """The calling thread alone, or so many others."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="lists").map if threads > 1 else map
 
 
 def make_store(settings: Settings) -> MemoryStore:

@@ -5,7 +5,7 @@ Each worker slot has its own. "Learned once" means once in each line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,9 @@ from stream_worker.core.events import Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
 from stream_worker.recovery import Given, Recovery
+
+# So many lists are made at a time, whoever makes them: how sums are rounded depends on it.
+_LISTS_AT_A_TIME = 128
 
 
 class Floor(Protocol):
@@ -38,9 +41,16 @@ class Floor(Protocol):
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
 
 
+class Each(Protocol):
+    """`map`, or that of an executor."""
+
+    def __call__(self, function: Callable[[Any], Any], values: Iterable[Any], /) -> Iterable[Any]: ...
+
+
 @dataclass
 class Line:
-    """Everything that one line of weights has learned and measured, under its name."""
+    """Everything that one line of weights has learned and measured, under its name. `each`: who makes lists, maybe on
+    several threads."""
 
     name: str
     learner: Learner
@@ -48,6 +58,7 @@ class Line:
     floors: dict[str, Floor]
     offsets: dict[int, int]
     recovery: Recovery
+    each: Each = map
 
     def rows(
         self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
@@ -130,7 +141,8 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        rows_UK, scores_UK = self.learner.recommend(slots)
+        parts = np.split(slots, range(_LISTS_AT_A_TIME, len(slots), _LISTS_AT_A_TIME))
+        rows_UK, scores_UK = map(np.concatenate, zip(*self.each(self.learner.recommend, parts), strict=True))
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
             items = self._ids(rows_UK[user])

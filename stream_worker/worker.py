@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -48,10 +49,12 @@ _REPORT_EVERY_TICKS = 16
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """`slot` is this worker's stable name: transactional id, static membership, checkpoint folder."""
+    """`slot` is this worker's stable name: transactional id, static membership, checkpoint folder. `threads`: so many
+    make lists at the same time."""
 
     slot: str = "0"
     device: str = "auto"
+    threads: int = 2
     batch_size: int = 384
     poll_seconds: float = 0.05
     shutdown_seconds: float = 25.0
@@ -59,6 +62,8 @@ class WorkerConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.slot):
             raise ValueError(f"worker.slot: must be of letters, digits, '_', '-' and '.', got {self.slot!r}")
+        if not 1 <= self.threads <= 64:
+            raise ValueError(f"worker.threads: from 1 to 64, got {self.threads}")
         if not 1 <= self.batch_size <= 100_000:
             raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
         if not 0 < self.poll_seconds <= 10:
@@ -107,6 +112,7 @@ class Worker:
         layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
         self._memories = Memories(store, self._learner.users, self._learner.rebuild, layout, max_pending, self.status)
         self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds, reached)
+        self._learning = ThreadPoolExecutor(1, thread_name_prefix="learning")
         self._offsets = Offsets()
         self._outbox = Outputs()
         self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)
@@ -173,6 +179,7 @@ class Worker:
             self.finish()
         finally:
             self.observer.ready(False)
+            self._learning.shutdown()
             self._checkpointer.close()
             self._checkpoints.close()
 
@@ -203,9 +210,9 @@ class Worker:
         3. recall the users' memories to the device
         4. predict, remember, count and score; learn, but for the last mini-batch
         5. recommend, one list a touched user
-        6. commit lists, dead letters and Y in one transaction
-        7. let the weights make the step that no list had to wait for
-        8. when due, write L, records and M in the background
+        6. commit lists, dead letters and Y in one transaction, while the weights make the step that no list had to
+           wait for
+        7. when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
         self._learner.thinning = self._effort.thinning
@@ -216,8 +223,7 @@ class Worker:
                 records = self._poll()  # 1
             if records:
                 self._process(records)  # 2 to 6
-                self.status.losses |= self._learner.step()  # 7
-            self._persist()  # 8
+            self._persist()  # 7
         except MemoriesLost as fault:
             self._start_over(fault)
         self._let_go(self._stale)
@@ -275,9 +281,18 @@ class Worker:
             d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
         ]
         self._advance(records)
-        with self._stage("commit"):
-            self._commit()  # 6
+        self._commit_and_step()  # 6
         self._count(records, events, dead_letters)
+
+    def _commit_and_step(self) -> None:
+        """The one waits for brokers, the other for nobody. Whatever becomes of the commit, the step is over."""
+        step = self._learning.submit(self._learner.step)
+        try:
+            with self._stage("commit"):
+                self._commit()
+        finally:
+            wait([step])
+        self.status.losses |= step.result()
 
     def _wait_for(self, fault: Unavailable) -> None:
         """Keep the membership and the health check alive while something outside does not answer."""

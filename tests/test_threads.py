@@ -1,0 +1,74 @@
+"""What runs beside the loop: lists on several threads, and the weights' step beside the commit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from stream_worker.assembly import make_line, make_worker
+from stream_worker.backends.in_memory import (
+    InMemoryCheckpoints,
+    InMemoryMemoryStore,
+    InMemorySink,
+    InMemorySource,
+    InMemoryTopic,
+)
+from stream_worker.config import Settings
+from stream_worker.core.codec import encode_event
+from stream_worker.core.errors import RestartNeeded
+from stream_worker.core.events import Recommendation
+from tests.worker_world import World
+
+_USERS = 600
+
+
+def _lists(threads: int) -> list[Recommendation]:
+    topic, settings = InMemoryTopic(1), Settings()
+    settings = replace(settings, worker=replace(settings.worker, batch_size=_USERS, threads=threads))
+    for k in range(3 * _USERS):
+        user, ts = f"u{k % _USERS}", 1_700_000_000 + k
+        topic.append(user.encode(), encode_event(user, f"i{k * k % 97}", "view", ts), ts * 1000)
+    worker = make_worker(
+        settings,
+        source=InMemorySource(topic),
+        sink=InMemorySink(topic),
+        store=InMemoryMemoryStore(settings.memory),
+        checkpoints=InMemoryCheckpoints(),
+        line=make_line(settings, "line"),
+    )
+    worker.start()
+    while worker.status.events < 3 * _USERS:
+        worker.run_once()
+    worker.finish()
+    return topic.outputs.recommendations
+
+
+def test_lists_do_not_depend_on_the_number_of_threads() -> None:
+    """Users of one tick are several parts, to the bit the same whoever makes them."""
+    alone = _lists(1)
+    assert len(alone) == 3 * _USERS
+    assert _lists(3) == alone
+
+
+def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever hears of the failure may write or drop weights: nobody may still be changing them."""
+    world = World()
+    world.send_many(20)
+    run = world.worker()
+    steps = []
+
+    def step(*_: object) -> dict[str, float]:
+        time.sleep(0.1)
+        steps.append("made")
+        return {}
+
+    def commit(*args: object) -> None:
+        raise RestartNeeded("the broker says so")
+
+    monkeypatch.setattr(run.worker.line.learner, "step", step)
+    monkeypatch.setattr(run.worker._sink, "commit", commit)
+    with pytest.raises(RestartNeeded):
+        run.tick()
+    assert steps[-1] == "made"
