@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# A halving that had to be taken back within so many calm times was too early; the next one waits longer, up to so much.
+_TOO_EARLY, _MOST_PATIENCE = 10, 16
+
 
 @dataclass(frozen=True)
 class EffortConfig:
     """`thinning`: at rest, and always in `replay`. `run` doubles it, up to `most_thinning` (the same: never), after a
-    tick that leaves more unread than a batch, and than can be done in `behind_seconds` at the pace of that tick. It
+    tick that leaves more unread than a batch at rest, and than can be done in `behind_seconds` at the pace of late. It
     halves it again, down to `thinning`, once the worker waited for events `idle_share` of the last `calm_seconds`, and
-    less than a batch is unread: halving at most doubles the work."""
+    is not behind: halving at most doubles the work. Where it did more, the next halving waits for twice as long."""
 
     thinning: int = 1
     most_thinning: int = 16
-    behind_seconds: float = 0.5
+    behind_seconds: float = 0.25
     calm_seconds: float = 3.0
     idle_share: float = 0.55
 
@@ -41,7 +44,10 @@ class Effort:
         self.config = config
         self.thinning = config.thinning
         self._follows = follows
+        self._patience = config.calm_seconds
+        self._held: float | None = None  # seconds since the last change, where that was a halving
         self._waited = self._worked = 0.0
+        self._records = 0
 
     @property
     def most(self) -> int:
@@ -53,16 +59,34 @@ class Effort:
         seconds; `batch_size` at a thinning of 1. Returns whether the thinning is another one now."""
         if not self._follows:
             return False
+        before = self.thinning
         self._waited += waited
         self._worked += worked
-        before, batch = self.thinning, batch_size * self.thinning
-        if lag > max(batch, self.config.behind_seconds * records / max(worked, 1e-9)):
-            self._change(min(2 * before, self.most))
-        elif self._waited + self._worked >= self.config.calm_seconds:
-            idle = self._waited >= self.config.idle_share * (self._waited + self._worked)
-            self._change(max(before // 2, self.config.thinning) if idle and lag < batch else before)
+        self._records += records
+        if self._held is not None:
+            self._held += waited + worked
+        if lag > max(batch_size, self.config.behind_seconds * self._records / max(self._worked, 1e-9)):
+            self._double()
+        elif (seconds := self._waited + self._worked) >= self._patience:
+            if self._waited >= self.config.idle_share * seconds:
+                self._halve()
+            self._begin()
         return self.thinning != before
 
-    def _change(self, thinning: int) -> None:
-        self.thinning = thinning
-        self._waited = self._worked = 0.0
+    def _double(self) -> None:
+        if self._held is not None:
+            too_early = self._held < _TOO_EARLY * self._patience
+            longer = min(2 * self._patience, _MOST_PATIENCE * self.config.calm_seconds)
+            self._patience = longer if too_early else self.config.calm_seconds
+        self.thinning, self._held = min(2 * self.thinning, self.most), None
+        self._begin()
+
+    def _halve(self) -> None:
+        if self.thinning == self.config.thinning:
+            return
+        if self._held is not None:  # and so the last one was not too early
+            self._patience = self.config.calm_seconds
+        self.thinning, self._held = max(self.thinning // 2, self.config.thinning), 0.0
+
+    def _begin(self) -> None:
+        self._waited, self._worked, self._records = 0.0, 0.0, 0

@@ -36,13 +36,44 @@ def test_how_far_behind_is_counted_in_seconds_of_work() -> None:
     assert _tick(effort, 2_001, records=1_000, worked=1.0) == 2
 
 
+def test_a_slow_tick_among_quick_ones_is_not_behind() -> None:
+    """The pace is that of the last seconds: the weights make a step in some ticks only."""
+    effort = _effort(behind_seconds=1)
+    assert _tick(effort, 0, records=1_000, worked=1.0) == 1
+    assert _tick(effort, 500, records=100, worked=0.5) == 1
+    assert _tick(effort, 900, records=100, worked=0.5) == 2
+
+
 def test_what_one_batch_can_hold_is_not_behind() -> None:
-    """A tick of a few events tells too little about the pace; and batches are larger the thinner it is."""
+    """A tick of a few events tells too little about the pace."""
     effort = _effort()
-    assert _tick(effort, 100, records=1, worked=1.0) == 1
-    assert _tick(effort, 101, records=1, worked=1.0) == 2
-    assert _tick(effort, 200, records=1, worked=1.0) == 2
-    assert _tick(effort, 201, records=1, worked=1.0) == 4
+    assert _tick(effort, _BATCH, records=1, worked=1.0) == 1
+    assert _tick(effort, _BATCH + 1, records=1, worked=1.0) == 2
+
+
+def _ticks_of_rest(effort: Effort) -> int:
+    """How many idle seconds it takes to come back to 1, at most 1,000."""
+    return next(k for k in range(1, 1_000) if _tick(effort, _AT_REST, waited=1.0, worked=0.0) == 1)
+
+
+def test_a_halving_that_did_not_hold_makes_the_next_one_wait_longer() -> None:
+    effort = _effort(calm_seconds=2)
+    waits = []
+    for _ in range(7):
+        _tick(effort, _BEHIND)
+        waits.append(_ticks_of_rest(effort))
+    assert waits == [2, 4, 8, 16, 32, 32, 32]
+
+
+def test_a_halving_that_held_is_forgotten() -> None:
+    effort = _effort(calm_seconds=2)
+    for _ in range(3):
+        _tick(effort, _BEHIND)
+        _ticks_of_rest(effort)
+    for _ in range(100):
+        _tick(effort, _AT_REST, waited=1.0, worked=0.0)
+    _tick(effort, _BEHIND)
+    assert _ticks_of_rest(effort) == 2
 
 
 def test_caught_up_it_comes_back_step_by_step_when_there_is_time_for_twice_as_much() -> None:
