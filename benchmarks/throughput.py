@@ -54,7 +54,7 @@ def thinned(settings: Settings, thinning: int) -> Settings:
     return replace(settings, effort=replace(settings.effort, thinning=thinning))
 
 
-class _Run:
+class Run:
     """A worker on rows from `start` on, from a learned state or from nothing."""
 
     def __init__(
@@ -108,10 +108,10 @@ def main(log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: in
             paths = [Path(folder) / "synthetic.csv"]
             synthetic_log(paths[0], warm + (rounds + 3) * events)
         mapping = load_mapping(mapping_path or _ROOT / "examples" / "canonical.toml")
-        state = _warm_state(settings, paths, mapping, warm)
-        everybody = _Run(one_at_a_time(settings), paths, mapping, warm, state)
+        state = warm_state(settings, paths, mapping, warm)
+        everybody = Run(one_at_a_time(settings), paths, mapping, warm, state)
         use_dense_adam(everybody.worker.line.learner)
-        runs = {t: _Run(thinned(settings, t), paths, mapping, warm, state) for t in THINNINGS}
+        runs = {t: Run(thinned(settings, t), paths, mapping, warm, state) for t in THINNINGS}
         for round_ in range(rounds + 1):
             for run in runs.values():
                 run.take(events if round_ else 1)
@@ -121,8 +121,8 @@ def main(log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: in
     raise SystemExit(_report(settings, everybody, runs))
 
 
-def _warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events: int) -> Snapshot:
-    run = _Run(settings, paths, mapping, 0, None)
+def warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events: int) -> Snapshot:
+    run = Run(settings, paths, mapping, 0, None)
     run.take(events)
     run.worker.finish()
     state = run.checkpoints.load_newest()
@@ -130,7 +130,7 @@ def _warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events:
     return state
 
 
-def _report(settings: Settings, everybody: _Run, runs: dict[int, _Run]) -> int:
+def _report(settings: Settings, everybody: Run, runs: dict[int, Run]) -> int:
     rows = [{"loop": "one event at a time, dense Adam", "events_per_second": round(everybody.rate, 1), "ratio": 1.0}]
     for thinning, run in runs.items():
         ratios = [single / batch for batch, single in zip(run.seconds, everybody.seconds, strict=True)]

@@ -314,7 +314,9 @@ class Learner:
             return {}
         with self.stage("learn"):
             replayed = int(self.collected * self.config.replayed * self.replay_share)
-            live = np.setdiff1d(self.catalog.live_rows(), unborn, assume_unique=True)
+            live = self.catalog.live_rows()
+            if len(unborn):
+                live = np.setdiff1d(live, unborn, assume_unique=True)
             hot_N = self.counting.tables.popularity.weight_PN[_HOT]
             self.ranker_trainer.rate_factor = self.encoder_trainer.rate_factor = self.rate_factor
             ranker = self.ranker_trainer.learn(self.events)
@@ -579,7 +581,7 @@ class Learner:
         if top is not None:
             proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, int(live_N.sum()), self._breadth
+            context.users, events, proposals, int(np.count_nonzero(live_N)), self._breadth
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()

@@ -1,0 +1,370 @@
+"""What an event costs, and what stays in memory, as users and items grow a hundredfold.
+
+    python -m benchmarks.growth [--items N]... [--users N]... [--rounds R]
+
+Each size has a process of its own, whose state is made (see `made_state`). It takes turns with the process of the
+smallest size, a stretch of events each, since the machine may be shared and slower in one minute than in the next; what
+counts is the ratio of two stretches that follow each other. Costs are microseconds of processor time an event of the
+whole loop, from bytes to lists, in one thread, at full effort and catching up. Memory is what is resident, with the
+memory store, which stands in for Redis, in the same process. The overlap is that of lists with those made when the
+encoder's best are looked for by comparing a query with every item.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.made_state import Universe, fill
+from benchmarks.record import machine, save
+from model.learner import Learner
+from stream_worker.assembly import make_line, memory_layout
+from stream_worker.backends.files import FileSink
+from stream_worker.backends.in_memory import (
+    InMemoryCheckpoints,
+    InMemoryMemoryStore,
+    InMemorySource,
+    InMemoryTopic,
+)
+from stream_worker.config import Settings
+from stream_worker.core.codec import Decoder
+from stream_worker.core.effort import Effort
+from stream_worker.core.status import NoObserver, Status
+from stream_worker.memories import Memories
+from stream_worker.worker import Worker
+
+STAGES = ("decode", "recall", "remember", "predict", "learn", "score", "recommend")
+SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
+# Full effort and catching up: of so many events one is learned from; and the events of a stretch.
+STRETCH = {1: 1_152, 16: 18_432}
+_WARM = 20_480
+_MOST_ITEMS = 1 << 20
+_MOST_USERS_RATIO, _MOST_ITEMS_RATIO, _LEAST_OVERLAP = 1.3, 3.0, 0.95
+_ASKED = 128
+
+
+class ProcessorClock:
+    """See `interfaces.Clock`; what passes is this process's own time, whoever else uses the machine."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.process_time()
+
+
+class _Stopwatch(NoObserver):
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def ticked(self, status: Status) -> None:
+        self.seconds.update(status.stage_seconds)
+
+
+def settings_for(users: int) -> Settings:
+    """Room for a million of either, and for what waits to be written: nothing is written while stretches are timed."""
+    settings = Settings()
+    return replace(
+        settings,
+        memory=replace(settings.memory, twin_users=max(settings.memory.twin_users, 2 * users), pending_users=10**9),
+        model=replace(settings.model, max_items=_MOST_ITEMS),
+        effort=replace(settings.effort, thinning=16),
+    )
+
+
+class Subject:
+    """A worker in a universe, with the state that the universe's history would have left."""
+
+    def __init__(self, users: int, items: int) -> None:
+        self.settings = settings_for(users)
+        self.universe = Universe(users, items)
+        self.topic = InMemoryTopic()
+        self.store = InMemoryMemoryStore(self.settings.memory)
+        self.line = make_line(self.settings, "growth")
+        self.effort = Effort(self.settings.effort, follows=False)
+        self.stopwatch = _Stopwatch()
+        began = time.process_time()
+        self._warm()
+        layout, learner = memory_layout(self.settings), self.line.learner
+        memories = Memories(self.store, learner.users, learner.rebuild, layout, 1, Status())
+        memories.set_line(self.line.name)
+        fill(self.line, self.store, self.universe, layout, memories.line)
+        self.worker = self._worker()
+        self.making_seconds = time.process_time() - began
+
+    def _worker(self) -> Worker:
+        worker = Worker(
+            self.settings.worker,
+            source=InMemorySource(self.topic),
+            sink=FileSink(),
+            store=self.store,
+            checkpoints=InMemoryCheckpoints(),
+            line=self.line,
+            decoder=Decoder(self.settings.events.canonical()),
+            clock=ProcessorClock(),
+            checkpoint_seconds=math.inf,
+            max_pending=self.settings.memory.pending_users,
+            effort=self.effort,
+            observer=self.stopwatch,
+        )
+        worker.start()
+        return worker
+
+    def _append(self, events: int) -> None:
+        for key, value, timestamp_ms in self.universe.records(events, len(self.topic.partitions[0])):
+            self.topic.append(key, value, timestamp_ms)
+
+    def _warm(self) -> None:
+        """Learn from real batches, in a process that knows only what comes in them; then leave."""
+        worker = self._worker()
+        self._append(_WARM)
+        while worker.status.events < _WARM:
+            worker.run_once()
+        worker.finish()
+        self.topic.committed[0] = _WARM
+
+    def stretch(self, thinning: int, events: int) -> dict[str, float]:
+        """Microseconds an event: all, and by stage."""
+        self._append(events)
+        self.effort.thinning = thinning
+        self.stopwatch.seconds.clear()
+        before, began = self.worker.status.events, time.process_time()
+        while self.worker.status.events - before < events:
+            self.worker.run_once()
+        seconds = {"all": time.process_time() - began, **self.stopwatch.seconds}
+        return {name: 1e6 * seconds.get(name, 0.0) / events for name in ("all", *STAGES)}
+
+    def overlap(self) -> float:
+        """The share of the top 20 that is the same as with an exact search; of users on the device."""
+        learner, slots = self.line.learner, self.line.learner.users.occupied()[:_ASKED]
+        learner.thinning = 1
+        own_UK, _ = learner.recommend(slots)
+        exact_UK, _ = _searching_exactly(learner, lambda: learner.recommend(slots))
+        shared = [len(np.intersect1d(own, exact)) / len(exact) for own, exact in zip(own_UK, exact_UK, strict=True)]
+        return statistics.mean(shared)
+
+    def snapshot(self) -> dict[str, float]:
+        """Of a checkpoint: seconds that the loop stands still for, of the line and of the memory store, and sizes."""
+        began = time.process_time()
+        line = self.line.snapshot("growth", {}, {})
+        line_ended = time.process_time()
+        store = self.store.state_dict()
+        return {
+            "line_seconds": line_ended - began,
+            "line_bytes": sum(array.nbytes for array in line.arrays.values()),
+            "store_seconds": time.process_time() - line_ended,
+            "store_bytes": sum(array.nbytes for array in store.values()),
+        }
+
+    def eviction(self) -> dict[str, float]:
+        """Of a full catalogue: seconds that the loop stands still for while some sixteenth of the items leave. The
+        second time: by then all is compiled."""
+        self._evict()
+        began = time.process_time()
+        items = self._evict()
+        return {"seconds": time.process_time() - began, "items": items}
+
+    def _evict(self) -> int:
+        """Make room in a catalogue that is as large as it may be; returns how many items left."""
+        catalog = self.line.learner.catalog
+        catalog.max_items = before = len(catalog)
+        self.line.rows([], 1, self.store.number_items)
+        return before - len(catalog)
+
+    def state(self) -> dict[str, float]:
+        status = self.worker.status
+        return {
+            "items": len(self.line.learner.catalog),
+            "users": len(self.line.learner.users),
+            "recall_misses": status.recall_misses,
+            "resident_megabytes": resident_megabytes(),
+            "making_seconds": round(self.making_seconds, 1),
+        }
+
+
+def _searching_exactly(learner: Learner, asked: Callable[[], Any]) -> Any:
+    """What `asked` returns while the encoder's best are found by the plainest of ways."""
+
+    def search(queries_BD: torch.Tensor, live_N: NDArray[np.bool_]) -> Any:
+        table_ND1 = learner.items.table_ND1[: len(live_N)]
+        top = inexact(queries_BD, live_N)
+        scores_BN = torch.addmm(table_ND1[:, -1], queries_BD, table_ND1[:, :-1].T)
+        scores_BN[:, torch.from_numpy(~live_N)] = -torch.inf
+        scores_BK, rows_BK = scores_BN.topk(top.rows_BK.shape[1], dim=1)
+        return top._replace(scores_BK=scores_BK, rows_BK=rows_BK, total_B=scores_BN.logsumexp(dim=1))
+
+    inexact = learner._asked
+    learner._asked = search  # type: ignore[method-assign]
+    try:
+        return asked()
+    finally:
+        learner._asked = inexact  # type: ignore[method-assign]
+
+
+def resident_megabytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) // 1024
+
+
+def _serve(users: int, items: int) -> None:
+    """The process of one size: a line of JSON for each line of JSON, until there are no more."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    subject = Subject(users, items)
+    print(json.dumps(subject.state()), flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = getattr(subject, asked.pop("ask"))(**asked)
+        print(json.dumps(answer), flush=True)
+
+
+class _Process:
+    """One size, from outside."""
+
+    def __init__(self, users: int, items: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.growth", "--serve", str(users), str(items)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.made = self._answer()
+
+    def ask(self, what: str, **arguments: float) -> Any:
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps({"ask": what, **arguments}) + "\n")
+        self._child.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        if not line:
+            raise RuntimeError("the process of a size has ended; see its standard error")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._child.stdin is not None
+        self._child.stdin.close()
+        self._child.wait()
+
+
+@dataclass(frozen=True)
+class Size:
+    """Medians of one size: microseconds by thinning and stage, and their ratios to the smallest size."""
+
+    users: int
+    items: int
+    microseconds: dict[int, dict[str, float]]
+    ratio: dict[int, float]
+    resident_megabytes: float
+    overlap: float
+    snapshot: dict[str, float]
+    eviction: dict[str, float]
+
+    def row(self) -> dict[str, Any]:
+        return {name: value if name != "ratio" else dict(value) for name, value in vars(self).items()}
+
+
+def measure(smallest: _Process, process: _Process, users: int, items: int, rounds: int) -> Size:
+    """`rounds` stretches at each effort, each after one of the smallest size; one before them is not counted."""
+    microseconds, ratio = {}, {}
+    for thinning, events in STRETCH.items():
+        pairs = [
+            [one.ask("stretch", thinning=thinning, events=events) for one in (smallest, process)]
+            for _ in range(rounds + 1)
+        ][1:]
+        microseconds[thinning] = {
+            name: round(statistics.median(own[name] for _, own in pairs), 1) for name in ("all", *STAGES)
+        }
+        ratio[thinning] = round(statistics.median(own["all"] / least["all"] for least, own in pairs), 3)
+    return Size(
+        users=users,
+        items=items,
+        microseconds=microseconds,
+        ratio=ratio,
+        resident_megabytes=process.ask("state")["resident_megabytes"],
+        overlap=round(process.ask("overlap"), 4),
+        snapshot=process.ask("snapshot"),
+        eviction=process.ask("eviction"),
+    )
+
+
+def _of_size(smallest: _Process, users: int, items: int, rounds: int) -> Size:
+    process = _Process(users, items)
+    try:
+        return measure(smallest, process, users, items, rounds)
+    finally:
+        process.close()
+
+
+def _print_table(sizes: list[Size]) -> None:
+    print("| users | items | effort | us an event | ratio | " + " | ".join(STAGES) + " | resident MB | overlap |")
+    print("|" + "---|" * (len(STAGES) + 7))
+    for size in sizes:
+        for thinning, stages in size.microseconds.items():
+            cells = [f"{size.users:,}", f"{size.items:,}", "full" if thinning == 1 else f"one in {thinning}"]
+            cells += [f"{stages['all']:.0f}", f"{size.ratio[thinning]:.2f}", *(f"{stages[s]:.0f}" for s in STAGES)]
+            cells += [f"{size.resident_megabytes:,}", f"{size.overlap:.3f}" if thinning == 1 else ""]
+            print("| " + " | ".join(cells) + " |")
+
+
+def missed(sizes: list[Size]) -> list[str]:
+    """Which bars the largest sizes miss, in words."""
+    found = []
+    for size in sizes:
+        most = _MOST_ITEMS_RATIO if size.items > SMALLEST else _MOST_USERS_RATIO
+        name = f"{size.users:,} users, {size.items:,} items"
+        found += [
+            f"{name}, one in {thinning}: {ratio} times, at most {most:g}"
+            for thinning, ratio in size.ratio.items()
+            if ratio > most
+        ]
+        if size.overlap < _LEAST_OVERLAP:
+            found.append(f"{name}: overlap {size.overlap}, at least {_LEAST_OVERLAP:g}")
+    return found
+
+
+@click.command()
+@click.option("--users", type=int, multiple=True, help="With 10,000 items; without any size 100,000 and 1,000,000.")
+@click.option("--items", type=int, multiple=True, help="With 10,000 users; without any size 100,000 and 1,000,000.")
+@click.option("--rounds", default=5, show_default=True, help="Timed stretches of each effort.")
+@click.option("--serve", nargs=2, type=int, hidden=True)
+def main(users: tuple[int, ...], items: tuple[int, ...], rounds: int, serve: tuple[int, int] | None) -> None:
+    """Print the table and leave it in benchmarks/results/growth.json. Ends with 1 where a bar is missed."""
+    if serve is not None:
+        _serve(*serve)
+        return
+    if not users and not items:
+        users = items = _LARGER
+    others = [(count, SMALLEST) for count in users] + [(SMALLEST, count) for count in items]
+    smallest = _Process(SMALLEST, SMALLEST)
+    sizes = [_of_size(smallest, *other, rounds) for other in [(SMALLEST, SMALLEST), *others]]
+    smallest.close()
+    _print_table(sizes)
+    for size in sizes:
+        checkpoint, left = size.snapshot, size.eviction
+        print(
+            f"{size.users:,} users, {size.items:,} items: a checkpoint's copy {checkpoint['line_seconds']:.2f} s, "
+            f"{checkpoint['line_bytes'] / 1e6:,.0f} MB, of the store {checkpoint['store_seconds']:.2f} s, "
+            f"{checkpoint['store_bytes'] / 1e6:,.0f} MB; {left['items']:,.0f} items leave in {left['seconds']:.2f} s"
+        )
+    save("growth", {**machine(), "sizes": [size.row() for size in sizes]})
+    words = missed(sizes)
+    print("\n".join(words) or "all as it must be")
+    raise SystemExit(bool(words))
+
+
+if __name__ == "__main__":
+    main()

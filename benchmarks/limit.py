@@ -1,0 +1,126 @@
+"""How close the loop is to what the machine can do: the share of its time that decoding and products of matrices need.
+
+    python -m benchmarks.limit [--warm N] [--events N] [--rounds R]
+
+The necessary work of an event is decoding it, as long as that took, and the floating-point operations of all products
+of matrices (counted by torch, forward and backward), at the rate at which one thread multiplies large square matrices
+here. What is left goes into counting (which multiplies nothing), into operations on single elements, and into Python;
+it is printed by stage. One thread, synthetic log (see `throughput`), at full effort and far behind.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.quality.one_pass import CANONICAL, STAGES
+from benchmarks.record import machine, save
+from benchmarks.throughput import Run, synthetic_log, thinned, warm_state
+from stream_worker.assembly import quiet_torch
+from stream_worker.backends.files import load_mapping
+from stream_worker.config import Settings
+from stream_worker.core.status import NoObserver, Status
+
+_SQUARE = 1_024
+_LEAST_SHARE = 0.6
+
+
+def gemm_rate(rounds: int = 20) -> float:
+    """Floating-point operations a second of one thread, square matrices of float32: the best of some products."""
+    one, other = torch.randn(_SQUARE, _SQUARE), torch.randn(_SQUARE, _SQUARE)
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - began)
+    return 2 * _SQUARE**3 / min(seconds)
+
+
+class _Stages(NoObserver):
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def ticked(self, status: Status) -> None:
+        self.seconds.update(status.stage_seconds)
+
+
+def _operations(run: Run, events: int) -> float:
+    """An event, of the next `events`. Torch counts what its own thread does, and steps may be another's."""
+    learner, before, beside = run.worker.line.learner, run.worker.status.events, 0
+    step = learner.step
+
+    def counted(*unborn: Any) -> dict[str, float]:
+        nonlocal beside
+        if threading.current_thread() is threading.main_thread():
+            return step(*unborn)
+        with FlopCounterMode(display=False) as counter:
+            losses = step(*unborn)
+        beside += counter.get_total_flops()
+        return losses
+
+    learner.step = counted  # type: ignore[method-assign]
+    with FlopCounterMode(display=False) as counter:
+        run.take(events)
+    learner.step = step  # type: ignore[method-assign]
+    return (beside + counter.get_total_flops()) / (run.worker.status.events - before)
+
+
+def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int) -> dict[str, float]:
+    """Microseconds an event: all stages, each, and what decoding and products need at the least."""
+    mapping = load_mapping(CANONICAL)
+    run = Run(settings, [log], mapping, warm, warm_state(settings, [log], mapping, warm))
+    run.take(events)
+    operations = _operations(run, events)
+    times: list[dict[str, float]] = []
+    for _ in range(rounds):
+        stages = _Stages()
+        run.worker.observer = stages
+        before = run.worker.status.events
+        run.take(events)
+        count = run.worker.status.events - before
+        times.append({stage: 1e6 * stages.seconds[stage] / count for stage in STAGES} | {"rate": gemm_rate()})
+    middle = {name: statistics.median(t[name] for t in times) for name in times[0]}
+    products = 1e6 * operations / middle.pop("rate")
+    total = sum(middle.values())
+    return middle | {"all": total, "products": products, "share": (middle["decode"] + products) / total}
+
+
+@click.command()
+@click.option("--warm", default=20_480, show_default=True, help="Events learned before anything is counted.")
+@click.option("--events", default=12_288, show_default=True, help="Events of each stretch.")
+@click.option("--rounds", default=3, show_default=True)
+def main(warm: int, events: int, rounds: int) -> None:
+    """Print the shares, and leave them in benchmarks/results/limit.json. Ends with 1 below what must be seen."""
+    quiet_torch()
+    settings = Settings()
+    settings = replace(settings, worker=replace(settings.worker, threads=1))
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "synthetic.csv"
+        synthetic_log(log, warm + (rounds + 6) * events)
+        for thinning in (1, settings.effort.most_thinning):
+            rows[f"1 in {thinning}"] = of_effort(thinned(settings, thinning), log, warm, events, rounds)
+    rate = gemm_rate()
+    print(f"one thread multiplies at {rate / 1e9:.0f} billion operations a second\n")
+    names = [*STAGES, "all", "products"]
+    print("| learned from | " + " | ".join(names) + " | share of the limit |\n|" + "---|" * (len(names) + 2))
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(f"{row[n]:.0f}" for n in names) + f" | {row['share']:.0%} |")
+    save("limit", {**machine(), "gemm_operations_per_second": round(rate), "microseconds_an_event": rows})
+    missed = [name for name, row in rows.items() if row["share"] < _LEAST_SHARE]
+    print("\n".join(f"{name}: below {_LEAST_SHARE:.0%}" for name in missed) or "as it must be")
+    raise SystemExit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()

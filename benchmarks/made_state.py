@@ -1,0 +1,218 @@
+"""A worker's state after years, made within minutes: a universe of users and items, its log, and what it would leave.
+
+Nothing is put into a table but by its owner's own methods. Items are admitted as the product admits them, each at the
+context of its first event; what stands beside what is counted by the kernels, from a made history; the encoder and the
+ranker learn from real batches before that.
+
+Legend: E events, X chains of the history that run side by side, T their steps; others as in `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.candidates import Breadth
+from model.counting import Events, Users
+from model.learner import Learner
+from model.tables import WIDE_SPAN
+from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.core.codec import encode_event
+from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.line import Line
+
+_SUCCESSORS = 3
+_FOLLOWS = 0.5
+_SESSIONS, _SESSION_EVENTS = 1_000, 4.0
+_CHAINS, _STEPS_KEPT = 1_000, 300
+_EVENTS_AN_ITEM = 5
+_RING_EVENTS = 16.0
+_USERS_AT_ONCE = 5_000
+_TYPE = "view"
+START_TS = 1_700_000_000
+
+
+class Universe:
+    """`users` and `items`, and the law of their log.
+
+    A thousand sessions are open at a time, of 4 events in the mean; whose the next one is, is drawn from all users
+    alike. Half of the items follow from the session's last (each has 3 successors), the others are drawn by Zipf's law:
+    the r-th with a probability of 1 / r.
+    """
+
+    def __init__(self, users: int, items: int, seed: int = 0) -> None:
+        self.users, self.items = users, items
+        self.rng = np.random.default_rng(seed)
+        self._item_of_rank = self.rng.permutation(items).astype(np.int32)
+        self._successors_NS = np.stack([self.popular(items) for _ in range(_SUCCESSORS)], axis=1)
+        self._sessions = [self._session() for _ in range(_SESSIONS)]
+
+    def popular(self, count: int) -> NDArray[np.int32]:
+        """So many items, drawn by Zipf's law."""
+        rank = np.exp(self.rng.random(count) * np.log(self.items + 1.0)).astype(np.int64) - 1
+        return self._item_of_rank[np.minimum(rank, self.items - 1)]
+
+    def next(self, last_X: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The items that come after these."""
+        follower_X = self._successors_NS[last_X, self.rng.integers(0, _SUCCESSORS, len(last_X))]
+        return np.where(self.rng.random(len(last_X)) < _FOLLOWS, follower_X, self.popular(len(last_X)))
+
+    def log(self, events: int) -> Iterator[tuple[int, int]]:
+        """(user, item) of the next events."""
+        last_X = np.array([item for _, item in self._sessions], dtype=np.int32)
+        for at, ends in zip(
+            self.rng.integers(0, _SESSIONS, events).tolist(),
+            (self.rng.random(events) < 1 / _SESSION_EVENTS).tolist(),
+            strict=True,
+        ):
+            item = int(self.next(last_X[at : at + 1])[0])
+            yield self._sessions[at][0], item
+            last_X[at] = item
+            self._sessions[at] = self._session() if ends else (self._sessions[at][0], item)
+
+    def _session(self) -> tuple[int, int]:
+        """The user and what they did last."""
+        return int(self.rng.integers(self.users)), int(self.popular(1)[0])
+
+    def records(self, events: int, first: int) -> Iterator[tuple[bytes, bytes, int]]:
+        """Key, value and timestamp (ms) of records, from the `first` event of the log on, a second each."""
+        for number, (user, item) in enumerate(self.log(events), first):
+            name, seconds = user_name(user), START_TS + number
+            yield name.encode(), encode_event(name, item_name(item), _TYPE, float(seconds)), 1000 * seconds
+
+
+def user_name(user: int) -> str:
+    return f"u{user}"
+
+
+def item_name(item: int) -> str:
+    return f"i{item}"
+
+
+def fill(line: Line, store: InMemoryMemoryStore, universe: Universe, layout: MemoryFormat, line_number: int) -> None:
+    """What the universe's history would have left in the line and in the store. The line has learned from some of its
+    log; `line_number`: what tells the line's memory records."""
+    row_of_item = _admit(line, store, universe)
+    chains_XT = _count_history(line, universe, row_of_item)
+    number_XT = line.learner.catalog.number_N[chains_XT]
+    _as_after_many_steps(line.learner)
+    _save_users(line.learner, store, universe, number_XT, layout, line_number)
+
+
+def _admit(line: Line, store: InMemoryMemoryStore, universe: Universe) -> NDArray[np.int32]:
+    """The row of each item; those that had none get theirs now."""
+    learner, names = line.learner, [item_name(item) for item in range(universe.items)]
+    new = [name for name, row in zip(names, learner.catalog.find(names).tolist(), strict=True) if row < 0]
+    learner.add_items(new, store.number_items(new))
+    for floor in line.floors.values():
+        floor.grow(learner.catalog.capacity)
+    return learner.catalog.find(names)
+
+
+def _count_history(line: Line, universe: Universe, row_of_item: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Count some events an item, each item once before any comes again; returns the rows of the last steps of the
+    chains [X, T]."""
+    learner, rng = line.learner, universe.rng
+    started_N = np.zeros(learner.items.rows, np.bool_)
+    started_N[learner.items.all_vectors.abs().sum(dim=1).numpy() > 0] = True
+    item_X = universe.popular(_CHAINS)
+    recent_XT = np.full((_CHAINS, _STEPS_KEPT), -1, np.int32)
+    once = np.array_split(rng.permutation(universe.items), max(1, universe.items // _CHAINS))
+    for step in range(max(_STEPS_KEPT, _EVENTS_AN_ITEM * universe.items // _CHAINS)):
+        item_X = universe.next(item_X)
+        if step < len(once):
+            item_X[: len(once[step])] = once[step][:_CHAINS]
+        row_X = row_of_item[item_X]
+        window_XL = np.ascontiguousarray(recent_XT[:, -WIDE_SPAN:])
+        _start(learner, row_X, window_XL, started_N, rng)
+        _count(line, row_X, window_XL)
+        recent_XT[:, :-1] = recent_XT[:, 1:]
+        recent_XT[:, -1] = row_X
+    return recent_XT
+
+
+def _start(
+    learner: Learner,
+    row_X: NDArray[np.int32],
+    window_XL: NDArray[np.int32],
+    started_N: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> None:
+    """As the product starts the vectors of new items."""
+    rows, first = np.unique(row_X, return_index=True)
+    new = ~started_N[rows]
+    if new.any():
+        rows, first = rows[new], first[new]
+        noise = torch.from_numpy(rng.standard_normal((len(rows), learner.config.dim), dtype=np.float32))
+        learner.items.start(rows, learner.items.by_context(window_XL[first, -learner.config.window :], noise))
+        started_N[rows] = True
+
+
+def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -> None:
+    count, width = window_XL.shape
+    users = Users(
+        windows_BL=window_XL,
+        types_BL=np.zeros((count, width), np.uint8),
+        gaps_BL=np.zeros((count, width), np.uint8),
+        idle_B=np.zeros(count, np.float32),
+        last_gap_B=np.zeros(count, np.float32),
+    )
+    all_X = np.ones(count, np.bool_)
+    events = Events(row_X, all_X, ~all_X)
+    learner = line.learner
+    learner.counting.walk(users, events, np.zeros((0, 0), np.int32), len(learner.catalog), Breadth(1))
+    learner.catalog.see(row_X, learner.events, learner.clock_ts)
+    for floor in line.floors.values():
+        floor.rank_then_learn(window_XL, row_X, all_X)
+
+
+def _as_after_many_steps(learner: Learner) -> None:
+    """The optimizer's moments of all items, so that they are in memory as they would be."""
+    used, width = learner.catalog.rows_used, learner.config.dim + 1
+    moments = learner.items.adam.state_dict(used)
+    untouched = moments["steps"] == 0
+    drawn = np.random.default_rng(0).standard_normal((int(untouched.sum()), width), dtype=np.float32)
+    moments["m"][untouched], moments["v"][untouched], moments["steps"][untouched] = 1e-4 * drawn, 1e-6, 10
+    learner.items.adam.load_state_dict(moments)
+
+
+def _save_users(
+    learner: Learner,
+    store: InMemoryMemoryStore,
+    universe: Universe,
+    number_XT: NDArray[np.uint32],
+    layout: MemoryFormat,
+    line_number: int,
+) -> None:
+    """Memories of all users in the store, and of as many as there is room for on the device."""
+    token = store.claim([0])[0].token
+    for start in range(0, universe.users, _USERS_AT_ONCE):
+        names = [user_name(user) for user in range(start, min(start + _USERS_AT_ONCE, universe.users))]
+        memories = _memories(len(names), universe.rng, number_XT, layout)
+        memories["line"] = line_number
+        store.save(0, token, list(zip(names, layout.encode(memories), strict=True)))
+        keys = [(0, name) for name in names]
+        absent = np.flatnonzero(learner.users.find(keys) < 0)[: learner.users.max_users - len(learner.users)]
+        if len(absent):
+            learner.users.put(learner.users.add([keys[place] for place in absent.tolist()]), memories[absent])
+
+
+def _memories(
+    count: int, rng: np.random.Generator, number_XT: NDArray[np.uint32], layout: MemoryFormat
+) -> NDArray[np.void]:
+    """Rings of some 16 events, and states within what an LSTM's are."""
+    memories = layout.empty(count)
+    kept = layout.ring_size
+    ends = rng.integers(kept, number_XT.shape[1], count)
+    places = ends[:, None] - np.arange(kept)[::-1]
+    number_UL = number_XT[rng.integers(0, len(number_XT), count)[:, None], places]
+    lengths = np.minimum(rng.geometric(1 / _RING_EVENTS, count), kept)
+    memories["number"] = np.where(np.arange(kept)[::-1] < lengths[:, None], number_UL, 0)
+    memories["gap"] = np.where(memories["number"] > 0, rng.integers(0, 16, (count, kept)), 0)
+    memories["events"] = lengths
+    memories["ts"] = START_TS - rng.integers(0, 1_000_000, count)
+    memories["h"], memories["c"] = 0.2 * rng.standard_normal((2, count, layout.hidden))
+    return memories

@@ -1,0 +1,362 @@
+"""The worker, which trains and serves, against GRU4Rec's trainer alone: events a second and hit rate, on the same logs.
+
+    python -m benchmarks.trainer LOG... [--limit NAME=N] [--lanes 32,192] [--epochs 1,5] [--tenths 3,6,9] [--seed N]
+
+A LOG is a CSV in time order with the columns user, item, ts, type; a user's events are one session.
+
+The trainer is an own minimal version of the authors' PyTorch code (github.com/hidasib/GRU4Rec_PyTorch_Official): 100
+units, one vector an item for input and output, session-parallel mini-batches, the state carried from step to step
+without its gradient (one step back), cross-entropy over the targets of the other lanes and 2,048 negatives drawn by
+count^.5, Adagrad with sparse gradients of the item vectors. The settings are the authors' for 100 units on yoochoose
+(paramfiles/rsc15_xe_shared_100_best.py), but for the learning rate: theirs, .2 with momentum .2, is for ten epochs
+over millions of events, .1 without is better after one epoch over a log of 84,000. Their batch is 32 lanes; with 192
+it trains faster, and learns less from an epoch.
+
+Compared, all on one thread:
+
+- *Events a second*: of the log, the first of each session too, which no trainer has as a target. The trainer's are of
+  the first steps of an epoch over the whole log, when all lanes are full, without preparing the batches, ranking or
+  serving; of k epochs a k-th. The worker's are of the whole loop from decoding to lists, at each effort. The machine's
+  speed varies: the trainer is timed before and after each pass of the worker, and the ratio is to these stretches.
+- *HR@20* of the events of the same tenths of the log, users' first events left out, from all items, repeats allowed.
+  The trainer: from scratch on everything before the tenth, frozen within it, each list from the user's last 50 items
+  up to the event (`offline.evaluate`). The worker: one pass, each event predicted before it is learned from; at 1 in n
+  some one in n of these events. The errors are standard errors of a share of so many events.
+
+To be seen: for each trainer an effort that does at least as many events a second as one epoch, and hits at least as
+often as the best of its epochs. Ends with 1 where there is none. Leaves benchmarks/results/trainer.json.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.offline.evaluate import Score, ranked, score_of
+from benchmarks.offline.gru4rec import Gru4Rec, Gru4RecConfig
+from benchmarks.offline.log import IntArray, Log, read_log
+from benchmarks.offline.models import CANONICAL
+from benchmarks.quality.one_pass import one_pass
+from benchmarks.quality.table import LIMITS
+from benchmarks.record import machine, save
+from benchmarks.throughput import THINNINGS, thinned
+from stream_worker.config import Settings
+
+_NETWORK = Gru4RecConfig(dropout_input=0.0, dropout_hidden=0.4, learning_rate=0.1)
+_WINDOW = 50
+_STRETCH = 8_192
+_STRETCHES = 3
+# Beyond what `run` does by itself, too: the trainer is fast.
+_THINNINGS = (*THINNINGS, 32, 64)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """`lanes`: sessions at a time, which is the batch. `negatives`: of a step, drawn by count^`alpha`, beside the
+    other lanes' targets."""
+
+    lanes: int
+    network: Gru4RecConfig = _NETWORK
+    negatives: int = 2_048
+    alpha: float = 0.5
+    seed: int = 0
+
+
+class Batch(NamedTuple):
+    """One step of at most as many sessions as there are lanes: item rows from 1, `lane_B` ascending; `carried_B`: 1
+    where the lane's state is of this session, 0 at its first event."""
+
+    inputs_B: Tensor
+    targets_B: Tensor
+    lane_B: Tensor
+    carried_B: Tensor
+
+
+class SessionParallel:
+    """The first `end` events of a log as mini-batches (Hidasi et al. 2016, figure 2): sessions in the order in which
+    they begin, each in the lane that is free first; when none is left, batches get narrower."""
+
+    def __init__(self, log: Log, end: int, lanes: int) -> None:
+        order_E = np.argsort(log.user_E[:end], kind="stable")
+        user_E, row_E = log.user_E[order_E], log.item_E[order_E] + 1
+        count_U = np.bincount(user_E)
+        place_E = np.arange(end) - (np.cumsum(count_U) - count_U)[user_E]
+        start_U, lane_U = _lanes(count_U - 1, lanes)
+        at_T = np.flatnonzero(place_E > 0)
+        step_T, lane_T = (start_U[user_E] + place_E - 1)[at_T], lane_U[user_E[at_T]]
+        by_step_T = np.lexsort((lane_T, step_T))
+        at_T = at_T[by_step_T]
+        columns = row_E[at_T - 1], row_E[at_T], lane_T[by_step_T], (place_E[at_T] > 1).astype(np.float32)
+        self._columns = Batch(*(torch.from_numpy(column) for column in columns))
+        self._ends = np.cumsum(np.bincount(step_T)).tolist()
+
+    @property
+    def targets(self) -> int:
+        """Of one epoch: all events but those that a session begins with."""
+        return len(self._columns.targets_B)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for begin, end in pairwise([0, *self._ends]):
+            yield Batch(*(column[begin:end] for column in self._columns))
+
+
+def _lanes(steps_U: IntArray, lanes: int) -> tuple[IntArray, IntArray]:
+    """For sessions of so many steps: the step that each begins at, and its lane."""
+    free = [(0, lane) for lane in range(lanes)]
+    begins = []
+    for steps in steps_U.tolist():
+        begin, lane = free[0]
+        begins.append((begin, lane))
+        heapq.heapreplace(free, (begin + steps, lane))
+    start_U, lane_U = np.array(begins, dtype=np.int64).T
+    return start_U, lane_U
+
+
+class Gru4RecTrainer:
+    """Fits a model to the first `end` events of a log, as the authors' code does."""
+
+    def __init__(self, log: Log, end: int, config: TrainerConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.batches = SessionParallel(log, end, config.lanes)
+        self.model = Gru4Rec(log.known_items(end), config.network)
+        vectors_ND = self.model.items.weight.detach()
+        self.model.items = nn.Embedding.from_pretrained(vectors_ND, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
+        self._config = config
+        self._optimizer = self.model.optimizer()
+        count_N = torch.from_numpy(np.bincount(log.item_E[:end] + 1)).float()
+        self._weight_N = count_N**config.alpha * (count_N > 0)
+        self._log_count_N = count_N.clamp_min(1).log()
+
+    def epoch(self) -> float:
+        """One pass; returns the mean loss of a target."""
+        return sum(loss * targets for loss, targets in self.steps()) / max(1, self.batches.targets)
+
+    def steps(self) -> Iterator[tuple[float, int]]:
+        """The steps of one pass, each done when it is asked for: its mean loss, and of how many targets."""
+        hidden_LD = torch.zeros(self._config.lanes, self._config.network.units)
+        for batch in self.batches:
+            self.model.train()
+            yield self._step(batch, hidden_LD), len(batch.targets_B)
+
+    def _step(self, batch: Batch, hidden_LD: Tensor) -> float:
+        """Leaves the new states, after dropout as in the authors' code, in `hidden_LD`."""
+        sampled_S = torch.multinomial(self._weight_N, self._config.negatives, replacement=True)
+        columns_C = torch.cat([batch.targets_B, sampled_S])
+        B = len(batch.inputs_B)
+        inputs_BD, outputs_CD = self.model.items(torch.cat([batch.inputs_B, columns_C])).tensor_split([B])
+        before_BD = hidden_LD[batch.lane_B] * batch.carried_B[:, None]
+        states_BD = self._next_states(inputs_BD, before_BD)
+        bias_C = self.model.bias.index_select(0, columns_C) - self._expected(columns_C, B)
+        loss = F.cross_entropy(torch.addmm(bias_C, states_BD, outputs_CD.T), torch.arange(B))
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        hidden_LD[batch.lane_B] = states_BD.detach()
+        return loss.item()
+
+    def _next_states(self, inputs_BD: Tensor, before_BD: Tensor) -> Tensor:
+        states_B1D, _ = self.model.gru(self.model.input_dropout(inputs_BD)[:, None], before_BD[None])
+        states_BD: Tensor = self.model.hidden_dropout(states_B1D[:, 0])
+        return states_BD
+
+    def _expected(self, columns_C: Tensor, B: int) -> Tensor:
+        """Log of how often each of the columns is one: of B targets by count, of the others by count^alpha (the
+        authors' `logq`)."""
+        log_count_C = self._log_count_N[columns_C]
+        return torch.cat([log_count_C[:B], log_count_C[B:] * self._config.alpha])
+
+
+class Stretches:
+    """Times a trainer at the beginning of an epoch over a whole log, again and again: events a second."""
+
+    def __init__(self, log: Log, config: TrainerConfig) -> None:
+        self._trainer = Gru4RecTrainer(log, len(log), config)
+        self._events_a_target = len(log) / self._trainer.batches.targets
+        self.rates: list[float] = []
+        self._take_one()
+
+    def take(self) -> None:
+        self.rates += [self._take_one() for _ in range(_STRETCHES)]
+
+    def lately(self) -> float:
+        """Of the last two times that any were taken."""
+        return statistics.median(self.rates[-2 * _STRETCHES :])
+
+    def _take_one(self) -> float:
+        began, targets = time.perf_counter(), 0
+        for _, trained in self._trainer.steps():
+            targets += trained
+            if targets >= _STRETCH:
+                break
+        return targets * self._events_a_target / (time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One loop over one log. `ratios`: its events a second to those of one epoch of a trainer just before and after,
+    by the trainer's lanes (none for a trainer). `error`: standard, of the hit rate of `scored` events."""
+
+    loop: str
+    events_per_second: float
+    hit_rate: float
+    error: float
+    scored: int
+    ratios: dict[int, float]
+
+
+def row(loop: str, events_per_second: float, hits: int, scored: int, ratios: Mapping[int, float] = {}) -> Row:
+    share = hits / max(1, scored)
+    error = math.sqrt(share * (1 - share) / max(1, scored))
+    return Row(loop, events_per_second, share, error, scored, dict(ratios))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """On one log: a row an effort, and of each trainer, by its lanes, a row a number of epochs."""
+
+    log: str
+    worker: list[Row]
+    trainers: dict[int, list[Row]]
+
+    def good(self, lanes: int) -> list[Row]:
+        """The efforts at least as fast as one epoch of this trainer, and as good as the best of its epochs."""
+        least = max(row.hit_rate for row in self.trainers[lanes])
+        return [row for row in self.worker if row.ratios[lanes] >= 1 and row.hit_rate >= least]
+
+
+def in_tenths(events: int, tenths: Sequence[int]) -> NDArray[np.bool_]:
+    """Which of a log's events are in one of these tenths, counted from 1."""
+    begins = [events * tenth // 10 for tenth in range(1, 10)]
+    return np.isin(np.searchsorted(begins, np.arange(events), side="right") + 1, tenths)
+
+
+def trainer_scores(log: Log, config: TrainerConfig, tenths: Sequence[int], epochs: Sequence[int]) -> dict[int, Score]:
+    """By number of epochs: trained on all before each of the tenths, scored in it."""
+    histories = log.histories()
+    scores = dict.fromkeys(epochs, Score())
+    for tenth in tenths:
+        begin = len(log) * (tenth - 1) // 10
+        events = np.flatnonzero(histories.scored() & in_tenths(len(log), [tenth]))
+        trainer = Gru4RecTrainer(log, begin, config)
+        for epoch in range(1, max(epochs) + 1):
+            trainer.epoch()
+            if epoch in scores:
+                lists = ranked(trainer.model, log, histories, events, begin, _WINDOW)  # type: ignore[arg-type]
+                scores[epoch] += score_of(lists, log.item_E[events])
+    return scores
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is compared on a log of which the first `limit` rows count."""
+
+    path: Path
+    limit: int | None
+    lanes: list[int]
+    epochs: list[int]
+    tenths: list[int]
+    seed: int
+
+    def compare(self) -> Comparison:
+        log = read_log([self.path], CANONICAL, self.limit)
+        configs = {lanes: TrainerConfig(lanes, seed=self.seed) for lanes in self.lanes}
+        stretches = {lanes: Stretches(log, config) for lanes, config in configs.items()}
+        worker = [self._worker_row(thinning, stretches) for thinning in _THINNINGS]
+        trainers = {}
+        for lanes, config in configs.items():
+            rate = statistics.median(stretches[lanes].rates)
+            scores = trainer_scores(log, config, self.tenths, self.epochs)
+            trainers[lanes] = [
+                row(f"GRU4Rec's trainer, {lanes} lanes, {_epochs(epochs)}", rate / epochs, score.hits, score.events)
+                for epochs, score in scores.items()
+            ]
+        return Comparison(self.path.stem, worker, trainers)
+
+    def _worker_row(self, thinning: int, stretches: Mapping[int, Stretches]) -> Row:
+        settings = Settings()
+        settings = thinned(replace(settings, model=replace(settings.model, seed=self.seed)), thinning)
+        for each in stretches.values():
+            each.take()
+        one = one_pass(settings, self.path, limit=self.limit)
+        for each in stretches.values():
+            each.take()
+        rank = one.rank_E[one.scored_E & in_tenths(len(one.rank_E), self.tenths)]
+        rate = 1e6 / one.cost
+        ratios = {lanes: rate / each.lately() for lanes, each in stretches.items()}
+        return row(f"worker, learns from 1 in {thinning}", rate, int((rank > 0).sum()), len(rank), ratios)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" + "s" * (count > 1)
+
+
+def lines(comparison: Comparison) -> Iterator[str]:
+    """Of the Markdown table."""
+    for one in [*chain.from_iterable(comparison.trainers.values()), *comparison.worker]:
+        ratios = " | ".join(f"{one.ratios[lanes]:.2f}" if one.ratios else "" for lanes in comparison.trainers)
+        rates = f"{one.events_per_second:,.0f} | {ratios} | {one.hit_rate:.4f} ± {one.error:.4f}"
+        yield f"| {comparison.log} | {one.loop} | {rates} |"
+
+
+def verdicts(comparison: Comparison) -> Iterator[str]:
+    for lanes in comparison.trainers:
+        good = comparison.good(lanes)
+        which = (
+            f"at least as fast and as good: {', '.join(one.loop for one in good)}" if good else "**no effort is both**"
+        )
+        yield f"{comparison.log}, against {lanes} lanes: {which}"
+
+
+def _numbers(context: click.Context, option: click.Parameter, given: str) -> list[int]:
+    try:
+        return [int(number) for number in given.split(",")]
+    except ValueError as fault:
+        raise click.BadParameter("whole numbers, for instance 3,6,9") from fault
+
+
+@click.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--limit", "limits", multiple=True, help="NAME=N: of this log only the first N rows.")
+@click.option("--lanes", default="32,192", show_default=True, callback=_numbers)
+@click.option("--epochs", default="1,5", show_default=True, callback=_numbers, help="Scored after each of these.")
+@click.option("--tenths", default="3,6,9", show_default=True, callback=_numbers, help="Of a log, scored; from 2 on.")
+@click.option("--seed", default=0, show_default=True)
+def main(
+    logs: tuple[Path, ...], limits: tuple[str, ...], lanes: list[int], epochs: list[int], tenths: list[int], seed: int
+) -> None:
+    """Print the table and leave JSON; exit code 1 where no effort is as fast and as good as a trainer."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    torch.set_num_threads(1)
+    most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}
+    comparisons = []
+    print("| log | loop | events/s | " + " | ".join(f"of {n} lanes" for n in lanes) + " | HR@20 |")
+    print("|---|---|---|" + "---|" * (len(lanes) + 1))
+    for log in logs:
+        comparison = Task(log, most.get(log.stem), lanes, epochs, tenths, seed).compare()
+        comparisons.append(comparison)
+        print("\n".join(lines(comparison)), flush=True)
+    print("\n" + "\n".join(chain.from_iterable(map(verdicts, comparisons))))
+    settings = {n: asdict(TrainerConfig(n, seed=seed)) for n in lanes}
+    figures = {"seed": seed, "tenths": tenths, "trainers": settings, "logs": [asdict(one) for one in comparisons]}
+    save("trainer", {**machine(), **figures})
+    raise SystemExit(not all(one.good(n) for one in comparisons for n in lanes))
+
+
+if __name__ == "__main__":
+    main()
