@@ -6,8 +6,8 @@ Each size has a process of its own, whose state is made (see `made_state`). It t
 smallest size, a stretch of events each, since the machine may be shared and slower in one minute than in the next; what
 counts is the ratio of two stretches that follow each other. Costs are microseconds of processor time an event of the
 whole loop, from bytes to lists, in one thread, at full effort and catching up. Memory is what is resident, with the
-memory store, which stands in for Redis, in the same process. The overlap is that of lists with those made when the
-encoder's best are looked for by comparing a query with every item.
+memory store, which stands in for Redis, in the same process. The overlap is that of lists, and of the encoder's own
+best, with those that are found by comparing a query with every item.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.made_state import Universe, fill
 from benchmarks.record import machine, save
 from model.learner import Learner
+from model.ranking import Top
 from stream_worker.assembly import make_line, memory_layout
 from stream_worker.backends.files import FileSink
 from stream_worker.backends.in_memory import (
@@ -57,6 +59,8 @@ _WARM = 20_480
 _MOST_ITEMS = 1 << 20
 _MOST_USERS_RATIO, _MOST_ITEMS_RATIO, _LEAST_OVERLAP = 1.3, 3.0, 0.95
 _ASKED = 128
+
+_Answer = TypeVar("_Answer")
 
 
 class ProcessorClock:
@@ -150,14 +154,15 @@ class Subject:
         seconds = {"all": time.process_time() - began, **self.stopwatch.seconds}
         return {name: 1e6 * seconds.get(name, 0.0) / events for name in ("all", *STAGES)}
 
-    def overlap(self) -> float:
-        """The share of the top 20 that is the same as with an exact search; of users on the device."""
+    def overlap(self) -> dict[str, float]:
+        """The share of the top 20 that is the same as with an exact search, of users on the device: of their lists, and
+        of what the encoder alone would name."""
         learner, slots = self.line.learner, self.line.learner.users.occupied()[:_ASKED]
         learner.thinning = 1
         own_UK, _ = learner.recommend(slots)
-        exact_UK, _ = _searching_exactly(learner, lambda: learner.recommend(slots))
-        shared = [len(np.intersect1d(own, exact)) / len(exact) for own, exact in zip(own_UK, exact_UK, strict=True)]
-        return statistics.mean(shared)
+        exact = _ExactSearch(learner)
+        exact_UK, _ = exact.instead(lambda: learner.recommend(slots))
+        return {"lists": _shared(own_UK, exact_UK), "encoder": statistics.mean(exact.shared)}
 
     def snapshot(self) -> dict[str, float]:
         """Of a checkpoint: seconds that the loop stands still for, of the line and of the memory store, and sizes."""
@@ -198,23 +203,35 @@ class Subject:
         }
 
 
-def _searching_exactly(learner: Learner, asked: Callable[[], Any]) -> Any:
-    """What `asked` returns while the encoder's best are found by the plainest of ways."""
+class _ExactSearch:
+    """The encoder's best by the plainest of ways. `shared`: the share of its 20 best that the learner found, too."""
 
-    def search(queries_BD: torch.Tensor, live_N: NDArray[np.bool_]) -> Any:
-        table_ND1 = learner.items.table_ND1[: len(live_N)]
-        top = inexact(queries_BD, live_N)
+    def __init__(self, learner: Learner) -> None:
+        self._learner, self._inexact = learner, learner._asked
+        self.shared: list[float] = []
+
+    def instead(self, asked: Callable[[], _Answer]) -> _Answer:
+        """What `asked` returns when this is what searches."""
+        self._learner._asked = self._search  # type: ignore[method-assign]
+        try:
+            return asked()
+        finally:
+            self._learner._asked = self._inexact  # type: ignore[method-assign]
+
+    def _search(self, queries_BD: Tensor, live_N: NDArray[np.bool_]) -> Top:
+        table_ND1, top = self._learner.items.table_ND1[: len(live_N)], self._inexact(queries_BD, live_N)
         scores_BN = torch.addmm(table_ND1[:, -1], queries_BD, table_ND1[:, :-1].T)
         scores_BN[:, torch.from_numpy(~live_N)] = -torch.inf
         scores_BK, rows_BK = scores_BN.topk(top.rows_BK.shape[1], dim=1)
+        length = self._learner.config.list_length
+        self.shared.append(_shared(top.rows_BK[:, :length].numpy(), rows_BK[:, :length].numpy()))
         return top._replace(scores_BK=scores_BK, rows_BK=rows_BK, total_B=scores_BN.logsumexp(dim=1))
 
-    inexact = learner._asked
-    learner._asked = search  # type: ignore[method-assign]
-    try:
-        return asked()
-    finally:
-        learner._asked = inexact  # type: ignore[method-assign]
+
+def _shared(one_UK: NDArray[np.integer], other_UK: NDArray[np.integer]) -> float:
+    """The share of each list that stands in the other, in the mean."""
+    pairs = zip(one_UK, other_UK, strict=True)
+    return statistics.mean(len(np.intersect1d(one, other)) / len(other) for one, other in pairs)
 
 
 def resident_megabytes() -> int:
@@ -269,12 +286,12 @@ class Size:
     microseconds: dict[int, dict[str, float]]
     ratio: dict[int, float]
     resident_megabytes: float
-    overlap: float
+    overlap: dict[str, float]
     snapshot: dict[str, float]
     eviction: dict[str, float]
 
     def row(self) -> dict[str, Any]:
-        return {name: value if name != "ratio" else dict(value) for name, value in vars(self).items()}
+        return dict(vars(self))
 
 
 def measure(smallest: _Process, process: _Process, users: int, items: int, rounds: int) -> Size:
@@ -295,7 +312,7 @@ def measure(smallest: _Process, process: _Process, users: int, items: int, round
         microseconds=microseconds,
         ratio=ratio,
         resident_megabytes=process.ask("state")["resident_megabytes"],
-        overlap=round(process.ask("overlap"), 4),
+        overlap={name: round(share, 4) for name, share in process.ask("overlap").items()},
         snapshot=process.ask("snapshot"),
         eviction=process.ask("eviction"),
     )
@@ -316,7 +333,7 @@ def _print_table(sizes: list[Size]) -> None:
         for thinning, stages in size.microseconds.items():
             cells = [f"{size.users:,}", f"{size.items:,}", "full" if thinning == 1 else f"one in {thinning}"]
             cells += [f"{stages['all']:.0f}", f"{size.ratio[thinning]:.2f}", *(f"{stages[s]:.0f}" for s in STAGES)]
-            cells += [f"{size.resident_megabytes:,}", f"{size.overlap:.3f}" if thinning == 1 else ""]
+            cells += [f"{size.resident_megabytes:,}", f"{size.overlap['lists']:.3f}" if thinning == 1 else ""]
             print("| " + " | ".join(cells) + " |")
 
 
@@ -331,8 +348,11 @@ def missed(sizes: list[Size]) -> list[str]:
             for thinning, ratio in size.ratio.items()
             if ratio > most
         ]
-        if size.overlap < _LEAST_OVERLAP:
-            found.append(f"{name}: overlap {size.overlap}, at least {_LEAST_OVERLAP:g}")
+        found += [
+            f"{name}: overlap of {what} {share}, at least {_LEAST_OVERLAP:g}"
+            for what, share in size.overlap.items()
+            if share < _LEAST_OVERLAP
+        ]
     return found
 
 

@@ -53,7 +53,8 @@ class Universe:
     def popular(self, count: int) -> NDArray[np.int32]:
         """So many items, drawn by Zipf's law."""
         rank = np.exp(self.rng.random(count) * np.log(self.items + 1.0)).astype(np.int64) - 1
-        return self._item_of_rank[np.minimum(rank, self.items - 1)]
+        drawn: NDArray[np.int32] = self._item_of_rank[np.minimum(rank, self.items - 1)]
+        return drawn
 
     def next(self, last_X: NDArray[np.int32]) -> NDArray[np.int32]:
         """The items that come after these."""

@@ -39,6 +39,7 @@ class Catalog:
         self.generation_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.generation = 0
         self.checked_ts = 0.0
+        self._latest_since = 0
         self.ids: list[str] = []
         self.evicted = 0
         self._row_of_id: dict[str, int] = {}
@@ -60,6 +61,17 @@ class Catalog:
 
     def live_rows(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.number_N[: self.rows_used])
+
+    def latest(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+        """Of these rows those that were seen last, in their order: `most` at the most (more only where several were
+        seen at once), and half as many at the least. How far back that is changes seldom, and is part of the state."""
+        if len(rows) <= most:
+            return rows
+        seen_M = self.seen_N[rows]
+        if not most // 2 <= np.count_nonzero(seen_M >= self._latest_since) <= most:
+            wanted = 3 * most // 4
+            self._latest_since = int(np.partition(seen_M, -wanted)[-wanted])
+        return rows[seen_M >= self._latest_since]
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
         """The row of each id, -1 where it has none."""
@@ -143,6 +155,7 @@ class Catalog:
             "generations": self.generation_N[:used].copy(),
             "generation": np.array([self.generation], dtype=np.int64),
             "checked_ts": np.array([self.checked_ts]),
+            "latest_since": np.array([self._latest_since], dtype=np.int64),
             "free": np.array(self._free, dtype=np.int64),
             "evicted": np.array([self.evicted], dtype=np.int64),
         }
@@ -164,6 +177,7 @@ class Catalog:
         self.born_N[:used], self.seen_N[:used] = state["born"], state["seen"]
         self.seen_ts_N[:used], self.generation_N[:used] = state["seen_ts"], state["generations"]
         self.generation, self.checked_ts = int(state["generation"][0]), float(state["checked_ts"][0])
+        self._latest_since = int(state["latest_since"][0])
         live = np.flatnonzero(state["live"])
         self.number_N[live] = numbers
         self._grow_numbers(max(numbers, default=0))

@@ -43,12 +43,13 @@ from model.window_starts import WindowStarts
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
-_NO_ROWS = np.zeros(0, np.int32)
+_NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
 _THIN_SPAN, _THIN_HOPS, _THIN_WIDTH = 8, 3, 128
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
-    "min_items": 0, "targets": 1, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0, "stale_steps": 0,
+    "min_items": 0, "encoder_items": 1, "targets": 1, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0,
+    "stale_steps": 0,
 }  # fmt: skip
 
 
@@ -58,6 +59,7 @@ class LearnerConfig:
 
     `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
     are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.
+    `encoder_items`: of more items the encoder is asked about those that were seen last.
     `burn_in`, `stale_steps`: see `window_starts`. `targets`: how many events a training window predicts.
 
     Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
@@ -78,6 +80,7 @@ class LearnerConfig:
     neighbours: int = 256
     candidates: int = 128
     encoder_candidates: int = 32
+    encoder_items: int = 32_768
     dropout: float = 0.4
     encoder_learning_rate: float = 7e-3
     ranker_learning_rate: float = 2e-3
@@ -598,12 +601,19 @@ class Learner:
         return candidates_BC, features_BCF, source_B
 
     def _asked(self, queries_BD: Tensor, live_N: NDArray[np.bool_]) -> Top:
-        """The encoder's best of all live items; thinned, it is asked about the candidates of others alone."""
+        """The encoder's best of all live items, of too many those that were seen last; thinned, it is asked about the
+        candidates of others alone."""
+        count = self.config.encoder_candidates
+        if np.count_nonzero(live_N) > self.config.encoder_items:
+            latest = self.catalog.latest(np.flatnonzero(live_N), self.config.encoder_items)
+            at = torch.from_numpy(latest).to(self.device)
+            top = top_k_blocked(queries_BD, self.items.all_vectors[at], self.items.all_biases[at], _NO_PLACES, count)
+            return top._replace(rows_BK=at[top.rows_BK], all_BN=None)
         # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
         used = int(np.flatnonzero(live_N).max(initial=0)) + 1
         items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
         banned = np.flatnonzero(~live_N[:used])
-        return top_k_blocked(queries_BD, items_ND, bias_N, banned, self.config.encoder_candidates)
+        return top_k_blocked(queries_BD, items_ND, bias_N, banned, count)
 
     def _logits(self, queries_BD: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
         """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""

@@ -203,3 +203,32 @@ def test_a_state_with_more_rows_than_the_bound_is_refused() -> None:
     catalog.add([f"i{k}" for k in range(40)], list(range(1, 41)), now=0)
     with pytest.raises(ValueError, match=r"model\.max_items: at least 40"):
         Catalog(32).load_state_dict(catalog.state_dict(), list(range(1, 41)))
+
+
+def test_the_latest_are_those_seen_last_and_between_half_and_all_of_what_is_allowed() -> None:
+    rng = np.random.default_rng(0)
+    catalog = Catalog(max_items=500)
+    catalog.add([f"i{k}" for k in range(300)], list(range(1, 301)), now=0)
+    for start in range(0, 6_000, 60):
+        catalog.see((rng.zipf(1.2, 60) % 300).astype(np.int32), start, 0.0)
+        rows = catalog.live_rows()
+        latest = catalog.latest(rows, 80)
+        if start > 1_000:  # by then so many have been seen at different times
+            assert 40 <= len(latest) <= 80
+            rest = np.setdiff1d(rows, latest)
+            assert catalog.seen_N[latest].min() > catalog.seen_N[rest].max()
+        assert (np.diff(latest) > 0).all()
+    assert catalog.latest(rows, 300) is rows
+
+
+def test_the_latest_are_the_same_after_a_restart() -> None:
+    """How far back they go depends on when it was last decided, which is part of the state."""
+    rng = np.random.default_rng(1)
+    catalog = Catalog(max_items=500)
+    catalog.add([f"i{k}" for k in range(300)], list(range(1, 301)), now=0)
+    for start in range(0, 3_000, 60):
+        catalog.see((rng.zipf(1.2, 60) % 300).astype(np.int32), start, 0.0)
+        latest = catalog.latest(catalog.live_rows(), 80)
+        again = Catalog(max_items=500)
+        again.load_state_dict(catalog.state_dict(), list(range(1, 301)))
+        assert again.latest(again.live_rows(), 80).tolist() == latest.tolist()

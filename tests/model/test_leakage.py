@@ -78,6 +78,15 @@ def test_no_list_and_no_rank_knows_the_future(place: int, future: Futures) -> No
 
 
 @pytest.mark.parametrize("place", _PLACES)
+def test_no_list_knows_the_future_where_the_encoder_is_asked_about_the_latest_alone(place: int) -> None:
+    """Which items those are follows from what was seen before, not from how many are still to come."""
+    config = changed(_BIG, encoder_items=12)
+    for future in (other_items, long_gone_items):
+        ticks, others = _pair(config, place, future, seed=0)
+        assert _said(ticks)[:place] == _said(others)[:place]
+
+
+@pytest.mark.parametrize("place", _PLACES)
 def test_a_list_does_not_know_the_item_it_is_scored_on(place: int) -> None:
     """The list at the place itself, for the same user at the same time, does not depend on what came."""
     one, other = _pair(_BIG, place, other_items, seed=place)
