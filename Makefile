@@ -33,10 +33,13 @@ lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(READY) ## events a second at every effort, latency and a burst on a real Kafka (LOGS="a.csv b.csv": the hit rate, too)
+bench: $(READY) ## events a second at every effort, growth, latency and a burst on a real Kafka (LOGS="a.csv b.csv": hit rates, too)
 	$(VENV)/bin/python -m benchmarks.throughput
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.efforts $(LOGS))
+	$(VENV)/bin/python -m benchmarks.growth
 	$(VENV)/bin/python -m benchmarks.live
+	$(VENV)/bin/python -m benchmarks.limit
+	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.trainer $(LOGS))
 
 quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside floors and bars (LOGS="a.csv b.csv"), and drift
 	$(VENV)/bin/python -m benchmarks.quality.scenarios

@@ -148,6 +148,7 @@ def _report(settings: Settings, everybody: Run, runs: dict[int, Run]) -> int:
         **machine(),
         "items": everybody.worker.status.items,
         "batch_size": settings.worker.batch_size,
+        "threads_for_lists": settings.worker.threads,
         "loops": rows,
     }
     for name, value in result.items():

@@ -1,6 +1,7 @@
 """The worker, which trains and serves, against GRU4Rec's trainer alone: events a second and hit rate, on the same logs.
 
-    python -m benchmarks.trainer LOG... [--limit NAME=N] [--lanes 32,192] [--epochs 1,5] [--tenths 3,6,9] [--seed N]
+    python -m benchmarks.trainer LOG... [--limit NAME=N] [--lanes 32,192] [--epochs 1,5] [--tenths 3,6,9]
+                                        [--thinnings 1,2,4,8,16] [--seed N]
 
 A LOG is a CSV in time order with the columns user, item, ts, type; a user's events are one session.
 
@@ -12,12 +13,13 @@ count^.5, Adagrad with sparse gradients of the item vectors. The settings are th
 over millions of events, .1 without is better after one epoch over a log of 84,000. Their batch is 32 lanes; with 192
 it trains faster, and learns less from an epoch.
 
-Compared, all on one thread:
+Compared, each on one thread:
 
-- *Events a second*: of the log, the first of each session too, which no trainer has as a target. The trainer's are of
-  the first steps of an epoch over the whole log, when all lanes are full, without preparing the batches, ranking or
-  serving; of k epochs a k-th. The worker's are of the whole loop from decoding to lists, at each effort. The machine's
-  speed varies: the trainer is timed before and after each pass of the worker, and the ratio is to these stretches.
+- *Events a second*, of the log: also those that a session begins with, which are no targets. The trainer's are of the
+  first steps of an epoch over the whole log, when all lanes are full, without preparing the batches, ranking or
+  serving; of k epochs a k-th. The worker's are of the whole loop from decoding to lists, at each effort. All take
+  turns, a tenth of the log at a time, since the machine's speed varies: figures are medians of the nine turns after
+  the first, ratios are medians of the ratios within a turn.
 - *HR@20* of the events of the same tenths of the log, users' first events left out, from all items, repeats allowed.
   The trainer: from scratch on everything before the tenth, frozen within it, each list from the user's last 50 items
   up to the event (`offline.evaluate`). The worker: one pass, each event predicted before it is learned from; at 1 in n
@@ -32,7 +34,6 @@ from __future__ import annotations
 import heapq
 import logging
 import math
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -52,18 +53,17 @@ from benchmarks.offline.evaluate import Score, ranked, score_of
 from benchmarks.offline.gru4rec import Gru4Rec, Gru4RecConfig
 from benchmarks.offline.log import IntArray, Log, read_log
 from benchmarks.offline.models import CANONICAL
-from benchmarks.quality.one_pass import one_pass
+from benchmarks.quality.one_pass import Pass, Running
 from benchmarks.quality.table import LIMITS
 from benchmarks.record import machine, save
-from benchmarks.throughput import THINNINGS, thinned
+from benchmarks.throughput import THINNINGS
 from stream_worker.config import Settings
 
 _NETWORK = Gru4RecConfig(dropout_input=0.0, dropout_hidden=0.4, learning_rate=0.1)
 _WINDOW = 50
 _STRETCH = 8_192
-_STRETCHES = 3
-# Beyond what `run` does by itself, too: the trainer is fast.
-_THINNINGS = (*THINNINGS, 32, 64)
+_TURNS = 10
+Rates = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -183,22 +183,14 @@ class Gru4RecTrainer:
 
 
 class Stretches:
-    """Times a trainer at the beginning of an epoch over a whole log, again and again: events a second."""
+    """A trainer that begins an epoch over a whole log, again and again."""
 
     def __init__(self, log: Log, config: TrainerConfig) -> None:
         self._trainer = Gru4RecTrainer(log, len(log), config)
         self._events_a_target = len(log) / self._trainer.batches.targets
-        self.rates: list[float] = []
-        self._take_one()
 
-    def take(self) -> None:
-        self.rates += [self._take_one() for _ in range(_STRETCHES)]
-
-    def lately(self) -> float:
-        """Of the last two times that any were taken."""
-        return statistics.median(self.rates[-2 * _STRETCHES :])
-
-    def _take_one(self) -> float:
+    def take(self) -> float:
+        """Events a second of its first steps."""
         began, targets = time.perf_counter(), 0
         for _, trained in self._trainer.steps():
             targets += trained
@@ -209,8 +201,8 @@ class Stretches:
 
 @dataclass(frozen=True)
 class Row:
-    """One loop over one log. `ratios`: its events a second to those of one epoch of a trainer just before and after,
-    by the trainer's lanes (none for a trainer). `error`: standard, of the hit rate of `scored` events."""
+    """One loop over one log. `ratios`: its events a second to those of one epoch of a trainer, by the trainer's lanes
+    (none for a trainer). `error`: standard, of the hit rate of `scored` events."""
 
     loop: str
     events_per_second: float
@@ -271,35 +263,63 @@ class Task:
     lanes: list[int]
     epochs: list[int]
     tenths: list[int]
+    thinnings: list[int]
     seed: int
 
     def compare(self) -> Comparison:
         log = read_log([self.path], CANONICAL, self.limit)
         configs = {lanes: TrainerConfig(lanes, seed=self.seed) for lanes in self.lanes}
-        stretches = {lanes: Stretches(log, config) for lanes, config in configs.items()}
-        worker = [self._worker_row(thinning, stretches) for thinning in _THINNINGS]
-        trainers = {}
-        for lanes, config in configs.items():
-            rate = statistics.median(stretches[lanes].rates)
-            scores = trainer_scores(log, config, self.tenths, self.epochs)
-            trainers[lanes] = [
-                row(f"GRU4Rec's trainer, {lanes} lanes, {_epochs(epochs)}", rate / epochs, score.hits, score.events)
-                for epochs, score in scores.items()
-            ]
+        runs = {thinning: Running(self._settings(thinning), self.path, limit=self.limit) for thinning in self.thinnings}
+        rates, trainer_rates = _in_turns(log, runs, configs)
+        worker = [self._worker_row(t, run.finish(), rates[t], trainer_rates) for t, run in runs.items()]
+        trainers = {n: self._trainer_rows(log, config, trainer_rates[n]) for n, config in configs.items()}
         return Comparison(self.path.stem, worker, trainers)
 
-    def _worker_row(self, thinning: int, stretches: Mapping[int, Stretches]) -> Row:
-        settings = Settings()
-        settings = thinned(replace(settings, model=replace(settings.model, seed=self.seed)), thinning)
-        for each in stretches.values():
-            each.take()
-        one = one_pass(settings, self.path, limit=self.limit)
-        for each in stretches.values():
-            each.take()
+    def _settings(self, thinning: int) -> Settings:
+        """More thinning than `run` does by itself is allowed."""
+        plain = Settings()
+        return replace(
+            plain,
+            model=replace(plain.model, seed=self.seed),
+            effort=replace(plain.effort, thinning=thinning, most_thinning=max(thinning, plain.effort.most_thinning)),
+        )
+
+    def _worker_row(self, thinning: int, one: Pass, rates: Rates, trainers: Mapping[int, Rates]) -> Row:
         rank = one.rank_E[one.scored_E & in_tenths(len(one.rank_E), self.tenths)]
-        rate = 1e6 / one.cost
-        ratios = {lanes: rate / each.lately() for lanes, each in stretches.items()}
-        return row(f"worker, learns from 1 in {thinning}", rate, int((rank > 0).sum()), len(rank), ratios)
+        ratios = {lanes: float(np.nanmedian(rates / others)) for lanes, others in trainers.items()}
+        loop = f"worker, learns from 1 in {thinning}"
+        return row(loop, float(np.nanmedian(rates)), int((rank > 0).sum()), len(rank), ratios)
+
+    def _trainer_rows(self, log: Log, config: TrainerConfig, rates: Rates) -> list[Row]:
+        return [
+            row(
+                f"GRU4Rec's trainer, {config.lanes} lanes, {_epochs(epochs)}",
+                float(np.nanmedian(rates)) / epochs,
+                score.hits,
+                score.events,
+            )
+            for epochs, score in trainer_scores(log, config, self.tenths, self.epochs).items()
+        ]
+
+
+def _in_turns(
+    log: Log, runs: Mapping[int, Running], configs: Mapping[int, TrainerConfig]
+) -> tuple[dict[int, Rates], dict[int, Rates]]:
+    """Events a second by turn, of the worker by its thinning and of trainers by their lanes (nan: the batch of an
+    earlier turn was that large). The first turn, in which much is allocated and compiled, is left out."""
+    stretches = {lanes: Stretches(log, config) for lanes, config in configs.items()}
+    turns = [
+        (
+            {t: run.until(len(log) * turn // _TURNS) for t, run in runs.items()},
+            {n: each.take() for n, each in stretches.items()},
+        )
+        for turn in range(1, _TURNS + 1)
+    ]
+    worker, trainers = zip(*turns[1:], strict=True)
+    return (
+        {thinning: np.array([turn[thinning] for turn in worker]) for thinning in runs},
+        {lanes: np.array([turn[lanes] for turn in trainers]) for lanes in configs},
+    )
 
 
 def _epochs(count: int) -> str:
@@ -336,9 +356,16 @@ def _numbers(context: click.Context, option: click.Parameter, given: str) -> lis
 @click.option("--lanes", default="32,192", show_default=True, callback=_numbers)
 @click.option("--epochs", default="1,5", show_default=True, callback=_numbers, help="Scored after each of these.")
 @click.option("--tenths", default="3,6,9", show_default=True, callback=_numbers, help="Of a log, scored; from 2 on.")
+@click.option("--thinnings", default=",".join(map(str, THINNINGS)), show_default=True, callback=_numbers)
 @click.option("--seed", default=0, show_default=True)
 def main(
-    logs: tuple[Path, ...], limits: tuple[str, ...], lanes: list[int], epochs: list[int], tenths: list[int], seed: int
+    logs: tuple[Path, ...],
+    limits: tuple[str, ...],
+    lanes: list[int],
+    epochs: list[int],
+    tenths: list[int],
+    thinnings: list[int],
+    seed: int,
 ) -> None:
     """Print the table and leave JSON; exit code 1 where no effort is as fast and as good as a trainer."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -348,7 +375,7 @@ def main(
     print("| log | loop | events/s | " + " | ".join(f"of {n} lanes" for n in lanes) + " | HR@20 |")
     print("|---|---|---|" + "---|" * (len(lanes) + 1))
     for log in logs:
-        comparison = Task(log, most.get(log.stem), lanes, epochs, tenths, seed).compare()
+        comparison = Task(log, most.get(log.stem), lanes, epochs, tenths, thinnings, seed).compare()
         comparisons.append(comparison)
         print("\n".join(lines(comparison)), flush=True)
     print("\n" + "\n".join(chain.from_iterable(map(verdicts, comparisons))))

@@ -9,7 +9,6 @@ Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, 
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -76,7 +75,7 @@ class Counting:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
         self.quota_RS = candidates.QUOTA_RS.copy()
-        self._of_thread = threading.local()
+        self._spare: list[Scratch] = []
 
     @property
     def rows(self) -> int:
@@ -94,11 +93,14 @@ class Counting:
         tables.fade(self.tables, share)
 
     def _scratch(self) -> Scratch:
-        scratch: Scratch | None = getattr(self._of_thread, "scratch", None)
-        if scratch is None or len(scratch.place_N) != self.rows:
-            scratch = candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
-            self._of_thread.scratch = scratch
-        return scratch
+        """One that nobody uses: as many are made as ever walk at the same time."""
+        try:
+            spare = self._spare.pop()
+        except IndexError:
+            spare = None
+        if spare is not None and len(spare.place_N) == self.rows:
+            return spare
+        return candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
 
     def walk(
         self,
@@ -118,10 +120,12 @@ class Counting:
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
+        scratch = self._scratch()
         _walk(
-            self.tables, self._scratch(), breadth, quota_RS, users, events, encoder_rows_BE, items,
+            self.tables, scratch, breadth, quota_RS, users, events, encoder_rows_BE, items,
             candidates_BC, amounts_BCL, rest_BCR, source_B,
         )  # fmt: skip
+        self._spare.append(scratch)
         return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,46 @@ class _Stopwatch(NoObserver):
             self.seconds.update(status.stage_seconds)
 
 
+class Running:
+    """A pass that goes on when it is told to, so that others can be timed meanwhile; on one thread. `change`: what is
+    done to the learner before its first event."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Path,
+        mapping: Path = CANONICAL,
+        limit: int | None = None,
+        change: Callable[[Learner], None] = lambda learner: None,
+    ) -> None:
+        settings = replace(settings, worker=replace(settings.worker, threads=1))
+        self._line = _Witness.of(make_line(settings, "quality"))
+        change(self._line.learner)
+        self._source = FileSource([log], load_mapping(mapping), limit=limit)
+        self._worker = worker_without_outputs(settings, self._source, self._line)
+        self._worker.start()
+        self._source.published = 0
+        self._worker.observer = self._stopwatch = _Stopwatch()
+
+    def until(self, event: int) -> float:
+        """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none)."""
+        seconds, before = self._seconds(), self._worker.status.events
+        while self._worker.status.events < event and not self._source.exhausted():
+            self._worker.run_once()
+        done = self._worker.status.events - before
+        return done / (self._seconds() - seconds) if done else math.nan
+
+    def _seconds(self) -> float:
+        return sum(self._stopwatch.seconds[stage] for stage in STAGES)
+
+    def finish(self) -> Pass:
+        """All that is left, and what came of it."""
+        self._worker.run()
+        rank_E, popular_E, *others = self._line.columns()
+        ranks = [np.where(rank <= DEPTH, rank, 0) for rank in (rank_E, popular_E)]
+        return Pass(*ranks, *others, tuple(self._line.alarms), self._worker, self._stopwatch.seconds)
+
+
 def one_pass(
     settings: Settings,
     log: Path,
@@ -119,17 +160,7 @@ def one_pass(
     change: Callable[[Learner], None] = lambda learner: None,
 ) -> Pass:
     """Replay `log` without writing anything. `change`: what is done to the learner before its first event."""
-    line = _Witness.of(make_line(settings, "quality"))
-    change(line.learner)
-    source = FileSource([log], load_mapping(mapping), limit=limit)
-    worker = worker_without_outputs(settings, source, line)
-    worker.start()
-    source.published = 0
-    worker.observer = stopwatch = _Stopwatch()
-    worker.run()
-    rank_E, popular_E, *others = line.columns()
-    ranks = [np.where(rank <= DEPTH, rank, 0) for rank in (rank_E, popular_E)]
-    return Pass(*ranks, *others, tuple(line.alarms), worker, stopwatch.seconds)
+    return Running(settings, log, mapping, limit, change).finish()
 
 
 def simulated_pass(settings: Settings, events: list[tuple[int, int]]) -> Pass:
