@@ -129,8 +129,10 @@ def test_a_day_in_the_life_of_a_worker(
         fleet.wait_for(lambda: committed(kafka_bootstrap, f"group-{topic}", topic, 2) >= 600, "all events")
         assert "last tick" in get("/healthz")
         assert "owns" in get("/readyz")
+        # They are told once the tick is over, a moment after its commit.
+        counted = re.compile(r"^stream_worker_events_processed_total 588\.0$", flags=re.MULTILINE)
+        fleet.wait_for(lambda: counted.search(get("/metrics")) is not None, "all events in the metrics")
         metrics = get("/metrics")
-        assert re.search(r"^stream_worker_events_processed_total 588\.0$", metrics, flags=re.MULTILINE)
         assert re.search(
             r'^stream_worker_dead_letters_total\{error="MissingField"\} 12\.0$', metrics, flags=re.MULTILINE
         )
