@@ -27,6 +27,9 @@ Compared, each on one thread:
 
 To be seen: for each trainer an effort that does at least as many events a second as one epoch, and hits at least as
 often as the best of its epochs. Ends with 1 where there is none. Leaves benchmarks/results/trainer.json.
+
+Shapes: E events, U users, T targets of an epoch, L lanes, B of them in a step, S negatives, C = B + S, D units, N
+items; row 0 is padding.
 """
 
 from __future__ import annotations
