@@ -56,13 +56,11 @@ _BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
 
 class Breadth(NamedTuple):
     """How far candidates are looked for: how many there may be, of how many of the newest items the neighbours are
-    looked at, of how many of the likeliest followers of the last item again the followers, and at how many of an item's
-    neighbours, the strong ones first."""
+    looked at, and of how many of the likeliest followers of the last item again the followers."""
 
     candidates: int
     span: int = WIDE_SPAN
     hops: int = 8
-    width: int = 1 << 16
 
 
 class Scratch(NamedTuple):
@@ -111,9 +109,11 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
 def _touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
     """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
     x = s.place_N[row]
-    x = size if x < 0 else x  # without a branch, since nobody can tell which it will be
-    s.place_N[row], s.row_X[x] = x, row
-    return x, size + (x == size)
+    if x >= 0:
+        return x, size
+    s.place_N[row] = size
+    s.row_X[size] = row
+    return size, size + 1
 
 
 @kernel
@@ -132,9 +132,9 @@ def _at(column, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _spread(s: Scratch, size, rows: Rows, most, table, source, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
+def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
     """A row's neighbours get `scale` times their share of it in `column`; `fade` times that is added in `recent`."""
-    item_W, weight_W = neighbours.of(rows, table, source, most)
+    item_W, weight_W = neighbours.of(rows, table, source)
     share, faded = np.float32(scale / max(rows.total_TN[table, source], 1e-9)), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
@@ -148,9 +148,9 @@ def _spread(s: Scratch, size, rows: Rows, most, table, source, column, recent=_N
 
 
 @kernel
-def _spread_cosine(s: Scratch, size, rows: Rows, most, source, is_last, fade):  # type: ignore[no-untyped-def]
+def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
     """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
-    item_W, weight_W = neighbours.of(rows, WIDE, source, most)
+    item_W, weight_W = neighbours.of(rows, WIDE, source)
     scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
@@ -177,29 +177,29 @@ def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
 @kernel
 def score(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: ignore[no-untyped-def]
     """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
-    ring, rows, most, size = len(window_L), tables.rows, breadth.width, 0
+    ring, rows, size = len(window_L), tables.rows, 0
     near, far = 1.0, 1.0
     for d in range(min(breadth.span, ring)):
         source = window_L[ring - 1 - d]
         if source >= 0:
             if d < 2:
-                size = _spread(s, size, rows, most, NEXT, source, _NEXT_LAST + d)
+                size = _spread(s, size, rows, NEXT, source, _NEXT_LAST + d)
             if d == 0:
-                size = _spread(s, size, rows, most, PLAIN, source, _PLAIN_LAST)
-                size = _spread(s, size, rows, most, BACKWARD, source, _BACKWARD_LAST)
+                size = _spread(s, size, rows, PLAIN, source, _PLAIN_LAST)
+                size = _spread(s, size, rows, BACKWARD, source, _BACKWARD_LAST)
             if d < _RECENT:
-                size = _spread(s, size, rows, most, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
-            size = _spread_cosine(s, size, rows, most, source, d == 0, far)
+                size = _spread(s, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
+            size = _spread_cosine(s, size, rows, source, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
     _end_cosine(s, size, rows)
     if window_L[ring - 1] >= 0:
-        size = _score_two_hops(s, size, rows, most, window_L[ring - 1], breadth.hops)
+        size = _score_two_hops(s, size, rows, window_L[ring - 1], breadth.hops)
     return size
 
 
 @kernel
-def _score_two_hops(s: Scratch, size, rows: Rows, most, last, hops):  # type: ignore[no-untyped-def]
+def _score_two_hops(s: Scratch, size, rows: Rows, last, hops):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
     weights = s.weight_W[:width]
@@ -212,7 +212,7 @@ def _score_two_hops(s: Scratch, size, rows: Rows, most, last, hops):  # type: ig
         if weights[best] <= 0.0:
             break
         if via != last:
-            size = _spread(s, size, rows, most, FORWARD, via, _NOT, _TWO_HOP, 1.0, weights[best] / total)
+            size = _spread(s, size, rows, FORWARD, via, _NOT, _TWO_HOP, 1.0, weights[best] / total)
         weights[best] = 0.0
     return size
 

@@ -44,7 +44,7 @@ _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
 _NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
-_THIN_SPAN, _THIN_HOPS, _THIN_WIDTH = 8, 3, 128
+_THIN_SPAN, _THIN_HOPS = 8, 3
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
@@ -373,8 +373,7 @@ class Learner:
         if self.thinning == 1:
             return Breadth(config.candidates)
         least = max(config.list_length, 1 + config.ranker_hard + config.ranker_drawn)
-        few = min(config.candidates, max(least, config.candidates // 2))
-        return Breadth(few, span=_THIN_SPAN, hops=_THIN_HOPS, width=_THIN_WIDTH)
+        return Breadth(min(config.candidates, max(least, config.candidates // 2)), span=_THIN_SPAN, hops=_THIN_HOPS)
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""

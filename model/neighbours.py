@@ -1,10 +1,8 @@
 """Bounded rows of neighbours: for each row the items counted beside it, and how much. In numpy, for compiled kernels.
 
-A row begins with no place at all and grows fourfold, from 4 up to `most` places; when it is full the weakest neighbour
-leaves (Metwally et al., 2005). A row is kept as a heap, but for the holes of items that left: the strong stand in
-front, nearly, so that who has little time looks at its first places alone. All rows of all tables share one pool of
-places, so that memory follows what was counted and not the size of the catalogue; blocks that became too small wait in
-a free list of their size.
+A row begins with no place at all and grows fourfold, from 4 up to `most` places; when it is full the weakest
+neighbour leaves (Metwally et al., 2005). All rows of all tables share one pool of places, so that memory follows what
+was counted and not the size of the catalogue; blocks that became too small wait in a free list of their size.
 """
 
 from __future__ import annotations
@@ -86,10 +84,9 @@ def from_state(state: dict[str, NDArray[Any]], most: int) -> Rows:
 
 
 @kernel
-def of(rows: Rows, table: int, row: int, most: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Up to `most` places of a row, the strong ones first, nearly: items (-1: none) and weights."""
-    start = rows.start_TN[table, row]
-    end = start + min(most, rows.width_TN[table, row])
+def of(rows: Rows, table: int, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The block of a row: items (-1: none) and weights."""
+    start, end = rows.start_TN[table, row], rows.start_TN[table, row] + rows.width_TN[table, row]
     return rows.item_X[start:end], rows.weight_X[start:end]
 
 
@@ -103,25 +100,14 @@ def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float
             rows.weight_X[at] *= decay
     rows.total_TN[table, row] += weight
     place = _find(rows.item_X[start : start + width], item)
-    if place < 0:
-        place = _weakest(rows.weight_X[start : start + width])
-        if width == 0 or (rows.item_X[start + place] >= 0 and width < rows.most):
-            place = _widen(rows, table, row)
-            start = rows.start_TN[table, row]
-        rows.item_X[start + place] = item
-        rows.weight_X[start + place] = 0.0
-    rows.weight_X[start + place] += weight
-    _move_up(rows.item_X[start:], rows.weight_X[start:], place)
-
-
-@kernel
-def _move_up(item_W, weight_W, place):  # type: ignore[no-untyped-def]
-    """Towards the front of a heap, as far as it weighs more."""
-    while place > 0 and weight_W[place] > weight_W[(place - 1) // 2]:
-        parent = (place - 1) // 2
-        item_W[place], item_W[parent] = item_W[parent], item_W[place]
-        weight_W[place], weight_W[parent] = weight_W[parent], weight_W[place]
-        place = parent
+    if place >= 0:
+        rows.weight_X[start + place] += weight
+        return
+    weakest = start + _weakest(rows.weight_X[start : start + width])
+    if width == 0 or (rows.item_X[weakest] >= 0 and width < rows.most):
+        weakest = _widen(rows, table, row)
+    rows.item_X[weakest] = item
+    rows.weight_X[weakest] = weight
 
 
 @kernel
@@ -146,7 +132,7 @@ def _weakest(weight_W):  # type: ignore[no-untyped-def]
 
 @kernel
 def _widen(rows, table, row):  # type: ignore[no-untyped-def]
-    """Move a row to a wider block; returns the first of its new places."""
+    """Move a row to a wider block; returns its first new place."""
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]
     wide = min(4 * width, rows.most) if width > 0 else 4
     block = _take(rows, wide)
@@ -155,7 +141,7 @@ def _widen(rows, table, row):  # type: ignore[no-untyped-def]
     if width > 0:
         _give_back(rows, start, width)
     rows.start_TN[table, row], rows.width_TN[table, row] = block, wide
-    return width
+    return block + width
 
 
 @kernel

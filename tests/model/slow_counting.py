@@ -166,19 +166,15 @@ class SlowCounting:
 
 
 def _count(pairs: Pairs, item: int, weight: float, most: int) -> None:
-    """Of a full row the weakest leaves, of equal ones the first. Who weighs more moves up, as in a heap."""
-    place = next((place for place, pair in enumerate(pairs) if pair[0] == item), None)
-    if place is None and len(pairs) < most:
-        place = len(pairs)
-        pairs.append([item, 0.0])
-    elif place is None:
-        place = min(range(len(pairs)), key=lambda place: pairs[place][1])
-        pairs[place] = [item, 0.0]
-    pairs[place][1] = _f32(pairs[place][1] + weight)
-    while place and pairs[place][1] > pairs[(place - 1) // 2][1]:
-        parent = (place - 1) // 2
-        pairs[place], pairs[parent] = pairs[parent], pairs[place]
-        place = parent
+    """Of a full row the weakest leaves, of equal ones the first."""
+    for pair in pairs:
+        if pair[0] == item:
+            pair[1] = _f32(pair[1] + weight)
+            return
+    if len(pairs) < most:
+        pairs.append([item, _f32(weight)])
+    else:
+        pairs[min(range(len(pairs)), key=lambda place: pairs[place][1])] = [item, _f32(weight)]
 
 
 def _faded(scores: Sequence[float], fade: float) -> float:

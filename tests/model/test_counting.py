@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model import neighbours
 from model.candidates import SOURCES, Breadth
 from model.counting import Counting, CountingConfig, Events, Users
 from model.features import FEATURES
@@ -109,20 +108,6 @@ def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
         for row in range(_ROWS):
             assert _row(fast, table, row) == slow.pairs[table][row]
     assert fast.tables.rows.total_TN.tolist() == slow.total
-
-
-def test_the_first_places_of_a_row_hold_the_strong() -> None:
-    """Nobody weighs more than who stands before it on the way to the front."""
-    counting = Counting(_ROOMY, _ROWS)
-    rows = counting.tables.rows
-    rng = np.random.default_rng(0)
-    for item in (rng.zipf(1.3, size=600) % 60).tolist():
-        neighbours.add(rows, FORWARD, 0, item, 1.0, 1.0)
-    row = _row(counting, FORWARD, 0)
-    items, weights = [item for item, _ in row], [weight for _, weight in row]
-    assert len(set(items)) == len(items) > 30
-    assert all(weights[place] <= weights[(place - 1) // 2] for place in range(1, len(weights)))
-    assert sum(weights[:15]) > 3 * sum(weights[15:30])
 
 
 @pytest.mark.parametrize("seed", range(4))
