@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -205,12 +207,17 @@ def test_a_state_with_more_rows_than_the_bound_is_refused() -> None:
         Catalog(32).load_state_dict(catalog.state_dict(), list(range(1, 41)))
 
 
-def test_the_latest_are_those_seen_last_and_between_half_and_all_of_what_is_allowed() -> None:
-    rng = np.random.default_rng(0)
-    catalog = Catalog(max_items=500)
+def _as_items_are_seen(seed: int, events: int) -> Iterator[tuple[int, Catalog]]:
+    """A catalogue of 300 items, after every 60 events of a few favourites: how many came before them, and itself."""
+    rng, catalog = np.random.default_rng(seed), Catalog(max_items=500)
     catalog.add([f"i{k}" for k in range(300)], list(range(1, 301)), now=0)
-    for start in range(0, 6_000, 60):
+    for start in range(0, events, 60):
         catalog.see((rng.zipf(1.2, 60) % 300).astype(np.int32), start, 0.0)
+        yield start, catalog
+
+
+def test_the_latest_are_those_seen_last_and_between_half_and_all_of_what_is_allowed() -> None:
+    for start, catalog in _as_items_are_seen(seed=0, events=6_000):
         rows = catalog.live_rows()
         latest = catalog.latest(rows, 80)
         if start > 1_000:  # by then so many have been seen at different times
@@ -218,16 +225,12 @@ def test_the_latest_are_those_seen_last_and_between_half_and_all_of_what_is_allo
             rest = np.setdiff1d(rows, latest)
             assert catalog.seen_N[latest].min() > catalog.seen_N[rest].max()
         assert (np.diff(latest) > 0).all()
-    assert catalog.latest(rows, 300) is rows
+        assert catalog.latest(rows, 300) is rows
 
 
 def test_the_latest_are_the_same_after_a_restart() -> None:
     """How far back they go depends on when it was last decided, which is part of the state."""
-    rng = np.random.default_rng(1)
-    catalog = Catalog(max_items=500)
-    catalog.add([f"i{k}" for k in range(300)], list(range(1, 301)), now=0)
-    for start in range(0, 3_000, 60):
-        catalog.see((rng.zipf(1.2, 60) % 300).astype(np.int32), start, 0.0)
+    for _, catalog in _as_items_are_seen(seed=1, events=3_000):
         latest = catalog.latest(catalog.live_rows(), 80)
         again = Catalog(max_items=500)
         again.load_state_dict(catalog.state_dict(), list(range(1, 301)))
