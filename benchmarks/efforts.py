@@ -9,18 +9,15 @@ Leaves benchmarks/results/efforts.json and the picture docs/efforts.svg.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
-import structlog
 from matplotlib.figure import Figure
 
 from benchmarks.quality.one_pass import one_pass
-from benchmarks.quality.table import LIMITS, hit_rate, reciprocal_rank
-from benchmarks.record import machine, save
+from benchmarks.quality.table import LIMITS, hit_rate, reciprocal_rank, standard_error
+from benchmarks.record import machine, only_errors, save
 from benchmarks.throughput import THINNINGS, thinned
 from stream_worker.config import Settings
 
@@ -53,7 +50,7 @@ def point(log: Path, thinning: int, limit: int | None, seed: int) -> Point:
         thinning=thinning,
         events_per_second=1e6 / one.cost,
         hit_rate=share,
-        error=float(np.sqrt(share * (1 - share) / len(rank))),
+        error=standard_error(share, len(rank)),
         mrr=reciprocal_rank(rank),
     )
 
@@ -90,7 +87,7 @@ def picture(points: list[Point]) -> Figure:
 @click.option("--seed", default=0, show_default=True)
 def main(logs: tuple[Path, ...], limits: tuple[str, ...], seed: int) -> None:
     """Print the curve of each log, and leave JSON and a picture."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    only_errors()
     most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}
     print("| log | learned from | events/s | HR@20 | MRR@20 |\n|---|---|---|---|---|")
     points = []

@@ -13,27 +13,25 @@ best, with those that are found by comparing a query with every item.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.made_state import Universe, fill
-from benchmarks.record import machine, save
+from benchmarks.quality.one_pass import STAGES, Stopwatch
+from benchmarks.record import machine, only_errors, save
 from model.learner import Learner
 from model.ranking import Top
 from stream_worker.assembly import make_line, memory_layout
@@ -47,11 +45,10 @@ from stream_worker.backends.in_memory import (
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
-from stream_worker.core.status import NoObserver, Status
+from stream_worker.core.status import Status
 from stream_worker.memories import Memories
 from stream_worker.worker import Worker
 
-STAGES = ("decode", "recall", "remember", "predict", "learn", "score", "recommend")
 SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
 # Full effort and catching up: of so many events one is learned from; and the events of a stretch.
 STRETCH = {1: 1_152, 16: 18_432}
@@ -71,14 +68,6 @@ class ProcessorClock:
 
     def monotonic(self) -> float:
         return time.process_time()
-
-
-class _Stopwatch(NoObserver):
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    def ticked(self, status: Status) -> None:
-        self.seconds.update(status.stage_seconds)
 
 
 def settings_for(users: int) -> Settings:
@@ -102,7 +91,7 @@ class Subject:
         self.store = InMemoryMemoryStore(self.settings.memory)
         self.line = make_line(self.settings, "growth")
         self.effort = Effort(self.settings.effort, follows=False)
-        self.stopwatch = _Stopwatch()
+        self.stopwatch = Stopwatch()
         began = time.process_time()
         self._warm()
         layout, learner = memory_layout(self.settings), self.line.learner
@@ -241,7 +230,7 @@ def resident_megabytes() -> int:
 
 def _serve(users: int, items: int) -> None:
     """The process of one size: a line of JSON for each line of JSON, until there are no more."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    only_errors()
     subject = Subject(users, items)
     print(json.dumps(subject.state()), flush=True)
     for line in sys.stdin:
@@ -289,9 +278,6 @@ class Size:
     overlap: dict[str, float]
     snapshot: dict[str, float]
     eviction: dict[str, float]
-
-    def row(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 def measure(smallest: _Process, process: _Process, users: int, items: int, rounds: int) -> Size:
@@ -382,7 +368,7 @@ def main(users: tuple[int, ...], items: tuple[int, ...], rounds: int, serve: tup
             f"{checkpoint['line_bytes'] / 1e6:,.0f} MB, of the store {checkpoint['store_seconds']:.2f} s, "
             f"{checkpoint['store_bytes'] / 1e6:,.0f} MB; {left['items']:,.0f} items leave in {left['seconds']:.2f} s"
         )
-    save("growth", {**machine(), "sizes": [size.row() for size in sizes]})
+    save("growth", {**machine(), "sizes": [asdict(size) for size in sizes]})
     words = missed(sizes)
     print("\n".join(words) or "all as it must be")
     raise SystemExit(bool(words))

@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import threading
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,12 @@ import click
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.quality.one_pass import CANONICAL, STAGES
+from benchmarks.quality.one_pass import CANONICAL, STAGES, Stopwatch
 from benchmarks.record import machine, save
 from benchmarks.throughput import Run, synthetic_log, thinned, warm_state
 from stream_worker.assembly import quiet_torch
 from stream_worker.backends.files import load_mapping
 from stream_worker.config import Settings
-from stream_worker.core.status import NoObserver, Status
 
 _SQUARE = 1_024
 _LEAST_SHARE = 0.6
@@ -44,14 +42,6 @@ def gemm_rate(rounds: int = 20) -> float:
         one @ other
         seconds.append(time.perf_counter() - began)
     return 2 * _SQUARE**3 / min(seconds)
-
-
-class _Stages(NoObserver):
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    def ticked(self, status: Status) -> None:
-        self.seconds.update(status.stage_seconds)
 
 
 def _operations(run: Run, events: int) -> float:
@@ -83,7 +73,7 @@ def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int
     operations = _operations(run, events)
     times: list[dict[str, float]] = []
     for _ in range(rounds):
-        stages = _Stages()
+        stages = Stopwatch()
         run.worker.observer = stages
         before = run.worker.status.events
         run.take(events)

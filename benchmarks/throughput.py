@@ -51,7 +51,9 @@ def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000
 
 
 def thinned(settings: Settings, thinning: int) -> Settings:
-    return replace(settings, effort=replace(settings.effort, thinning=thinning))
+    """Also more than `run` does by itself."""
+    most = max(thinning, settings.effort.most_thinning)
+    return replace(settings, effort=replace(settings.effort, thinning=thinning, most_thinning=most))
 
 
 class Run:

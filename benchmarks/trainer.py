@@ -35,18 +35,15 @@ items; row 0 is padding.
 from __future__ import annotations
 
 import heapq
-import logging
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -57,9 +54,10 @@ from benchmarks.offline.gru4rec import Gru4Rec, Gru4RecConfig
 from benchmarks.offline.log import IntArray, Log, read_log
 from benchmarks.offline.models import CANONICAL
 from benchmarks.quality.one_pass import Pass, Running
-from benchmarks.quality.table import LIMITS
-from benchmarks.record import machine, save
-from benchmarks.throughput import THINNINGS
+from benchmarks.quality.table import LIMITS, standard_error
+from benchmarks.record import machine, only_errors, save
+from benchmarks.throughput import THINNINGS, thinned
+from model.learner import LearnerConfig
 from stream_worker.config import Settings
 
 _NETWORK = Gru4RecConfig(dropout_input=0.0, dropout_hidden=0.4, learning_rate=0.1)
@@ -217,8 +215,7 @@ class Row:
 
 def row(loop: str, events_per_second: float, hits: int, scored: int, ratios: Mapping[int, float] = {}) -> Row:
     share = hits / max(1, scored)
-    error = math.sqrt(share * (1 - share) / max(1, scored))
-    return Row(loop, events_per_second, share, error, scored, dict(ratios))
+    return Row(loop, events_per_second, share, standard_error(share, scored), scored, dict(ratios))
 
 
 @dataclass(frozen=True)
@@ -279,13 +276,7 @@ class Task:
         return Comparison(self.path.stem, worker, trainers)
 
     def _settings(self, thinning: int) -> Settings:
-        """More thinning than `run` does by itself is allowed."""
-        plain = Settings()
-        return replace(
-            plain,
-            model=replace(plain.model, seed=self.seed),
-            effort=replace(plain.effort, thinning=thinning, most_thinning=max(thinning, plain.effort.most_thinning)),
-        )
+        return thinned(Settings(model=LearnerConfig(seed=self.seed)), thinning)
 
     def _worker_row(self, thinning: int, one: Pass, rates: Rates, trainers: Mapping[int, Rates]) -> Row:
         rank = one.rank_E[one.scored_E & in_tenths(len(one.rank_E), self.tenths)]
@@ -371,7 +362,7 @@ def main(
     seed: int,
 ) -> None:
     """Print the table and leave JSON; exit code 1 where no effort is as fast and as good as a trainer."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    only_errors()
     torch.set_num_threads(1)
     most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}
     comparisons = []

@@ -101,14 +101,15 @@ class _Witness(Line):
             yield np.concatenate(parts)
 
 
-class _Stopwatch(NoObserver):
-    """Adds up what the stages of each tick took, once everything is compiled and allocated."""
+class Stopwatch(NoObserver):
+    """Adds up what the stages of each tick took, once `after` events are done: most is compiled before."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: int = 0) -> None:
         self.seconds: Counter[str] = Counter()
+        self._after = after
 
     def ticked(self, status: Status) -> None:
-        if status.events > _WARM_UP:
+        if status.events > self._after:
             self.seconds.update(status.stage_seconds)
 
 
@@ -131,7 +132,7 @@ class Running:
         self._worker = worker_without_outputs(settings, self._source, self._line)
         self._worker.start()
         self._source.published = 0
-        self._worker.observer = self._stopwatch = _Stopwatch()
+        self._worker.observer = self._stopwatch = Stopwatch(after=_WARM_UP)
 
     def until(self, event: int) -> float:
         """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none)."""

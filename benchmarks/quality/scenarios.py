@@ -5,19 +5,18 @@ python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--see
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-import structlog
 
 from benchmarks.quality.drift import abrupt_rows, stationary_row
 from benchmarks.quality.forgetting import forgetting_rows
 from benchmarks.quality.new_items import recorded_row, simulated_row
 from benchmarks.quality.one_pass import CANONICAL
 from benchmarks.quality.rows import Row, printed
+from benchmarks.record import only_errors
 from stream_worker.config import Settings
 
 _STATIONARY_EVENTS = 100_000
@@ -49,7 +48,7 @@ def scenarios(
 @click.option("--short", is_flag=True, help="One seed, and 20,000 events that do not change.")
 def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: str, short: bool) -> None:
     """Print the table; exit code 1 below a bar."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    only_errors()
     rows = []
     sizes = (
         {"seeds": [0], "stationary_events": 20_000} if short else {"seeds": [int(seed) for seed in seeds.split(",")]}

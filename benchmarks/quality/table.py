@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import logging
 import platform
 import statistics
 import sys
@@ -22,7 +21,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 
@@ -31,6 +29,7 @@ from benchmarks.quality.floors import DEPTH, floor_ranks
 from benchmarks.quality.new_items import young_row
 from benchmarks.quality.one_pass import Pass, one_pass
 from benchmarks.quality.rows import Row, printed
+from benchmarks.record import only_errors
 from stream_worker.config import Settings
 
 # What the best study of these logs reached: HR@20, MRR@20; and of how many events (None: all).
@@ -68,6 +67,11 @@ class Log:
 
 def hit_rate(rank_E: NDArray[np.int64]) -> float:
     return float(((rank_E > 0) & (rank_E <= DEPTH)).mean())
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share of so many events."""
+    return float(np.sqrt(share * (1 - share) / max(1, count)))
 
 
 def reciprocal_rank(rank_E: NDArray[np.int64]) -> float:
@@ -158,7 +162,7 @@ def main(
     logs: tuple[Path, ...], limits: dict[str, int], seeds: str, ablations: int | None, json_path: Path | None
 ) -> None:
     """Print the table; exit code 1 below a bar."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    only_errors()
     torch.set_num_threads(1)
     rows = []
     for log in logs:
