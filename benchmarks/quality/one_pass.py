@@ -135,12 +135,13 @@ class Running:
         self._worker.observer = self._stopwatch = Stopwatch(after=_WARM_UP)
 
     def until(self, event: int) -> float:
-        """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none)."""
+        """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none, or none
+        after the first ones, which are not timed)."""
         seconds, before = self._seconds(), self._worker.status.events
         while self._worker.status.events < event and not self._source.exhausted():
             self._worker.run_once()
-        done = self._worker.status.events - before
-        return done / (self._seconds() - seconds) if done else math.nan
+        done, spent = self._worker.status.events - before, self._seconds() - seconds
+        return done / spent if done and spent else math.nan
 
     def _seconds(self) -> float:
         return sum(self._stopwatch.seconds[stage] for stage in STAGES)
