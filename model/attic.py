@@ -53,7 +53,7 @@ class Attic:
 
     def state_dict(self) -> Kept:
         letters, lengths = array_of_texts(self._ids)
-        used = {f"column.{name}": column[: len(self._ids)].copy() for name, column in self.columns.items()}
+        used = {f"column.{name}": column[: len(self._ids)] for name, column in self.columns.items()}
         return {"ids": letters, "id_lengths": lengths, "next": np.array([self._next], dtype=np.int64), **used}
 
     def load_state_dict(self, state: Kept) -> None:

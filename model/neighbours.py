@@ -71,9 +71,9 @@ def with_room(rows: Rows, places: int) -> Rows:
 
 def state_of(rows: Rows) -> dict[str, NDArray[Any]]:
     used = int(rows.used_1[0])
-    pool = {"item_X": rows.item_X[:used].copy(), "weight_X": rows.weight_X[:used].copy()}
+    pool = {"item_X": rows.item_X[:used], "weight_X": rows.weight_X[:used]}
     names = ("start_TN", "width_TN", "total_TN", "free_S", "used_1")
-    return {name: getattr(rows, name).copy() for name in names} | pool | {"most": np.array([rows.most])}
+    return {name: getattr(rows, name) for name in names} | pool | {"most": np.array([rows.most])}
 
 
 def from_state(state: dict[str, NDArray[Any]], most: int) -> Rows:

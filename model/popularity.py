@@ -55,7 +55,7 @@ def forget(popularity: Popularity, rows: NDArray[np.int64]) -> None:
 
 
 def state_of(popularity: Popularity) -> dict[str, NDArray[Any]]:
-    return {name: getattr(popularity, name).copy() for name in ("weight_PN", "newest_P", "hottest_PQ")}
+    return {name: getattr(popularity, name) for name in ("weight_PN", "newest_P", "hottest_PQ")}
 
 
 def kept(popularity: Popularity, rows: NDArray[np.int64]) -> NDArray[np.float64]:

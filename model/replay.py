@@ -54,7 +54,7 @@ class Replay:
         return {name: column[places] for name, column in self._columns.items()}
 
     def state_dict(self) -> Columns:
-        return {"seen": np.array([self.seen], dtype=np.int64), **{n: c.copy() for n, c in self._columns.items()}}
+        return {"seen": np.array([self.seen], dtype=np.int64), **self._columns}
 
     def load_state_dict(self, state: Columns) -> None:
         """Raises ValueError for a memory of another size."""

@@ -29,7 +29,7 @@ def empty() -> Returns:
 
 
 def state_of(returns: Returns) -> dict[str, NDArray[Any]]:
-    return {"offered_2Y": returns.offered_2Y.copy(), "returned_2Y": returns.returned_2Y.copy()}
+    return {"offered_2Y": returns.offered_2Y, "returned_2Y": returns.returned_2Y}
 
 
 @kernel

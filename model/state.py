@@ -1,4 +1,7 @@
-"""States as arrays by dotted name: of tensors, of modules, of parts that have a state of their own."""
+"""States as arrays by dotted name: of tensors, of modules, of parts that have a state of their own.
+
+They are the arrays that are worked on, or made from them: who goes on before a state is written down takes a copy.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """A copy on the host."""
-    return tensor.detach().cpu().numpy().copy()
+    """On the host, where it is the tensor's own memory if that is there."""
+    return tensor.detach().cpu().numpy()
 
 
 def array_of_texts(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Their letters end to end, and how many bytes each has."""
     encoded = [text.encode() for text in texts]
-    letters = np.frombuffer(b"".join(encoded), dtype=np.uint8).copy()
+    letters = np.frombuffer(b"".join(encoded), dtype=np.uint8)
     return letters, np.array([len(text) for text in encoded], dtype=np.int64)
 
 

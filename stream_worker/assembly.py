@@ -22,6 +22,7 @@ from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
 from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault
@@ -29,7 +30,7 @@ from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Sn
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.status import Observer
-from stream_worker.line import Each, Line
+from stream_worker.line import Line
 from stream_worker.recovery import Recovery
 from stream_worker.worker import Worker
 

@@ -5,8 +5,8 @@ Each worker slot has its own. "Learned once" means once in each line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.catalog import Catalog
 from model.learner import Batch, Learner, Outcome
 from model.state import part
+from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
@@ -41,16 +42,10 @@ class Floor(Protocol):
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
 
 
-class Each(Protocol):
-    """`map`, or that of an executor."""
-
-    def __call__(self, function: Callable[[Any], Any], values: Iterable[Any], /) -> Iterable[Any]: ...
-
-
 @dataclass
 class Line:
-    """Everything that one line of weights has learned and measured, under its name. `each`: who makes lists, maybe on
-    several threads."""
+    """Everything that one line of weights has learned and measured, under its name. `each`: who makes lists and copies,
+    maybe on several threads."""
 
     name: str
     learner: Learner
@@ -59,6 +54,7 @@ class Line:
     offsets: dict[int, int]
     recovery: Recovery
     each: Each = map
+    _copies: Copies = field(default_factory=Copies)
 
     def rows(
         self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
@@ -160,6 +156,7 @@ class Line:
             )
 
     def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
+        """As it is now, while the line goes on; the one before it is gone with it."""
         arrays, meta = self.learner.state_dict()
         arrays = {f"learner.{name}": array for name, array in arrays.items()}
         arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
@@ -169,7 +166,7 @@ class Line:
             arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
         offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
         return Snapshot(
-            arrays,
+            self._copies.of(arrays, self.each),
             {"source": source, "line": self.name, "offsets": offsets, "sink": dict(sink_state), "learner": meta},
         )
 

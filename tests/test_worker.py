@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -9,6 +11,7 @@ from typing import Any
 from unittest import mock
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
@@ -134,6 +137,19 @@ class TestOrder:
             for partition, claim in {p: run.store._floors.get(p) for p in (0, 1)}.items():
                 assert claim == learned.get(partition, 0) == world.topic.committed[partition]
         run.close()
+
+    def test_a_snapshot_stays_as_it_was_while_the_loop_goes_on(self, world: World) -> None:
+        """States are the arrays that are worked on; what is written in the background may not be."""
+        world.send_many(400)
+        run = world.worker(checkpoint_seconds=math.inf)
+        run.tick(12)
+        taken = run.worker.line.snapshot("events", {}, run.store.state_dict())
+        before = copy.deepcopy(taken.arrays)
+        run.tick(12)
+        went_on = run.worker.line.learner.state_dict()[0]
+        assert all(np.array_equal(before[name], array, equal_nan=True) for name, array in taken.arrays.items())
+        changed = [name for name, array in went_on.items() if not np.array_equal(before[f"learner.{name}"], array)]
+        assert {name.split(".")[0] for name in changed} >= {"catalog", "items", "counting", "encoder", "ranker"}
 
     def test_without_anything_new_nothing_is_written_again(self, world: World) -> None:
         world.send("a", "x", 0)

@@ -207,7 +207,7 @@ class InMemoryCheckpoints:
         self.bytes = 0
 
     def save(self, snapshot: Snapshot) -> None:
-        self._newest = snapshot
+        self._newest = Snapshot({name: array.copy() for name, array in snapshot.arrays.items()}, snapshot.meta)
         self.bytes = sum(array.nbytes for array in snapshot.arrays.values())
 
     def load_newest(self) -> Snapshot | None:

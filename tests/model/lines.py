@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,7 +105,8 @@ class Line:
         assert self.learner.add_items(["newcomer"], [60_000]).tolist() == [row]
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.learner.state_dict()
+        """As it is now."""
+        return copy.deepcopy(self.learner.state_dict())
 
     def resumed(self, config: LearnerConfig | None = None, max_users: int = 500) -> Line:
         """A fresh line from this one's state and records."""

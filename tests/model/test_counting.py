@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -314,7 +315,7 @@ def test_an_event_that_is_not_learned_leaves_no_trace() -> None:
     """Tables and popularity stay as they were."""
     log, counting = _log(6), Counting(_ROOMY, _ROWS)
     _walk(counting, log, 0, 60)
-    before = counting.state_dict()
+    before = copy.deepcopy(counting.state_dict())
     log.learn[:] = False
     _walk(counting, log, 60, 120)
     assert all(np.array_equal(before[name], array) for name, array in counting.state_dict().items())
