@@ -20,10 +20,10 @@ from model.tables import (
     FORWARD,
     NEXT,
     PLAIN,
+    SECONDS,
     WIDE,
     WIDE_SPAN,
     Tables,
-    seconds_of,
 )
 
 _RECENT, _RECENT_FADE, _COSINE_FADE = 5, 0.6, 0.8
@@ -242,7 +242,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
                 counts_T[OWN_FOLLOWED] += 1.0
             session += in_session
         in_session = in_session and gap_L[j] < _SESSION_ENDS
-        seconds += seconds_of(gap_L[j])
+        seconds += SECONDS[gap_L[j]]
     return size, known, repeats, session
 
 

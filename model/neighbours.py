@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.kernels import kernel
 
 _FIRST_POOL = 1 << 14
+_LARGEST_BITS = np.int32(np.iinfo(np.int32).max)
 
 
 class Rows(NamedTuple):
@@ -122,12 +123,15 @@ def _find(item_W, item):  # type: ignore[no-untyped-def]
 
 @kernel
 def _weakest(weight_W):  # type: ignore[no-untyped-def]
-    """Of the places of a block the first with the least weight."""
-    weakest, least = 0, np.float32(np.inf)
-    for j in range(len(weight_W)):
-        if weight_W[j] < least:
-            weakest, least = j, weight_W[j]
-    return weakest
+    """Of the places of a block the first with the least weight. Weights are never negative, so that their bits are in
+    the same order, and the least of integers compiles to vectors."""
+    bits_W, least = weight_W.view(np.int32), _LARGEST_BITS
+    for j in range(len(bits_W)):
+        least = min(least, bits_W[j])
+    for j in range(len(bits_W)):
+        if bits_W[j] == least:
+            return j
+    return 0
 
 
 @kernel

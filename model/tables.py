@@ -71,10 +71,8 @@ def fade(tables: Tables, share: float) -> None:
     rows.total_TN[:] *= np.float32(share)
 
 
-@kernel
-def seconds_of(gap: int) -> float:
-    """What a gap bucket stands for (see `memory.unroll`); 0 for a user's first event."""
-    return 2.0**gap - 1.0 if gap < NO_GAP else 0.0
+# What each gap bucket stands for (see `memory.unroll`); 0 for a user's first event.
+SECONDS = np.append(2.0 ** np.arange(NO_GAP) - 1.0, 0.0)
 
 
 @kernel
