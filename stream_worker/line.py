@@ -5,6 +5,7 @@ Each worker slot has its own. "Learned once" means once in each line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -22,8 +23,9 @@ from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
 from stream_worker.recovery import Given, Recovery
 
-# So many lists are made at a time, whoever makes them: how sums are rounded depends on it.
-_LISTS_AT_A_TIME = 128
+# So many lists are made at a time: at most, so that what is in between stays in the processor's cache; and at least,
+# since each time costs something.
+_MOST_AT_A_TIME, _LEAST_AT_A_TIME = 128, 16
 
 
 class Floor(Protocol):
@@ -137,8 +139,7 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        parts = np.split(slots, range(_LISTS_AT_A_TIME, len(slots), _LISTS_AT_A_TIME))
-        rows_UK, scores_UK = map(np.concatenate, zip(*self.each(self.learner.recommend, parts), strict=True))
+        rows_UK, scores_UK = map(np.concatenate, zip(*self.each(self.learner.recommend, _parts(slots)), strict=True))
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
             items = self._ids(rows_UK[user])
@@ -184,6 +185,14 @@ class Line:
     def _ids(self, rows_K: NDArray[np.int32]) -> list[str]:
         ids = self.learner.catalog.ids
         return [ids[row] for row in rows_K.tolist() if row >= 0]
+
+
+def _parts(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Of about the same size, and an even number of them, so that two threads end together. The same whoever makes
+    lists: how sums are rounded depends on the size of a part."""
+    if len(slots) < 2 * _LEAST_AT_A_TIME:
+        return [slots]
+    return np.array_split(slots, 2 * math.ceil(len(slots) / (2 * _MOST_AT_A_TIME)))
 
 
 def _requests(events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]) -> dict[int, list[str]]:
