@@ -492,7 +492,8 @@ class Worker:
             written = Written()
             save_memories(self._store, owed, self._memories.tokens, floors, written)
             self._settle_records(written)
-        snapshot = self.line.snapshot(self._source.name, self._sink.state_dict(), self._store.state_dict())
+        with self._stage("copy"):
+            snapshot = self.line.snapshot(self._source.name, self._sink.state_dict(), self._store.state_dict())
         self._checkpointer.start(snapshot, owed, self._memories.tokens, floors)
 
     def _write_all(self, deadline: float) -> None:

@@ -16,7 +16,7 @@ from stream_worker.core.interfaces import Clock
 
 PREFIX = "stream_worker_"
 ANSWERS = ("fade", "rate", "replay", "rebuild", "rollback")
-STAGES = ("poll", "decode", "recall", "predict", "remember", "learn", "recommend", "commit")
+STAGES = ("poll", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LATENCY_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
