@@ -1,6 +1,6 @@
 """A worker on a real Kafka and Redis, exactly once: throughput, latency, and a burst.
 
-    python -m benchmarks.live [--backlog N] [--steady-seconds S] [--burst-seconds S]
+    python -m benchmarks.live [--users N] [--backlog N] [--steady-seconds S] [--burst-seconds S]
 
 1. catching up with a backlog, at full effort and with the effort that follows the lag: events a second;
 2. ten times the former rate for a while: how many events a second are done meanwhile (the throughput), nothing lost,
@@ -38,7 +38,7 @@ from tests.services import KAFKA_VERSION, KafkaCluster, RedisService
 
 _PARTITIONS = 8
 _SLOT = "0"
-_ITEMS, _USERS = 10_000, 5_000
+_ITEMS = 10_000
 _MOST_MS = {50: 100.0, 99: 300.0}
 _SLICE_SECONDS = 0.01
 _PATIENCE_SECONDS = 900.0
@@ -78,8 +78,8 @@ class Seen:
 class Traffic:
     """Events of users who walk among items, produced at a given rate; and the lists that come back."""
 
-    def __init__(self, bootstrap: str, topic: str, lists: str, group: str) -> None:
-        self.seen = Seen()
+    def __init__(self, bootstrap: str, topic: str, lists: str, group: str, users: int) -> None:
+        self.seen, self._users = Seen(), users
         self._topic, self._lock, self._rng = topic, threading.Lock(), np.random.default_rng(0)
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "enable.idempotence": True})
         reader = {"bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_committed"}
@@ -88,7 +88,7 @@ class Traffic:
         self._failed = 0
 
     def produce(self, count: int) -> None:
-        users = self._rng.integers(0, _USERS, size=count).tolist()
+        users = self._rng.integers(0, self._users, size=count).tolist()
         items = (self._rng.zipf(1.2, size=count) % _ITEMS).tolist()
         for user, item in zip(users, items, strict=True):
             name, now = f"u{user}", time.time()
@@ -172,7 +172,9 @@ class Live:
 
 
 @contextmanager
-def live(kafka: KafkaCluster, redis: RedisService, folder: Path, backlog: int, **settings: str) -> Iterator[Live]:
+def live(
+    kafka: KafkaCluster, redis: RedisService, folder: Path, users: int, backlog: int, **settings: str
+) -> Iterator[Live]:
     """A worker that has a backlog before it when it starts."""
     name = f"live-{token_hex(3)}"
     environment = {
@@ -186,7 +188,7 @@ def live(kafka: KafkaCluster, redis: RedisService, folder: Path, backlog: int, *
     } | settings
     config = load_settings(None, {f"STREAM_WORKER__{key}": value for key, value in environment.items()}).kafka
     create_topics(config, [config.input_topic, config.output_topic, config.dead_letter_topic], _PARTITIONS)
-    traffic = Traffic(kafka.bootstrap, config.input_topic, config.output_topic, f"{name}.reader")
+    traffic = Traffic(kafka.bootstrap, config.input_topic, config.output_topic, f"{name}.reader", users)
     traffic.produce(backlog)
     traffic.flush()
     fleet = Fleet(folder, **environment)
@@ -263,18 +265,19 @@ def burst(run: Live, rate: float, seconds: float) -> dict[str, Any]:
 
 
 @click.command()
+@click.option("--users", default=5_000, show_default=True, help="Of each event one of so many, drawn at random.")
 @click.option("--backlog", default=90_000, show_default=True, help="Events to catch up with.")
 @click.option("--steady-seconds", default=30.0, show_default=True)
 @click.option("--burst-seconds", default=60.0, show_default=True)
-def main(backlog: int, steady_seconds: float, burst_seconds: float) -> None:
+def main(users: int, backlog: int, steady_seconds: float, burst_seconds: float) -> None:
     """Print what was measured; ends with 1 where it is not what must be seen."""
     with KafkaCluster() as kafka, RedisService() as redis, tempfile.TemporaryDirectory() as folder:
-        with live(kafka, redis, Path(folder), backlog // 4, EFFORT__MOST_THINNING="1") as run:
+        with live(kafka, redis, Path(folder), users, backlog // 4, EFFORT__MOST_THINNING="1") as run:
             full = catch_up(run)
             print(f"catching up at full effort: {full:,.0f} events/s", flush=True)
             calm = steady(run, full / 2, steady_seconds)
             print(f"half of that: {calm}", flush=True)
-        with live(kafka, redis, Path(folder), backlog) as run:
+        with live(kafka, redis, Path(folder), users, backlog) as run:
             most = catch_up(run)
             print(f"catching up, with the effort that follows the lag: {most:,.0f} events/s", flush=True)
             flood = burst(run, 10 * full, burst_seconds)
@@ -284,6 +287,7 @@ def main(backlog: int, steady_seconds: float, burst_seconds: float) -> None:
     result = {
         **machine(),
         "kafka": KAFKA_VERSION,
+        "users": users,
         "full_effort_events_per_second": round(full),
         "catching_up_events_per_second": round(most),
         "half_of_full_effort": calm,
