@@ -16,8 +16,14 @@ COUNTS = (
 )  # fmt: skip
 POPULARITIES = tuple(f"popularity_{half_life:.0f}" for half_life in HALF_LIVES)
 OWN_LOGS = ("own_count", "own_distance", "own_elapsed", "own_followed", "own_type_return")
+# These also as shares of the best candidate's: in a list it counts who is first, and by how much.
+COMPARED = (
+    "next_last", "plain_last", "forward_recent", "backward_last", "cosine_recent", "two_hop", "taste",
+    *POPULARITIES[:-1],
+)  # fmt: skip
+BEHIND = tuple(f"{name}_behind_best" for name in COMPARED)
 # Of these the logarithm is taken, of all candidates at once.
-AMOUNTS = (*COUNTS, *POPULARITIES, *OWN_LOGS)
+AMOUNTS = (*COUNTS, *POPULARITIES, *OWN_LOGS, *BEHIND)
 OWN_SIGNS = ("own", "own_is_last", "own_in_session")
 ENCODER = ("encoder_log_probability", "encoder_behind_best")
 CONTEXT = (
@@ -39,6 +45,8 @@ COLUMNS = len(COUNTS) + 5
 
 _POPULARITY = AMOUNTS.index(POPULARITIES[0])
 _OWN_LOG = AMOUNTS.index(OWN_LOGS[0])
+_BEHIND = AMOUNTS.index(BEHIND[0])
+_COMPARED = np.array([AMOUNTS.index(name) for name in COMPARED])
 _POPULARITY_DISTANCE = REST.index("popularity_distance")
 _CONTEXT = REST.index(CONTEXT[0])
 _LEAST_COUNT = np.float32(1e-4)
@@ -68,6 +76,17 @@ def write(  # type: ignore[no-untyped-def]
     rest_R[1] = is_own and is_last
     rest_R[2] = is_own and distance <= session
     rest_R[_POPULARITY_DISTANCE] = abs(np.log(amounts_L[_POPULARITY + EVER]) - usual)
+
+
+@kernel
+def compare(amounts_CL, count):  # type: ignore[no-untyped-def]
+    """BEHIND of the first `count` candidates, which are all that there are and whose other amounts are written."""
+    for i in range(len(_COMPARED)):
+        best = np.float32(0.0)
+        for c in range(count):
+            best = max(best, amounts_CL[c, _COMPARED[i]])
+        for c in range(count):
+            amounts_CL[c, _BEHIND + i] = amounts_CL[c, _COMPARED[i]] / best
 
 
 @kernel

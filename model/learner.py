@@ -92,8 +92,8 @@ class LearnerConfig:
     ranker_drawn: int = 7
     ranker_replayed: int = 64
     ranker_examples: int = 2_048
-    full_softmax_items: int = 6_000
-    negatives: int = 2_048
+    full_softmax_items: int = 4_000
+    negatives: int = 1_024
     replay_capacity: int = 20_000
     learning: bool = True
     item_vectors: str = "learned"

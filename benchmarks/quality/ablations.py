@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.candidates import SOURCES
-from model.features import CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
+from model.features import BEHIND, CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
 from model.learner import Learner
 from model.ranker import Ranker
 from stream_worker.config import Settings
@@ -41,8 +41,8 @@ def _hide(ranker: Ranker, keep_F: Tensor) -> None:
     ranker.forward = lambda features, present: forward(features * keep_F, present)
 
 
-def _counts(*beginnings: str) -> tuple[str, ...]:
-    return tuple(name for name in COUNTS if name.startswith(beginnings))
+def _amounts(*beginnings: str) -> tuple[str, ...]:
+    return tuple(name for name in (*COUNTS, *POPULARITIES, *BEHIND) if name.startswith(beginnings))
 
 
 def _without_lstm(learner: Learner) -> None:
@@ -75,11 +75,12 @@ PARTS: Mapping[str, Change] = {
     "LSTM": _without_lstm,
     "attention": _without_attention,
     "encoder": _without(ENCODER, ("encoder",)),
-    "who follows": _without(_counts("next", "plain", "forward", "backward"), ("follows", "next")),
-    "who goes together": _without(_counts("cosine", "taste"), ("together",)),
-    "two hops": _without(_counts("two_hop"), ("two_hop",)),
+    "who follows": _without(_amounts("next", "plain", "forward", "backward"), ("follows", "next")),
+    "who goes together": _without(_amounts("cosine", "taste"), ("together",)),
+    "two hops": _without(_amounts("two_hop"), ("two_hop",)),
     "own history": _without((*OWN_SIGNS, *OWN_LOGS), ("own",)),
-    "popularity": _without((*POPULARITIES, "popularity_distance"), ("hot",)),
+    "popularity": _without((*_amounts("popularity"), "popularity_distance"), ("hot",)),
+    "being behind the best": _without(BEHIND),
     "context": _without(CONTEXT),
     "context of new items": _without_context_of_new_items,
     "encoder's replay": _unchanged,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from model.features import COUNTS, FEATURES
+from model.features import COMPARED, COUNTS, FEATURES
 from model.popularity import HALF_LIVES
 from model.tables import BACKWARD, FORWARD, NEXT, PLAIN, TABLES, WIDE
 
@@ -87,11 +87,28 @@ class SlowCounting:
         window: Sequence[int],
         types: Sequence[int],
         gaps: Sequence[int],
+        rows: Sequence[int],
+        idle: float,
+        gap: float,
+    ) -> list[dict[str, float]]:
+        """The features of all candidates of an event, by name; the encoder's are 0."""
+        every = [self._alone(window, types, gaps, row, idle, gap) for row in rows]
+        for name in COMPARED:
+            best = max(values[name] for values in every)
+            for values in every:
+                values[f"{name}_behind_best"] = values[name] - best
+        return every
+
+    def _alone(
+        self,
+        window: Sequence[int],
+        types: Sequence[int],
+        gaps: Sequence[int],
         row: int,
         idle: float,
         gap: float,
-    ) -> list[float]:
-        """The features of one candidate in the order of FEATURES; the encoder's are 0."""
+    ) -> dict[str, float]:
+        """What does not depend on the other candidates."""
         back, gaps_back = list(window)[::-1], list(gaps)[::-1]
         known = [item for item in back if item >= 0]
         ages = [math.expm1(idle) + sum(map(_seconds, gaps_back[:d])) for d in range(len(back))]
@@ -115,21 +132,16 @@ class SlowCounting:
             }
         ever = float(HALF_LIVES[-1])
         usual = sum(math.log(self.share(item, ever) + 1e-6) for item in known) / max(1, len(known))
-        return list(
-            (
-                values
-                | {
-                    "popularity_distance": abs(math.log(self.share(row, ever) + 1e-6) - usual),
-                    "history_length": math.log1p(len(known)),
-                    "idle": idle,
-                    "last_gap": gap,
-                    "session_position": math.log1p(session),
-                    "repeat_share": (len(known) - len(set(known))) / max(1, len(known)),
-                    "last_type_return": self.type_return(types[-1], by_last=True) if back[0] >= 0 else 0.0,
-                    "last_item_known": math.log1p(self.total[FORWARD][back[0]]) if back[0] >= 0 else 0.0,
-                }
-            ).values()
-        )
+        return values | {
+            "popularity_distance": abs(math.log(self.share(row, ever) + 1e-6) - usual),
+            "history_length": math.log1p(len(known)),
+            "idle": idle,
+            "last_gap": gap,
+            "session_position": math.log1p(session),
+            "repeat_share": (len(known) - len(set(known))) / max(1, len(known)),
+            "last_type_return": self.type_return(types[-1], by_last=True) if back[0] >= 0 else 0.0,
+            "last_item_known": math.log1p(self.total[FORWARD][back[0]]) if back[0] >= 0 else 0.0,
+        }
 
     def _session(self, back: Sequence[int], gaps_back: Sequence[int], ages: Sequence[float]) -> int:
         """Events since the last pause of 34 minutes or more, if that is not now."""

@@ -117,13 +117,12 @@ def test_features_are_those_of_plain_python(seed: int) -> None:
     log, slow = _log(seed), SlowCounting(64, _ROWS)
     candidates, features = _walk_all(Counting(_ROOMY, _ROWS), log, 16)
     for k, window in enumerate(log.windows.tolist()):
-        for place, row in enumerate(candidates[k].tolist()):
-            if row >= 0:
-                context = float(log.idle[k]), float(log.last_gap[k])
-                expected = slow.features(window, log.types[k].tolist(), log.gaps[k].tolist(), row, *context)
-                assert dict(zip(FEATURES, features[k, place].tolist(), strict=True)) == pytest.approx(
-                    dict(zip(FEATURES, expected, strict=True)), rel=1e-4, abs=1e-4
-                )
+        rows = [row for row in candidates[k].tolist() if row >= 0]
+        context = float(log.idle[k]), float(log.last_gap[k])
+        every = slow.features(window, log.types[k].tolist(), log.gaps[k].tolist(), rows, *context)
+        for place, expected in enumerate(every):
+            found = dict(zip(FEATURES, features[k, place].tolist(), strict=True))
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
         if log.learn[k]:
             _learn(slow, log, k)
 
