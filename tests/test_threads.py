@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from stream_worker.assembly import make_line, make_worker
@@ -20,6 +21,7 @@ from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
 from stream_worker.core.errors import RestartNeeded
 from stream_worker.core.events import Recommendation
+from stream_worker.line import _parts
 from tests.worker_world import World
 
 _USERS = 600
@@ -75,3 +77,13 @@ def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(RestartNeeded):
         run.tick()
     assert steps[-1] == "beside the commit"
+
+
+@pytest.mark.parametrize("users", [1, 31, 32, 33, 200, 256, 257, 1_000])
+def test_parts_hold_everybody_in_order_and_two_threads_have_as_much_to_do(users: int) -> None:
+    parts = _parts(np.arange(users))
+    assert np.concatenate(parts).tolist() == list(range(users))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) <= 128
+    assert max(sizes) - min(sizes) <= 1
+    assert len(parts) % 2 == 0 or users < 32
