@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model import candidates, neighbours, popularity, returns, tables
 from model.candidates import Breadth, Scratch
-from model.features import AMOUNTS, REST, compare, context, log_share, write, write_context
+from model.features import AMOUNTS, REST, context, log_share, write, write_behind, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
 from model.returns import Returns
@@ -196,6 +196,6 @@ def _examine(  # type: ignore[no-untyped-def]
             counted.popularity, counted.returns,
         )  # fmt: skip
         write_context(rest_CR[c], shared)
-    compare(amounts_CL, count)
+    write_behind(amounts_CL, count)
     candidates.clear(s, size)
     return proposed_by

@@ -79,7 +79,7 @@ def write(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def compare(amounts_CL, count):  # type: ignore[no-untyped-def]
+def write_behind(amounts_CL, count):  # type: ignore[no-untyped-def]
     """BEHIND of the first `count` candidates, which are all that there are and whose other amounts are written."""
     for i in range(len(_COMPARED)):
         best = np.float32(0.0)

@@ -25,6 +25,9 @@ FORWARD_SPAN, WIDE_SPAN = 10, 20
 # Each may widen one row: two for each of 20 places in WIDE, one for each of 10 in FORWARD and BACKWARD.
 ADDS_AN_EVENT = 2 * WIDE_SPAN + 2 * FORWARD_SPAN + 2
 
+# What each gap bucket stands for (see `memory.unroll`); 0 for a user's first event.
+SECONDS = np.append(2.0 ** np.arange(NO_GAP) - 1.0, 0.0)
+
 _NEXT_DECAY, _FORWARD_FADE, _WIDE_FADE = 0.97, 0.7, 0.93
 
 
@@ -69,10 +72,6 @@ def fade(tables: Tables, share: float) -> None:
     rows = tables.rows
     rows.weight_X[: int(rows.used_1[0])] *= np.float32(share)
     rows.total_TN[:] *= np.float32(share)
-
-
-# What each gap bucket stands for (see `memory.unroll`); 0 for a user's first event.
-SECONDS = np.append(2.0 ** np.arange(NO_GAP) - 1.0, 0.0)
 
 
 @kernel

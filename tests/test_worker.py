@@ -150,6 +150,7 @@ class TestOrder:
         assert all(np.array_equal(before[name], array, equal_nan=True) for name, array in taken.arrays.items())
         changed = [name for name, array in went_on.items() if not np.array_equal(before[f"learner.{name}"], array)]
         assert {name.split(".")[0] for name in changed} >= {"catalog", "items", "counting", "encoder", "ranker"}
+        assert "encoder_trainer.replay.target" in changed
 
     def test_without_anything_new_nothing_is_written_again(self, world: World) -> None:
         world.send("a", "x", 0)
