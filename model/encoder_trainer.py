@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from model.catalog import Catalog
+from model.compared import Compared, compared_loss
 from model.guarded_adam import GuardedAdam
 from model.item_table import ItemTable
 from model.losses import Loss, log_inclusion
@@ -138,12 +138,16 @@ class EncoderTrainer:
         h_KMH = encoder.hidden_after(window, self._starts.of(examples), len(predicted.of_KM))
         h_XH = h_KMH[torch.from_numpy(predicted.of_KM).to(table.device)]
         queries_XD, _ = encoder.queries(drop(h_XH), *encoder.ring(local_N[predicted.windows_XW], table))
-        columns, own_X, log_q_XS = _columns(compared, predicted.target_X, log_q_S)
-        scored = table[as_rows(local_N[columns].astype(np.int64), table.device)]
-        logits_XS = encoder.logits(queries_XD, scored[:, :-1], scored[:, -1])
-        losses_X = self._criterion(logits_XS, torch.from_numpy(own_X).to(table.device), log_q_XS)
         weight_X = np.broadcast_to(examples["weight"], predicted.of_KM.shape)[predicted.of_KM]
-        return losses_X @ torch.from_numpy(weight_X / weight_X.sum()).to(table.device)
+        return compared_loss(
+            queries_XD * encoder.config.scale,
+            table,
+            Compared(as_rows(local_N[compared].astype(np.int64), table.device), log_q_S),
+            torch.from_numpy(local_N[predicted.target_X].astype(np.int64)).to(table.device),
+            torch.from_numpy(_places(predicted.target_X, compared)).to(table.device),
+            torch.from_numpy(weight_X / weight_X.sum()).to(table.device),
+            self._criterion,
+        )
 
     def roll_back(self) -> None:
         """The slow copy from now on, with an optimizer that knows nothing."""
@@ -215,18 +219,7 @@ def _joined(one: Columns, other: Columns) -> Columns:
     return {name: np.concatenate([column, other[name]]) for name, column in one.items()}
 
 
-def _columns(
-    compared: NDArray[np.int64], target_M: NDArray[np.int32], log_q_S: Tensor | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Tensor | None]:
-    """The rows to score, where among them each target stands, and log q of each pair: see `losses`.
-
-    Beside a sample stand all targets; each is for its own example alone.
-    """
-    if log_q_S is None:
-        return compared, np.searchsorted(compared, target_M), None
-    own_M = len(compared) + np.arange(len(target_M))
-    columns = np.concatenate([compared, target_M])
-    is_own_MS = torch.from_numpy(columns[None] == target_M[:, None]).to(log_q_S.device)
-    log_q_MS = F.pad(log_q_S, (0, len(target_M)), value=torch.inf).masked_fill(is_own_MS, torch.inf)
-    log_q_MS[torch.arange(len(own_M)), own_M] = 0.0
-    return columns, own_M, log_q_MS
+def _places(target_X: NDArray[np.int32], compared: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where among the rows that are compared, which are in order, each target is; -1: nowhere."""
+    at_X = np.searchsorted(compared, target_X).clip(max=len(compared) - 1)
+    return np.where(compared[at_X] == target_X, at_X, -1)

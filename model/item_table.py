@@ -35,10 +35,6 @@ class ItemTable:
     def all_vectors(self) -> Tensor:
         return self.table_ND1[:, :-1]
 
-    @property
-    def all_biases(self) -> Tensor:
-        return self.table_ND1[:, -1]
-
     def vectors(self, rows: NDArray[np.int32]) -> Tensor:
         """Of rows of any shape, then D; -1 has those of row 0."""
         return self.all_vectors[torch.from_numpy(np.maximum(rows, 0)).long().to(self.device)]
@@ -117,9 +113,14 @@ class ItemTable:
         self.slow.load_state_dict(part(state, "slow"))
 
 
+def with_one(queries_XD: Tensor) -> Tensor:
+    """Queries [X, D + 1] whose products with rows of the table are scores, biases included."""
+    return F.pad(queries_XD, (0, 1), value=1.0)
+
+
 def _along_sphere(rows_RD1: Tensor, grad_RD1: Tensor) -> Tensor:
     """The gradient without its part along the vectors: what it would be had the loss normalised them."""
-    along = torch.einsum("rd,rd->r", rows_RD1[:, :-1], grad_RD1[:, :-1])
-    across_RD1 = torch.addcmul(grad_RD1, rows_RD1, along[:, None], value=-1)
+    along_R1 = (rows_RD1[:, :-1] * grad_RD1[:, :-1]).sum(dim=1, keepdim=True)
+    across_RD1 = torch.addcmul(grad_RD1, rows_RD1, along_R1, value=-1)
     across_RD1[:, -1] = grad_RD1[:, -1]
     return across_RD1

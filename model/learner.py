@@ -23,7 +23,7 @@ from model.catalog import Catalog
 from model.counting import Counting, CountingConfig, Events, Users
 from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
-from model.item_table import ItemTable
+from model.item_table import ItemTable, with_one
 from model.losses import LOSSES
 from model.memory import UserTable, unroll
 from model.popularity import HALF_LIVES
@@ -577,9 +577,9 @@ class Learner:
         live_N = self.catalog.number_N[: max(1, self.catalog.rows_used)] > 0
         if new_rows is not None:
             live_N[new_rows] = False
-        queries_BD = context.queries_BD * self.encoder.config.scale
-        top = self._asked(queries_BD, live_N) if self.thinning == 1 else None
-        proposals = np.zeros((len(queries_BD), 0), np.int32)
+        queries_BD1 = with_one(context.queries_BD * self.encoder.config.scale)
+        top = self._asked(queries_BD1, live_N) if self.thinning == 1 else None
+        proposals = np.zeros((len(queries_BD1), 0), np.int32)
         if top is not None:
             proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
@@ -588,7 +588,7 @@ class Learner:
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()
         features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
-        logits_BC = self._logits(queries_BD, rows_BC, None if top is None else top.all_BN)
+        logits_BC = self._logits(queries_BD1, rows_BC, None if top is None else top.all_BN)
         if top is None:
             present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
             total_B, best_B = present_BC.logsumexp(dim=1), present_BC.amax(dim=1)
@@ -599,31 +599,28 @@ class Learner:
         features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B)[:, None])
         return candidates_BC, features_BCF, source_B
 
-    def _asked(self, queries_BD: Tensor, live_N: NDArray[np.bool_]) -> Top:
+    def _asked(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
         """The encoder's best of all live items, of too many those that were seen last; thinned, it is asked about the
         candidates of others alone."""
-        count = self.config.encoder_candidates
+        count, table_ND1 = self.config.encoder_candidates, self.items.table_ND1
         if np.count_nonzero(live_N) > self.config.encoder_items:
             latest = self.catalog.latest(np.flatnonzero(live_N), self.config.encoder_items)
             at = torch.from_numpy(latest).to(self.device)
-            top = top_k_blocked(queries_BD, self.items.all_vectors[at], self.items.all_biases[at], _NO_PLACES, count)
+            top = top_k_blocked(queries_BD1, table_ND1[at], _NO_PLACES, count)
             return top._replace(rows_BK=at[top.rows_BK], all_BN=None)
         # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
         used = int(np.flatnonzero(live_N).max(initial=0)) + 1
-        items_ND, bias_N = self.items.all_vectors[:used], self.items.all_biases[:used]
-        banned = np.flatnonzero(~live_N[:used])
-        return top_k_blocked(queries_BD, items_ND, bias_N, banned, count)
+        return top_k_blocked(queries_BD1, table_ND1[:used], np.flatnonzero(~live_N[:used]), count)
 
-    def _logits(self, queries_BD: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
+    def _logits(self, queries_BD1: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
         """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""
         candidates_BC = torch.from_numpy(np.maximum(rows_BC, 0)).to(self.device).long()
         table_ND1 = self.items.table_ND1
         if known_BN is None:
-            own_BCD = F.embedding(candidates_BC, table_ND1)
-            return torch.bmm(own_BCD, F.pad(queries_BD, (0, 1), value=1.0)[:, :, None]).squeeze(-1)
-        newer = table_ND1[known_BN.shape[1] : int(rows_BC.max(initial=0)) + 1]
-        if len(newer):
-            known_BN = torch.cat([known_BN, torch.addmm(newer[:, -1], queries_BD, newer[:, :-1].T)], dim=1)
+            return torch.bmm(F.embedding(candidates_BC, table_ND1), queries_BD1[:, :, None]).squeeze(-1)
+        newer_MD1 = table_ND1[known_BN.shape[1] : int(rows_BC.max(initial=0)) + 1]
+        if len(newer_MD1):
+            known_BN = torch.cat([known_BN, torch.mm(queries_BD1, newer_MD1.T)], dim=1)
         return known_BN.gather(1, candidates_BC)
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from model.state import array_of
 
 _MOST_DEVIATIONS = 8.0
-_BLOCK = 4_096  # candidates scored at a time, so that what is in between stays in the processor's cache
+_BLOCK = 2_048  # candidates scored at a time, so that what is in between stays in the processor's cache
 
 
 class Ranker(nn.Module):
@@ -49,8 +49,9 @@ class Ranker(nn.Module):
         scores = []
         for block_XF in torch.split(x_XF, _BLOCK):
             within_XF = block_XF.clamp(least_F, most_F)
-            hidden_XH = F.relu_(torch.addmm(bias_H, within_XF, weight_HF.T))
-            hidden_XH = F.relu_(self.second(hidden_XH))
+            # A bias is added afterwards: as part of the product it is written before, and then read again.
+            hidden_XH = F.relu_(torch.mm(within_XF, weight_HF.T).add_(bias_H))
+            hidden_XH = F.relu_(torch.mm(hidden_XH, self.second.weight.T).add_(self.second.bias))
             # Products with one column of weights are several times as fast as with a matrix of one column.
             scores.append(torch.mv(within_XF, weight_F) + torch.mv(hidden_XH, self.head.weight[0]) + bias)
         return torch.cat(scores).view(present_BC.shape).masked_fill(~present_BC, -torch.inf)

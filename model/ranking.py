@@ -25,14 +25,14 @@ class Top(NamedTuple):
     all_BN: Tensor | None
 
 
-def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned: NDArray[np.int64], k: int) -> Top:
-    """Exact top-k of `queries . items + bias` over N rows, without the `banned` ones (in order), a block of rows at a
-    time: of a large table [B, N] never exists."""
+def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: int) -> Top:
+    """Exact top-k of `queries . items` over N rows, without the `banned` ones (in order), a block of rows at a time: of
+    a large table [B, N] never exists."""
     parts = []
-    for start in range(0, items_ND.shape[0], _BLOCK):
-        end = min(start + _BLOCK, items_ND.shape[0])
+    for start in range(0, len(items_ND), _BLOCK):
+        end = min(start + _BLOCK, len(items_ND))
         inside = banned[np.searchsorted(banned, start) : np.searchsorted(banned, end)] - start
-        part = _top_of(queries_BD, items_ND[start:end], bias_N[start:end], inside, k)
+        part = _top_of(queries_BD, items_ND[start:end], inside, k)
         parts.append(part._replace(rows_BK=part.rows_BK + start))
     if len(parts) == 1:
         return parts[0]
@@ -41,14 +41,14 @@ def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned: 
     return Top(scores_BK, rows_BX.gather(1, at_BK), torch.stack([p.total_B for p in parts]).logsumexp(dim=0), None)
 
 
-def _top_of(queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor, banned: NDArray[np.int64], k: int) -> Top:
+def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: int) -> Top:
     """Some queries at a time, so that their scores are still in the processor's cache when they are gone through."""
     at, most = torch.from_numpy(banned).to(queries_BD.device), min(k, len(items_ND))
     all_BN = queries_BD.new_empty(len(queries_BD), len(items_ND))
     step = max(1, _CELLS // len(items_ND))
     scores, rows, totals = [], [], []
     for queries_XD, scores_XN in zip(torch.split(queries_BD, step), torch.split(all_BN, step), strict=True):
-        torch.addmm(bias_N, queries_XD, items_ND.T, out=scores_XN)
+        torch.mm(queries_XD, items_ND.T, out=scores_XN)
         kept = scores_XN[:, at]
         scores_XN[:, at] = -torch.inf
         best = _top_k(scores_XN, most)

@@ -163,10 +163,6 @@ class Encoder(nn.Module):
         hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
         return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
 
-    def logits(self, queries_BD: Tensor, items_ND: Tensor, bias_N: Tensor) -> Tensor:
-        """scale * cosine + bias, [B, N]."""
-        return torch.addmm(bias_N, queries_BD * self.config.scale, items_ND.T)
-
 
 def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:
     """Unit vectors [len(ids), D] that follow from the ids alone, in every process alike (SHAKE-256 as two bytes a

@@ -37,8 +37,10 @@ class RowAdam:
         v = self.v[rows].mul_(b2).addcmul_(grad, grad, value=1 - b2)
         if isinstance(rows, Tensor):  # those were copies
             self.steps[rows], self.m[rows], self.v[rows] = steps, m, v
-        corrected = (v / (1 - b2**steps)[:, None]).sqrt_().add_(1e-8)
-        table[rows] -= (m * (learning_rate / (1 - b1**steps))[:, None]).div_(corrected)
+        # Both corrections as one number a row: they are taken out of what is done to every element.
+        root = (1 - b2**steps).sqrt_()
+        rate = learning_rate * root / (1 - b1**steps)
+        table[rows] -= (m / v.sqrt().add_(1e-8 * root[:, None])).mul_(rate[:, None])
 
     def reset(self, rows: Rows) -> None:
         for state in (self.m, self.v, self.steps):

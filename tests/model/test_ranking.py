@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ranking
+from model.item_table import with_one
 from model.ranking import rank_of, top_k_blocked
+
+
+def _rows(vectors: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return torch.cat([vectors, bias[:, None]], dim=1)
 
 
 def _places(banned: torch.Tensor) -> np.ndarray:
@@ -23,7 +28,7 @@ def test_blocks_give_what_one_sort_gives(monkeypatch: pytest.MonkeyPatch, items:
     generator = torch.Generator().manual_seed(items)
     queries, table = torch.randn(5, 4, generator=generator), torch.randn(items, 4, generator=generator)
     bias, banned = torch.randn(items, generator=generator), torch.rand(items, generator=generator) < 0.3
-    scores, rows, total, _ = top_k_blocked(queries, table, bias, _places(banned), 5)
+    scores, rows, total, _ = top_k_blocked(with_one(queries), _rows(table, bias), _places(banned), 5)
     allowed = (queries @ table.T + bias).masked_fill(banned, -torch.inf)
     expected = allowed.topk(5)
     torch.testing.assert_close(scores, expected.values)
@@ -44,7 +49,7 @@ def test_groups_and_few_queries_at_a_time_give_what_one_sort_gives(
     queries, table = torch.randn(7, 4, generator=generator), torch.randn(items, 4, generator=generator)
     table[items // 2 :: 3] *= 5  # the best stand close together
     bias, banned = torch.randn(items, generator=generator), torch.rand(items, generator=generator) < 0.1
-    top = top_k_blocked(queries, table, bias, _places(banned), 5)
+    top = top_k_blocked(with_one(queries), _rows(table, bias), _places(banned), 5)
     everything = queries @ table.T + bias
     expected = everything.masked_fill(banned, -torch.inf).topk(5)
     torch.testing.assert_close(top.scores_BK, expected.values)
@@ -57,7 +62,7 @@ def test_groups_and_few_queries_at_a_time_give_what_one_sort_gives(
 def test_fewer_allowed_rows_than_k_leave_places_at_minus_infinity() -> None:
     """Banned rows never fill a list up with a score."""
     banned = torch.tensor([True, False, True, True])
-    scores, rows, total, _ = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), torch.zeros(4), _places(banned), 3)
+    scores, rows, total, _ = top_k_blocked(torch.ones(2, 3), torch.ones(4, 3), _places(banned), 3)
     assert torch.isinf(scores).tolist() == [[False, True, True]] * 2
     assert rows[:, 0].tolist() == [1, 1]
     assert total.tolist() == [3.0, 3.0]
@@ -67,7 +72,7 @@ def test_a_whole_banned_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     """A log-sum-exp over no rows is minus infinity, and adds nothing to the others."""
     monkeypatch.setattr(ranking, "_BLOCK", 2)
     banned = torch.tensor([False, False, True, True])
-    _, rows, total, _ = top_k_blocked(torch.ones(1, 1), torch.ones(4, 1), torch.arange(4.0), _places(banned), 2)
+    _, rows, total, _ = top_k_blocked(torch.ones(1, 1), torch.arange(1.0, 5.0)[:, None], _places(banned), 2)
     assert rows.tolist() == [[1, 0]]
     torch.testing.assert_close(total, torch.tensor([1.0, 2.0]).logsumexp(0, keepdim=True))
 

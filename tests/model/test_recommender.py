@@ -84,15 +84,6 @@ def test_queries_have_unit_length(encoder: Encoder) -> None:
     torch.testing.assert_close(queries.norm(dim=1), torch.ones(50))
 
 
-def test_logits_are_scaled_cosines_with_a_bias(encoder: Encoder) -> None:
-    """Of unit vectors."""
-    torch.manual_seed(5)
-    queries, items = (torch.nn.functional.normalize(torch.randn(rows, 16), dim=1) for rows in (3, 9))
-    bias = torch.randn(9)
-    expected = 8.0 * torch.cosine_similarity(queries[:, None], items[None], dim=-1) + bias
-    torch.testing.assert_close(encoder.logits(queries, items, bias), expected)
-
-
 def test_type_gap_and_state_change_the_query(encoder: Encoder) -> None:
     """Nothing that an event says is dropped on the way."""
     item, zero = torch.randn(1, 16), torch.zeros(1, dtype=torch.long)
