@@ -9,6 +9,8 @@ Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +25,11 @@ from model.popularity import EVER, Popularity
 from model.returns import Returns
 from model.state import joined, part
 from model.tables import FORWARD, Tables
+
+# Events of which nothing is learned are walked in parts, which threads may share: so many at most, of at least so many.
+_MOST_PARTS, _LEAST_OF_A_PART = 4, 8
+# `map`, or that of an executor.
+Each = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 
 
 @dataclass(frozen=True)
@@ -109,24 +116,35 @@ class Counting:
         encoder_rows_BE: NDArray[np.int32],
         items: int,
         breadth: Breadth,
+        each: Each = map,
     ) -> Walked:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
-        `items`: how many the catalogue has; `breadth`: of fewer candidates each source has fewer in proportion."""
+        `items`: how many the catalogue has; `breadth`: of fewer candidates each source has fewer in proportion.
+        `each`: who walks where nothing is learned, maybe on several threads."""
         batch = len(encoder_rows_BE)
-        if learned := int(events.learn_B.sum()):
+        learned = int(events.learn_B.sum())
+        if learned:
             self.tables = tables.with_room(self.tables, learned)
         candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
         amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
-        scratch = self._scratch()
-        _walk(
-            self.tables, scratch, breadth, quota_RS, users, events, encoder_rows_BE, items,
-            candidates_BC, amounts_BCL, rest_BCR, source_B,
-        )  # fmt: skip
-        self._spare.append(scratch)
-        return Walked(candidates_BC, amounts_BCL, rest_BCR, source_B)
+        columns = candidates_BC, amounts_BCL, rest_BCR, source_B
+
+        def walk(part: slice) -> None:
+            scratch = self._scratch()
+            _walk(
+                self.tables, scratch, breadth, quota_RS, _part(users, part), _part(events, part), encoder_rows_BE[part],
+                items, *(column[part] for column in columns),
+            )  # fmt: skip
+            self._spare.append(scratch)
+
+        # What is learned from one event is seen by the next one.
+        alone = learned > 0 or batch < len(events.row_B)
+        for _ in map(walk, [slice(0, len(events.row_B))]) if alone else each(walk, _parts(batch)):
+            pass
+        return Walked(*columns)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
@@ -140,6 +158,17 @@ class Counting:
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
             Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
         )
+
+
+def _part(columns: Any, part: slice) -> Any:
+    return columns._make(column[part] for column in columns)
+
+
+def _parts(count: int) -> list[slice]:
+    """Of about the same size, an even number of them unless they are few."""
+    parts = min(_MOST_PARTS, max(1, count // _LEAST_OF_A_PART))
+    ends = [count * k // parts for k in range(parts + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 @kernel

@@ -20,7 +20,7 @@ from model import popularity
 from model.attic import Attic
 from model.candidates import Breadth
 from model.catalog import Catalog
-from model.counting import Counting, CountingConfig, Events, Users
+from model.counting import Counting, CountingConfig, Each, Events, Users
 from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable, with_one
@@ -380,9 +380,9 @@ class Learner:
         self._take_in(batch, slice(0, len(batch)), slice(0))
         self._add_back(batch)
 
-    def recommend(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def recommend(self, slots: NDArray[np.int64], each: Each = map) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates.
-        Several threads may ask at the same time, while nothing is learned."""
+        Several threads may ask at the same time, while nothing is learned. `each`: see `Counting.walk`."""
         users = self.users
         windows_UL = self.catalog.rows_of_numbers(users.number_SL[slots])
         h_UH, _ = users.state(slots)
@@ -391,7 +391,7 @@ class Learner:
         clock_U = np.full(len(slots), self.clock_ts)
         rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
         context = _Context(_users(*rings, clock_U, users.ts_S[slots]), queries_UD)
-        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots)))
+        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots)), each=each)
         with torch.no_grad():
             return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC)
 
@@ -567,7 +567,7 @@ class Learner:
 
     @torch.no_grad()
     def _candidates(
-        self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None
+        self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None, each: Each = map
     ) -> tuple[Tensor, Tensor, NDArray[np.int8]]:
         """As `Counting.walk`, with the encoder's features, on the device, of the examined events; the counting tables
         learn all on the way.
@@ -583,7 +583,7 @@ class Learner:
         if top is not None:
             proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
         rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, int(np.count_nonzero(live_N)), self._breadth
+            context.users, events, proposals, int(np.count_nonzero(live_N)), self._breadth, each
         )
         candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
         candidates_BC = candidates_BC.long()

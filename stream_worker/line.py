@@ -23,9 +23,8 @@ from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
 from stream_worker.recovery import Given, Recovery
 
-# So many lists are made at a time: at most, so that what is in between stays in the processor's cache; and at least,
-# since each time costs something.
-_MOST_AT_A_TIME, _LEAST_AT_A_TIME = 128, 16
+# So many lists are made at a time, so that what is in between stays in the processor's cache.
+_AT_A_TIME = 128
 
 
 class Floor(Protocol):
@@ -139,7 +138,7 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        rows_UK, scores_UK = map(np.concatenate, zip(*self.each(self.learner.recommend, _parts(slots)), strict=True))
+        rows_UK, scores_UK = self._lists(slots)
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
             items = self._ids(rows_UK[user])
@@ -155,6 +154,14 @@ class Line:
                 step=self.learner.steps,
                 request_ids=requests.get(user, ()),
             )
+
+    def _lists(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """On all threads: of many users each makes some, of few the candidates alone are shared out, since small
+        operations of several threads wait for each other."""
+        if len(slots) <= _AT_A_TIME:
+            return self.learner.recommend(slots, self.each)
+        rows, scores = zip(*self.each(self.learner.recommend, _parts(slots)), strict=True)
+        return np.concatenate(rows), np.concatenate(scores)
 
     def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
         """As it is now, while the line goes on; the one before it is gone with it."""
@@ -190,9 +197,7 @@ class Line:
 def _parts(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Of about the same size, and an even number of them, so that two threads end together. The same whoever makes
     lists: how sums are rounded depends on the size of a part."""
-    if len(slots) < 2 * _LEAST_AT_A_TIME:
-        return [slots]
-    return np.array_split(slots, 2 * math.ceil(len(slots) / (2 * _MOST_AT_A_TIME)))
+    return np.array_split(slots, 2 * math.ceil(len(slots) / (2 * _AT_A_TIME)))
 
 
 def _requests(events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]) -> dict[int, list[str]]:

@@ -24,14 +24,12 @@ from stream_worker.core.events import Recommendation
 from stream_worker.line import _parts
 from tests.worker_world import World
 
-_USERS = 600
 
-
-def _lists(threads: int) -> list[Recommendation]:
+def _lists(threads: int, users: int) -> list[Recommendation]:
     topic, settings = InMemoryTopic(1), Settings()
-    settings = replace(settings, worker=replace(settings.worker, batch_size=_USERS, threads=threads))
-    for k in range(3 * _USERS):
-        user, ts = f"u{k % _USERS}", 1_700_000_000 + k
+    settings = replace(settings, worker=replace(settings.worker, batch_size=users, threads=threads))
+    for k in range(3 * users):
+        user, ts = f"u{k % users}", 1_700_000_000 + k
         topic.append(user.encode(), encode_event(user, f"i{k * k % 97}", "view", ts), ts * 1000)
     worker = make_worker(
         settings,
@@ -42,17 +40,18 @@ def _lists(threads: int) -> list[Recommendation]:
         line=make_line(settings, "line"),
     )
     worker.start()
-    while worker.status.events < 3 * _USERS:
+    while worker.status.events < 3 * users:
         worker.run_once()
     worker.finish()
     return topic.outputs.recommendations
 
 
-def test_lists_do_not_depend_on_the_number_of_threads() -> None:
-    """Users of one tick are several parts, to the bit the same whoever makes them."""
-    alone = _lists(1)
-    assert len(alone) == 3 * _USERS
-    assert _lists(3) == alone
+@pytest.mark.parametrize("users", [100, 600])
+def test_lists_do_not_depend_on_the_number_of_threads(users: int) -> None:
+    """Of many users in one tick each thread makes some lists, of few some candidates: to the bit the same."""
+    alone = _lists(1, users)
+    assert len(alone) == 3 * users
+    assert _lists(3, users) == alone
 
 
 def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,11 +78,11 @@ def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch)
     assert steps[-1] == "beside the commit"
 
 
-@pytest.mark.parametrize("users", [1, 31, 32, 33, 200, 256, 257, 1_000])
+@pytest.mark.parametrize("users", [129, 200, 256, 257, 1_000])
 def test_parts_hold_everybody_in_order_and_two_threads_have_as_much_to_do(users: int) -> None:
     parts = _parts(np.arange(users))
     assert np.concatenate(parts).tolist() == list(range(users))
     sizes = [len(part) for part in parts]
     assert max(sizes) <= 128
     assert max(sizes) - min(sizes) <= 1
-    assert len(parts) % 2 == 0 or users < 32
+    assert len(parts) % 2 == 0

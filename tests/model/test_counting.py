@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +65,13 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     )  # fmt: skip
 
 
-def _walk(counting: Counting, log: Log, start: int, stop: int) -> Any:
+def _walk(counting: Counting, log: Log, start: int, stop: int, each: Any = map) -> Any:
     """Candidates, their features, and the source of what came."""
     part = slice(start, stop)
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.learn[part], np.ones_like(log.learn[part])), log.proposals[part], counting.rows,
-        Breadth(counting.config.candidates),
+        Breadth(counting.config.candidates), each,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B
@@ -250,6 +251,36 @@ def test_growth_changes_nothing_of_what_was_counted() -> None:
     second = _walk(grown, log, 60, 120)
     for one, other in zip(_by_candidate(*first[:2]), _by_candidate(*second[:2]), strict=True):
         assert one == other
+
+
+def test_threads_may_share_a_walk_that_learns_nothing() -> None:
+    """Who looks at which event makes no difference, and all are looked at."""
+    log, counting, shared = _log(5), Counting(_ROOMY, _ROWS), []
+    _walk(counting, log, 0, 60)
+    log.learn[60:] = False
+
+    def each(walk: Any, parts: list[slice]) -> Any:
+        shared.extend(parts)
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(walk, parts))
+
+    alone, together = _walk(counting, log, 60, 120), _walk(counting, log, 60, 120, each)
+    assert [k for part in shared for k in range(60)[part]] == list(range(60))
+    assert len(shared) > 1
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_walk_that_learns_is_not_shared() -> None:
+    """What is learned from one event is seen by the next one."""
+
+    def each(*_: Any) -> Any:
+        raise AssertionError
+
+    log, counting, twin = _log(6), Counting(_ROOMY, _ROWS), Counting(_ROOMY, _ROWS)
+    log.learn[:60] = np.arange(60) == 59
+    one, other = _walk(counting, log, 0, 60), _walk(twin, log, 0, 60, each)
+    assert np.array_equal(one[1], other[1])
 
 
 def test_a_resumed_state_goes_on_to_the_bit() -> None:
