@@ -1,7 +1,7 @@
 """Targets compared with many rows: the loss and its gradient in one pass, a few queries at a time.
 
-Scores of all queries with all rows are never in memory at once, nor are they gone through from there again on the way
-back: as fused linear cross-entropy (Hsu et al., Liger Kernel, 2024).
+Scores of many queries with many rows are never in memory at once, nor are they gone through again on the way back: as
+fused linear cross-entropy (Hsu et al., Liger Kernel, 2024).
 
 Legend: X queries, S rows they are compared with, N rows of the table.
 """

@@ -132,17 +132,17 @@ class Counting:
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
         columns = candidates_BC, amounts_BCL, rest_BCR, source_B
 
-        def walk(part: slice) -> None:
+        def look(of: slice) -> None:
             scratch = self._scratch()
             _walk(
-                self.tables, scratch, breadth, quota_RS, _part(users, part), _part(events, part), encoder_rows_BE[part],
-                items, *(column[part] for column in columns),
+                self.tables, scratch, breadth, quota_RS, _some(users, of), _some(events, of), encoder_rows_BE[of],
+                items, *(column[of] for column in columns),
             )  # fmt: skip
             self._spare.append(scratch)
 
         # What is learned from one event is seen by the next one.
         alone = learned > 0 or batch < len(events.row_B)
-        for _ in map(walk, [slice(0, len(events.row_B))]) if alone else each(walk, _parts(batch)):
+        for _ in map(look, [slice(0, len(events.row_B))]) if alone else each(look, _parts(batch)):
             pass
         return Walked(*columns)
 
@@ -160,13 +160,13 @@ class Counting:
         )
 
 
-def _part(columns: Any, part: slice) -> Any:
-    return columns._make(column[part] for column in columns)
+def _some(columns: Any, of: slice) -> Any:
+    return columns._make(column[of] for column in columns)
 
 
 def _parts(count: int) -> list[slice]:
-    """Of about the same size, an even number of them unless they are few."""
-    parts = min(_MOST_PARTS, max(1, count // _LEAST_OF_A_PART))
+    """Of about the same size, one or an even number of them, so that two threads end together."""
+    parts = min(_MOST_PARTS, count // _LEAST_OF_A_PART) // 2 * 2 or 1
     ends = [count * k // parts for k in range(parts + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 

@@ -382,7 +382,8 @@ class Learner:
 
     def recommend(self, slots: NDArray[np.int64], each: Each = map) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates.
-        Several threads may ask at the same time, while nothing is learned. `each`: see `Counting.walk`."""
+        Several threads may ask at the same time, while nothing is learned. `each`: see `Counting.walk`; not
+        that of the threads who ask, which would wait for themselves."""
         users = self.users
         windows_UL = self.catalog.rows_of_numbers(users.number_SL[slots])
         h_UH, _ = users.state(slots)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _BPR_REGULARISATION = 0.01
-_LEAST_SCORE = -1e4
+_LEAST_SCORE = -1e4  # of what is not compared, where infinity times 0 would be no number
 
 
 class Losses(NamedTuple):
@@ -24,7 +24,8 @@ class Losses(NamedTuple):
     by_others_MS: Tensor
 
 
-# own_M, others_MS (-inf: this example is not compared with that one; may be overwritten), log_q_S -> losses.
+# own_M, others_MS (-inf: this example is not compared with that one), log_q_S -> losses. others_MS may be overwritten,
+# and be what is given back as the derivatives by them.
 #
 # Where the others are a sample, log_q is the log-probability that each is in it. None: all there are are compared.
 Loss = Callable[[Tensor, Tensor, Tensor | None], Losses]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from model import compared
 from model.compared import Compared, compared_loss
-from model.losses import LOSSES
+from model.losses import LOSSES, Losses
 from model.row_adam import Rows
 
 QUERIES, ITEMS, DIM = 11, 30, 5
@@ -73,11 +75,15 @@ def test_softmax_of_all_rows_is_torchs_cross_entropy() -> None:
 def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
     """Referees only look."""
     queries, table, target, weight = _case()
-    given = Compared(slice(0, ITEMS), None), target, target, weight, LOSSES["softmax"]
-    with torch.no_grad():
-        looked = compared_loss(queries, table, *given)
-    assert not looked.requires_grad
-    torch.testing.assert_close(looked, compared_loss(queries, table, *given).detach())
+
+    def without_a_gradient(*given: Any) -> Losses:
+        return LOSSES["softmax"](*given)._replace(by_others_MS=torch.zeros(0, 0))
+
+    given = Compared(slice(0, ITEMS), None), target, target, weight
+    looked = compared_loss(queries.detach(), table.detach(), *given, without_a_gradient)
+    torch.testing.assert_close(looked, compared_loss(queries, table, *given, LOSSES["softmax"]).detach())
+    with pytest.raises(RuntimeError, match="shape"):  # it is asked for where one is wanted
+        compared_loss(queries, table, *given, without_a_gradient)
 
 
 def test_what_is_no_number_shows_in_the_loss() -> None:
