@@ -265,7 +265,7 @@ def burst(run: Live, rate: float, seconds: float) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--users", default=5_000, show_default=True, help="Of each event one of so many, drawn at random.")
+@click.option("--users", default=100_000, show_default=True, help="Of each event one of so many, drawn at random.")
 @click.option("--backlog", default=90_000, show_default=True, help="Events to catch up with.")
 @click.option("--steady-seconds", default=30.0, show_default=True)
 @click.option("--burst-seconds", default=60.0, show_default=True)
