@@ -211,9 +211,9 @@ class _ExactSearch:
         finally:
             self._learner._asked = self._inexact  # type: ignore[method-assign]
 
-    def _search(self, queries_BD: Tensor, live_N: NDArray[np.bool_]) -> Top:
-        table_ND1, top = self._learner.items.table_ND1[: len(live_N)], self._inexact(queries_BD, live_N)
-        scores_BN = torch.addmm(table_ND1[:, -1], queries_BD, table_ND1[:, :-1].T)
+    def _search(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
+        table_ND1, top = self._learner.items.table_ND1[: len(live_N)], self._inexact(queries_BD1, live_N)
+        scores_BN = queries_BD1 @ table_ND1.T
         scores_BN[:, torch.from_numpy(~live_N)] = -torch.inf
         scores_BK, rows_BK = scores_BN.topk(top.rows_BK.shape[1], dim=1)
         length = self._learner.config.list_length
