@@ -1,0 +1,22 @@
+"""What growth's lists are held against: a search that looks at every item."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.growth import _ExactSearch
+from tests.model.lines import Line, markov_log
+
+
+def test_where_the_search_is_exact_the_plainest_one_finds_the_same() -> None:
+    """Of a small catalogue; and afterwards the learner searches as before."""
+    line = Line()
+    line.run(markov_log(1, 160), 16)
+    learner, slots = line.learner, np.arange(4)
+    usual, exact = learner.recommend(slots), _ExactSearch(learner)
+    plain = exact.instead(lambda: learner.recommend(slots))
+    assert exact.shared == [1.0]
+    assert np.array_equal(plain[0], usual[0])
+    np.testing.assert_allclose(plain[1], usual[1], rtol=1e-4)
+    assert np.array_equal(learner.recommend(slots)[0], usual[0])
+    assert len(exact.shared) == 1
