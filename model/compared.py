@@ -21,44 +21,32 @@ _CELLS = 1 << 18  # scores at a time, so that they stay in the processor's cache
 
 
 class Compared(NamedTuple):
-    """S rows of a table, and of each the log-probability that it is among them (None: they are all there are)."""
+    """X targets and the S rows of a table that each is compared with.
+
+    rows and log_q_S: which they are, and of each the log-probability that it is among them (None: they are all there
+    are). target_X: the targets' rows; place_X: which of the S is the target itself, -1: none; weight_X: how much each
+    target counts.
+    """
 
     rows: Rows
     log_q_S: Tensor | None
+    target_X: Tensor
+    place_X: Tensor
+    weight_X: Tensor
 
 
-def compared_loss(
-    queries_XD: Tensor,
-    table_ND1: Tensor,
-    compared: Compared,
-    target_X: Tensor,
-    place_X: Tensor,
-    weight_X: Tensor,
-    loss: Loss,
-) -> Tensor:
-    """The weighted sum of the losses of X queries, by scores of query . vector + bias (the table's last column).
-
-    target_X: rows of the table; place_X: which of the compared rows is the target itself, -1: none.
-    """
-    arguments = with_one(queries_XD), table_ND1, compared, target_X, place_X, weight_X, loss
-    total: Tensor = _ComparedLoss.apply(*arguments)  # type: ignore[no-untyped-call]
+def compared_loss(queries_XD: Tensor, table_ND1: Tensor, compared: Compared, loss: Loss) -> Tensor:
+    """The weighted sum of the losses of X queries, by scores of query . vector + bias (the table's last column)."""
+    total: Tensor = _ComparedLoss.apply(with_one(queries_XD), table_ND1, compared, loss)  # type: ignore[no-untyped-call]
     return total
 
 
 class _ComparedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        queries_XD1: Tensor,
-        table_ND1: Tensor,
-        compared: Compared,
-        target_X: Tensor,
-        place_X: Tensor,
-        weight_X: Tensor,
-        loss: Loss,
-    ) -> Tensor:
+    def forward(ctx: Any, queries_XD1: Tensor, table_ND1: Tensor, compared: Compared, loss: Loss) -> Tensor:
+        rows, log_q_S, target_X, place_X, weight_X = compared
         learns = any(ctx.needs_input_grad)
-        others_SD1, own_XD1 = table_ND1[compared.rows], table_ND1[target_X]
+        others_SD1, own_XD1 = table_ND1[rows], table_ND1[target_X]
         own_X = (queries_XD1 * own_XD1).sum(dim=1)
         losses_X, by_own_X, by_query_XD1 = (torch.empty_like(x) for x in (own_X, own_X, queries_XD1))
         by_others_SD1, weighted_XD1 = torch.zeros_like(others_SD1), queries_XD1 * weight_X[:, None]
@@ -69,14 +57,14 @@ class _ComparedLoss(torch.autograd.Function):
             others_MS = torch.mm(queries_XD1[part], others_SD1.T, out=scores_MS[: len(own_X[part])])
             known = (place_X[part] >= 0).nonzero()[:, 0]
             others_MS[known, place_X[part][known]] = -torch.inf
-            losses_X[part], by_own_X[part], by_others_MS = loss(own_X[part], others_MS, compared.log_q_S)
+            losses_X[part], by_own_X[part], by_others_MS = loss(own_X[part], others_MS, log_q_S)
             if learns:
                 torch.mm(by_others_MS, others_SD1, out=by_query_XD1[part])
                 by_others_SD1.addmm_(by_others_MS.T, weighted_XD1[part])
         if learns:
             by_query_XD1.addcmul_(own_XD1, by_own_X[:, None]).mul_(weight_X[:, None])
             by_table_ND1 = torch.zeros_like(table_ND1)
-            by_table_ND1[compared.rows] = by_others_SD1
+            by_table_ND1[rows] = by_others_SD1
             by_table_ND1.index_put_((target_X,), weighted_XD1 * by_own_X[:, None], accumulate=True)
             ctx.save_for_backward(by_query_XD1, by_table_ND1)
         return losses_X @ weight_X
@@ -85,4 +73,4 @@ class _ComparedLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by_total: Tensor) -> tuple[Tensor | None, ...]:
         by_query_XD1, by_table_ND1 = ctx.saved_tensors
-        return by_query_XD1 * by_total, by_table_ND1 * by_total, None, None, None, None, None
+        return by_query_XD1 * by_total, by_table_ND1 * by_total, None, None

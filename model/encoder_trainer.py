@@ -139,15 +139,14 @@ class EncoderTrainer:
         h_XH = h_KMH[torch.from_numpy(predicted.of_KM).to(table.device)]
         queries_XD, _ = encoder.queries(drop(h_XH), *encoder.ring(local_N[predicted.windows_XW], table))
         weight_X = np.broadcast_to(examples["weight"], predicted.of_KM.shape)[predicted.of_KM]
-        return compared_loss(
-            queries_XD * encoder.config.scale,
-            table,
-            Compared(as_rows(local_N[compared].astype(np.int64), table.device), log_q_S),
-            torch.from_numpy(local_N[predicted.target_X].astype(np.int64)).to(table.device),
-            torch.from_numpy(_places(predicted.target_X, compared)).to(table.device),
-            torch.from_numpy(weight_X / weight_X.sum()).to(table.device),
-            self._criterion,
+        comparison = Compared(
+            rows=as_rows(local_N[compared].astype(np.int64), table.device),
+            log_q_S=log_q_S,
+            target_X=torch.from_numpy(local_N[predicted.target_X].astype(np.int64)).to(table.device),
+            place_X=torch.from_numpy(_places(predicted.target_X, compared)).to(table.device),
+            weight_X=torch.from_numpy(weight_X / weight_X.sum()).to(table.device),
         )
+        return compared_loss(queries_XD * encoder.config.scale, table, comparison, self._criterion)
 
     def roll_back(self) -> None:
         """The slow copy from now on, with an optimizer that knows nothing."""

@@ -46,7 +46,7 @@ def test_it_is_the_sum_of_all_losses(name: str, case: str, cells: int, monkeypat
     rows, listed, log_q = CASES[case]
     queries, table, target, weight = _case()
     place = _place(listed, target)
-    total = compared_loss(queries, table, Compared(rows, log_q), target, place, weight, LOSSES[name])
+    total = compared_loss(queries, table, Compared(rows, log_q, target, place, weight), LOSSES[name])
     by_queries, by_table = torch.autograd.grad(total, (queries, table))
 
     scores = queries @ table[:, :-1].T + table[:, -1]
@@ -65,7 +65,7 @@ def test_softmax_of_all_rows_is_torchs_cross_entropy() -> None:
     queries, table, target, weight = _case()
     both = []
     for total in (
-        compared_loss(queries, table, Compared(slice(0, ITEMS), None), target, target, weight, LOSSES["softmax"]),
+        compared_loss(queries, table, Compared(slice(0, ITEMS), None, target, target, weight), LOSSES["softmax"]),
         torch.nn.functional.cross_entropy(queries @ table[:, :-1].T + table[:, -1], target, reduction="none") @ weight,
     ):
         both.append((total, *torch.autograd.grad(total, (queries, table))))
@@ -79,11 +79,11 @@ def test_nothing_is_kept_where_no_gradient_is_wanted() -> None:
     def without_a_gradient(*given: Any) -> Losses:
         return LOSSES["softmax"](*given)._replace(by_others_MS=torch.zeros(0, 0))
 
-    given = Compared(slice(0, ITEMS), None), target, target, weight
-    looked = compared_loss(queries.detach(), table.detach(), *given, without_a_gradient)
-    torch.testing.assert_close(looked, compared_loss(queries, table, *given, LOSSES["softmax"]).detach())
+    given = Compared(slice(0, ITEMS), None, target, target, weight)
+    looked = compared_loss(queries.detach(), table.detach(), given, without_a_gradient)
+    torch.testing.assert_close(looked, compared_loss(queries, table, given, LOSSES["softmax"]).detach())
     with pytest.raises(RuntimeError, match="shape"):  # it is asked for where one is wanted
-        compared_loss(queries, table, *given, without_a_gradient)
+        compared_loss(queries, table, given, without_a_gradient)
 
 
 def test_what_is_no_number_shows_in_the_loss() -> None:
@@ -92,5 +92,5 @@ def test_what_is_no_number_shows_in_the_loss() -> None:
     with torch.no_grad():
         table[7, 0] = torch.nan
     assert torch.isnan(
-        compared_loss(queries, table, Compared(slice(0, ITEMS), None), target, target, weight, LOSSES["softmax"])
+        compared_loss(queries, table, Compared(slice(0, ITEMS), None, target, target, weight), LOSSES["softmax"])
     )
