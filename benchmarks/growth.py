@@ -218,7 +218,7 @@ class _ExactSearch:
         scores_BK, rows_BK = scores_BN.topk(top.rows_BK.shape[1], dim=1)
         length = self._learner.config.list_length
         self.shared.append(_shared(top.rows_BK[:, :length].numpy(), rows_BK[:, :length].numpy()))
-        return top._replace(scores_BK=scores_BK, rows_BK=rows_BK, total_B=scores_BN.logsumexp(dim=1))
+        return top._replace(scores_BK=scores_BK, rows_BK=rows_BK)
 
 
 def _shared(one_UK: NDArray[np.integer], other_UK: NDArray[np.integer]) -> float:

@@ -590,14 +590,11 @@ class Learner:
         candidates_BC = candidates_BC.long()
         features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
         logits_BC = self._logits(queries_BD1, rows_BC, None if top is None else top.all_BN)
-        if top is None:
-            present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
-            total_B, best_B = present_BC.logsumexp(dim=1), present_BC.amax(dim=1)
-        else:
-            total_B, best_B = top.total_B, top.scores_BK[:, 0]
+        present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
+        total_B1, best_B1 = present_BC.logsumexp(dim=1, keepdim=True), present_BC.amax(dim=1, keepdim=True)
         # Of an encoder that has no numbers nothing is known, and counting still ranks.
-        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B)[:, None])
-        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B)[:, None])
+        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B1))
+        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B1))
         return candidates_BC, features_BCF, source_B
 
     def _asked(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:

@@ -16,12 +16,11 @@ _LEAST_WIDTH = 4
 
 
 class Top(NamedTuple):
-    """Scores [B, k] and rows [B, k] of the best (score -inf where fewer than k rows are allowed), and the log-sum-exp
-    of all allowed scores [B]. all_BN: every row's score, allowed or not, where they are one block."""
+    """Scores [B, k] and rows [B, k] of the best (score -inf where fewer than k rows are allowed). all_BN: every row's
+    score, allowed or not, where they are one block."""
 
     scores_BK: Tensor
     rows_BK: Tensor
-    total_B: Tensor
     all_BN: Tensor | None
 
 
@@ -38,7 +37,7 @@ def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64
         return parts[0]
     best_BX, rows_BX = torch.cat([p.scores_BK for p in parts], dim=1), torch.cat([p.rows_BK for p in parts], dim=1)
     scores_BK, at_BK = best_BX.topk(min(k, best_BX.shape[1]), dim=1)
-    return Top(scores_BK, rows_BX.gather(1, at_BK), torch.stack([p.total_B for p in parts]).logsumexp(dim=0), None)
+    return Top(scores_BK, rows_BX.gather(1, at_BK), None)
 
 
 def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: int) -> Top:
@@ -46,7 +45,7 @@ def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: 
     at, most = torch.from_numpy(banned).to(queries_BD.device), min(k, len(items_ND))
     all_BN = queries_BD.new_empty(len(queries_BD), len(items_ND))
     step = max(1, _CELLS // len(items_ND))
-    scores, rows, totals = [], [], []
+    scores, rows = [], []
     for queries_XD, scores_XN in zip(torch.split(queries_BD, step), torch.split(all_BN, step), strict=True):
         torch.mm(queries_XD, items_ND.T, out=scores_XN)
         kept = scores_XN[:, at]
@@ -54,9 +53,8 @@ def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: 
         best = _top_k(scores_XN, most)
         scores.append(best[0])
         rows.append(best[1])
-        totals.append(scores_XN.logsumexp(dim=1))
         scores_XN[:, at] = kept
-    return Top(torch.cat(scores), torch.cat(rows), torch.cat(totals), all_BN)
+    return Top(torch.cat(scores), torch.cat(rows), all_BN)
 
 
 def _top_k(scores_XN: Tensor, k: int) -> tuple[Tensor, Tensor]:
