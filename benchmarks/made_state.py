@@ -162,7 +162,7 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
         last_gap_B=np.zeros(count, np.float32),
     )
     all_X = np.ones(count, np.bool_)
-    events = Events(row_X, all_X, ~all_X)
+    events = Events(row_X, np.zeros(count, np.uint32), all_X, ~all_X)
     learner = line.learner
     learner.counting.walk(users, events, np.zeros((0, 0), np.int32), len(learner.catalog), Breadth(1))
     learner.catalog.see(row_X, learner.events, learner.clock_ts)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import neighbours, returns
+from model import categories, neighbours, returns
 from model.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model.kernels import kernel
 from model.neighbours import Rows
@@ -68,7 +68,8 @@ class Scratch(NamedTuple):
 
     place_N: where among the touched a row is, -1: it is not. counts_XT: a row's scores and own history, a line of the
     processor's cache. best_SX: of each source the places of its best, in the order touched, best_S of them, with their
-    scores. Between two events all is as it was made, but for what is always written before it is read.
+    scores. category_S: the categories of the user's newest items. Between two events all is as it was made, but for
+    what is always written before it is read.
     """
 
     place_N: NDArray[np.int32]
@@ -83,6 +84,7 @@ class Scratch(NamedTuple):
     weight_W: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
     source_C: NDArray[np.int8]
+    category_S: NDArray[np.uint32]
 
 
 def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
@@ -102,6 +104,7 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
         weight_W=np.zeros(most, dtype=np.float32),
         chosen_C=np.zeros(breadth.candidates, dtype=np.int32),
         source_C=np.zeros(breadth.candidates, dtype=np.int8),
+        category_S=np.zeros(categories.SPAN, dtype=np.uint32),
     )
 
 

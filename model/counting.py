@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import candidates, neighbours, popularity, returns, tables
+from model import candidates, categories, neighbours, popularity, returns, tables
 from model.candidates import Breadth, Scratch
-from model.features import AMOUNTS, REST, context, log_share, write, write_behind, write_context
+from model.features import AMOUNTS, REST, context, log_share, write, write_behind, write_category, write_context
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
 from model.returns import Returns
@@ -57,9 +57,11 @@ class Users(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The B events themselves: row, whether it is to be learned, and whether candidates for it are wanted."""
+    """The B events themselves: row, category (`categories`), whether it is to be learned, and whether candidates for
+    it are wanted."""
 
     row_B: NDArray[np.int32]
+    category_B: NDArray[np.uint32]
     learn_B: NDArray[np.bool_]
     examine_B: NDArray[np.bool_]
 
@@ -149,7 +151,7 @@ class Counting:
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
         parts = {"rows": neighbours.state_of(counted.rows), "popularity": popularity.state_of(counted.popularity)}
-        return joined(parts | {"returns": returns.state_of(counted.returns)})
+        return joined(parts | {"returns": returns.state_of(counted.returns)}) | {"category_N": counted.category_N}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for tables of another width."""
@@ -157,6 +159,7 @@ class Counting:
             neighbours.from_state(part(state, "rows"), self.config.neighbours),
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
             Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
+            state["category_N"].copy(),
         )
 
 
@@ -195,7 +198,7 @@ def _walk(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             examined += 1
         if events.learn_B[k]:
-            tables.learn(counted, users.windows_BL[k], users.types_BL[k], events.row_B[k])
+            tables.learn(counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k])
 
 
 @kernel
@@ -214,6 +217,7 @@ def _examine(  # type: ignore[no-untyped-def]
     follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
     returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)
     shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, returned, follows)
+    categorised = categories.recent(counted.category_N, window_L, s.category_S)
     for c in range(count):
         x = s.chosen_C[c]
         row = s.row_X[x]
@@ -225,6 +229,8 @@ def _examine(  # type: ignore[no-untyped-def]
             counted.popularity, counted.returns,
         )  # fmt: skip
         write_context(rest_CR[c], shared)
+        if categorised > 0:
+            write_category(rest_CR[c], counted.category_N[row], s.category_S, categorised)
     write_behind(amounts_CL, count)
     candidates.clear(s, size)
     return proposed_by

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model import returns
+from model import categories, returns
 from model.kernels import kernel
 from model.popularity import EVER, HALF_LIVES, Popularity, share
 from model.returns import Returns
@@ -35,7 +35,8 @@ CONTEXT = (
     "last_type_return",
     "last_item_known",
 )
-REST = (*OWN_SIGNS, "popularity_distance", *ENCODER, *CONTEXT)
+CATEGORY = ("category_share", "category_of_last")  # 0 where the log has none
+REST = (*OWN_SIGNS, "popularity_distance", *ENCODER, *CONTEXT, *CATEGORY)
 FEATURES = (*AMOUNTS, *REST)
 
 # Scratch columns of a candidate that stands in the user's ring: how often, how far back in events and in seconds, how
@@ -49,6 +50,7 @@ _BEHIND = AMOUNTS.index(BEHIND[0])
 _COMPARED = np.array([AMOUNTS.index(name) for name in COMPARED])
 _POPULARITY_DISTANCE = REST.index("popularity_distance")
 _CONTEXT = REST.index(CONTEXT[0])
+_CATEGORY = REST.index(CATEGORY[0])
 _LEAST_COUNT = np.float32(1e-4)
 _LEAST_SHARE = 1e-6
 
@@ -113,3 +115,10 @@ def context(history, idle, last_gap, session, repeats, returned, known):  # type
 def write_context(rest_R, context_7):  # type: ignore[no-untyped-def]
     for i in range(len(CONTEXT)):
         rest_R[_CONTEXT + i] = context_7[i]
+
+
+@kernel
+def write_category(rest_R, category, category_S, known):  # type: ignore[no-untyped-def]
+    """CATEGORY of a candidate, by the categories of the user's newest items; see `categories`."""
+    rest_R[_CATEGORY] = categories.share(category, category_S, known)
+    rest_R[_CATEGORY + 1] = category > 0 and category == category_S[0]

@@ -139,7 +139,8 @@ Places: TypeAlias = "slice | NDArray[np.int64]"
 
 @dataclass(frozen=True)
 class Batch:
-    """B events in the order of the source: user slot, item row and number, type, time, and what is still to be done.
+    """B events in the order of the source: user slot, item row, number and category (see `categories`), type, time, and
+    what is still to be done.
 
     `target_B` tells the events that are to be predicted at all, by their type.
     """
@@ -147,6 +148,7 @@ class Batch:
     slot_B: NDArray[np.int64]
     row_B: NDArray[np.int32]
     number_B: NDArray[np.uint32]
+    category_B: NDArray[np.uint32]
     type_B: NDArray[np.uint8]
     ts_B: NDArray[np.float64]
     next_offset_B: NDArray[np.int64]
@@ -339,7 +341,7 @@ class Learner:
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked_B["type"], walked_B["gap"], clock_B, walked_B["ts"])
-            events = Events(batch.row_B, batch.learn_B, _mask(places, len(batch)))
+            events = Events(batch.row_B, batch.category_B, batch.learn_B, _mask(places, len(batch)))
             candidates_XC, features_XCF, source_X = self._candidates(_Context(users, queries_XD), events, unborn)
             with torch.no_grad():
                 scores_XC = self.ranker_trainer.scores(features_XCF, candidates_XC >= 0)
@@ -760,7 +762,8 @@ def _users(
 
 def _no_events(count: int) -> Events:
     """For users who are looked at, and of whom nothing is learned."""
-    return Events(np.zeros(count, np.int32), np.zeros(count, np.bool_), np.ones(count, np.bool_))
+    nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), np.zeros(count, np.bool_)
+    return Events(*nothing, np.ones(count, np.bool_))
 
 
 def _mask(places: Places, count: int) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import neighbours, popularity, returns
+from model import categories, neighbours, popularity, returns
 from model.kernels import kernel
 from model.memory import NO_GAP
 from model.neighbours import Rows
@@ -32,11 +32,12 @@ _NEXT_DECAY, _FORWARD_FADE, _WIDE_FADE = 0.97, 0.7, 0.93
 
 
 class Tables(NamedTuple):
-    """All that is counted."""
+    """All that is counted; category_N: see `categories`."""
 
     rows: Rows
     popularity: Popularity
     returns: Returns
+    category_N: NDArray[np.uint32]
 
 
 def empty(rows: int, most: int) -> Tables:
@@ -45,12 +46,15 @@ def empty(rows: int, most: int) -> Tables:
         rows=neighbours.empty(TABLES, rows, most),
         popularity=popularity.empty(rows),
         returns=returns.empty(),
+        category_N=np.zeros(rows, np.uint32),
     )
 
 
 def grown(tables: Tables, rows: int) -> Tables:
     return tables._replace(
-        rows=neighbours.grown(tables.rows, rows), popularity=popularity.grown(tables.popularity, rows)
+        rows=neighbours.grown(tables.rows, rows),
+        popularity=popularity.grown(tables.popularity, rows),
+        category_N=np.pad(tables.category_N, (0, rows - len(tables.category_N))),
     )
 
 
@@ -65,6 +69,7 @@ def forget(tables: Tables, rows: NDArray[np.int64]) -> None:
     is_gone_N[rows] = True
     neighbours.forget(tables.rows, is_gone_N)
     popularity.forget(tables.popularity, rows)
+    tables.category_N[rows] = 0
 
 
 def fade(tables: Tables, share: float) -> None:
@@ -75,8 +80,8 @@ def fade(tables: Tables, share: float) -> None:
 
 
 @kernel
-def learn(tables: Tables, window_L, type_L, item):  # type: ignore[no-untyped-def]
-    """Count one event: `item` came after `window_L`."""
+def learn(tables: Tables, window_L, type_L, item, category):  # type: ignore[no-untyped-def]
+    """Count one event: `item`, of this category, came after `window_L`."""
     ring, rows = len(window_L), tables.rows
     forward, wide = 1.0, 1.0
     for d in range(min(WIDE_SPAN, ring)):
@@ -95,6 +100,7 @@ def learn(tables: Tables, window_L, type_L, item):  # type: ignore[no-untyped-de
         wide *= _WIDE_FADE
     popularity.count(tables.popularity, item)
     returns.count(tables.returns, window_L, type_L, item)
+    categories.name(tables.category_N, item, category)
 
 
 @kernel

@@ -390,6 +390,7 @@ class Worker:
             slot_B=slot_B,
             row_B=row_B,
             number_B=self._learner.catalog.number_N[row_B],
+            category_B=events.category_B,
             type_B=events.type_B.astype(np.uint8),
             ts_B=events.ts_B,
             next_offset_B=events.offset_B + 1,

@@ -10,12 +10,13 @@ import pytest
 
 from benchmarks.quality.ablations import PARTS, settings_without
 from benchmarks.quality.floors import floor_ranks
-from benchmarks.quality.one_pass import one_pass
+from benchmarks.quality.one_pass import CANONICAL, one_pass
 from benchmarks.quality.streams import Simulation, StreamConfig, write_log
 from benchmarks.quality.table import BARS, Log, ablation_rows, quality_rows
 from stream_worker.config import Settings
 
 _EVENTS = 600
+_MAPPING = CANONICAL.with_name("categories.toml")
 _SETTINGS = replace(Settings(), model=replace(Settings().model, dim=16))
 
 
@@ -25,7 +26,16 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_log(
         path, Simulation(StreamConfig(events=_EVENTS, users=30, tastes=3, items_per_taste=30, returns=0.2)).events()
     )
+    _add_categories(path)
     return path
+
+
+def _add_categories(path: Path) -> None:
+    """Ten items of each."""
+    header, *lines = path.read_text().splitlines()
+    categories = [int(line.split(",")[1][1:]) // 10 for line in lines]
+    rows = [f"{line},{category}" for line, category in zip(lines, categories, strict=True)]
+    path.write_text("\n".join([f"{header},category", *rows]) + "\n")
 
 
 def test_floors_are_those_counted_by_hand() -> None:
@@ -68,13 +78,13 @@ def _hit_rate(log: Log, rank_E: np.ndarray) -> float:
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "nothing"])
 def test_a_part_that_is_left_out_is_missed(part: str, log: Path, whole: np.ndarray) -> None:
     """Something is ranked otherwise without it."""
-    one = one_pass(settings_without(part, _SETTINGS), log, change=PARTS[part])
+    one = one_pass(settings_without(part, _SETTINGS), log, _MAPPING, change=PARTS[part])
     assert not np.array_equal(one.log_probability_E, whole)
 
 
 @pytest.fixture(scope="module")
 def whole(log: Path) -> np.ndarray:
-    return one_pass(_SETTINGS, log, change=PARTS["nothing"]).log_probability_E
+    return one_pass(_SETTINGS, log, _MAPPING, change=PARTS["nothing"]).log_probability_E
 
 
 def test_ablations_begin_with_the_whole(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

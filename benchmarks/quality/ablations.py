@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.candidates import SOURCES
-from model.features import BEHIND, CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
+from model.features import BEHIND, CATEGORY, CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
 from model.learner import Learner
 from model.ranker import Ranker
 from stream_worker.config import Settings
@@ -82,6 +82,7 @@ PARTS: Mapping[str, Change] = {
     "popularity": _without((*_amounts("popularity"), "popularity_distance"), ("hot",)),
     "being behind the best": _without(BEHIND),
     "context": _without(CONTEXT),
+    "category": _without(CATEGORY),
     "context of new items": _without_context_of_new_items,
     "encoder's replay": _unchanged,
     "ranker's replay": _unchanged,

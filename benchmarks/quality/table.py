@@ -3,6 +3,7 @@
 python -m benchmarks.quality.table LOG... [--limit NAME=N] [--seeds 0,1,2] [--ablations N] [--json FILE]
 
 A LOG is a CSV in time order with the columns user, item, ts, type; what it is called decides which bar holds for it.
+With --mapping examples/categories.toml it has a column category, too.
 Scored: events whose user has an earlier event, after the first tenth; whole catalogue, repeats allowed, 20 items.
 """
 
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.quality.ablations import PARTS, settings_without
 from benchmarks.quality.floors import DEPTH, floor_ranks
 from benchmarks.quality.new_items import young_row
-from benchmarks.quality.one_pass import Pass, one_pass
+from benchmarks.quality.one_pass import CANONICAL, Pass, one_pass
 from benchmarks.quality.rows import Row, printed
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
@@ -121,11 +122,11 @@ def _cost_row(log: Log, passes: Sequence[Pass]) -> Row:
     return Row(f"{log.name}, cost", measured, bar, not bar or one.cost <= _MOST_MICROSECONDS)
 
 
-def ablation_rows(log: Log, settings: Settings) -> Iterator[Row]:
+def ablation_rows(log: Log, settings: Settings, mapping: Path = CANONICAL) -> Iterator[Row]:
     scored = log.scored()
     whole: tuple[float, float] | None = None
     for part, change in PARTS.items():
-        one = one_pass(settings_without(part, settings), log.path, limit=log.limit, change=change)
+        one = one_pass(settings_without(part, settings), log.path, mapping, log.limit, change)
         values = hit_rate(one.rank_E[scored]), reciprocal_rank(one.rank_E[scored])
         whole = whole or values
         lost = " / ".join(f"{mine - all_:+.4f}" for mine, all_ in zip(values, whole, strict=True))
@@ -133,14 +134,14 @@ def ablation_rows(log: Log, settings: Settings) -> Iterator[Row]:
         yield Row(f"{log.name} ({len(one.rank_E):,} events) without {part}", measured)
 
 
-def rows_of(path: Path, limit: int | None, seeds: Sequence[int], ablations: int | None) -> Iterator[Row]:
+def rows_of(path: Path, mapping: Path, limit: int | None, seeds: Sequence[int], ablations: int | None) -> Iterator[Row]:
     settings = Settings()
     if ablations is not None:
-        yield from ablation_rows(Log.read(path, ablations), settings)
+        yield from ablation_rows(Log.read(path, ablations), settings, mapping)
         return
     log = Log.read(path, limit)
     passes = [
-        one_pass(replace(settings, model=replace(settings.model, seed=seed)), path, limit=limit) for seed in seeds
+        one_pass(replace(settings, model=replace(settings.model, seed=seed)), path, mapping, limit) for seed in seeds
     ]
     yield from quality_rows(log, passes)
 
@@ -155,18 +156,24 @@ def _limits(context: click.Context, option: click.Parameter, given: Sequence[str
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--limit", "limits", multiple=True, callback=_limits, help="NAME=ROWS: only the first rows of this log.")
+@click.option("--mapping", default=CANONICAL, type=click.Path(exists=True, path_type=Path), help="How logs are read.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="A pass for each.")
 @click.option("--ablations", type=click.IntRange(min=1), help="Instead: leave out each part, on the first N rows.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="The rows also as JSON.")
 def main(
-    logs: tuple[Path, ...], limits: dict[str, int], seeds: str, ablations: int | None, json_path: Path | None
+    logs: tuple[Path, ...],
+    limits: dict[str, int],
+    mapping: Path,
+    seeds: str,
+    ablations: int | None,
+    json_path: Path | None,
 ) -> None:
     """Print the table; exit code 1 below a bar."""
     only_errors()
     torch.set_num_threads(1)
     rows = []
     for log in logs:
-        for row in rows_of(log, limits.get(log.stem), [int(seed) for seed in seeds.split(",")], ablations):
+        for row in rows_of(log, mapping, limits.get(log.stem), [int(seed) for seed in seeds.split(",")], ablations):
             rows.append(row)
             print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
     print(printed(rows))

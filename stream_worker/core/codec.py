@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.event_fields import event_seconds, id_text, json_object, number_or_nan, refuse
+from stream_worker.core.event_fields import category_code, event_seconds, id_text, json_object, number_or_nan, refuse
 from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
 
-_Row = tuple[int, int, float, int, float, str, str, str | None]
+_Row = tuple[int, int, float, int, float, int, str, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class EventsConfig:
 
     `types`, where given, replaces the default ones; their order is the index in `Events.type_B`.
     `default_type` is the type of events whose type field is missing; empty: they are dead letters.
+    `category`, the item's own, is read only where it is named: an event may call anything a category.
     """
 
     user: str = "user"
@@ -53,11 +54,14 @@ class EventsConfig:
     value: str = "value"
     session: str = "session"
     request_id: str = "request_id"
+    category: str = ""
     default_type: str = ""
     types: dict[str, TypeConfig] = field(default_factory=_default_types)
 
     def __post_init__(self) -> None:
         for part, name in zip(_PARTS, self.names, strict=True):
+            if part == "category" and not name:
+                continue
             if not name or self.names.count(name) > 1:
                 raise ValueError(f"events.{part}: must be a field name of its own, got {name!r}")
         if not self.types or "" in self.types:
@@ -77,10 +81,10 @@ class EventsConfig:
 
     def canonical(self) -> EventsConfig:
         """The same types under contract 1's own field names, as `encode_event` and recorded logs write them."""
-        return EventsConfig(default_type=self.default_type, types=self.types)
+        return EventsConfig(category="category", default_type=self.default_type, types=self.types)
 
 
-_PARTS = ("user", "item", "type", "ts", "value", "session", "request_id")
+_PARTS = ("user", "item", "type", "ts", "value", "session", "request_id", "category")
 
 
 class Decoder:
@@ -111,12 +115,13 @@ class Decoder:
         code = self._code(get(config.type))
         ts = event_seconds(config.ts, get(config.ts), record.timestamp_ms)
         value = number_or_nan(config.value, get(config.value))
+        category = category_code(config.category, get(config.category)) if config.category else 0
         request_id = get(config.request_id)
         if request_id is not None:
             request_id = id_text(config.request_id, request_id)
         if record.key != user.encode():
             self.key_mismatches += 1
-        return record.partition, record.offset, ts, code, value, user, item, request_id
+        return record.partition, record.offset, ts, code, value, category, user, item, request_id
 
     def _code(self, kind: Any) -> int:
         if kind is None:
@@ -130,14 +135,15 @@ class Decoder:
 
 
 def _columns(rows: list[_Row]) -> Events:
-    columns = zip(*rows, strict=True) if rows else ((),) * 8
-    partitions, offsets, times, codes, values, users, items, request_ids = columns
+    columns = zip(*rows, strict=True) if rows else ((),) * 9
+    partitions, offsets, times, codes, values, categories, users, items, request_ids = columns
     return Events(
         partition_B=np.array(partitions, np.int32),
         offset_B=np.array(offsets, np.int64),
         ts_B=np.array(times, np.float64),
         type_B=np.array(codes, np.int16),
         value_B=np.array(values, np.float32),
+        category_B=np.array(categories, np.uint32),
         users=list(users),
         items=list(items),
         request_ids=list(request_ids),
@@ -153,9 +159,10 @@ def encode_event(
     value: float | None = None,
     session: str | None = None,
     request_id: str | None = None,
+    category: str | int | None = None,
 ) -> bytes:
     """An event as contract 1 writes it; optional parts that are None are left out."""
-    parts = (user, item, type, ts, value, session, request_id)
+    parts = (user, item, type, ts, value, session, request_id, category)
     return orjson.dumps({name: part for name, part in zip(_PARTS, parts, strict=True) if part is not None})
 
 

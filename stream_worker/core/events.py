@@ -47,7 +47,8 @@ class Events:
     """B valid events in the order of the source, as columns.
 
     partition_B int32, offset_B int64, ts_B float64 (epoch seconds), type_B int16 (index into the configured event
-    types), value_B float32 (NaN: none). Texts stay Python lists: users, items, request_ids (None: none).
+    types), value_B float32 (NaN: none), category_B uint32 (a code of the item's category, 0: none). Texts stay Python
+    lists: users, items, request_ids (None: none).
     """
 
     partition_B: NDArray[np.int32]
@@ -55,6 +56,7 @@ class Events:
     ts_B: NDArray[np.float64]
     type_B: NDArray[np.int16]
     value_B: NDArray[np.float32]
+    category_B: NDArray[np.uint32]
     users: list[str]
     items: list[str]
     request_ids: list[str | None]

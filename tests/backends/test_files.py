@@ -43,11 +43,12 @@ def pairs(events: Events) -> list[tuple[str, str]]:
 
 class TestReading:
     def test_a_row_becomes_an_event_of_the_contract_at_its_own_time(self, tmp_path: Path) -> None:
-        log = write(tmp_path / "a.csv", f"who,what,when,n,sid\n5,shoe,{T}.25,2.5,s1\n")
-        fields = FieldNames(user="who", item="what", ts="when", value="n", session="sid")
+        log = write(tmp_path / "a.csv", f"who,what,when,n,sid,kind\n5,shoe,{T}.25,2.5,s1,7\n")
+        fields = FieldNames(user="who", item="what", ts="when", value="n", session="sid", category="kind")
         [(key, value, at)] = read_log([log], LogMapping(fields, default_type="click"))
         assert (key, at) == ("5", T * 1000 + 250)
         want = {"user": "5", "item": "shoe", "ts": T + 0.25, "value": 2.5, "session": "s1", "type": "click"}
+        want["category"] = "7"
         assert orjson.loads(value) == want
 
     @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])

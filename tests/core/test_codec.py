@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
+import zlib
 from datetime import UTC, datetime
 
 import orjson
@@ -231,11 +232,26 @@ def test_field_names_and_types_come_from_the_configuration() -> None:
     assert [letter.reason for letter in dead] == ["event: expected one of addtocart, seen, got 'click'"]
 
 
+def test_a_category_is_read_where_its_field_has_a_name() -> None:
+    """Equal names have equal codes in every process, others another; without it an event may say what it likes."""
+    values = [event(kind=kind) for kind in ("shoes", "hats", "shoes", None, ["shoes"], "")]
+    events, dead = decode(*values, config=EventsConfig(category="kind"))
+    shoes, hats, again, nothing = events.category_B.tolist()
+    assert shoes == again == zlib.crc32(b"shoes") != hats > 0 == nothing
+    assert [(letter.error, letter.reason) for letter in dead] == [
+        ("WrongType", "kind: expected a string or an integer, got an array"),
+        ("BadId", "kind: expected 1 to 256 bytes of UTF-8, got '' (0 bytes)"),
+    ]
+    events, dead = decode(*values)
+    assert (events.category_B.tolist(), dead) == ([0] * 6, [])
+
+
 def test_a_canonical_configuration_reads_what_encode_event_writes() -> None:
     config = EventsConfig(user="visitorid", default_type="like", types={"like": TypeConfig()})
-    events, dead = decode(encode_event(1, 2, "like", NOW), config=config.canonical())
+    events, dead = decode(encode_event(1, 2, "like", NOW, category="c"), config=config.canonical())
     assert dead == []
     assert events.users == ["1"]
+    assert events.category_B[0] > 0
 
 
 def test_a_default_type_stands_in_only_where_the_type_is_missing() -> None:
@@ -249,6 +265,7 @@ def test_a_default_type_stands_in_only_where_the_type_is_missing() -> None:
     ("settings", "message"),
     [
         ({"user": ""}, "events.user: must be a field name of its own, got ''"),
+        ({"category": "item"}, "events.item: must be a field name of its own, got 'item'"),
         ({"item": "user"}, "events.user: must be a field name of its own, got 'user'"),
         ({"types": {}}, "events.types: must hold at least one type"),
         ({"default_type": "look"}, "events.default_type: must be one of view, click"),

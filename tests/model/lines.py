@@ -28,6 +28,7 @@ class Event:
     item: str
     ts: float
     type: int = 0
+    category: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Line:
             slot_B=slot_B,
             row_B=row_B,
             number_B=self.learner.catalog.number_N[row_B],
+            category_B=np.array([event.category for event in events], dtype=np.uint32),
             type_B=np.array([event.type for event in events], dtype=np.uint8),
             ts_B=np.array([event.ts for event in events], dtype=np.float64),
             next_offset_B=np.arange(self.offset - count, self.offset) + 1,
@@ -160,14 +162,14 @@ class Line:
 
 
 def markov_log(seed: int, events: int, users: int = 12, items: int = 20, noise: float = 0.2) -> list[Event]:
-    """Each user walks round a ring of items, and jumps anywhere with probability `noise`."""
+    """Each user walks round a ring of items of five categories, and jumps anywhere with probability `noise`."""
     rng = np.random.default_rng(seed)
     at = rng.integers(0, items, size=users)
     log = []
     for k in range(events):
         user = int(rng.integers(0, users))
         at[user] = rng.integers(0, items) if rng.random() < noise else (at[user] * 7 + 3) % items
-        log.append(Event(f"u{user}", f"i{at[user]}", 1.6e9 + 10.0 * k, int(rng.integers(0, 3))))
+        log.append(Event(f"u{user}", f"i{at[user]}", 1.6e9 + 10.0 * k, int(rng.integers(0, 3)), 1 + at[user] % 5))
     return log
 
 

@@ -23,9 +23,10 @@ class SlowCounting:
         self.pairs: list[list[Pairs]] = [[[] for _ in range(rows)] for _ in range(TABLES)]
         self.total = [[0.0] * rows for _ in range(TABLES)]
         self.times: list[int] = []
+        self.category = [0] * rows
         self.returns: list[tuple[list[tuple[int, int]], int]] = []
 
-    def learn(self, window: Sequence[int], types: Sequence[int], item: int) -> None:
+    def learn(self, window: Sequence[int], types: Sequence[int], item: int, category: int = 0) -> None:
         forward = wide = 1.0
         for d, before in enumerate(window[::-1][:20]):
             if before >= 0:
@@ -43,6 +44,7 @@ class SlowCounting:
             wide *= 0.93
         self.times.append(item)
         self.returns.append((list(zip(window, types, strict=True))[::-1], item))
+        self.category[item] = category or self.category[item]
 
     def type_return(self, kind: int, by_last: bool) -> float:
         """Of what users did with this type, the share that came again; an event of age a weighs g^a."""
@@ -130,6 +132,10 @@ class SlowCounting:
                 "own_in_session": float(own[0] < session),
                 "own_type_return": self.type_return(types[::-1][own[0]], by_last=False),
             }
+        lately = [self.category[item] if item >= 0 else 0 for item in back[:20]]
+        if category := self.category[row]:
+            values["category_share"] = lately.count(category) / max(1, sum(map(bool, lately)))
+            values["category_of_last"] = float(lately[0] == category)
         ever = float(HALF_LIVES[-1])
         usual = sum(math.log(self.share(item, ever) + 1e-6) for item in known) / max(1, len(known))
         return values | {

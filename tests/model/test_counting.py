@@ -31,6 +31,7 @@ class Log:
     types: NDArray[np.uint8]
     gaps: NDArray[np.uint8]
     target: NDArray[np.int32]
+    category: NDArray[np.uint32]
     learn: NDArray[np.bool_]
     idle: NDArray[np.float32]
     last_gap: NDArray[np.float32]
@@ -51,7 +52,8 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
     idle, last_gap = (10 * rng.random((2, events))).astype(np.float32)
     proposals = rng.integers(-1, rows, (events, 3)).astype(np.int32)
     types = rng.integers(0, 3, windows.shape).astype(np.uint8)
-    return Log(windows, types, gaps, target, rng.random(events) < learned, idle, last_gap, proposals)
+    category = rng.integers(0, 5, events).astype(np.uint32)
+    return Log(windows, types, gaps, target, category, rng.random(events) < learned, idle, last_gap, proposals)
 
 
 def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
@@ -60,7 +62,7 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     windows = np.tile(np.array(window, np.int32), (count, 1))
     nothing = np.zeros(count, np.float32)
     return Log(
-        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32),
+        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint32),
         np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
     )  # fmt: skip
 
@@ -70,8 +72,8 @@ def _walk(counting: Counting, log: Log, start: int, stop: int, each: Any = map) 
     part = slice(start, stop)
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
-        Events(log.target[part], log.learn[part], np.ones_like(log.learn[part])), log.proposals[part], counting.rows,
-        Breadth(counting.config.candidates), each,
+        Events(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
+        log.proposals[part], counting.rows, Breadth(counting.config.candidates), each,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B
@@ -87,7 +89,7 @@ def _walks(counting: Counting, log: Log, size: int) -> list[Any]:
 
 
 def _learn(slow: SlowCounting, log: Log, k: int) -> None:
-    slow.learn(log.windows[k].tolist(), log.types[k].tolist(), int(log.target[k]))
+    slow.learn(log.windows[k].tolist(), log.types[k].tolist(), int(log.target[k]), int(log.category[k]))
 
 
 def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
@@ -221,6 +223,8 @@ def test_a_forgotten_row_is_nowhere() -> None:
     assert not {0, 3} & {i for table in range(TABLES) for row in range(_ROWS) for i, _ in _row(counting, table, row)}
     assert not counting.tables.rows.total_TN[:, [0, 3]].any()
     assert not counting.tables.popularity.weight_PN[:, [0, 3]].any()
+    assert not counting.tables.category_N[[0, 3]].any()
+    assert counting.tables.category_N[1] > 0
     assert np.array_equal(counting.tables.rows.total_TN[:, 1], others)
     log.windows[np.isin(log.windows, [0, 3])] = -1
     log.proposals[np.isin(log.proposals, [0, 3])] = -1

@@ -42,6 +42,7 @@ class FieldNames:
     value: str = ""
     session: str = ""
     request_id: str = ""
+    category: str = ""
 
     def __post_init__(self) -> None:
         for part in ("user", "item", "ts"):

@@ -22,8 +22,8 @@ from stream_worker.core.event_fields import timestamp_seconds
 
 LogRow = tuple[str, bytes, int]
 _Timed = tuple[str, bytes, float]
-_PARTS = ("user", "item", "ts", "type", "value", "session", "request_id")
-_IDS = ("user", "item", "session", "request_id")
+_PARTS = ("user", "item", "ts", "type", "value", "session", "request_id", "category")
+_IDS = ("user", "item", "session", "request_id", "category")
 _END_SECONDS = 253_402_300_800.0  # the year 10000: what lies beyond is no time, and milliseconds stay an int64
 _EXACT_INTEGERS = 2.0**53
 _COLUMNS: dict[str, pa.DataType] = {"key": pa.large_string(), "value": pa.large_binary(), "seconds": pa.float64()}
