@@ -84,7 +84,7 @@ class LearnerConfig:
     dropout: float = 0.4
     encoder_learning_rate: float = 7e-3
     ranker_learning_rate: float = 2e-3
-    ranker_steps: int = 2
+    ranker_steps: int = 3
     loss: str = "softmax"
     replayed: float = 2.5
     targets: int = 3

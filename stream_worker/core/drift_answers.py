@@ -35,7 +35,7 @@ class DriftConfig:
     to the slow copy, at most once in `rollback_rest_events`. `rollback` false: it never does.
     """
 
-    answers: tuple[str, ...] = ("fade", "rate")
+    answers: tuple[str, ...] = ("rate",)
     fade_share: float = 0.3
     rate_factor: float = 4.0
     rate_events: int = 1_000
