@@ -9,9 +9,10 @@ So M and every n <= L <= Y whatever dies in between, and what is behind is redon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from threading import Event
 
 import structlog
 
@@ -20,7 +21,9 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
 from stream_worker.memories import Owed
 
-_CHUNK = 1_000
+_CHUNK = 250
+# What is more than a chunk is spread over so much of the time until the next write: at once, it takes the loop's time.
+_SPREAD = 0.5
 _log = structlog.get_logger(__name__)
 
 
@@ -55,6 +58,7 @@ class Checkpointer:
         self._interval_seconds = interval_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[Written] | None = None
+        self._waited_for = Event()
         self._started = clock.monotonic()
 
     def due(self) -> bool:
@@ -66,12 +70,15 @@ class Checkpointer:
     def start(self, snapshot: Snapshot, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int]) -> None:
         """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
         self._started = self._clock.monotonic()
+        self._waited_for.clear()
         self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
-        """The result of a write that has ended, once."""
+        """The result of a write that has ended, once. Whoever has the time to wait wants it soon."""
         if self._running is None:
             return None
+        if timeout_seconds > 0:
+            self._waited_for.set()
         wait([self._running], timeout_seconds)
         if not self._running.done():
             return None
@@ -79,6 +86,7 @@ class Checkpointer:
         return running.result()
 
     def close(self) -> None:
+        self._waited_for.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _write(self, snapshot: Snapshot, owed: Owed, tokens: dict[int, int], floors: dict[int, int]) -> Written:
@@ -87,13 +95,17 @@ class Checkpointer:
             self._checkpoints.save(snapshot)  # 1. L
             written.checkpoint = True
             if self._store.durable:
-                save_memories(self._store, owed, tokens, floors, written, self._reached)  # 2. and 3.
+                save_memories(self._store, owed, tokens, floors, written, self._reached, self._rest)  # 2. and 3.
                 self._reached("written")
         except (Unavailable, MemoriesLost) as fault:
             written.failed, written.lost = str(fault), isinstance(fault, MemoriesLost)
             _log.error("checkpoint not complete", reason=str(fault))
         written.seconds = self._clock.monotonic() - start
         return written
+
+    def _rest(self, share: float) -> None:
+        """After so much of all records."""
+        self._waited_for.wait(share * _SPREAD * self._interval_seconds)
 
 
 def save_memories(
@@ -103,14 +115,20 @@ def save_memories(
     floors: Mapping[int, int],
     written: Written,
     reached: Reached = no_fault,
+    rest: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Records, then M, a partition at a time; a stale token ends only its own partition."""
+    """Records, then M, a partition at a time; a stale token ends only its own partition. `rest`: what is done between
+    two chunks, of which share of all records the first one was."""
+    total = sum(map(len, owed.values()))
     for partition, floor in floors.items():
         records = owed.get(partition, [])
         try:
             for start in range(0, len(records), _CHUNK):
-                store.save(partition, tokens[partition], records[start : start + _CHUNK])
+                chunk = records[start : start + _CHUNK]
+                store.save(partition, tokens[partition], chunk)
                 reached("records.chunk")
+                if total > _CHUNK:
+                    rest(len(chunk) / total)
             reached("records.written")
             store.set_floor(partition, tokens[partition], floor)
             reached("floor.written")

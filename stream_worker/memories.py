@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ from stream_worker.core.status import Status
 
 Key = tuple[int, str]
 Owed = dict[int, list[tuple[str, bytes]]]
-_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "h", "c")
 
 
 class Memories:
@@ -136,8 +134,7 @@ class Memories:
 
     def take_owed(self) -> Owed:
         """Records that the store lacks, by partition. They stay pending until `written` says they are there."""
-        occupied = self._users.occupied()
-        dirty = occupied[self._users.dirty_S[occupied]]
+        dirty = np.flatnonzero(self._users.dirty_S)
         self._pending |= dict(zip(self._users.keys_of(dirty), self._encode(dirty), strict=True))
         self._users.dirty_S[dirty] = False
         owed: Owed = {}
@@ -169,9 +166,4 @@ class Memories:
             self.tokens.pop(partition, None)
 
     def _encode(self, slots: NDArray[np.int64]) -> list[bytes]:
-        columns: dict[str, NDArray[Any]] = self._users.get(slots)
-        records = self._layout.empty(len(slots))
-        records["line"] = self.line
-        for name in _COLUMNS:
-            records[name] = columns[name]
-        return self._layout.encode(records)
+        return self._layout.encode(self._users.get(slots) | {"line": np.full(len(slots), self.line, np.uint64)})

@@ -24,6 +24,7 @@ class Diary:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.failures: dict[Step, Exception] = {}
+        self.first_chunk = threading.Event()
 
     def note(self, *step: Any) -> None:
         for beginning, fault in self.failures.items():
@@ -54,7 +55,10 @@ class Store(InMemoryMemoryStore):
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
         self.diary.note("records", partition, len(records))
-        return super().save(partition, token, records)
+        try:
+            return super().save(partition, token, records)
+        finally:
+            self.diary.first_chunk.set()
 
     def set_floor(self, partition: int, token: int, floor: int) -> None:
         self.diary.note("M", partition, floor)
@@ -110,12 +114,26 @@ class TestOrder:
         assert (written.records, written.floors) == (owed | {2: []}, {0: 10, 1: 20, 2: 30})
         assert (written.checkpoint, written.stale, written.failed) == (True, [], "")
 
-    def test_many_records_go_in_chunks_of_a_thousand(self, scene: Scene) -> None:
-        scene.write({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
+    def test_many_records_go_in_chunks(self, scene: Scene) -> None:
+        scene.write({0: records(*(f"u{n}" for n in range(600)))}, {0: 9})
         assert scene.diary.steps == [
-            ("L",), ("records", 0, 1000), ("records", 0, 1000), ("records", 0, 500), ("M", 0, 9),
+            ("L",), ("records", 0, 250), ("records", 0, 250), ("records", 0, 100), ("M", 0, 9),
         ]  # fmt: skip
-        assert len(scene.stored()) == 2_500
+        assert len(scene.stored()) == 600
+
+    @pytest.mark.parametrize("ending", ["waited for", "closed"])
+    def test_many_records_are_spread_until_somebody_waits_for_them(self, scene: Scene, ending: str) -> None:
+        """The loop that looks in without waiting finds one chunk there, and the next one minutes later."""
+        scene.checkpointer = Checkpointer(scene.checkpoints, scene.store, scene.clock, interval_seconds=6_000.0)
+        scene.start({0: records(*(f"u{n}" for n in range(600)))}, {0: 9})
+        assert scene.diary.first_chunk.wait(10)
+        assert scene.checkpointer.finished() is None
+        assert scene.diary.steps == [("L",), ("records", 0, 250)]
+        if ending == "waited for":
+            assert scene.checkpointer.finished(10) is not None
+        else:
+            scene.checkpointer.close()
+        assert len(scene.stored()) == 600
 
     def test_a_store_that_is_not_durable_is_in_the_checkpoint_and_not_written_again(self, scene: Scene) -> None:
         scene.store.durable = False  # type: ignore[misc]
@@ -151,9 +169,9 @@ class TestFailures:
         assert "Redis" in written.failed
 
     def test_a_second_chunk_that_fails_leaves_the_first_and_no_floor(self, scene: Scene) -> None:
-        scene.diary.failures = {("records", 0, 500): Unavailable("Redis")}
-        written = scene.write({0: records(*(f"u{n}" for n in range(1_500)))}, {0: 9})
-        assert len(scene.stored()) == 1_000
+        scene.diary.failures = {("records", 0, 50): Unavailable("Redis")}
+        written = scene.write({0: records(*(f"u{n}" for n in range(300)))}, {0: 9})
+        assert len(scene.stored()) == 250
         assert (scene.floors()[0], written.records, written.floors) == (None, {}, {})
 
     def test_a_floor_that_fails_leaves_its_records_owed(self, scene: Scene) -> None:

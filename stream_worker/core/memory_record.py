@@ -11,7 +11,7 @@ precision and mean something only under the weights of `line`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
+# Memories as columns by name, or as records of these fields.
+Columns = Mapping[str, NDArray[Any]] | NDArray[Any]
 _HEADER: list[tuple[str, str]] = [
     ("version", "u1"),
     ("next_offset", ">u8"),
@@ -59,13 +61,15 @@ class MemoryFormat:
         records["hidden"] = self.hidden
         return records
 
-    def encode(self, records: NDArray[Any]) -> list[bytes]:
+    def encode(self, records: Columns) -> list[bytes]:
         """One blob a record, no longer than its ring needs."""
-        places = np.where(records["number"] > 0, self.ring_size - np.arange(self.ring_size), 0).max(axis=1)
-        blobs: list[bytes] = [b""] * len(records)
+        filled = records["number"] > 0
+        places = np.where(filled.any(axis=1), self.ring_size - filled.argmax(axis=1), 0)
+        blobs: list[bytes] = [b""] * len(places)
         for ring in _stored_sizes(self.ring_size):
             at = np.flatnonzero(places <= ring)
-            for place, record in zip(at.tolist(), _resized(records[at], MemoryFormat(ring, self.hidden)), strict=True):
+            stored = _resized(records, at, MemoryFormat(ring, self.hidden))
+            for place, record in zip(at.tolist(), stored, strict=True):
                 blobs[place] = record.tobytes()
             places[at] = self.ring_size + 1
         return blobs
@@ -77,7 +81,7 @@ class MemoryFormat:
         for ring, hidden, at in _by_format(blobs):
             theirs = MemoryFormat(ring, hidden)
             source = np.frombuffer(b"".join(blobs[place] for place in at), dtype=theirs.dtype)
-            records[at] = _resized(source, self)
+            records[at] = _resized(source, np.arange(len(source)), self)
         return records
 
 
@@ -115,15 +119,15 @@ def _by_format(blobs: Sequence[bytes]) -> Iterator[tuple[int, int, list[int]]]:
         yield header["ring_size"], header["hidden"], at
 
 
-def _resized(records: NDArray[Any], layout: MemoryFormat) -> NDArray[Any]:
-    """The same in another format: the newest entries of the rings, and the state if it is of the same size."""
-    resized = layout.empty(len(records))
+def _resized(records: Columns, at: NDArray[np.int64], layout: MemoryFormat) -> NDArray[Any]:
+    """Some of them in another format: the newest entries of the rings, and the state if it is of the same size."""
+    resized = layout.empty(len(at))
     for name in ("next_offset", "events", "ts"):
-        resized[name] = records[name]
+        resized[name] = records[name][at]
     kept = min(layout.ring_size, records["number"].shape[1])
     for name in ("number", "type", "gap"):
-        resized[name][:, layout.ring_size - kept :] = records[name][:, records[name].shape[1] - kept :]
+        resized[name][:, layout.ring_size - kept :] = records[name][at, records[name].shape[1] - kept :]
     if records["h"].shape[1] == layout.hidden:
         for name in ("line", "h", "c"):
-            resized[name] = records[name]
+            resized[name] = records[name][at]
     return resized
