@@ -144,7 +144,12 @@ class WorkerMetrics:
     events_gap = Metric(Counter, "events", "Events that the line will never learn, after an unclean takeover.")
     events_overlap = Metric(Counter, "events", "Events that the line learned twice, after an unclean takeover.")
 
-    checkpoint_seconds = Metric(Histogram, "seconds", "Time to write one checkpoint.", buckets=_CHECKPOINT_SECONDS)
+    checkpoint_seconds = Metric(
+        Histogram,
+        "seconds",
+        "Time to write a checkpoint and the memories, which are spread on purpose.",
+        buckets=_CHECKPOINT_SECONDS,
+    )
     checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.")
     checkpoint_failures = Metric(Counter, "checkpoints", "Checkpoints that could not be written.")
     checkpoint_age_seconds = Metric(Gauge, "seconds", "Age of the newest checkpoint; NaN before the first.")
