@@ -21,21 +21,24 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
 from stream_worker.memories import Owed
 
-_CHUNK = 250
-# What is more than a chunk is spread over so much of the time until the next write: at once, it takes the loop's time.
-_SPREAD = 0.5
+_CHUNK = 1_000
+# What is more than a chunk is spread over so much of the time until the next write, and over so many seconds at most:
+# at once, it takes the loop's time.
+_SPREAD, _MOST_SECONDS = 0.5, 3.0
 _log = structlog.get_logger(__name__)
 
 
 @dataclass
 class Written:
-    """What one write achieved. `failed`: why the rest is still owed. `lost`: the store is not what it was."""
+    """What one write achieved, by these tokens. `failed`: why the rest is still owed. `lost`: the store is not what it
+    was."""
 
     seconds: float = 0.0
     checkpoint: bool = False
     records: Owed = field(default_factory=dict)
     floors: dict[int, int] = field(default_factory=dict)
     stale: list[int] = field(default_factory=list)
+    tokens: Mapping[int, int] = field(default_factory=dict)
     failed: str = ""
     lost: bool = False
 
@@ -58,7 +61,7 @@ class Checkpointer:
         self._interval_seconds = interval_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[Written] | None = None
-        self._waited_for = Event()
+        self._hurry = Event()
         self._started = clock.monotonic()
 
     def due(self) -> bool:
@@ -70,7 +73,7 @@ class Checkpointer:
     def start(self, snapshot: Snapshot, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int]) -> None:
         """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
         self._started = self._clock.monotonic()
-        self._waited_for.clear()
+        self._hurry.clear()
         self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
@@ -78,19 +81,23 @@ class Checkpointer:
         if self._running is None:
             return None
         if timeout_seconds > 0:
-            self._waited_for.set()
+            self.hurry()
         wait([self._running], timeout_seconds)
         if not self._running.done():
             return None
         running, self._running = self._running, None
         return running.result()
 
+    def hurry(self) -> None:
+        """No more pauses in the write that is running."""
+        self._hurry.set()
+
     def close(self) -> None:
-        self._waited_for.set()
+        self.hurry()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _write(self, snapshot: Snapshot, owed: Owed, tokens: dict[int, int], floors: dict[int, int]) -> Written:
-        written, start = Written(), self._clock.monotonic()
+        written, start = Written(tokens=tokens), self._clock.monotonic()
         try:
             self._checkpoints.save(snapshot)  # 1. L
             written.checkpoint = True
@@ -104,8 +111,8 @@ class Checkpointer:
         return written
 
     def _rest(self, share: float) -> None:
-        """After so much of all records."""
-        self._waited_for.wait(share * _SPREAD * self._interval_seconds)
+        """Before so much of all records."""
+        self._hurry.wait(share * min(_SPREAD * self._interval_seconds, _MOST_SECONDS))
 
 
 def save_memories(
@@ -117,18 +124,19 @@ def save_memories(
     reached: Reached = no_fault,
     rest: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Records, then M, a partition at a time; a stale token ends only its own partition. `rest`: what is done between
-    two chunks, of which share of all records the first one was."""
-    total = sum(map(len, owed.values()))
+    """Records, then M, a partition at a time; a stale token ends only its own partition. `rest`: what is done before
+    each chunk but the first, which is such a share of all records."""
+    total, begun = sum(map(len, owed.values())), False
     for partition, floor in floors.items():
         records = owed.get(partition, [])
         try:
             for start in range(0, len(records), _CHUNK):
                 chunk = records[start : start + _CHUNK]
+                if begun and total > _CHUNK:
+                    rest(len(chunk) / total)
+                begun = True
                 store.save(partition, tokens[partition], chunk)
                 reached("records.chunk")
-                if total > _CHUNK:
-                    rest(len(chunk) / total)
             reached("records.written")
             store.set_floor(partition, tokens[partition], floor)
             reached("floor.written")

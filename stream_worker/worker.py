@@ -344,6 +344,7 @@ class Worker:
 
     def drop(self, partitions: Collection[int]) -> None:
         """See `PartitionOwner.drop`."""
+        self._checkpointer.hurry()
         gone = set(partitions)
         self._memories.drop(gone)
         self._offsets.forget(gone)
@@ -490,7 +491,7 @@ class Worker:
         owed = self._memories.take_owed()
         floors = self._offsets.processed()
         if not self._store.durable:
-            written = Written()
+            written = Written(tokens=dict(self._memories.tokens))
             save_memories(self._store, owed, self._memories.tokens, floors, written)
             self._settle_records(written)
         with self._stage("copy"):
@@ -533,7 +534,8 @@ class Worker:
         for partition, floor in written.floors.items():
             self._offsets.set_floor(partition, floor)
         self.status.stale_writes += len(written.stale)
-        self._refused(written.stale)
+        # By a token that is still ours; a partition may have been claimed again since the write began.
+        self._refused([p for p in written.stale if written.tokens.get(p) == self._memories.tokens.get(p)])
 
     # -- telling -----------------------------------------------------------------------------------------------
 

@@ -115,25 +115,28 @@ class TestOrder:
         assert (written.checkpoint, written.stale, written.failed) == (True, [], "")
 
     def test_many_records_go_in_chunks(self, scene: Scene) -> None:
-        scene.write({0: records(*(f"u{n}" for n in range(600)))}, {0: 9})
+        scene.write({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
         assert scene.diary.steps == [
-            ("L",), ("records", 0, 250), ("records", 0, 250), ("records", 0, 100), ("M", 0, 9),
+            ("L",), ("records", 0, 1000), ("records", 0, 1000), ("records", 0, 500), ("M", 0, 9),
         ]  # fmt: skip
-        assert len(scene.stored()) == 600
+        assert len(scene.stored()) == 2_500
 
     @pytest.mark.parametrize("ending", ["waited for", "closed"])
-    def test_many_records_are_spread_until_somebody_waits_for_them(self, scene: Scene, ending: str) -> None:
+    def test_many_records_are_spread_until_somebody_waits_for_them(
+        self, scene: Scene, ending: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The loop that looks in without waiting finds one chunk there, and the next one minutes later."""
+        monkeypatch.setattr("stream_worker.checkpointer._MOST_SECONDS", 6_000.0)
         scene.checkpointer = Checkpointer(scene.checkpoints, scene.store, scene.clock, interval_seconds=6_000.0)
-        scene.start({0: records(*(f"u{n}" for n in range(600)))}, {0: 9})
+        scene.start({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
         assert scene.diary.first_chunk.wait(10)
         assert scene.checkpointer.finished() is None
-        assert scene.diary.steps == [("L",), ("records", 0, 250)]
+        assert scene.diary.steps == [("L",), ("records", 0, 1000)]
         if ending == "waited for":
             assert scene.checkpointer.finished(10) is not None
         else:
             scene.checkpointer.close()
-        assert len(scene.stored()) == 600
+        assert len(scene.stored()) == 2_500
 
     def test_a_store_that_is_not_durable_is_in_the_checkpoint_and_not_written_again(self, scene: Scene) -> None:
         scene.store.durable = False  # type: ignore[misc]
@@ -169,9 +172,9 @@ class TestFailures:
         assert "Redis" in written.failed
 
     def test_a_second_chunk_that_fails_leaves_the_first_and_no_floor(self, scene: Scene) -> None:
-        scene.diary.failures = {("records", 0, 50): Unavailable("Redis")}
-        written = scene.write({0: records(*(f"u{n}" for n in range(300)))}, {0: 9})
-        assert len(scene.stored()) == 250
+        scene.diary.failures = {("records", 0, 500): Unavailable("Redis")}
+        written = scene.write({0: records(*(f"u{n}" for n in range(1_500)))}, {0: 9})
+        assert len(scene.stored()) == 1_000
         assert (scene.floors()[0], written.records, written.floors) == (None, {}, {})
 
     def test_a_floor_that_fails_leaves_its_records_owed(self, scene: Scene) -> None:

@@ -93,8 +93,8 @@ def id_text(name: str, value: Any) -> str:
 
 
 def category_code(name: str, value: Any) -> int:
-    """A number that stands for a category, 32 bits of a checksum: the same in every process; 0: none."""
-    return 0 if value is None else zlib.crc32(id_text(name, value).encode()) or 1
+    """A number that stands for a category, 32 bits of a checksum: the same in every process; 0: none, or no text."""
+    return 0 if value is None or value == "" else zlib.crc32(id_text(name, value).encode()) or 1
 
 
 def timestamp_seconds(value: Any) -> float | None:
