@@ -114,7 +114,7 @@ class TestOrder:
         assert (written.records, written.floors) == (owed | {2: []}, {0: 10, 1: 20, 2: 30})
         assert (written.checkpoint, written.stale, written.failed) == (True, [], "")
 
-    def test_many_records_go_in_chunks(self, scene: Scene) -> None:
+    def test_many_records_go_in_chunks_of_a_thousand(self, scene: Scene) -> None:
         scene.write({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
         assert scene.diary.steps == [
             ("L",), ("records", 0, 1000), ("records", 0, 1000), ("records", 0, 500), ("M", 0, 9),
