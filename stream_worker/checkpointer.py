@@ -30,11 +30,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Written:
-    """What one write achieved, by these tokens. `failed`: why the rest is still owed. `lost`: the store is not what it
-    was."""
+    """What one write achieved, by these tokens. `seconds`: spent on it, without its pauses. `checkpoint_ts`: when the
+    line's checkpoint was there, None: it is not. `failed`: why the rest is still owed. `lost`: the store is not what
+    it was."""
 
     seconds: float = 0.0
-    checkpoint: bool = False
+    checkpoint_ts: float | None = None
     records: Owed = field(default_factory=dict)
     floors: dict[int, int] = field(default_factory=dict)
     stale: list[int] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Checkpointer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[Written] | None = None
         self._hurry = Event()
+        self._rested = 0.0
         self._started = clock.monotonic()
 
     def due(self) -> bool:
@@ -74,6 +76,7 @@ class Checkpointer:
         """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
         self._started = self._clock.monotonic()
         self._hurry.clear()
+        self._rested = 0.0
         self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
@@ -100,19 +103,21 @@ class Checkpointer:
         written, start = Written(tokens=tokens), self._clock.monotonic()
         try:
             self._checkpoints.save(snapshot)  # 1. L
-            written.checkpoint = True
+            written.checkpoint_ts = self._clock.now()
             if self._store.durable:
                 save_memories(self._store, owed, tokens, floors, written, self._reached, self._rest)  # 2. and 3.
                 self._reached("written")
         except (Unavailable, MemoriesLost) as fault:
             written.failed, written.lost = str(fault), isinstance(fault, MemoriesLost)
             _log.error("checkpoint not complete", reason=str(fault))
-        written.seconds = self._clock.monotonic() - start
+        written.seconds = self._clock.monotonic() - start - self._rested
         return written
 
     def _rest(self, share: float) -> None:
         """Before so much of all records."""
+        start = self._clock.monotonic()
         self._hurry.wait(share * min(_SPREAD * self._interval_seconds, _MOST_SECONDS))
+        self._rested += self._clock.monotonic() - start
 
 
 def save_memories(

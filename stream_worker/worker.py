@@ -519,10 +519,10 @@ class Worker:
         if written is None:
             return
         self.status.checkpoint_seconds = written.seconds
-        if written.checkpoint:
+        if written.checkpoint_ts is not None:
             self.status.checkpoints += 1
             self.status.checkpoint_bytes = self._checkpoints.bytes
-            self.status.last_checkpoint_ts = self._clock.now()
+            self.status.last_checkpoint_ts = written.checkpoint_ts
         else:
             self._written_offsets = {}
         if written.failed:

@@ -112,7 +112,7 @@ class TestOrder:
         assert scene.floors() == {0: 10, 1: 20, 2: 30}
         assert scene.stored() == {(0, "a"), (0, "b"), (1, "c")}
         assert (written.records, written.floors) == (owed | {2: []}, {0: 10, 1: 20, 2: 30})
-        assert (written.checkpoint, written.stale, written.failed) == (True, [], "")
+        assert (written.checkpoint_ts, written.stale, written.failed) == (scene.clock.now(), [], "")
 
     def test_many_records_go_in_chunks_of_a_thousand(self, scene: Scene) -> None:
         scene.write({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
@@ -138,11 +138,38 @@ class TestOrder:
             scene.checkpointer.close()
         assert len(scene.stored()) == 2_500
 
+    def test_what_it_took_is_told_without_the_pauses_and_the_checkpoint_is_as_old_as_it_is(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock, save = scene.clock, scene.checkpoints.save
+        pauses: list[float] = []
+
+        class Hurry(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                assert timeout is not None
+                clock.sleep(timeout)
+                pauses.append(timeout)
+                return False
+
+        def slow(snapshot: Snapshot) -> None:
+            clock.sleep(0.25)
+            save(snapshot)
+
+        monkeypatch.setattr("stream_worker.checkpointer.Event", Hurry)
+        monkeypatch.setattr(scene.checkpoints, "save", slow)
+        scene.checkpointer = Checkpointer(scene.checkpoints, scene.store, clock, interval_seconds=5.0)
+        began = clock.now()
+        written = scene.write({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
+        assert sum(pauses) == pytest.approx(2.5 * 1_500 / 2_500)
+        assert written.seconds == pytest.approx(0.25)
+        assert written.checkpoint_ts == began + 0.25
+
     def test_a_store_that_is_not_durable_is_in_the_checkpoint_and_not_written_again(self, scene: Scene) -> None:
         scene.store.durable = False  # type: ignore[misc]
         written = scene.write({0: records("a")}, {0: 10})
         assert scene.diary.steps == [("L",)]
-        assert (written.records, written.floors, written.checkpoint) == ({}, {}, True)
+        assert (written.records, written.floors) == ({}, {})
+        assert written.checkpoint_ts is not None
 
     def test_the_snapshot_that_was_given_is_the_one_that_is_saved(self, scene: Scene) -> None:
         scene.write({}, {})
@@ -159,7 +186,7 @@ class TestFailures:
         assert scene.diary.steps == []
         assert scene.stored() == set()
         assert scene.floors() == {0: None, 1: None, 2: None}
-        assert (written.checkpoint, written.records, written.floors) == (False, {}, {})
+        assert (written.checkpoint_ts, written.records, written.floors) == (None, {}, {})
         assert "disk full" in written.failed
 
     def test_without_all_records_there_is_no_floor(self, scene: Scene) -> None:
@@ -167,7 +194,8 @@ class TestFailures:
         scene.diary.failures = {("records", 1): Unavailable("Redis")}
         written = scene.write({0: records("a"), 1: records("b"), 2: records("c")}, {0: 10, 1: 20, 2: 30})
         assert scene.floors() == {0: 10, 1: None, 2: None}
-        assert (written.checkpoint, written.floors) == (True, {0: 10})
+        assert written.checkpoint_ts is not None
+        assert written.floors == {0: 10}
         assert set(written.records) == {0}
         assert "Redis" in written.failed
 

@@ -147,7 +147,7 @@ class WorkerMetrics:
     checkpoint_seconds = Metric(
         Histogram,
         "seconds",
-        "Time to write a checkpoint and the memories, which are spread on purpose.",
+        "Time to write a checkpoint and the memories, without the pauses between them.",
         buckets=_CHECKPOINT_SECONDS,
     )
     checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.")
