@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
 
 from stream_worker.core.errors import Unavailable
+from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.memory_record import MemoryFormat
 from tests.worker_world import BATCH, MODEL, Durable, Traps, World
 
@@ -108,6 +110,40 @@ def test_a_partition_that_was_refused_and_is_still_owned_is_claimed_again(world:
     world.check_memories(run.store)
     assert run.worker.status.stale_writes == 1
     assert run.learned == 60
+
+
+def test_a_write_that_is_refused_for_a_claim_of_before_costs_the_new_claim_nothing(world: World) -> None:
+    """While a write is under way, the partition is found to be refused, let go and claimed again: the old write is
+    refused, too, and what is claimed now goes on."""
+    world.send_many(16)
+    run = world.worker()
+    run.tick(2)
+    save, may_go_on = run.checkpoints.save, threading.Event()
+
+    def wait_and_save(snapshot: Snapshot) -> None:
+        assert may_go_on.wait(10)
+        save(snapshot)
+
+    run.checkpoints.save = wait_and_save  # type: ignore[method-assign]
+    world.send("u1", "i1", partition=1)
+    run.worker.run_once()
+    assert run.worker._checkpointer.busy()
+    old = run.worker._memories.tokens[1]
+    type(world.shared).__mro__[2].claim(world.shared, [1])
+    world.send("a newcomer", "i2", partition=1)
+    run.worker.run_once()  # asks the store for the newcomer
+    run.worker.run_once()
+    claimed = run.worker._memories.tokens[1]
+    assert claimed > old
+    may_go_on.set()
+    run.settle()
+    assert run.worker.status.stale_writes == 1
+    assert run.worker._memories.tokens[1] == claimed
+    assert 1 in run.worker._offsets, "still owned, by the newer claim"
+    run.to_the_end()
+    assert run.worker._memories.tokens[1] == claimed
+    world.check_contract_1()
+    world.check_memories(run.store)
 
 
 def test_a_claim_that_the_store_does_not_answer_ends_in_good_order_when_asked_to(world: World) -> None:
