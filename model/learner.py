@@ -449,6 +449,7 @@ class Learner:
         kept: Arrays = {
             "table": self.items.half(rows),
             "popularity": popularity.kept(self.counting.tables.popularity, rows),
+            "category": self.counting.tables.category_N[rows],
             "born": self.catalog.born_N[rows],
             "events": np.full(len(rows), self.events),
         }
@@ -482,12 +483,13 @@ class Learner:
         self._restore(rows)
 
     def _restore(self, rows: NDArray[np.int32]) -> None:
-        """Items that come back have their own vectors and age again."""
+        """Items that come back have their own vectors, category and age again."""
         places = self._in_attic(rows)
         back = places >= 0
         if back.any():
             kept, rows, places = self.attic.columns, rows[back], places[back]
             self.catalog.born_N[rows] = kept["born"][places]
+            self.counting.tables.category_N[rows] = kept["category"][places]
             if self.config.item_vectors == "learned":
                 self.items.restore(rows, kept["table"][places])
 

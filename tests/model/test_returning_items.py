@@ -102,6 +102,19 @@ def test_an_item_that_comes_back_is_as_popular_as_if_it_had_stayed() -> None:
     np.testing.assert_allclose(shares[0], shares[1], rtol=1e-9)
 
 
+def test_an_item_that_comes_back_has_its_category_until_an_event_names_another() -> None:
+    line = Line(_EXPIRY)
+
+    def category(item: str) -> int:
+        return int(line.learner.counting.tables.category_N[line.learner.catalog.find([item])[0]])
+
+    line.run([replace(event, category=7) for event in markov_log(1, 640)], 16)
+    line.run(_others(_LATER), 16)
+    assert category("j3") == 0
+    line.feed([Event("u0", "i3", _LATER + 100), Event("u0", "i4", _LATER + 101, category=8)])
+    assert (category("i3"), category("i4")) == (7, 8)
+
+
 @pytest.mark.parametrize("cut", [704, 720, 736])
 def test_a_line_resumed_while_items_are_away_gives_them_back_to_the_bit(cut: int) -> None:
     """Stopped after they left, before or after they came back: the same vectors, lists and state as uninterrupted."""
