@@ -60,10 +60,11 @@ class EventsConfig:
 
     def __post_init__(self) -> None:
         for part, name in zip(_PARTS, self.names, strict=True):
-            if part == "category" and not name:
-                continue
-            if not name or self.names.count(name) > 1:
-                raise ValueError(f"events.{part}: must be a field name of its own, got {name!r}")
+            if not name and part != "category":
+                raise ValueError(f"events.{part}: must be a field name of its own, got ''")
+            same = [f"events.{other}" for other in _PARTS if name and getattr(self, other) == name]
+            if len(same) > 1:
+                raise ValueError(f"{' and '.join(same)}: must each be a field name of its own, got {name!r}")
         if not self.types or "" in self.types:
             raise ValueError(f"events.types: must hold at least one type, none without a name, got {list(self.types)}")
         if self.default_type and self.default_type not in self.types:

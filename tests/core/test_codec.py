@@ -265,8 +265,8 @@ def test_a_default_type_stands_in_only_where_the_type_is_missing() -> None:
     ("settings", "message"),
     [
         ({"user": ""}, "events.user: must be a field name of its own, got ''"),
-        ({"category": "item"}, "events.item: must be a field name of its own, got 'item'"),
-        ({"item": "user"}, "events.user: must be a field name of its own, got 'user'"),
+        ({"category": "item"}, "events.item and events.category: must each be a field name of its own, got 'item'"),
+        ({"item": "user"}, "events.user and events.item: must each be a field name of its own, got 'user'"),
         ({"types": {}}, "events.types: must hold at least one type"),
         ({"default_type": "look"}, "events.default_type: must be one of view, click"),
     ],
