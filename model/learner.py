@@ -619,7 +619,7 @@ class Learner:
         candidates_BC = torch.from_numpy(np.maximum(rows_BC, 0)).to(self.device).long()
         table_ND1 = self.items.table_ND1
         if known_BN is None:
-            return torch.bmm(F.embedding(candidates_BC, table_ND1), queries_BD1[:, :, None]).squeeze(-1)
+            return (F.embedding(candidates_BC, table_ND1) * queries_BD1[:, None]).sum(dim=-1)
         newer_MD1 = table_ND1[known_BN.shape[1] : int(rows_BC.max(initial=0)) + 1]
         if len(newer_MD1):
             known_BN = torch.cat([known_BN, torch.mm(queries_BD1, newer_MD1.T)], dim=1)

@@ -156,9 +156,10 @@ class Encoder(nn.Module):
         size = self.config.dim**0.5
         query_BD = self.query(h_BH)
         places_BW = query_BD @ self.position_vectors.weight[-ring_BWD.shape[1] :].T / size
-        logits_BW = torch.bmm(ring_BWD, query_BD[:, :, None]).squeeze(-1) + places_BW
+        # Not as a product of matrices: those of one column each are several times as slow, there and back.
+        logits_BW = (ring_BWD * query_BD[:, None]).sum(dim=-1) + places_BW
         attention_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9).softmax(dim=-1) * ring_mask_BW
-        context_BD = size * torch.bmm(attention_BW[:, None], ring_BWD).squeeze(1)
+        context_BD = size * (ring_BWD * attention_BW[:, :, None]).sum(dim=1)
         newest_BD = size * ring_BWD[:, -1] * ring_mask_BW[:, -1:]
         hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
         return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
