@@ -1,5 +1,4 @@
-"""What is kept of evicted items, for the day they return: vector, bias, popularity, category, and
-when they were first seen.
+"""What is kept of evicted items, for the day they return: vector, bias, popularity, category, their first event.
 
 Adam's moments are not kept: they describe gradients of another time, and starting them again costs a returning item
 what any new one pays, a learning rate a step. Nor are its neighbours, of which the others' rows were cleared as well.
