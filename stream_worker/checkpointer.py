@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 
 import structlog
@@ -63,7 +64,6 @@ class Checkpointer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[Written] | None = None
         self._hurry = Event()
-        self._rested = 0.0
         self._started = clock.monotonic()
 
     def due(self) -> bool:
@@ -76,7 +76,6 @@ class Checkpointer:
         """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
         self._started = self._clock.monotonic()
         self._hurry.clear()
-        self._rested = 0.0
         self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
@@ -105,19 +104,20 @@ class Checkpointer:
             self._checkpoints.save(snapshot)  # 1. L
             written.checkpoint_ts = self._clock.now()
             if self._store.durable:
-                save_memories(self._store, owed, tokens, floors, written, self._reached, self._rest)  # 2. and 3.
+                rest = partial(self._rest, written)
+                save_memories(self._store, owed, tokens, floors, written, self._reached, rest)  # 2. and 3.
                 self._reached("written")
         except (Unavailable, MemoriesLost) as fault:
             written.failed, written.lost = str(fault), isinstance(fault, MemoriesLost)
             _log.error("checkpoint not complete", reason=str(fault))
-        written.seconds = self._clock.monotonic() - start - self._rested
+        written.seconds += self._clock.monotonic() - start
         return written
 
-    def _rest(self, share: float) -> None:
-        """Before so much of all records."""
+    def _rest(self, written: Written, share: float) -> None:
+        """Before so much of all records; not among the seconds spent."""
         start = self._clock.monotonic()
         self._hurry.wait(share * min(_SPREAD * self._interval_seconds, _MOST_SECONDS))
-        self._rested += self._clock.monotonic() - start
+        written.seconds -= self._clock.monotonic() - start
 
 
 def save_memories(
