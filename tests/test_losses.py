@@ -27,6 +27,11 @@ def items_of(world: World, user: str) -> set[str]:
     return {str(item) for ring in rings for item in store.item_ids([int(number) for number in ring if number])}
 
 
+def somebody_claims(world: World, partition: int) -> None:
+    """And is gone, as a start that was killed at once."""
+    type(world.shared).__mro__[2].claim(world.shared, [partition])
+
+
 def test_a_wiped_store_is_filled_again_from_the_log_and_nothing_is_published_twice(world: World) -> None:
     world.send_many(60)
     run = world.worker()
@@ -100,11 +105,10 @@ def test_only_so_much_is_read_again_as_is_asked_for(world: World, workers: int) 
 
 
 def test_a_partition_that_was_refused_and_is_still_owned_is_claimed_again(world: World) -> None:
-    """Somebody took a token and went away, as a start that was killed at once does."""
     world.send_many(60)
     run = world.worker()
     run.tick(2)
-    type(world.shared).__mro__[2].claim(world.shared, [1])
+    somebody_claims(world, 1)
     run.to_the_end()
     world.check_contract_1()
     world.check_memories(run.store)
@@ -129,7 +133,7 @@ def test_a_write_that_is_refused_for_a_claim_of_before_costs_the_new_claim_nothi
     run.worker.run_once()
     assert run.worker._checkpointer.busy()
     old = run.worker._memories.tokens[1]
-    type(world.shared).__mro__[2].claim(world.shared, [1])
+    somebody_claims(world, 1)
     world.send("a newcomer", "i2", partition=1)
     run.worker.run_once()  # asks the store for the newcomer
     run.worker.run_once()
