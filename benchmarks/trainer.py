@@ -57,7 +57,7 @@ from benchmarks.quality.one_pass import Pass, Running
 from benchmarks.quality.table import LIMITS, standard_error
 from benchmarks.record import machine, only_errors, save
 from benchmarks.throughput import THINNINGS, thinned
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from stream_worker.config import Settings
 
 _NETWORK = Gru4RecConfig(dropout_input=0.0, dropout_hidden=0.4, learning_rate=0.1)

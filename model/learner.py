@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from torch.nn import functional as F
 
 from model import popularity
 from model.attic import Attic
+from model.batch import Batch, Outcome, Places
 from model.candidates import Breadth
 from model.catalog import Catalog
-from model.counting import Counting, CountingConfig, Each, Events, Users
+from model.counting import Counting, Each, Events, Users
 from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable, with_one
+from model.learner_config import LearnerConfig
 from model.losses import LOSSES
 from model.memory import UserTable, unroll
 from model.popularity import HALF_LIVES
@@ -31,7 +33,7 @@ from model.prefixes import fewest_windows
 from model.ranker import Ranker, RecentChoices
 from model.ranker_trainer import RankerTrainer
 from model.ranking import Top, rank_of, top_k_blocked
-from model.recommender import Encoder, EncoderConfig, hashed_vectors
+from model.recommender import Encoder, hashed_vectors
 from model.replay import Replay
 from model.returns import TYPES
 from model.sequences import sequences_of
@@ -46,191 +48,6 @@ _ENOUGH = 0.75
 _NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
 _THIN_SPAN, _THIN_HOPS = 8, 3
 _HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
-_LEAST = {
-    "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,
-    "min_items": 0, "encoder_items": 1, "targets": 1, "item_expiry_days": 0, "attic_items": 0, "burn_in": 0,
-    "stale_steps": 0,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """The few dials of the model; sizes that follow from them are derived.
-
-    `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
-    are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.
-    `encoder_items`: of more items the encoder is asked about those that were seen last.
-    `burn_in`, `stale_steps`: see `window_starts`. `targets`: how many events a training window predicts.
-
-    Not `learning`: no gradient steps; counting and remembering go on. `item_vectors` "hashed": an item's vector follows
-    from its id alone and is never learned. With both, (h, c) follows from a user's events and `seed` alone.
-    """
-
-    dim: int = 64
-    mini_batch: int = 128
-    ring_size: int = 255
-    window: int = 8
-    burn_in: int = 0
-    stale_steps: int = 1_000
-    list_length: int = 20
-    max_items: int = 500_000
-    min_items: int = 1_000
-    item_expiry_days: float = 0.0
-    attic_items: int = 100_000
-    neighbours: int = 256
-    candidates: int = 128
-    encoder_candidates: int = 32
-    encoder_items: int = 32_768
-    dropout: float = 0.4
-    encoder_learning_rate: float = 7e-3
-    ranker_learning_rate: float = 2e-3
-    ranker_steps: int = 3
-    loss: str = "softmax"
-    replayed: float = 2.5
-    targets: int = 3
-    ranker_hard: int = 12
-    ranker_drawn: int = 7
-    ranker_replayed: int = 64
-    ranker_examples: int = 2_048
-    full_softmax_items: int = 4_000
-    negatives: int = 1_024
-    replay_capacity: int = 20_000
-    learning: bool = True
-    item_vectors: str = "learned"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"model.{name}: at least {least}, got {getattr(self, name)}")
-        if not 2 <= self.ring_size <= 255:
-            raise ValueError(f"model.ring_size: from 2 to 255, got {self.ring_size}")
-        if self.targets > 255:
-            raise ValueError(f"model.targets: at most 255, got {self.targets}")
-        if not 1 <= self.window <= self.ring_size:
-            raise ValueError(f"model.window: from 1 to ring_size ({self.ring_size}), got {self.window}")
-        if self.burn_in > self.ring_size - self.window:
-            raise ValueError(
-                f"model.burn_in: at most ring_size - window ({self.ring_size - self.window}), got {self.burn_in}"
-            )
-        if self.loss not in LOSSES:
-            raise ValueError(f"model.loss: must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        if not 1 <= self.list_length <= self.candidates:
-            raise ValueError(f"model.list_length: from 1 to candidates ({self.candidates}), got {self.list_length}")
-        if self.max_items < 64:
-            raise ValueError(f"model.max_items: at least 64, got {self.max_items}")
-        if self.item_vectors not in ("learned", "hashed"):
-            raise ValueError(f"model.item_vectors: must be one of learned, hashed, got {self.item_vectors!r}")
-        # Made here so that what they check is checked now, not when the learner is.
-        _ = self.encoder, self.counting
-
-    @property
-    def encoder(self) -> EncoderConfig:
-        return EncoderConfig(dim=self.dim, window=self.window, dropout=self.dropout)
-
-    @property
-    def counting(self) -> CountingConfig:
-        return CountingConfig(neighbours=self.neighbours, candidates=self.candidates)
-
-
-# Some of B events, in order.
-Places: TypeAlias = "slice | NDArray[np.int64]"
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B events in the order of the source: user slot, item row, number and category (see `categories`), type, time, and
-    what is still to be done.
-
-    `target_B` tells the events that are to be predicted at all, by their type.
-    """
-
-    slot_B: NDArray[np.int64]
-    row_B: NDArray[np.int32]
-    number_B: NDArray[np.uint32]
-    category_B: NDArray[np.uint32]
-    type_B: NDArray[np.uint8]
-    ts_B: NDArray[np.float64]
-    next_offset_B: NDArray[np.int64]
-    target_B: NDArray[np.bool_]
-    remember_B: NDArray[np.bool_]
-    learn_B: NDArray[np.bool_]
-    new_B: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.slot_B)
-
-    def born(self, windows_BL: NDArray[np.int32], start: int) -> NDArray[np.int32]:
-        """The rings before the events from `start` on, without items whose first event is that event or a later one:
-        an item that was evicted and comes back may stand in rings already, with the row that this batch gave it."""
-        places = np.flatnonzero(self.new_B[start:])
-        if len(places) == 0:
-            return windows_BL
-        rows = self.row_B[start:][places]
-        order = np.argsort(rows)
-        at_BL = order[np.searchsorted(rows[order], windows_BL).clip(max=len(rows) - 1)]
-        unborn_BL = (rows[at_BL] == windows_BL) & (places[at_BL] >= np.arange(len(windows_BL))[:, None])
-        return np.where(unborn_BL, np.int32(-1), windows_BL)
-
-    def new_rows(self, start: int) -> NDArray[np.int32]:
-        """Of the items that come for the first time at event `start` or later."""
-        return self.row_B[start:][self.new_B[start:]]
-
-    def part(self, events: Places) -> Batch:
-        return Batch(**{column.name: getattr(self, column.name)[events] for column in fields(self)})
-
-
-# What stands for events of which nothing was predicted.
-_NOTHING = {
-    "rank_B": 0, "source_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
-    "list_BK": -1,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was predicted for B events before they were learned; of those not `examined_B` nothing.
-
-    rank_B: 1-based place among the candidates, 0: not among them; source_B: what proposed the item, a place in
-    `candidates.SOURCES`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
-    came, -1: it comes now; repeat_B: it stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of
-    the ring before the event.
-    """
-
-    rank_B: NDArray[np.int64]
-    source_B: NDArray[np.int8]
-    age_B: NDArray[np.int64]
-    log_probability_B: NDArray[np.float64]
-    repeat_B: NDArray[np.bool_]
-    first_B: NDArray[np.bool_]
-    examined_B: NDArray[np.bool_]
-    windows_BL: NDArray[np.int32]
-    list_BK: NDArray[np.int32]
-    losses: dict[str, float] = field(default_factory=dict)
-
-    def among(self, examine_B: NDArray[np.bool_], windows_BL: NDArray[np.int32]) -> Outcome:
-        """The same of B events, of which these are the examined ones."""
-        if examine_B.all():
-            return self
-        spread: Arrays = {}
-        for name, nothing in _NOTHING.items():
-            column = getattr(self, name)
-            spread[name] = np.full((len(examine_B), *column.shape[1:]), nothing, column.dtype)
-            spread[name][examine_B] = column
-        return Outcome(**spread, examined_B=examine_B, windows_BL=windows_BL, losses=self.losses)
-
-    def scored(self, batch: Batch) -> NDArray[np.int64]:
-        """Which events of the batch count for its quality, a user's first ones too."""
-        return np.flatnonzero(batch.learn_B & batch.target_B & self.examined_B)
-
-    @staticmethod
-    def joined(parts: Sequence[Outcome]) -> Outcome:
-        """One outcome of the parts of a batch; of the losses the last ones."""
-        losses = dict(item for part in parts for item in part.losses.items())
-        names = [column.name for column in fields(Outcome) if column.name != "losses"]
-        return Outcome(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, losses=losses
-        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from stream_worker.backends.checkpoint import CheckpointConfig
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.metrics import MetricsConfig

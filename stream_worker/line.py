@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.batch import Batch, Outcome
 from model.catalog import Catalog
-from model.learner import Batch, Learner, Outcome
+from model.learner import Learner
 from model.state import part
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.learner import Batch, Learner
+from model.batch import Batch
+from model.learner import Learner
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK, DriftAnswers, DriftConfig, Verdict
 

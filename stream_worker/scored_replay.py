@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.learner import Batch, Outcome
+from model.batch import Batch, Outcome
 from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping

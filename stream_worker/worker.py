@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.learner import Batch, Outcome
+from model.batch import Batch, Outcome
 from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift_answers import ROLLBACK

@@ -13,7 +13,7 @@ import redis
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from tests.fleet import Event, Fleet, Sent, check_contract, committed, produce
 
 RING = LearnerConfig().ring_size

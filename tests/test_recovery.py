@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ANSWERS
 from tests.worker_world import Run, Twin, World

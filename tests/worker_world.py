@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from stream_worker.assembly import make_line
 from stream_worker.backends.in_memory import (
     InMemoryCheckpoints,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.floors import DEPTH
 from benchmarks.quality.streams import write_log
-from model.learner import Batch, Learner, Outcome
+from model.batch import Batch, Outcome
+from model.learner import Learner
 from stream_worker.assembly import make_line
 from stream_worker.backends.files import FileSource, load_mapping
 from stream_worker.config import Settings

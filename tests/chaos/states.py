@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from model.recommender import Encoder, hashed_vectors
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.codec import EventsConfig

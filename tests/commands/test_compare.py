@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from model.learner import LearnerConfig
+from model.learner_config import LearnerConfig
 from stream_worker import scored_replay
 from stream_worker.exit_codes import ExitCode
 from tests.commands.test_reports import call, replay

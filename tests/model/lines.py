@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from model.batch import Batch, Outcome
 from model.catalog import Catalog
-from model.learner import Batch, Learner, LearnerConfig, Outcome
+from model.learner import Learner
+from model.learner_config import LearnerConfig
 from model.state import part
 from stream_worker.core.memory_record import MemoryFormat
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.learner import Batch, Learner, LearnerConfig
+from model.batch import Batch
+from model.learner import Learner
+from model.learner_config import LearnerConfig
 from tests.model.lines import SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE, _EVENTS = 16, 160

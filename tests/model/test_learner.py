@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from model.catalog import Catalog
-from model.learner import Learner, LearnerConfig
+from model.learner import Learner
+from model.learner_config import LearnerConfig
 from model.recommender import hashed_vectors
 from model.replay import Columns
 from model.state import part

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.learner import Outcome
+from model.batch import Outcome
 from model.state import part
 from tests.model.lines import SMALL, Line, Tick, changed, markov_log
 
