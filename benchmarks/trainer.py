@@ -26,7 +26,7 @@ Compared, each on one thread:
   some one in n of these events. The errors are standard errors of a share of so many events.
 
 To be seen: for each trainer an effort that does at least as many events a second as one epoch, and hits at least as
-often as the best of its epochs. Ends with 1 where there is none. Leaves benchmarks/results/trainer.json.
+often as the best of its epochs. Ends with 1 where there is none. Leaves benchmarks/results/trainer-LOG.json.
 
 Shapes: E events, U users, T targets of an epoch, L lanes, B of them in a step, S negatives, C = B + S, D units, N
 items; row 0 is padding.
@@ -365,6 +365,8 @@ def main(
     only_errors()
     torch.set_num_threads(1)
     most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}
+    settings = {n: asdict(TrainerConfig(n, seed=seed)) for n in lanes}
+    figures = {"seed": seed, "tenths": tenths, "trainers": settings}
     comparisons = []
     print("| log | loop | events/s | " + " | ".join(f"of {n} lanes" for n in lanes) + " | HR@20 |")
     print("|---|---|---|" + "---|" * (len(lanes) + 1))
@@ -372,10 +374,8 @@ def main(
         comparison = Task(log, most.get(log.stem), lanes, epochs, tenths, thinnings, seed).compare()
         comparisons.append(comparison)
         print("\n".join(lines(comparison)), flush=True)
+        save(f"trainer-{log.stem}", {**machine(), **figures, **asdict(comparison)})
     print("\n" + "\n".join(chain.from_iterable(map(verdicts, comparisons))))
-    settings = {n: asdict(TrainerConfig(n, seed=seed)) for n in lanes}
-    figures = {"seed": seed, "tenths": tenths, "trainers": settings, "logs": [asdict(one) for one in comparisons]}
-    save("trainer", {**machine(), **figures})
     raise SystemExit(not all(one.good(n) for one in comparisons for n in lanes))
 
 

@@ -12,8 +12,8 @@ SPAN = 20  # newest items of a ring that are looked at
 
 
 @kernel
-def name(category_N, row, category):  # type: ignore[no-untyped-def]
-    """An event of this row named a category, or none."""
+def assign(category_N, row, category):  # type: ignore[no-untyped-def]
+    """Of a row, what its newest event named (0: nothing, and it keeps what it has)."""
     if category > 0:
         category_N[row] = category
 

@@ -100,7 +100,7 @@ def learn(tables: Tables, window_L, type_L, item, category):  # type: ignore[no-
         wide *= _WIDE_FADE
     popularity.count(tables.popularity, item)
     returns.count(tables.returns, window_L, type_L, item)
-    categories.name(tables.category_N, item, category)
+    categories.assign(tables.category_N, item, category)
 
 
 @kernel
