@@ -24,9 +24,6 @@ class AtLeastOnceSink:
         self._config, self._reached = config, reached
         self._producer = Producer(writer_settings(config), logger=LIBRARY_LOG)
 
-    def begin(self, next_offsets: Mapping[int, int], membership: Consumer, marks: Any = None) -> None:
-        """Offsets may be told only once the records are there."""
-
     def commit(
         self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Consumer, marks: Any = None
     ) -> None:

@@ -209,7 +209,7 @@ class Worker:
         2. decode it into columns; what is no event goes to the dead letters
         3. recall the users' memories to the device
         4. predict, remember, count and score; learn, but for the last mini-batch
-        5. recommend, one list a touched user, while the brokers are told where Y will be
+        5. recommend, one list a touched user
         6. commit lists, dead letters and Y in one transaction, while the weights make the step that no list had to
            wait for
         7. when due, write L, records and M in the background
@@ -270,25 +270,19 @@ class Worker:
                 self._wait_for(fault)
         if recalled is not None:
             batch, publish_B = recalled
-            published = np.flatnonzero(publish_B)
-            self._take_through(events, batch, published)  # 4
-        self._advance(records)
-        self._begin()
-        if recalled is not None:
-            self._collect_lists(events, batch, published)  # 5
+            self.line.recovery.before(batch, events.partition_B)
+            if batch.learn_B.any():
+                outcome = self._learn(batch, events.partition_B)  # 4
+                self._collect_predictions(events, outcome, np.flatnonzero(publish_B))
+            else:
+                self._learner.remember(batch)
+            self._collect_lists(events, batch, np.flatnonzero(publish_B))  # 5
         self._outbox.dead_letters += [
             d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
         ]
+        self._advance(records)
         self._commit_and_step()  # 6
         self._count(records, events, dead_letters)
-
-    def _take_through(self, events: Events, batch: Batch, published: NDArray[np.int64]) -> None:
-        self.line.recovery.before(batch, events.partition_B)
-        if batch.learn_B.any():
-            outcome = self._learn(batch, events.partition_B)
-            self._collect_predictions(events, outcome, published)
-        else:
-            self._learner.remember(batch)
 
     def _commit_and_step(self) -> None:
         """The one waits for brokers, the other for nobody. Whatever becomes of the commit, the step is over."""
@@ -437,11 +431,6 @@ class Worker:
         for partition, end in ends.items():
             self.line.offsets[partition] = max(end, self.line.offsets.get(partition, 0))
         self._offsets.process(ends)
-
-    def _begin(self) -> None:
-        """Tell the brokers where Y will be; they answer while lists are made."""
-        if due := self._offsets.due():
-            self._sink.begin(due, self._source.membership(), self._marks(due))
 
     def _commit(self) -> None:
         """Publish the outbox and Y. After an abort, let rebalances through and send what is still owned again."""

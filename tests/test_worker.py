@@ -126,23 +126,6 @@ class TestOrder:
         assert written == ["M", "M", "Y", "L", "records", "M", "M"]  # the first two: where each partition begins
         run.close()
 
-    def test_the_sink_hears_what_will_be_published_before_lists_are_made(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """And the same is then committed: the sink of these tests refuses anything else."""
-        world.send_many(12)
-        run = world.worker()
-        recommend, heard = run.worker.line.recommend, []
-
-        def while_lists_are_made(*arguments: Any) -> Any:
-            heard.append(run.sink.begun[0])
-            return recommend(*arguments)
-
-        monkeypatch.setattr(run.worker.line, "recommend", while_lists_are_made)
-        run.tick()
-        assert heard == [world.topic.committed]
-        assert sum(heard[0].values()) == run.worker.status.records
-
     def test_floors_and_checkpoint_stand_where_the_published_offset_does(self, world: World) -> None:
         world.send_many(40)
         run = world.worker()
@@ -496,7 +479,6 @@ class TestPartitionsThatMove:
                 commit(*args)
             else:
                 joined.append(world.worker("b"))
-                first.sink.begun = None
                 raise TransactionAborted("rebalance")
 
         commit = first.sink.commit

@@ -114,21 +114,14 @@ Twin, Durable, Redis = trapped(InMemoryMemoryStore), trapped(_DurableTwin), trap
 
 
 class Sink(InMemorySink):
-    """`transactions`: what each committed one published; `begun`: the offsets and marks of the one that is open."""
+    """`transactions`: what each committed one published."""
 
     def __init__(self, topic: InMemoryTopic, slot: str, traps: Traps) -> None:
         super().__init__(topic, slot)
         self.traps = traps
         self.transactions: list[Outputs] = []
-        self.begun: tuple[Any, Any] | None = None
-
-    def begin(self, next_offsets: Mapping[int, int], membership: Any, marks: Any = None) -> None:
-        assert self.begun is None, "two beginnings and no commit"
-        self.begun = dict(next_offsets), marks
 
     def commit(self, outputs: Outputs, next_offsets: Mapping[int, int], membership: Any, marks: Any = None) -> None:
-        begun, self.begun = self.begun, None
-        assert begun in (None, (next_offsets, marks)), "other offsets or marks than were begun"
         self.traps.after("transaction")
         self.traps.before("Y")
         super().commit(outputs, next_offsets, membership, marks)

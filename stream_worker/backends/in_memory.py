@@ -421,9 +421,6 @@ class InMemorySink:
         """All that was ever committed to the topic."""
         return self._topic.outputs
 
-    def begin(self, next_offsets: Mapping[int, int], membership: Any, marks: Mapping[int, Mark] | None = None) -> None:
-        """Nothing: nobody has to be told."""
-
     def commit(
         self,
         outputs: Outputs,

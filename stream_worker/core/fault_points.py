@@ -1,7 +1,7 @@
 """Named places in the order of writing at which a test may end, or stop, the process: `[debug] fault`. Off by default.
 
-fault = "transaction.produced:3"         kill -9 the third time this point is reached
-fault = "transaction.produced:3:stop"    SIGSTOP there instead
+fault = "transaction.offsets_sent:3"         kill -9 the third time this point is reached
+fault = "transaction.offsets_sent:3:stop"    SIGSTOP there instead
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 POINTS = {
-    "transaction.begun": "beside the loop: the transaction is open and empty",
-    "transaction.offsets_sent": "beside the loop: Y is in it",
-    "transaction.lists_made": "loop: a batch has been taken through all effects in memory",
-    "transaction.produced": "loop: its lists and dead letters are in the transaction, too",
+    "transaction.before": "loop: a batch has been taken through all effects in memory",
+    "transaction.begun": "loop: the transaction is open and empty",
+    "transaction.produced": "loop: its lists and dead letters are queued",
+    "transaction.offsets_sent": "loop: Y is in it",
     "transaction.after": "loop: it is committed",
     "checkpoint.before": "background: nothing of L is written",
     "checkpoint.arrays": "background: the arrays of L are written, its manifest is not",

@@ -69,7 +69,7 @@ class Source(Protocol):
         ...
 
     def membership(self) -> Any:
-        """Opaque proof of ownership, taken between two polls and handed to `Sink.begin` and `Sink.commit`."""
+        """Opaque proof of ownership, taken at the moment of a commit and handed to `Sink.commit`."""
         ...
 
     def close(self) -> None: ...
@@ -77,11 +77,6 @@ class Source(Protocol):
 
 class Sink(Protocol):
     """Where outputs and Y go, together or not at all."""
-
-    def begin(self, next_offsets: Mapping[int, int], membership: Any, marks: Mapping[int, Mark] | None = None) -> None:
-        """What `commit` will be asked to publish with, so that the brokers can be told while lists are made. Returns
-        at once and raises nothing; the next call is that of `commit`."""
-        ...
 
     def commit(
         self,

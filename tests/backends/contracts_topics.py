@@ -14,7 +14,7 @@ import pytest
 from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
 from stream_worker.core.interfaces import Sink, Source
-from stream_worker.core.offsets import Committed, Mark
+from stream_worker.core.offsets import Committed
 
 PATIENCE_SECONDS = 30.0
 _Answer = TypeVar("_Answer")
@@ -384,47 +384,6 @@ class SinkContract:
             sink.commit(Outputs([list_for("u", n)]), {0: n}, member.source.membership())
         assert [r.next_offset for r in broker.lists()] == [1, 2, 3, 4, 5]
         assert self.published(broker, member)[0] == 5
-
-    def test_what_was_begun_is_ended_by_the_commit(self, broker: Broker, member: Member) -> None:
-        sink = broker.sink()
-        for n in range(1, 4):
-            sink.begin({0: n}, member.source.membership(), {0: Mark(n, 1)})
-            sink.commit(Outputs([list_for("u", n)]), {0: n}, member.source.membership(), {0: Mark(n, 1)})
-        assert [r.next_offset for r in broker.lists()] == [1, 2, 3]
-        assert self.published(broker, member)[0] == 3
-
-    def test_what_was_begun_and_not_committed_is_not_published(self, broker: Broker, member: Member) -> None:
-        broker.sink().begin({0: 3}, member.source.membership())
-        broker.sink().commit(Outputs([list_for("u", 1)]), {0: 1}, member.source.membership())
-        assert self.published(broker, member)[0] == 1
-
-    @pytest.mark.parametrize("marks", [{}, {0: Mark(2, 1)}])
-    def test_a_commit_of_other_offsets_than_were_begun_publishes_its_own(
-        self, broker: Broker, member: Member, marks: dict[int, Mark]
-    ) -> None:
-        sink = broker.sink()
-        sink.begin({0: 7, 1: 0}, member.source.membership())
-        sink.commit(Outputs([list_for("u", 3)]), {0: 3}, member.source.membership(), marks)
-        assert broker.lists() == [list_for("u", 3)]
-        assert self.published(broker, member)[0] == 3
-
-    def test_a_commit_of_nothing_ends_what_was_begun(self, broker: Broker, member: Member) -> None:
-        sink = broker.sink()
-        sink.begin({0: 7}, member.source.membership())
-        sink.commit(Outputs(), {}, member.source.membership())
-        assert self.published(broker, member)[0] == 0
-
-    def test_what_goes_wrong_at_the_beginning_is_said_by_the_commit(self, broker: Broker, member: Member) -> None:
-        """Begun by the word of a membership that is over."""
-        stale = member.source.membership()
-        sink, other = broker.sink(), Member(broker.source("b"))
-        until(lambda: bool(other.owner.owned), member, other)
-        mine, moved = min(member.owner.owned), min(other.owner.owned)
-        sink.begin({mine: 3, moved: 1}, stale)
-        with pytest.raises(TransactionAborted):
-            sink.commit(Outputs([list_for("u", 3, mine)]), {mine: 3, moved: 1}, stale)
-        sink.commit(Outputs([list_for("u", 3, mine)]), {mine: 3}, member.source.membership())
-        assert broker.lists() == [list_for("u", 3, mine)]
 
     def test_nothing_to_say_is_no_transaction(self, broker: Broker, member: Member) -> None:
         broker.sink().commit(Outputs(), {}, member.source.membership())

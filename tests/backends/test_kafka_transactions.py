@@ -110,9 +110,10 @@ class TestErrorsByKind:
         sink = kafka_broker.sink()
 
         def too_late(*_: Any) -> NoReturn:
+            real.flush(10)
             raise error(KafkaError.ILLEGAL_GENERATION, abortable=True)
 
-        replace_call(sink, "commit_transaction", too_late)
+        real = replace_call(sink, "send_offsets_to_transaction", too_late)
         with pytest.raises(TransactionAborted):
             sink.commit(Outputs([list_for("u", 3)]), {0: 3}, kafka_member.source.membership())
         assert written_at_all(kafka_broker.config) >= 1

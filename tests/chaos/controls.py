@@ -90,7 +90,7 @@ def killed_in_its_last_write(tale: Tale) -> None:
 def killed_in_a_transaction(tale: Tale) -> None:
     """Outputs and Y are in it; it is not committed."""
     tale.send(meals=2)  # so that what is lost of the first is missing in a later list
-    tale.start(fault="transaction.produced:2")
+    tale.start(fault="transaction.offsets_sent:2")
     tale.dead()
     tale.start()
     tale.processed()

@@ -32,7 +32,7 @@ SLOTS = ("a", "b", "c")
 IN_TRANSACTION, HALF_WRITTEN = "in a transaction", "half-written"
 # How many times a start may pass the point, from and to.
 _POINTS = {
-    IN_TRANSACTION: {f"transaction.{step}": (20, 60) for step in ("begun", "offsets_sent", "produced")},
+    IN_TRANSACTION: {f"transaction.{step}": (20, 60) for step in ("begun", "produced", "offsets_sent")},
     HALF_WRITTEN: {"records.chunk": (6, 16), "records.written": (6, 16), "checkpoint.arrays": (2, 5)},
 }
 _FAULTS = (IN_TRANSACTION, HALF_WRITTEN, "", "", "", "")  # of one start after the other

@@ -123,55 +123,54 @@ def written_first() -> None:
 
 def outputs_first() -> None:
     """Outputs are committed in a transaction of their own, then the offsets."""
-    send_offsets = TransactionalProducer.send_offsets
-    kept: list[Any] = []
-
-    def keep(_: TransactionalProducer, *arguments: Any) -> None:
-        kept[:] = arguments
-
-    def make(original: Callable[..., None]) -> Callable[..., None]:
-        def flush(self: TransactionalProducer) -> None:
-            original(self)
-            self.commit()
-            self.begin()
-            send_offsets(self, *kept)
-
-        return flush
-
-    swap(TransactionalProducer, "flush", make)
-    swap(TransactionalProducer, "send_offsets", lambda _: keep)
-
-
-def offsets_first() -> None:
-    """Offsets are committed in a transaction of their own, then the outputs."""
 
     def make(original: Callable[..., None]) -> Callable[..., None]:
         def send_offsets(self: TransactionalProducer, *arguments: Any) -> None:
-            original(self, *arguments)
             self.commit()
             self.begin()
+            original(self, *arguments)
 
         return send_offsets
 
     swap(TransactionalProducer, "send_offsets", make)
 
 
-def aborts() -> None:
-    """No guard: every third transaction is aborted, once all of it has been sent."""
-    commits = 0
+def offsets_first() -> None:
+    """Offsets are committed in a transaction of their own, then the outputs."""
+    produce = TransactionalProducer.produce
+    late: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def make(original: Callable[..., None]) -> Callable[..., None]:
-        def commit(self: TransactionalProducer) -> None:
-            nonlocal commits
-            commits += 1
-            if commits % _ABORTED_EVERY == 0:
+        def send_offsets(self: TransactionalProducer, *arguments: Any) -> None:
+            original(self, *arguments)
+            self.commit()
+            self.begin()
+            for record, more in late:
+                produce(self, *record, **more)
+            late.clear()
+
+        return send_offsets
+
+    swap(TransactionalProducer, "send_offsets", make)
+    swap(TransactionalProducer, "produce", lambda _: lambda self, *record, **more: late.append((record, more)))
+
+
+def aborts() -> None:
+    """No guard: every third transaction is aborted, once all of it has been sent."""
+    sent = 0
+
+    def make(original: Callable[..., None]) -> Callable[..., None]:
+        def send_offsets(self: TransactionalProducer, *arguments: Any) -> None:
+            nonlocal sent
+            original(self, *arguments)
+            sent += 1
+            if sent % _ABORTED_EVERY == 0:
                 self.abort()
                 raise TransactionAborted("sabotage")
-            original(self)
 
-        return commit
+        return send_offsets
 
-    swap(TransactionalProducer, "commit", make)
+    swap(TransactionalProducer, "send_offsets", make)
 
 
 def abort_forgets() -> None:

@@ -26,10 +26,9 @@ from tests.chaos.witness import CLAIMED, REFUSED, Published, logged, owned, pace
 from tests.core.hostile import hostile_records
 
 RATE, MOST_AHEAD = 250, 1_000
-_OFFSETS_SENT, _PRODUCED = "transaction.offsets_sent", "transaction.produced"
-_CHUNK, _WRITTEN = "records.chunk", "records.written"
+_OFFSETS_SENT, _CHUNK, _WRITTEN = "transaction.offsets_sent", "records.chunk", "records.written"
 # The how-manieth time, some seconds after the start.
-_COUNTS = {_OFFSETS_SENT: (8, 40), _PRODUCED: (8, 40), _CHUNK: (6, 15), _WRITTEN: (6, 15)}
+_COUNTS = {_OFFSETS_SENT: (8, 40), _CHUNK: (6, 15), _WRITTEN: (6, 15)}
 _TRIES = 3  # on a machine that is so busy that a session takes 20 s to end
 _SETTLED_SECONDS = 0.3  # what the stopped worker had asked of the brokers is done
 
@@ -49,11 +48,11 @@ class Stall:
         return self.point in (_CHUNK, _WRITTEN)
 
 
-SHORT = (Stall("a", _CHUNK), Stall("b"), Stall("a", _PRODUCED, in_time=True))
+SHORT = (Stall("a", _CHUNK), Stall("b"), Stall("a", _OFFSETS_SENT, in_time=True))
 FULL = (
     *SHORT,
     Stall("b", _WRITTEN),
-    Stall("b", _PRODUCED),
+    Stall("b", _OFFSETS_SENT),
     Stall("a"),
     Stall("a", _OFFSETS_SENT),
     Stall("b", _OFFSETS_SENT, in_time=True),

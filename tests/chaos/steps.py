@@ -62,7 +62,7 @@ class Death:
 # Counts that catching up does not reach: a meal is some ten batches, and a write or three.
 _COUNTS = {"transaction": 25, "checkpoint": 6, "records": 12, "floor": 12, "written": 6}
 SHORT = [
-    Death("transaction.produced", 25),
+    Death("transaction.offsets_sent", 25),
     Death("transaction.after", 25, takeover=True),
     Death("checkpoint.written", 1, leaving=True),
     Death("checkpoint.published", 6, takeover=True),

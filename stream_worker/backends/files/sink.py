@@ -41,9 +41,6 @@ class FileSink:
         self._lengths = dict.fromkeys(self._paths, 0)
         self._files: dict[str, BinaryIO] = {}
 
-    def begin(self, next_offsets: Mapping[int, int], membership: Any, marks: Mapping[int, Mark] | None = None) -> None:
-        """Nothing: nobody has to be told."""
-
     def commit(
         self,
         outputs: Outputs,

@@ -85,10 +85,6 @@ class TransactionalProducer:
             ),
         )
 
-    def flush(self) -> None:
-        """Wait until what was produced is with the brokers, or has failed: what it was, `commit` says."""
-        self._producer.flush(_CALL_SECONDS)
-
     def commit(self) -> None:
         self._call("commit_transaction", self._producer.commit_transaction)
         self._complaints.reset()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,15 +25,6 @@ from stream_worker.core.offsets import Mark
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """A transaction that is open as soon as its offsets are in it."""
-
-    producer: TransactionalProducer
-    offsets: list[TopicPartition]
-    sent: Future[None]
 
 
 class KafkaSink:
@@ -60,20 +50,10 @@ class KafkaSink:
         # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
         self._unanswered = False
         self._oversized: set[tuple[int, int]] = set()
-        self._begun: _Begun | None = None
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="begin")
         self._producer: TransactionalProducer | None = self._connect(patient=True)
 
     def _connect(self, patient: bool) -> TransactionalProducer:
         return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic, patient)
-
-    def begin(self, next_offsets: Mapping[int, int], membership: Any, marks: Mapping[int, Mark] | None = None) -> None:
-        """Two questions to two coordinators, the longest part of a small transaction, are asked on a thread. Not where
-        something has to be found out, or connected, first: `commit` does that."""
-        if next_offsets and self._begun is None and self._producer is not None and not self._unknown:
-            offsets = self._with_marks(next_offsets, marks or {})
-            sent = self._beside.submit(self._begin, self._producer, offsets, membership)
-            self._begun = _Begun(self._producer, offsets, sent)
 
     def commit(
         self,
@@ -84,16 +64,11 @@ class KafkaSink:
     ) -> None:
         if outputs and not next_offsets:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
-        offsets = self._with_marks(next_offsets, marks or {})
+        if not next_offsets or self._was_published(next_offsets):
+            return
         try:
-            begun = self._is_begun(offsets)
-            if not next_offsets or self._was_published(next_offsets):
-                return
-            self._reached("transaction.lists_made")
-            producer = self._ready()
-            if not begun:
-                self._begin(producer, offsets, membership)
-            self._publish(producer, outputs)
+            offsets = self._with_marks(next_offsets, marks or {})
+            self._publish(self._ready(), outputs, offsets, membership)
         except (OutcomeUnknown, SlotTaken) as fault:
             if isinstance(fault, SlotTaken) and not self._unanswered:
                 raise
@@ -111,8 +86,7 @@ class KafkaSink:
         """Nothing: Kafka keeps it."""
 
     def close(self) -> None:
-        """After a commit nothing is open or queued."""
-        self._beside.shutdown(wait=False)
+        """Between two commits nothing is open or queued."""
         self._let_go()
 
     def _let_go(self) -> None:
@@ -127,42 +101,30 @@ class KafkaSink:
             for partition, offset in next_offsets.items()
         ]
 
-    def _begin(self, producer: TransactionalProducer, offsets: list[TopicPartition], membership: Any) -> None:
-        """1. begin  2. Y."""
+    def _publish(
+        self, producer: TransactionalProducer, outputs: Outputs, offsets: list[TopicPartition], membership: Any
+    ) -> None:
+        """1. begin  2. lists and dead letters  3. Y  4. commit."""
+        encoded = [(r, encode_recommendation(r, self._config.input_topic)) for r in outputs.recommendations]
+        self._reached("transaction.before")
         # 1.
         producer.begin()
         self._reached("transaction.begun")
         # 2.
-        producer.send_offsets(offsets, membership)
-        self._reached("transaction.offsets_sent")
-
-    def _is_begun(self, offsets: list[TopicPartition]) -> bool:
-        """Whether a transaction with these offsets is open; one with others is aborted. Raises what became of it."""
-        begun, self._begun = self._begun, None
-        if begun is None:
-            return False
-        begun.sent.result()
-        if list(map(_place, begun.offsets)) == list(map(_place, offsets)):
-            return True
-        begun.producer.abort()
-        return False
-
-    def _publish(self, producer: TransactionalProducer, outputs: Outputs) -> None:
-        """3. lists and dead letters  4. commit."""
-        # 3.
-        for recommendation in outputs.recommendations:
-            self._produce_list(producer, recommendation)
+        for recommendation, value in encoded:
+            self._produce_list(producer, recommendation, value)
         for letter in outputs.dead_letters:
             self._produce_dead_letter(producer, letter)
-        producer.flush()
         self._reached("transaction.produced")
+        # 3.
+        producer.send_offsets(offsets, membership)
+        self._reached("transaction.offsets_sent")
         # 4.
         producer.commit()
         self._reached("transaction.after")
 
-    def _produce_list(self, producer: TransactionalProducer, recommendation: Recommendation) -> None:
+    def _produce_list(self, producer: TransactionalProducer, recommendation: Recommendation, value: bytes) -> None:
         topic, key = self._config.output_topic, recommendation.user.encode()
-        value = encode_recommendation(recommendation, self._config.input_topic)
         try:
             producer.produce(topic, key, value)
         except ValueError:
@@ -232,11 +194,6 @@ class KafkaSink:
             raise Unavailable(f"kafka: no answer about committed offsets: {fault}") from fault
         finally:
             reader.close()
-
-
-def _place(offset: TopicPartition) -> tuple[int, int, str | None]:
-    """What two of them have to agree in; their own comparison leaves the note out."""
-    return offset.partition, offset.offset, offset.metadata
 
 
 def _forms(letter: DeadLetter, oversized: bool) -> list[tuple[bytes | None, bytes | None, str]]:
