@@ -11,10 +11,14 @@ import sys
 import time
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, create_topics, produce_records, tail
+from stream_worker.backends.kafka.config import transaction_settings
+from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.core.errors import OffsetLost, Unavailable
 from stream_worker.core.events import Outputs
+from stream_worker.core.offsets import Mark
 from tests.backends.contracts_topics import Member, list_for, retry, values
 from tests.backends.kafka_broker import KafkaBroker
 from tests.services import KafkaCluster
@@ -54,6 +58,21 @@ class KilledMember:
         assert time.monotonic() - killed > 4
         member.poll_until(lambda: len(member.records) == 2)
         assert member.owner.published[0] == 0
+
+
+def test_a_claim_does_not_wait_for_transactions_over_other_partitions(kafka_broker: KafkaBroker) -> None:
+    """Of a busy group one is open most of the time. This one is still open when the partition has been claimed."""
+    member = Member(kafka_broker.source("a"))
+    member.poll_until(lambda: len(member.owner.owned) == kafka_broker.partitions)
+    settings = transaction_settings(kafka_broker.config, "b")
+    producer = TransactionalProducer(settings | {"transaction.timeout.ms": 6_000})
+    producer.begin()
+    offset = TopicPartition(kafka_broker.config.input_topic, 0, 0, Mark(partitions=kafka_broker.partitions).encode())
+    producer.send_offsets([offset], member.source.membership())
+    member.owner.owned.discard(1)
+    member.source.reclaim([1])
+    member.poll_until(lambda: 1 in member.owner.owned)
+    producer.commit()
 
 
 class TestKilledMember(KilledMember):

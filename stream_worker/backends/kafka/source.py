@@ -260,16 +260,17 @@ class KafkaSource:
         self._unclaimed.clear()
 
     def _ask_published(self, partitions: Collection[int]) -> dict[int, Committed]:
-        """Y of the partitions; where there is none, the beginning becomes it."""
+        """Y of the partitions; where there is none, the beginning becomes it. Others are asked about only where none of
+        these says how many partitions there were at first: theirs is open while their owners publish."""
         self._partitions = count_partitions(self._consumer, self.name)
-        everywhere = committed(self._consumer, self.name, range(self._partitions))
-        counts = [at.mark.partitions for at in everywhere.values() if at.mark.partitions]
-        self._first_partitions = min(counts, default=self._partitions)
-        fresh = set(partitions) - everywhere.keys()
-        if fresh:
-            everywhere |= begin(self._consumer, self.name, fresh, self._config.start, self._first_partitions)
-        known = {p: replace(at.mark, partitions=self._first_partitions) for p, at in everywhere.items()}
-        return {p: replace(everywhere[p], mark=known[p]) for p in partitions}
+        known = committed(self._consumer, self.name, partitions)
+        if not _counts(known):
+            known = committed(self._consumer, self.name, range(self._partitions))
+        self._first_partitions = min(_counts(known), default=self._partitions)
+        if fresh := set(partitions) - known.keys():
+            known |= begin(self._consumer, self.name, fresh, self._config.start, self._first_partitions)
+        marks = {p: replace(known[p].mark, partitions=self._first_partitions) for p in partitions}
+        return {p: replace(known[p], mark=mark) for p, mark in marks.items()}
 
     def _count(self) -> None:
         """Users may have moved once the topic has grown, also to partitions that are read here for long."""
@@ -317,6 +318,11 @@ class KafkaSource:
 
     def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
         return [TopicPartition(self.name, partition) for partition in sorted(partitions)]
+
+
+def _counts(known: Mapping[int, Committed]) -> list[int]:
+    """What they say of how many partitions there were when the group began."""
+    return [at.mark.partitions for at in known.values() if at.mark.partitions]
 
 
 def _record(message: Message) -> Record:
