@@ -87,6 +87,16 @@ class TestUnknownOutcome:
             sink.commit(Outputs([list_for("u", 4)]), {0: 4}, kafka_member.source.membership())
         assert kafka_broker.lists() == []
 
+    def test_what_another_worker_published_since_says_nothing_about_the_doubtful_one(
+        self, kafka_broker: KafkaBroker, kafka_member: Member
+    ) -> None:
+        """Its partitions are gone, and Y there has moved on: what is still owned is published."""
+        sink = kafka_broker.sink()
+        sink.commit(Outputs(), {0: 9}, kafka_member.source.membership())
+        sink._unknown = {0: 3}
+        sink.commit(Outputs([list_for("u", 4, 1)]), {1: 4}, kafka_member.source.membership())
+        assert kafka_broker.lists() == [list_for("u", 4, 1)]
+
     def test_an_own_init_that_was_answered_late_is_not_taken_for_another_process(
         self, kafka_broker: KafkaBroker, kafka_member: Member
     ) -> None:

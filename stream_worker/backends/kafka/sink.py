@@ -173,14 +173,16 @@ class KafkaSink:
     def _was_published(self, next_offsets: Mapping[int, int]) -> bool:
         """Whether a transaction of unknown outcome had these offsets and was committed after all.
 
-        Asked only once the slot's new producer has ended it one way or the other. Raises Unavailable.
+        Asked only once the slot's new producer has ended it one way or the other, and of what is still owned: in other
+        partitions another worker may have gone on. Raises Unavailable.
         """
         if not self._unknown:
             return False
         self._ready()
-        committed = self._committed(self._unknown)
+        asked = {p: offset for p, offset in self._unknown.items() if p in next_offsets}
+        committed = self._committed(asked) if asked else {}
         unknown, self._unknown = self._unknown, {}
-        if any(committed.get(partition, 0) < offset for partition, offset in unknown.items()):
+        if not asked or any(committed.get(partition, 0) < offset for partition, offset in asked.items()):
             return False
         if any(offset > unknown.get(partition, -1) for partition, offset in next_offsets.items()):
             raise RestartNeeded(f"published up to {unknown} after all, but asked to publish up to {dict(next_offsets)}")
