@@ -19,7 +19,7 @@ from model.learner import Learner
 from model.state import part
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm
-from stream_worker.core.events import Events, Prediction, Recommendation
+from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
 from stream_worker.recovery import Given, Recovery
@@ -140,6 +140,7 @@ class Line:
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
         rows_UK, scores_UK = self._lists(slots)
+        rounded_UK = np.round(scores_UK.astype(np.float64), SCORE_DIGITS)
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
             items = self._ids(rows_UK[user])
@@ -150,7 +151,7 @@ class Line:
                 events=int(counts[user]),
                 ts=float(events.ts_B[last]),
                 items=items,
-                scores=scores_UK[user, : len(items)].tolist(),
+                scores=rounded_UK[user, : len(items)].tolist(),
                 line=self.name,
                 step=self.learner.steps,
                 request_ids=requests.get(user, ()),

@@ -17,6 +17,7 @@ import pytest
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.worker import WorkerConfig
 from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
@@ -77,6 +78,7 @@ class TestLists:
         for made in world.topic.outputs.recommendations:
             assert len(made.items) == len(set(made.items)) == len(made.scores) <= 5
             assert list(made.scores) == sorted(made.scores, reverse=True)
+            assert list(made.scores) == [round(score, SCORE_DIGITS) for score in made.scores]
             assert set(made.items) <= {f"i{n}" for n in range(13)}
         assert len(world.topic.outputs.recommendations[-1].items) == 5
 

@@ -168,9 +168,9 @@ def encode_event(
 
 
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
-    """A list as contract 1 writes it. Scores are rounded to 6 digits, so that the bytes are stable."""
+    """A list as contract 1 writes it."""
     r = recommendation
-    items = [{"item": item, "score": round(float(score), 6)} for item, score in zip(r.items, r.scores, strict=True)]
+    items = [{"item": item, "score": score} for item, score in zip(r.items, r.scores, strict=True)]
     return orjson.dumps(
         {
             "user": r.user,

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+SCORE_DIGITS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -67,7 +69,8 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One list for one user of one input partition (contract 1). `next_offset` - 1 is its `as_of` offset."""
+    """One list for one user of one input partition (contract 1). `next_offset` - 1 is its `as_of` offset. `scores` have
+    `SCORE_DIGITS`, so that the bytes are stable."""
 
     user: str
     partition: int

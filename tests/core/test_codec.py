@@ -279,11 +279,11 @@ def test_settings_out_of_bounds_are_refused_by_name(settings: dict[str, object],
 
 
 def test_a_recommendation_is_written_as_the_contract_has_it() -> None:
-    made = Recommendation("u", 2, 42, 3, NOW, ["a", "b"], [0.12345678, 1 / 3], "0", 17, ["r1"])
+    made = Recommendation("u", 2, 42, 3, NOW, ["a", "b"], [0.333333, 0.123457], "0", 17, ["r1"])
     value = encode_recommendation(made, "events")
     assert orjson.loads(value) == {
         "user": "u",
-        "items": [{"item": "a", "score": 0.123457}, {"item": "b", "score": 0.333333}],
+        "items": [{"item": "a", "score": 0.333333}, {"item": "b", "score": 0.123457}],
         "as_of": {"topic": "events", "partition": 2, "offset": 41},
         "events": 3,
         "ts": NOW,
