@@ -60,6 +60,14 @@ class KilledMember:
         assert member.owner.published[0] == 0
 
 
+class TestKilledMember(KilledMember):
+    protocol = "classic"
+
+
+class TestKilledMemberByTheNewProtocol(KilledMember):
+    protocol = "consumer"
+
+
 def test_a_claim_does_not_wait_for_transactions_over_other_partitions(kafka_broker: KafkaBroker) -> None:
     """Of a busy group one is open most of the time. This one is still open when the partition has been claimed."""
     member = Member(kafka_broker.source("a"))
@@ -73,14 +81,6 @@ def test_a_claim_does_not_wait_for_transactions_over_other_partitions(kafka_brok
     member.source.reclaim([1])
     member.poll_until(lambda: 1 in member.owner.owned)
     producer.commit()
-
-
-class TestKilledMember(KilledMember):
-    protocol = "classic"
-
-
-class TestKilledMemberByTheNewProtocol(KilledMember):
-    protocol = "consumer"
 
 
 class TestOffsetsThatAreGone:

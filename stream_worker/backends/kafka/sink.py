@@ -179,13 +179,13 @@ class KafkaSink:
         if not self._unknown:
             return False
         self._ready()
-        asked = {p: offset for p, offset in self._unknown.items() if p in next_offsets}
-        committed = self._committed(asked) if asked else {}
-        unknown, self._unknown = self._unknown, {}
-        if not asked or any(committed.get(partition, 0) < offset for partition, offset in asked.items()):
+        owned = {partition: offset for partition, offset in self._unknown.items() if partition in next_offsets}
+        committed = self._committed(owned) if owned else {}
+        self._unknown = {}
+        if not owned or any(committed.get(partition, 0) < offset for partition, offset in owned.items()):
             return False
-        if any(offset > unknown.get(partition, -1) for partition, offset in next_offsets.items()):
-            raise RestartNeeded(f"published up to {unknown} after all, but asked to publish up to {dict(next_offsets)}")
+        if any(offset > owned.get(partition, -1) for partition, offset in next_offsets.items()):
+            raise RestartNeeded(f"published up to {owned} after all, but asked to publish up to {dict(next_offsets)}")
         return True
 
     def _committed(self, partitions: Mapping[int, int]) -> dict[int, int]:

@@ -269,8 +269,8 @@ class KafkaSource:
         self._first_partitions = min(_counts(known), default=self._partitions)
         if fresh := set(partitions) - known.keys():
             known |= begin(self._consumer, self.name, fresh, self._config.start, self._first_partitions)
-        marks = {p: replace(known[p].mark, partitions=self._first_partitions) for p in partitions}
-        return {p: replace(known[p], mark=mark) for p, mark in marks.items()}
+        first = self._first_partitions
+        return {p: replace(known[p], mark=replace(known[p].mark, partitions=first)) for p in partitions}
 
     def _count(self) -> None:
         """Users may have moved once the topic has grown, also to partitions that are read here for long."""
