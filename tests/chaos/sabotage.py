@@ -17,10 +17,10 @@ import numpy as np
 from model.learner import Learner
 from model.memory import UserTable
 from stream_worker import checkpointer
-from stream_worker.backends import redis
 from stream_worker.backends.files import sink as files
 from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.backends.kafka.sink import KafkaSink
+from stream_worker.backends.redis import scripts
 from stream_worker.cli import main as program
 from stream_worker.core.errors import TransactionAborted
 from stream_worker.core.offsets import Offsets
@@ -195,14 +195,14 @@ def abort_forgets() -> None:
 
 def any_token() -> None:
     """Redis takes a write under whatever token."""
-    for script in ("_SAVE", "_SET_FLOOR"):
-        cut(redis, script, "if current ~= ARGV[1] then", "if false then")
+    for script in ("SAVE", "SET_FLOOR"):
+        cut(scripts, script, "if current ~= ARGV[1] then", "if false then")
 
 
 def any_write() -> None:
     """Redis takes a write under whatever token, and an older record over a newer one."""
     any_token()
-    cut(redis, "_SAVE", "if not lower(", "if not (function() return false end)(")
+    cut(scripts, "SAVE", "if not lower(", "if not (function() return false end)(")
 
 
 def forget_states() -> None:

@@ -1,0 +1,36 @@
+"""`[memory]` of the configuration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """`[memory]`: where memories are kept, and how many stay close.
+
+    `device_users` are on the device; `pending_users` may wait in host memory for the store; `twin_users` and
+    `twin_items` bound what is kept without Redis. `expire_seconds` 0: Redis keeps users for ever; else it drops those
+    not seen for twice that.
+    """
+
+    redis_url: str = ""
+    namespace: str = "stream-worker"
+    device_users: int = 50_000
+    pending_users: int = 50_000
+    twin_users: int = 200_000
+    twin_items: int = 2_000_000
+    expire_seconds: float = 0.0
+    rebuild_records: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name, bound in (("device_users", 2), ("pending_users", 1), ("twin_users", 1), ("twin_items", 1)):
+            if getattr(self, name) < bound:
+                raise ValueError(f"memory.{name}: must be at least {bound}, got {getattr(self, name)}")
+        if self.expire_seconds != 0 and not 1 <= self.expire_seconds < math.inf:
+            raise ValueError(f"memory.expire_seconds: must be 0 (never) or at least 1, got {self.expire_seconds}")
+        if self.rebuild_records < 0:
+            raise ValueError(f"memory.rebuild_records: must be at least 0, got {self.rebuild_records}")
+        if not self.namespace or set("{}") & set(self.namespace):
+            raise ValueError(f"memory.namespace: must be a name without braces, got {self.namespace!r}")
