@@ -552,6 +552,8 @@ class Worker:
         status.events += len(events)
         status.batch_events = len(events)
         status.dead_letters.update(letter.error for letter in dead_letters)
+        for letter in dead_letters:
+            status.set_aside.add(letter.error, letter.reason, letter.record.place)
         status.key_mismatches = self._decoder.key_mismatches
         status.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
         if len(events):

@@ -17,13 +17,24 @@ SCORE_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as the source delivered it. `timestamp_ms` is the broker's, epoch milliseconds."""
+    """One message as the source delivered it. `timestamp_ms` is the broker's, epoch milliseconds.
+
+    `row` is a file's name for where it stands, `fault` what its reader found wrong with it (class and reason): a broken
+    row has no bytes that tell.
+    """
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+    row: str = ""
+    fault: tuple[str, str] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where a person finds it."""
+        return self.row or f"partition {self.partition}, offset {self.offset}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from stream_worker.core.fault_counts import FaultCounts
+
 _LATENCIES_KEPT = 5_000
 _NOTES_KEPT = 1_000
 
@@ -28,11 +30,14 @@ class Status:
 
     `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
     lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
+    `set_aside` are the dead letters with reasons and places, `fields_dropped` the optional fields that can't be read.
     """
 
     records: int = 0
     events: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
+    set_aside: FaultCounts = field(default_factory=FaultCounts)
+    fields_dropped: FaultCounts = field(default_factory=FaultCounts)
     key_mismatches: int = 0
     lists: int = 0
     transactions_committed: int = 0
