@@ -23,6 +23,7 @@ from stream_worker.core.errors import (
 from stream_worker.core.events import Outputs, Record
 from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
 from stream_worker.core.offsets import Committed, Mark
+from stream_worker.core.source_id import SourceId
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
 _FORGOTTEN_SHARE = 16
@@ -247,6 +248,7 @@ class InMemoryTopic:
 
     def __init__(self, partitions: int = 1, name: str = "events") -> None:
         self.name = name
+        self.topic_id, self.cluster_id = "topic-1", "cluster"
         self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
         self.committed: dict[int, int] = {}
         self.marks: dict[int, Mark] = {}
@@ -266,6 +268,14 @@ class InMemoryTopic:
         record = Record(number, len(self.partitions[number]), timestamp_ms, key, value)
         self.partitions[number].append(record)
         return record
+
+    def make_again(self, partitions: int = 1) -> None:
+        """Delete the topic, and Y with it, and make an empty one of the same name; its members claim it anew."""
+        self.topic_id = f"topic-{1 + int(self.topic_id.removeprefix('topic-'))}"
+        self.partitions, self.lows = [[] for _ in range(partitions)], [0] * partitions
+        self.first_partitions = partitions
+        self.committed, self.marks, self.held = {}, {}, {}
+        self.rebalance()
 
     def grow(self, partitions: int) -> None:
         """More partitions, which are given to the members in turn; keys are spread anew."""
@@ -322,6 +332,9 @@ class InMemorySource:
     @property
     def name(self) -> str:
         return self._topic.name
+
+    def identity(self) -> SourceId:
+        return SourceId(self.name, self._topic.topic_id, self._topic.cluster_id, "group")
 
     def subscribe(self, owner: PartitionOwner) -> None:
         self._owner = owner

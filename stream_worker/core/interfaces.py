@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_worker.core.events import Outputs, Record
 from stream_worker.core.offsets import Committed, Mark
+from stream_worker.core.source_id import SourceId
 
 
 class PartitionOwner(Protocol):
@@ -38,6 +39,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """The topic (or log) that the offsets belong to; offsets under another name mean nothing here."""
+        ...
+
+    def identity(self) -> SourceId:
+        """The source by its ids, as far as they are known now. Cheap; may be called before `subscribe`."""
         ...
 
     def subscribe(self, owner: PartitionOwner) -> None: ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -15,6 +16,7 @@ from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted,
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
 from stream_worker.core.interfaces import Sink, Source
 from stream_worker.core.offsets import Committed
+from stream_worker.core.source_id import SourceId
 
 PATIENCE_SECONDS = 30.0
 _Answer = TypeVar("_Answer")
@@ -34,6 +36,10 @@ class Broker(Protocol):
 
     def trim(self, partition: int, before: int) -> None:
         """Remove all records before an offset, as retention does."""
+        ...
+
+    def make_again(self, partitions: int = 4) -> None:
+        """Delete the input topic and make one of the same name."""
         ...
 
     def vanish(self, source: Source) -> None:
@@ -127,6 +133,15 @@ def retry(call: Callable[[], _Answer], between: Callable[[], None] = lambda: Non
             between()
 
 
+def known_identity(source: Source) -> SourceId:
+    """A young topic may need a moment to be there."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not source.identity().topic_id:
+        assert time.monotonic() < end, "the topic has no id"
+        time.sleep(0.05)
+    return source.identity()
+
+
 def list_for(user: str, next_offset: int, partition: int = 0, **more: Any) -> Recommendation:
     return Recommendation(user, partition, next_offset, 1, 1.0, ("x", "y"), (0.5, 0.25), "line", 7, **more)
 
@@ -150,6 +165,15 @@ class SourceContract:
         for partition in range(broker.partitions):
             assert member.offsets(partition) == list(range(50))
             assert member.values(partition) == [f"{partition}:{n}".encode() for n in range(50)]
+
+    def test_a_source_tells_its_ids_before_it_is_read(self, broker: Broker) -> None:
+        """A topic that is made again keeps its name, and is another one in the same cluster."""
+        before = known_identity(broker.source("a"))
+        assert before.cluster_id
+        broker.make_again()
+        after = known_identity(broker.source("b"))
+        assert after == replace(before, topic_id=after.topic_id)
+        assert not after.is_same(before)
 
     def test_a_first_start_begins_with_the_oldest_record_and_makes_that_the_published_offset(
         self, broker: Broker

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, Published, messages, produce_records
 from stream_worker.core.codec import decode_recommendation
@@ -17,6 +19,7 @@ from tests.conftest import MakeTopic
 
 # Messages are read until none has come for so long.
 IDLE_SECONDS = 0.6
+_MADE_SECONDS = 30.0
 
 
 class KafkaBroker:
@@ -58,6 +61,9 @@ class KafkaBroker:
         admin = AdminClient({"bootstrap.servers": self.config.bootstrap_servers})
         admin.delete_records([at])[at].result(10)
 
+    def make_again(self, partitions: int = 4) -> None:
+        make_again(self.config.bootstrap_servers, self.config.input_topic, partitions)
+
     def vanish(self, source: Source) -> None:
         """A static member's close does not leave: to the group it is dead."""
         source.close()
@@ -75,6 +81,20 @@ class KafkaBroker:
     def close(self) -> None:
         for close in self._open:
             close()
+
+
+def make_again(bootstrap: str, topic: str, partitions: int) -> None:
+    """Delete a topic and make an empty one of the same name."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(10)
+    end = time.monotonic() + _MADE_SECONDS
+    while True:
+        try:
+            new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
+            return admin.create_topics([new])[topic].result(10)  # type: ignore[no-any-return]
+        except KafkaException:
+            assert time.monotonic() < end, f"{topic} can't be made again"
+            time.sleep(0.1)
 
 
 def murmur2(data: bytes) -> int:

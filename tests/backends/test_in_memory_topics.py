@@ -31,6 +31,9 @@ class InMemoryBroker:
     def trim(self, partition: int, before: int) -> None:
         self.topic.trim(partition, before)
 
+    def make_again(self, partitions: int = 4) -> None:
+        self.topic.make_again(partitions)
+
     def vanish(self, source: Source) -> None:
         source.close()
 

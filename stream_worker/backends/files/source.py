@@ -16,6 +16,7 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
 from stream_worker.core.offsets import Committed
+from stream_worker.core.source_id import SourceId
 
 _HASHED_BYTES = 1 << 20
 _PARTITION = 0
@@ -61,6 +62,10 @@ class FileSource:
     @property
     def name(self) -> str:
         return self._name
+
+    def identity(self) -> SourceId:
+        """A name alone: it stands for the log's bytes already."""
+        return SourceId(self._name)
 
     @property
     def position(self) -> int:

@@ -25,11 +25,13 @@ from stream_worker.backends.kafka.faults import (
     is_fatal,
     says,
 )
+from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 from stream_worker.core.offsets import Committed
+from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -77,6 +79,7 @@ class KafkaSource:
         self._paused = False
         self._backoff = Backoff(monotonic=monotonic)
         self._complaints = Complaints(monotonic)
+        self._identity = TopicIdentity(config)
         self._consumer = self._connect()
 
     def _connect(self) -> Consumer:
@@ -85,6 +88,9 @@ class KafkaSource:
     @property
     def name(self) -> str:
         return self._config.input_topic
+
+    def identity(self) -> SourceId:
+        return self._identity.learn(self._consumer)
 
     def subscribe(self, owner: PartitionOwner) -> None:
         self._owner = owner

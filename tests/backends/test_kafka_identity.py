@@ -1,0 +1,84 @@
+"""Clusters that know no ids of topics: the name has to do, and that is said once."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Uuid
+from structlog.testing import capture_logs
+
+from stream_worker.backends.kafka import KafkaConfig, KafkaSource, create_topics
+from stream_worker.backends.kafka.identity import TopicIdentity
+from stream_worker.core.source_id import SourceId
+
+NAME_ALONE = SourceId("events", group="stream-worker")
+
+
+class Cluster:
+    """In place of the consumer that names the cluster, and of what describes the topic: an id or an error."""
+
+    cluster_id = "c1"
+
+    def __init__(self, *answers: Uuid | int) -> None:
+        self.answers = list(answers)
+
+    def list_topics(self, topic: str, timeout: float) -> Cluster:
+        return self
+
+    def describe(self) -> Cluster:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, int):
+            raise KafkaException(KafkaError(answer))
+        self.topic_id = answer
+        return self
+
+
+def identity_of(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> TopicIdentity:
+    identity = TopicIdentity(KafkaConfig())
+    monkeypatch.setattr(identity, "_describe", cluster.describe)
+    return identity
+
+
+@pytest.mark.parametrize("answer", [Uuid(0, 0), KafkaError._UNSUPPORTED_FEATURE, KafkaError._TIMED_OUT])
+def test_a_cluster_without_ids_is_named_alone_and_that_is_said_once(
+    answer: Uuid | int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old broker gives the id zero; another kind of broker does not know the question, or never answers it."""
+    cluster = Cluster(answer)
+    identity = identity_of(cluster, monkeypatch)
+    with capture_logs() as logs:
+        for _ in range(8):
+            known = identity.learn(cluster)
+    assert known == SourceId("events", "", "c1", "stream-worker")
+    assert [(entry["log_level"], entry["topic"]) for entry in logs] == [("warning", "events")]
+
+
+def test_an_answer_that_is_late_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once an id has been known, it is waited for."""
+    cluster = Cluster(KafkaError._TIMED_OUT, Uuid(1, 2), KafkaError._TIMED_OUT)
+    identity = identity_of(cluster, monkeypatch)
+    assert identity.learn(cluster) == NAME_ALONE
+    identity.learn(cluster)
+    assert identity.known.topic_id == str(Uuid(1, 2))
+    for _ in range(8):
+        with pytest.raises(KafkaException):
+            identity.ask(cluster)
+
+
+def test_a_topic_that_is_not_there_has_no_id_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(KafkaError.UNKNOWN_TOPIC_OR_PART, Uuid(1, 2))
+    identity = identity_of(cluster, monkeypatch)
+    with capture_logs() as logs:
+        assert identity.learn(cluster).topic_id == ""
+        assert identity.learn(cluster).topic_id == str(Uuid(1, 2))
+    assert logs == []
+
+
+def test_the_mock_cluster_is_not_asked(mock_kafka_bootstrap: str) -> None:
+    """It would never answer."""
+    config = KafkaConfig(bootstrap_servers=mock_kafka_bootstrap)
+    create_topics(config, config.topics, 1)
+    source = KafkaSource(config, "0")
+    with capture_logs() as logs:
+        assert [source.identity() for _ in range(3)] == [NAME_ALONE] * 3
+    assert len(logs) == 1
+    source.close()
