@@ -1,4 +1,4 @@
-"""The program: one group of commands, one mapping of errors to exit codes. Each command is a module of `commands`."""
+"""The program: one group of commands, one mapping of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Loads a command's module when it is asked for, so that `--help` does not wait for torch."""
+    """Each command is a module of `usage`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
+            if ctx.resilient_parsing:
+                return None  # a shell asks how a line may go on
             close = difflib.get_close_matches(cmd_name, _COMMANDS, n=1, cutoff=0.4)
             ctx.fail(
                 f"no command {cmd_name!r}; "
                 + (f"did you mean {close[0]}?" if close else f"known are {', '.join(_COMMANDS)}")
             )
-        command: click.Command = importlib.import_module(f"stream_worker.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"stream_worker.usage.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -57,6 +59,7 @@ Examples:
   stream-worker check --config worker.toml
   stream-worker run --config worker.toml
   stream-worker replay clicks.csv --mapping examples/canonical.toml
+  eval "$(_STREAM_WORKER_COMPLETE=bash_source stream-worker)"    Tab completes commands, options and files
 
 \b
 Exit codes: 0 done, 1 failed, 64 usage, 75 start me again, 76 slot taken, 78 configuration.
@@ -66,7 +69,7 @@ Exit codes: 0 done, 1 failed, 64 usage, 75 start me again, 76 slot taken, 78 con
 @click.group(
     cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, prog_name="stream-worker")
+@click.version_option(__version__, "-V", "--version", prog_name="stream-worker")
 def cli() -> None:
     """Streaming recommendations: reads events from Kafka, keeps one LSTM state a user, learns as it goes, publishes a
     fresh list for every user it hears of."""
@@ -75,7 +78,9 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     try:
-        result = cli.main(args=args, prog_name="stream-worker", standalone_mode=False)
+        result = cli.main(
+            args=_asked(sys.argv[1:] if args is None else args), prog_name="stream-worker", standalone_mode=False
+        )
         return int(result) if isinstance(result, int) else ExitCode.DONE
     except click.UsageError as fault:
         fault.show()
@@ -88,6 +93,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except StreamWorkerError as fault:
         print(f"stream-worker: {fault}", file=sys.stderr)
         return exit_code(fault)
+
+
+def _asked(args: Sequence[str]) -> list[str]:
+    """The arguments, with `help run` for `run --help`."""
+    return [*args[1:], "--help"] if args[:1] == ["help"] else list(args)
 
 
 def program(args: Sequence[str] | None = None) -> NoReturn:

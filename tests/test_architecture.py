@@ -49,7 +49,7 @@ def _is_in(name: str, package: str) -> bool:
 _LOOP = tuple(f"stream_worker/{name}.py" for name in ("worker", "line", "recovery", "memories", "checkpointer"))
 _PROGRAM = (
     "stream_worker.cli", "stream_worker.commands", "stream_worker.assembly", "stream_worker.config",
-    "stream_worker.demo",
+    "stream_worker.demo", "stream_worker.usage",
 )  # fmt: skip
 _RULES = [
     (("model",), ("stream_worker",)),

@@ -16,15 +16,6 @@ from tests.test_commands import COMMANDS, call
 from tests.test_replay import MAPPING, shoppers, write_log
 
 
-def test_help_and_version_do_not_wait_for_torch() -> None:
-    """Importing it takes seconds; help lists every command with a whole sentence all the same."""
-    code = "import sys; from stream_worker.cli import main; print(main(['--help'])); print('torch' in sys.modules)"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.endswith("0\nFalse\n")
-    assert "..." not in output.split("Commands:")[1]
-    assert all(f"\n  {name} " in output for name in COMMANDS)
-
-
 def test_the_process_ends_with_the_code_and_all_that_was_said() -> None:
     """It leaves without the interpreter's own way out."""
     for arguments, code, said in (

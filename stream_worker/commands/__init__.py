@@ -1,1 +1,1 @@
-"""One module a command of the program; each holds one click command named `command`."""
+"""One module a command: what it does, in a function named `command`. How it is called stands in `usage`."""

@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.kafka import describe_cluster, missing_topics
-from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
 from stream_worker.core.errors import StreamWorkerError, Unavailable
 from stream_worker.exit_codes import ExitCode
-
-EPILOG = """\b
-Examples:
-  stream-worker check
-  stream-worker check --config worker.toml
-
-\b
-Exit codes: 0 all good, 1 something does not answer or is not there, 78 the configuration is wrong.
-"""
 
 _KEYS = {
     "kafka": "kafka.bootstrap_servers",
@@ -31,10 +20,7 @@ _KEYS = {
 }
 
 
-@click.command("check", epilog=EPILOG)
-@config_option
 def command(config_path: Path | None) -> int:
-    """Print the configuration in force, secrets masked, and try Kafka, Redis and the checkpoint folder."""
     settings = settings_from(config_path)
     for key, value in effective(settings):
         print(f"{key} = {value}")

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from stream_worker.backends.files import load_mapping
-from stream_worker.commands.options import EXISTING, differing, mapping_option, report_option, settings_from
+from stream_worker.commands.options import differing, settings_from
 from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.paired import Row, compared, in_common
@@ -25,44 +23,9 @@ from stream_worker.exit_codes import ExitCode
 from stream_worker.scored_replay import ScoredRun, scored_replay
 from stream_worker.warm_up import warm_up
 
-EPILOG = """\b
-Examples:
-  stream-worker compare a.toml b.toml clicks.csv --mapping examples/canonical.toml
-  stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --limit 50000 --seeds 0,1,2
-  stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --report compared.html
-
-An empty file stands for the defaults; a variable STREAM_WORKER__SECTION__KEY goes before both files. The interval
-(95 %) and p come from a bootstrap over users, each with all of its events: they say whether other users like these
-would have shown the same. Whether other seeds would, only --seeds can say.
-
-\b
-Exit codes: 0 done (whichever is better), 64 usage, 78 a configuration is wrong, 130 interrupted.
-"""
-
 _COLUMNS = ("events", "metric", "A", "B", "B - A", "95 % interval", "p")
 
 
-class _Seeds(click.ParamType[tuple[int, ...]]):
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            seeds = tuple(int(seed) for seed in value.split(","))
-        except ValueError:
-            seeds = ()
-        if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-            self.fail(f"must be different numbers from 0 with commas between, such as 0,1,2, got {value!r}", param, ctx)
-        return seeds
-
-
-@click.command("compare", epilog=EPILOG)
-@click.argument("a", type=EXISTING, metavar="A.toml")
-@click.argument("b", type=EXISTING, metavar="B.toml")
-@click.argument("log", nargs=-1, required=True, type=EXISTING)
-@mapping_option
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--seeds", type=_Seeds(), help="Run each file with every one of these (0,1,2); default: its model.seed.")
-@report_option
 def command(
     a: Path,
     b: Path,
@@ -72,10 +35,6 @@ def command(
     seeds: tuple[int, ...] | None,
     reports: tuple[Path, ...],
 ) -> int:
-    """Replay LOG with each of two configurations, and print how good the lists of each were, side by side.
-
-    Both begin at the first row with nothing learned, one after the other, and keep memories within the process.
-    """
     both, mapping = (settings_from(a), settings_from(b)), load_mapping(mapping_path)
     for settings in both:
         warm_up(settings)  # or the first run would pay for compiling

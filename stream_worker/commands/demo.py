@@ -25,26 +25,8 @@ _DRAW_SECONDS = 0.25
 # As much as 80 columns hold.
 _SHOWN = ("name", "events", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss")
 
-EPILOG = """\b
-Examples:
-  stream-worker demo
-  stream-worker demo --seconds 20
-  stream-worker demo --rate 100 --seed 7 > demo.txt
 
-Half way, half of the simulated customers change their taste: the hit rate falls and comes back.
-Kafka is librdkafka's mock cluster, inside this process: good to look at, no evidence for exactly-once.
-
-\b
-Exit codes: 0 done, 130 ended by Ctrl-C (in good order, with the summary so far), 1 failed.
-"""
-
-
-@click.command("demo", epilog=EPILOG)
-@click.option("--seconds", type=click.FloatRange(min=1, max=3600), default=60, show_default=True, help="How long.")
-@click.option("--rate", type=click.FloatRange(min=1, max=2000), default=300, show_default=True, help="Events a second.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another shop.")
 def command(seconds: float, rate: float, seed: int) -> int:
-    """Show it: an embedded Kafka, a simulated shop and a worker that learns from it, then a summary."""
     interrupted = Event()
     with (
         stopped_by_signals(interrupted.set),

@@ -6,30 +6,16 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import click
 import orjson
 
 from stream_worker.assembly import make_store, memory_group
-from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.options import settings_from
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.memory_record import header_of, ring_of
 
-EPILOG = """\b
-Examples:
-  stream-worker memory --config worker.toml
-  stream-worker memory alice --config worker.toml
 
-One JSON line a record: {"user","partition","events","ring","next_offset"}; `events` counts the valid events remembered,
-`ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record.
-"""
-
-
-@click.command("memory", epilog=EPILOG)
-@click.argument("user", required=False)
-@config_option
 def command(user: str | None, config_path: Path | None) -> None:
-    """Print what Redis remembers, of all users or of one."""
     settings = settings_from(config_path)
     if not settings.memory.redis_url:
         raise ConfigurationError("memory.redis_url: not set; without Redis, memories are in the checkpoint's files")

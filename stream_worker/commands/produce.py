@@ -13,34 +13,11 @@ import click
 
 from stream_worker.backends.files import load_mapping, read_log
 from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records
-from stream_worker.commands.options import EXISTING, config_option, mapping_option, settings_from, speed_of
-
-EPILOG = """\b
-Examples:
-  stream-worker produce clicks.csv --mapping examples/canonical.toml
-  stream-worker produce clicks.csv -m examples/canonical.toml --speed 60 --limit 10000
-  stream-worker produce clicks.csv -m examples/canonical.toml --create --partitions 8 --config worker.toml
-
-Records are keyed by user, carry the event's own time as their timestamp, and rows that are no events are sent as they
-are: the worker sets them aside with a reason.
-"""
+from stream_worker.commands.options import settings_from, speed_of
 
 _Row = tuple[str, bytes, int]
 
 
-@click.command("produce", epilog=EPILOG)
-@click.argument("log", nargs=-1, required=True, type=EXISTING)
-@mapping_option
-@config_option
-@click.option("--topic", help="Instead of kafka.input_topic.")
-@click.option(
-    "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--create", is_flag=True, help="Create the worker's topics first, where they are missing.")
-@click.option(
-    "--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created."
-)
 def command(
     log: tuple[Path, ...],
     mapping_path: Path,
@@ -51,7 +28,6 @@ def command(
     create: bool,
     partitions: int,
 ) -> None:
-    """Send recorded LOG files to the input topic."""
     kafka = _with_topic(settings_from(config_path).kafka, topic)
     if create:
         create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)

@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from stream_worker.assembly import (
     ancestors_of,
     fault_points,
@@ -22,18 +20,7 @@ from stream_worker.assembly import (
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSink, FileSource, load_mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
-from stream_worker.commands.options import (
-    EXISTING,
-    FOLDER,
-    NEW_FILE,
-    config_option,
-    differing,
-    mapping_option,
-    print_summary,
-    report_option,
-    settings_from,
-    speed_of,
-)
+from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
@@ -44,33 +31,7 @@ from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
 from stream_worker.worker import Worker
 
-EPILOG = """\b
-Examples:
-  stream-worker replay clicks.csv --mapping examples/canonical.toml --limit 10000
-  stream-worker replay clicks.csv -m examples/canonical.toml --report report.html
-  stream-worker replay clicks.csv -m examples/canonical.toml --predictions predictions.jsonl
-  stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
-  stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
 
-The last one goes on where a stopped (or killed) replay of the same log was, and its files end up the same to the bit.
-With another log, or with `run`, a checkpoint is a warm start: what was learned, and the users' memories.
-"""
-
-
-@click.command("replay", epilog=EPILOG)
-@click.argument("log", nargs=-1, required=True, type=EXISTING)
-@mapping_option
-@config_option
-@click.option("--predictions", type=NEW_FILE, help="One line an event: the list made before it was seen.")
-@click.option("--recommendations", type=NEW_FILE, help="The lists that would be published, one line each.")
-@click.option("--dead-letters", type=NEW_FILE, help="Rows that are no events, with their reasons.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option(
-    "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
-)
-@click.option("--checkpoint-to", type=FOLDER, help="Folder to write checkpoints to, every few seconds and at the end.")
-@click.option("--checkpoint-from", type=FOLDER, help="Folder of the checkpoint to begin from.")
-@report_option
 def command(
     log: tuple[Path, ...],
     mapping_path: Path,
@@ -84,10 +45,6 @@ def command(
     checkpoint_from: Path | None,
     reports: tuple[Path, ...],
 ) -> int:
-    """Run recorded LOG files through the worker's own loop, deterministically, and print how good the lists were.
-
-    Formats: JSON lines, CSV, TSV, Parquet; plain, gzip or zstd.
-    """
     settings = settings_from(config_path)
     clock = SystemClock()
     source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)

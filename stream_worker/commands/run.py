@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-import click
 import structlog
 
 from stream_worker.assembly import (
@@ -27,7 +26,7 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
-from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.options import settings_from
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
@@ -41,25 +40,8 @@ _log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 3.0
 T = TypeVar("T")
 
-EPILOG = """\b
-Examples:
-  stream-worker run --config worker.toml
-  STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:9092 stream-worker run
-  STREAM_WORKER__WORKER__SLOT=1 STREAM_WORKER__METRICS__PORT=9101 stream-worker run -c worker.toml
 
-The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts.
-SIGTERM and Ctrl-C end it in good order: the batch is finished and committed, memories and weights are written.
-A Kafka or Redis that does not answer is waited for.
-
-\b
-Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 configuration, 1 other failures.
-"""
-
-
-@click.command("run", epilog=EPILOG)
-@config_option
 def command(config_path: Path | None) -> int:
-    """Read events from Kafka, keep every user's memory, learn, and publish recommendations, exactly once."""
     settings = settings_from(config_path)
     clock = SystemClock()
     health, metrics = Health(clock), WorkerMetrics(clock)

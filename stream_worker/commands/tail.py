@@ -5,28 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import click
-
 from stream_worker.backends.kafka import tail
-from stream_worker.commands.options import config_option, settings_from
+from stream_worker.commands.options import settings_from
 from stream_worker.core.events import Recommendation
 
-EPILOG = """\b
-Examples:
-  stream-worker tail
-  stream-worker tail --user alice --items 5
-  stream-worker tail --from-beginning --count 10 --config worker.toml
-"""
 
-
-@click.command("tail", epilog=EPILOG)
-@config_option
-@click.option("--user", help="Only this user's lists.")
-@click.option("--items", type=click.IntRange(min=1), default=5, show_default=True, help="Items shown of each list.")
-@click.option("--count", type=click.IntRange(min=1), help="End after N lists.")
-@click.option("--from-beginning", is_flag=True, help="From the oldest list that the topic holds.")
 def command(config_path: Path | None, user: str | None, items: int, count: int | None, from_beginning: bool) -> None:
-    """Print committed recommendations, one line each, until Ctrl-C."""
     kafka = settings_from(config_path).kafka
     shown = 0
     try:

@@ -1,0 +1,45 @@
+"""`stream-worker replay`: how it is called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from stream_worker.usage.options import EXISTING, FOLDER, NEW_FILE, config_option, mapping_option, report_option
+
+EPILOG = """\b
+Examples:
+  stream-worker replay clicks.csv --mapping examples/canonical.toml --limit 10000
+  stream-worker replay clicks.csv -m examples/canonical.toml --report report.html
+  stream-worker replay clicks.csv -m examples/canonical.toml --predictions predictions.jsonl
+  stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
+  stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
+
+The last one goes on where a stopped (or killed) replay of the same log was, and its files end up the same to the bit.
+With another log, or with `run`, a checkpoint is a warm start: what was learned, and the users' memories.
+"""
+
+
+@click.command("replay", epilog=EPILOG)
+@click.argument("log", nargs=-1, required=True, type=EXISTING)
+@mapping_option
+@config_option
+@click.option("--predictions", type=NEW_FILE, help="One line an event: the list made before it was seen.")
+@click.option("--recommendations", type=NEW_FILE, help="The lists that would be published, one line each.")
+@click.option("--dead-letters", type=NEW_FILE, help="Rows that are no events, with their reasons.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
+@click.option(
+    "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
+)
+@click.option("--checkpoint-to", type=FOLDER, help="Folder to write checkpoints to, every few seconds and at the end.")
+@click.option("--checkpoint-from", type=FOLDER, help="Folder of the checkpoint to begin from.")
+@report_option
+def command(**given: Any) -> Any:
+    """Run recorded LOG files through the worker's own loop, deterministically, and print how good the lists were.
+
+    Formats: JSON lines, CSV, TSV, Parquet; plain, gzip or zstd.
+    """
+    from stream_worker.commands.replay import command as body
+
+    return body(**given)
