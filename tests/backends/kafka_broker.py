@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -84,17 +86,24 @@ class KafkaBroker:
 
 
 def make_again(bootstrap: str, topic: str, partitions: int) -> None:
-    """Delete a topic and make an empty one of the same name."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    """Delete a topic and make an empty one of the same name; done once the broker tells of the new one."""
+    admin = AdminClient({"bootstrap.servers": bootstrap}, logger=logging.getLogger("tests.kafka"))
+    before = topic_id(admin, topic)
     admin.delete_topics([topic])[topic].result(10)
     end = time.monotonic() + _MADE_SECONDS
-    while True:
-        try:
+    while topic_id(admin, topic) in ("", before):
+        assert time.monotonic() < end, f"{topic} can't be made again"
+        with suppress(KafkaException):
             new = NewTopic(topic, partitions, 1, config={"retention.ms": "-1"})
-            return admin.create_topics([new])[topic].result(10)  # type: ignore[no-any-return]
-        except KafkaException:
-            assert time.monotonic() < end, f"{topic} can't be made again"
-            time.sleep(0.1)
+            admin.create_topics([new])[topic].result(10)
+
+
+def topic_id(admin: AdminClient, topic: str) -> str:
+    """Empty while the topic is not there."""
+    try:
+        return str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
+    except KafkaException:
+        return ""
 
 
 def murmur2(data: bytes) -> int:
