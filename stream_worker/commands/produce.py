@@ -14,6 +14,7 @@ import click
 from stream_worker.backends.files import load_mapping, read_log
 from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records
 from stream_worker.commands.options import settings_from, speed_of
+from stream_worker.core.renaming import renamer
 
 _Row = tuple[str, bytes, int]
 
@@ -28,14 +29,16 @@ def command(
     create: bool,
     partitions: int,
 ) -> None:
-    kafka = _with_topic(settings_from(config_path).kafka, topic)
+    settings = settings_from(config_path)
+    kafka, rename = _with_topic(settings.kafka, topic), renamer(settings.events)
     if create:
         create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)
     rows: Iterator[_Row] = islice(read_log(list(log), load_mapping(mapping_path)), limit)
     if (pace := speed_of(speed)) is not None:
         rows = _paced(rows, pace)
     start = time.monotonic()
-    sent = produce_records(kafka, kafka.input_topic, _counted(rows))
+    records = ((key, rename(value), timestamp_ms) for key, value, timestamp_ms in _counted(rows))
+    sent = produce_records(kafka, kafka.input_topic, records)
     seconds = time.monotonic() - start
     rate = sent / max(seconds, 1e-9)
     print(f"{sent:,} records to {kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")

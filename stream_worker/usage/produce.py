@@ -14,8 +14,8 @@ Examples:
   stream-worker produce clicks.csv -m examples/canonical.toml --speed 60 --limit 10000
   stream-worker produce clicks.csv -m examples/canonical.toml --create --partitions 8 --config worker.toml
 
-Records are keyed by user, carry the event's own time as their timestamp, and rows that are no events are sent as they
-are: the worker sets them aside with a reason.
+Records are keyed by user, carry the event's own time as their timestamp, and name their fields as [events] of the
+configuration does. Rows that are no events are sent as they are: the worker sets them aside with a reason.
 """
 
 

@@ -1,0 +1,34 @@
+"""Contract 1's events under the field names that a configuration reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import orjson
+
+from stream_worker.core.codec import EventsConfig
+
+
+def renamer(config: EventsConfig) -> Callable[[bytes], bytes]:
+    """A function from an event under contract 1's own names to the same under `config`'s.
+
+    A part whose configured name is empty is left out. What is no JSON object stays as it is.
+
+    >>> renamer(EventsConfig(user="visitorid"))(b'{"user":"alice","item":"teapot"}')
+    b'{"visitorid":"alice","item":"teapot"}'
+    """
+    own = EventsConfig(category="category")
+    names = dict(zip(own.names, config.names, strict=True))
+    if all(name == ours for ours, name in names.items()):
+        return lambda value: value
+
+    def rename(value: bytes) -> bytes:
+        try:
+            event = orjson.loads(value)
+        except ValueError:
+            return value
+        if not isinstance(event, dict):
+            return value
+        return orjson.dumps({names.get(name, name): part for name, part in event.items() if names.get(name, name)})
+
+    return rename
