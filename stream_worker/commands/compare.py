@@ -23,6 +23,10 @@ from stream_worker.exit_codes import ExitCode
 from stream_worker.scored_replay import ScoredRun, scored_replay
 from stream_worker.warm_up import warm_up
 
+_ONE_SEED = (
+    "Each side is one trained line. p says whether other users would have shown the same, not whether other seeds "
+    "would: --seeds 0,1,2 tells that."
+)
 _COLUMNS = ("events", "metric", "A", "B", "B - A", "95 % interval", "p")
 
 
@@ -68,6 +72,8 @@ def _say(
     rows = list(compared(scores_a, scores_b, monitor.config.hit_rate_k, monitor.type_names, monitor.config.cold_events))
     users, log = rows[0].found.users, runs[0][0].log.removeprefix("file:")
     only = max(len(scores.offset_E) for scores in (*scores_a, *scores_b)) - len(common.offset_E)
+    if only > len(common.offset_E):
+        print(f"compare: most events ({only:,}) were scored by one side only and are left out", file=sys.stderr)
     facts = [("log", log), ("scored by both", f"{len(common.offset_E):,} events of {users:,} users")]
     facts += [("by one only, left out", f"{only:,}")] if only else []
     facts += [(f"{name}, {path.name}", _speed(side)) for name, path, side in zip("AB", (a, b), runs, strict=True)]
@@ -87,6 +93,8 @@ def _print(facts: Sequence[tuple[str, str]], rows: Sequence[Row], changed: Seque
         console.print(f"{name}: {value}", highlight=False)
     _table(console, "Keys that differ", ("key", "A", "B"), changed or [("none", "", "")])
     _table(console, "Scored before each event was learned, on the same events", _COLUMNS, list(map(_cells, rows)))
+    if all(math.isnan(spread) for spread in rows[0].spread):
+        console.print(_ONE_SEED, highlight=False)
 
 
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

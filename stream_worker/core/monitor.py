@@ -1,9 +1,10 @@
 """How good the lists are, measured before each event is learned from (test, then train), beside the floors.
 
 A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones;
-and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. A *floor* is a
-baseline ranked on the same events. Each has the metrics of its last `window` events and of all of them. A user's
-first-ever event is counted but not scored. Nothing here depends on how the stream was cut into batches.
+and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. New and not unseen
+is what could be discovered (`new_known`). A *floor* is a baseline ranked on the same events. Each has the metrics of
+its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here depends
+on how the stream was cut into batches.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from stream_worker.core.tracks import Sources, Track
 
 _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
+REPEATS = ("repeat", "new", "new_known")
+# Parts of the events on which floors are scored, too, and what a summary calls them.
+_FLOOR_PARTS = {"new_known": "new and known", "cold": "cold"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,13 @@ class MonitorConfig:
         return max(self.hit_rate_k)
 
 
+_Members = NDArray[np.integer] | slice
+
+
 class Monitor:
-    """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `warm`, `cold`, `unseen`, `floor.<floor>` and, on
-    the cold ones alone, `cold.<floor>`. `sources`: how many of the events of a window each source of candidates found.
+    """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen`,
+    `floor.<floor>` and, on such parts alone, `new_known.<floor>` and `cold.<floor>`. `sources`: how many of the events
+    of a window each source of candidates found.
     """
 
     def __init__(self, config: MonitorConfig, type_names: Sequence[str], source_names: Sequence[str] = ()) -> None:
@@ -82,10 +90,11 @@ class Monitor:
             return []
         ranks_S, logprob_S, age_S = self._within(ranks_B[scored]), logprob_B[scored], age_B[scored]
         self.sources.update_many(source_B[scored])
+        groups = dict(self._groups(type_B[scored], repeat_B[scored], age_S))
         for name, ranks in floors.items():
-            self._score_floor(name, self._within(ranks[scored]), age_S)
+            self._score_floor(name, self._within(ranks[scored]), groups)
         alarms = []
-        for group, members in self._groups(type_B[scored], repeat_B[scored], age_S):
+        for group, members in groups.items():
             self.tracks[group].update_many(ranks_S[members], logprob_S[members])
             if group in self._detectors:
                 alarms += self._detectors[group].update_many(ranks_S[members] > 0)
@@ -100,7 +109,7 @@ class Monitor:
             "window": self.config.window,
             **self.tracks["all"].report(),
             "by_type": {name: self.tracks[f"type.{name}"].report() for name in self.type_names},
-            "by_repeat": {name: self.tracks[name].report() for name in ("repeat", "new")},
+            "by_repeat": {name: self.tracks[name].report() for name in REPEATS},
             "by_age": {name: self.tracks[name].report() for name in AGES},
             "sources": self.sources.report(),
             "floors": {name: self.tracks[f"floor.{name}"].report() for name in self.floor_names},
@@ -112,8 +121,11 @@ class Monitor:
         """Rows `name, events, <metric>...` over all scored events: the worker, the floors, then groups with events."""
         names = {"all": "worker", **{f"floor.{name}": name for name in self.floor_names}}
         parts = [f"type.{name}" for name in self.type_names] if len(self.type_names) > 1 else []
-        names |= {part: f"worker, {part.removeprefix('type.')}" for part in [*parts, "repeat", "new", *AGES]}
-        names |= {f"cold.{name}": f"{name}, cold" for name in self.floor_names}
+        parts += [*REPEATS, *AGES]
+        names |= {part: f"worker, {_FLOOR_PARTS.get(part, part.removeprefix('type.'))}" for part in parts}
+        names |= {
+            f"{part}.{name}": f"{name}, {title}" for part, title in _FLOOR_PARTS.items() for name in self.floor_names
+        }
         shown = {track: name for track, name in names.items() if self.tracks[track].events or track == "all"}
         return [{"name": name, **self.tracks[track].report()["total"]} for track, name in shown.items()]
 
@@ -153,7 +165,7 @@ class Monitor:
         self.events = 0
         self.alarm_count = 0
         self.alarms: deque[Alarm] = deque(maxlen=_KEPT_ALARMS)
-        self.tracks = {name: self._track(with_loss=True) for name in ("all", *types, "repeat", "new", *AGES)}
+        self.tracks = {name: self._track(with_loss=True) for name in ("all", *types, *REPEATS, *AGES)}
         self.sources = Sources(self.source_names, config.window)
         self._detectors = {
             name: DropDetector(name.removeprefix("type."), config.drift_delta, config.drift_block, config.drift_memory)
@@ -166,28 +178,28 @@ class Monitor:
     def _within(self, ranks: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.where(ranks <= self.config.depth, ranks, 0)
 
-    def _score_floor(self, name: str, ranks_S: NDArray[np.integer], age_S: NDArray[np.integer]) -> None:
+    def _score_floor(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
         self._add_floor(name)
         self.tracks[f"floor.{name}"].update_many(ranks_S)
-        self.tracks[f"cold.{name}"].update_many(ranks_S[self._is_cold(age_S)])
+        for part in _FLOOR_PARTS.keys() & groups.keys():
+            self.tracks[f"{part}.{name}"].update_many(ranks_S[groups[part]])
 
     def _add_floor(self, name: str) -> None:
-        for track in (f"floor.{name}", f"cold.{name}"):
+        for track in (f"floor.{name}", *(f"{part}.{name}" for part in _FLOOR_PARTS)):
             if track not in self.tracks:
                 self.tracks[track] = self._track(with_loss=False)
 
-    def _is_cold(self, age_S: NDArray[np.integer]) -> NDArray[np.bool_]:
-        return (age_S >= 0) & (age_S < self.config.cold_events)
-
     def _groups(
         self, type_S: NDArray[np.integer], repeat_S: NDArray[np.bool_], age_S: NDArray[np.integer]
-    ) -> Iterator[tuple[str, NDArray[np.integer] | slice]]:
+    ) -> Iterator[tuple[str, _Members]]:
         """(name, places) of the groups that have members here."""
         yield "all", slice(None)
         for kind in np.flatnonzero(np.bincount(type_S)).tolist():
             yield f"type.{self.type_names[kind]}", np.flatnonzero(type_S == kind)
-        cold_S, unseen_S = self._is_cold(age_S), age_S < 0
-        parts = {"repeat": repeat_S, "new": ~repeat_S, "warm": ~cold_S & ~unseen_S, "cold": cold_S, "unseen": unseen_S}
+        unseen_S = age_S < 0
+        cold_S = ~unseen_S & (age_S < self.config.cold_events)
+        parts = {"repeat": repeat_S, "new": ~repeat_S, "new_known": ~repeat_S & ~unseen_S}
+        parts |= {"warm": ~cold_S & ~unseen_S, "cold": cold_S, "unseen": unseen_S}
         for name, is_member_S in parts.items():
             if is_member_S.any():
                 yield name, np.flatnonzero(is_member_S)

@@ -130,7 +130,7 @@ def groups(scores: Scores, type_names: Sequence[str], cold_events: int) -> Mappi
     age_E = scores.age_E
     named = {f"type.{name}": scores.type_E == number for number, name in enumerate(type_names)}
     named = named if sum(member_E.any() for member_E in named.values()) > 1 else {}
-    named |= {"repeat": scores.repeat_E, "new": ~scores.repeat_E}
+    named |= {"repeat": scores.repeat_E, "new": ~scores.repeat_E, "new_known": ~scores.repeat_E & (age_E >= 0)}
     named |= {"warm": age_E >= cold_events, "cold": (age_E >= 0) & (age_E < cold_events)}
     return {name: member_E for name, member_E in named.items() if member_E.any()}
 

@@ -94,7 +94,10 @@ _GAINED = (
     "they were alike. A steady slope is a difference that holds, a single step is one moment of the log."
 )
 _TYPES = "Each event type apart; each curve covers the last events of its own type."
-_REPEATS = "Repeat: the item is among the user's last ones. New: the user has not met it lately, which is harder."
+_REPEATS = (
+    "Repeat: the item is among the user's last ones. New: the user has not met it lately, which is harder. New and "
+    "known: somebody has met it before, so it could be discovered. Dashed: the floors on the new and known ones."
+)
 _AGES = (
     "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
     "floors on the cold ones. An item's very first event is in neither, since nobody could have named it."
@@ -115,12 +118,15 @@ def _quality_charts(history: History) -> Iterator[Chart]:
     yield Chart("Hit rate and MRR beside the floors", _WINDOW.format(window), _pair(metrics, lines), history.notes)
     for title, reading, tracks in _parts(history):
         lines = [(name, history, track, c, "-", 1.4) for (track, name), c in zip(tracks, _cycle(), strict=False)]
-        if title == _AGE_TITLE:
-            lines += _floors(history, "cold")
+        if part := _FLOOR_PARTS.get(title):
+            lines += _floors(history, part)
         yield Chart(title, reading, _pair(metrics, lines), history.notes)
 
 
-_AGE_TITLE = "Warm and cold items"
+_REPEAT_TITLE, _AGE_TITLE = "Repeats and new items", "Warm and cold items"
+# The part of a chart's events on which the floors are drawn, too.
+_FLOOR_PARTS = {_REPEAT_TITLE: "new_known", _AGE_TITLE: "cold"}
+_LABELS = {"floor": "", "new_known": ", new and known", "cold": ", cold"}
 
 
 def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -129,13 +135,13 @@ def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]
     types = [(f"type.{name}", name) for name in monitor.type_names if monitor.tracks[f"type.{name}"].events]
     if len(types) > 1:
         yield "By event type", _TYPES, types
-    yield "Repeats and new items", _REPEATS, [("repeat", "repeat"), ("new", "new")]
+    yield _REPEAT_TITLE, _REPEATS, [("repeat", "repeat"), ("new", "new"), ("new_known", "new and known")]
     yield _AGE_TITLE, _AGES.format(monitor.config.cold_events), [("warm", "warm"), ("cold", "cold")]
 
 
 def _floors(history: History, of: str = "floor") -> Iterator[_Line]:
     for k, name in enumerate(history.monitor.floor_names):
-        label = name.replace("_", " ") + (", cold" if of == "cold" else "")
+        label = name.replace("_", " ") + _LABELS[of]
         yield label, history, f"{of}.{name}", _STRONG[2 + k % 5], _DASHES[k % len(_DASHES)], 1.4
 
 

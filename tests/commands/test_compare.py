@@ -49,7 +49,7 @@ def test_both_sides_are_what_replay_makes_of_them(log: Path, files: tuple[Path, 
     code, out, _ = compare(log, *files)
     assert code == ExitCode.DONE
     found = rows(out)
-    assert {group for group, _ in found} == {"all", "new", "warm", "cold"}  # these shoppers repeat nothing
+    assert {group for group, _ in found} == {"all", "new", "new_known", "warm", "cold"}  # these shoppers repeat nothing
     for side, path in enumerate(files):
         _, printed, _ = replay(log, "--config", path)
         worker = next(line for line in printed.splitlines() if line.startswith("│ worker "))

@@ -76,6 +76,7 @@ def test_every_rolling_figure_equals_rivers_rolling_exactly(seed: int, events: i
     everything = np.ones(len(scored.ranks), dtype=np.bool_)
     groups = {"all": everything, "type.view": scored.type == 0, "type.odd.name": scored.type == 2}
     groups |= {"repeat": scored.repeat, "new": ~scored.repeat, "type.cart": ~everything}
+    groups |= {"new_known": ~scored.repeat & (scored.age >= 0)}
     groups |= {"unseen": scored.age < 0, "cold": (scored.age >= 0) & (scored.age < 100), "warm": scored.age >= 100}
     for name, members in groups.items():
         part, track = scored.part(members), monitor.tracks[name]
@@ -128,6 +129,19 @@ def test_floors_stand_beside_it_on_cold_items_too() -> None:
     assert floor["events"] == monitor.report()["by_age"]["cold"]["total"]["events"] == len(cold.ranks)
     assert floor["hit_rate@20"] == pytest.approx(((cold.floor > 0) & (cold.floor <= 20)).mean())
     assert monitor.floor_names == ["covis-5", "recent-pop"]
+
+
+def test_floors_stand_beside_it_on_what_could_be_discovered() -> None:
+    """New to the user, and known to somebody: a floor that returns to the user's own items finds nothing of it."""
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
+    stream.feed(monitor, 100)
+    new = stream.part(~stream.first & ~stream.repeat & (stream.age >= 0))
+    worker, floor = (monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.recent-pop"))
+    assert worker["events"] == floor["events"] == len(new.ranks)
+    assert worker["hit_rate@20"] == pytest.approx((new.ranks > 0).mean())
+    assert floor["hit_rate@20"] == pytest.approx(((new.floor > 0) & (new.floor <= 20)).mean())
+    names = [str(row["name"]) for row in monitor.summary_rows()]
+    assert {"worker, new and known", "recent-pop, new and known"} <= set(names)
 
 
 def test_sources_share_what_came_between_them() -> None:
@@ -229,8 +243,9 @@ def test_the_summary_has_the_worker_the_floors_and_the_groups_that_have_events()
     rows = monitor.summary_rows()
     assert [row["name"] for row in rows] == [
         *("worker", "covis-5", "recent-pop"),
-        *("worker, view", "worker, odd.name", "worker, repeat", "worker, new"),
-        *("worker, warm", "worker, cold", "worker, unseen", "covis-5, cold", "recent-pop, cold"),
+        *("worker, view", "worker, odd.name", "worker, repeat", "worker, new", "worker, new and known"),
+        *("worker, warm", "worker, cold", "worker, unseen"),
+        *("covis-5, new and known", "recent-pop, new and known", "covis-5, cold", "recent-pop, cold"),
     ]
     assert list(rows[0]) == ["name", "events", "hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
 

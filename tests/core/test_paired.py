@@ -100,7 +100,16 @@ def test_every_mean_is_what_the_monitor_reports_of_the_same_events() -> None:
     monitor.update(run.rank_E, run.log_probability_E, run.type_E, run.repeat_E, none, run.age_E, source_E, {})
     rows = list(compared([run], [run], (10, 20), TYPES, 100))
     assert [row.metric for row in rows[:5]] == ["hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
-    assert {row.group for row in rows} == {"all", "type.view", "type.cart", "repeat", "new", "warm", "cold"}
+    assert {row.group for row in rows} == {
+        "all",
+        "type.view",
+        "type.cart",
+        "repeat",
+        "new",
+        "new_known",
+        "warm",
+        "cold",
+    }
     for row in rows:
         total = monitor.tracks[row.group].report()["total"]
         assert (row.found.events, row.found.a) == (total["events"], pytest.approx(total[row.metric], abs=1e-6))

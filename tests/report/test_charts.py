@@ -22,7 +22,7 @@ def test_a_run_is_shown_beside_every_floor_and_in_all_its_parts() -> None:
     assert {title: labels(chart) for title, chart in charts.items()} == {
         "Hit rate and MRR beside the floors": ["worker", "co visitation"],
         "By event type": ["view", "cart"],
-        "Repeats and new items": ["repeat", "new"],
+        "Repeats and new items": ["repeat", "new", "new and known", "co visitation, new and known"],
         "Warm and cold items": ["warm", "cold", "co visitation, cold"],
         "Sources of candidates": ["encoder", "own", "hot", "nowhere"],
         "Learning": ["encoder", "ranker", "log loss (rolling)"],
