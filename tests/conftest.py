@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.redis_services import RedisCluster, RedisSentinel
 from tests.services import KafkaCluster, RedisService, ServiceMissing
 
 MakeTopic = Callable[..., str]
@@ -43,6 +44,28 @@ def redis_url() -> Iterator[str]:
     except ServiceMissing as fault:
         _missing(fault)
     yield service.url
+    service.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """Three masters and their replicas; a test that harms one leaves six that are whole."""
+    try:
+        service = RedisCluster().__enter__()
+    except ServiceMissing as fault:
+        _missing(fault)
+    yield service
+    service.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    """A master and a replica under a sentinel; a test that harms one leaves both in step."""
+    try:
+        service = RedisSentinel(password="sesame").__enter__()
+    except ServiceMissing as fault:
+        _missing(fault)
+    yield service
     service.__exit__(None, None, None)
 
 

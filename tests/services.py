@@ -224,13 +224,14 @@ class KafkaCluster:
 
 
 class RedisService(Service):
-    """One `redis-server`, nothing on disk unless `appendonly` is set."""
+    """One `redis-server`, nothing on disk unless `appendonly` is set. `settings` are more of its arguments."""
 
     name = "redis"
 
-    def __init__(self, port: int | None = None, *, appendonly: bool = False) -> None:
+    def __init__(self, port: int | None = None, *, appendonly: bool = False, settings: Sequence[str] = ()) -> None:
         super().__init__(port)
         self._appendonly = "yes" if appendonly else "no"
+        self._settings = settings
 
     @property
     def url(self) -> str:
@@ -238,7 +239,7 @@ class RedisService(Service):
 
     def command(self) -> Sequence[str]:
         where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
-        return [_program("redis-server"), *where, "--save", "", "--appendonly", self._appendonly]
+        return [program("redis-server"), *where, "--save", "", "--appendonly", self._appendonly, *self._settings]
 
     def answers(self) -> bool:
         return _connects(self.port)
@@ -259,7 +260,7 @@ class RedisService(Service):
 def kafka_jars() -> Path:
     """The folder of Kafka's jars; fetched once and kept."""
     jars = CACHE / f"kafka-{KAFKA_VERSION}"
-    _program("java")
+    program("java")
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -272,7 +273,7 @@ def _fetch(jars: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         (Path(folder) / "pom.xml").write_text(_POM, encoding="utf-8")
         goal = ["dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"]
-        _run([_program("mvn"), "-q", "-B", *goal], cwd=folder)
+        _run([program("mvn"), "-q", "-B", *goal], cwd=folder)
         os.replace(Path(folder) / "libs", jars)
 
 
@@ -280,7 +281,7 @@ def _quiet(jars: Path) -> list[str]:
     return ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise ServiceMissing(f"{name} is not on the PATH")

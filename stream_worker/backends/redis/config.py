@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,19 @@ class MemoryConfig:
     `device_users` are on the device; `pending_users` may wait in host memory for the store; `twin_users` and
     `twin_items` bound what is kept without Redis. `expire_seconds` 0: Redis keeps users for ever; else it drops those
     not seen for twice that.
+
+    `redis_url` names one server, `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS, with options
+    such as `?ssl_ca_certs=ca.pem`), or some nodes of a Redis Cluster, separated by commas; that it is a cluster is
+    found out. With `sentinel_master`, the name of a master, `redis_url` names the sentinels, separated by commas; its
+    user and password are the servers', and `sentinel_username` and `sentinel_password` the sentinels' where these want
+    a login of their own. After a failover what was remembered since M is read again: `min-replicas-to-write 1` in
+    Redis bounds what the replica may lack.
     """
 
-    redis_url: str = ""
+    redis_url: str = field(default="", repr=False)
+    sentinel_master: str = ""
+    sentinel_username: str = ""
+    sentinel_password: str = field(default="", repr=False)
     namespace: str = "stream-worker"
     device_users: int = 50_000
     pending_users: int = 50_000
@@ -25,6 +35,12 @@ class MemoryConfig:
     rebuild_records: int = 1_000_000
 
     def __post_init__(self) -> None:
+        if self.sentinel_master and not self.redis_url:
+            raise ValueError("memory.sentinel_master: needs the sentinels' addresses in memory.redis_url, got none")
+        if (self.sentinel_username or self.sentinel_password) and not self.sentinel_master:
+            raise ValueError(
+                "memory.sentinel_username, memory.sentinel_password: need memory.sentinel_master, got none"
+            )
         for name, bound in (("device_users", 2), ("pending_users", 1), ("twin_users", 1), ("twin_items", 1)):
             if getattr(self, name) < bound:
                 raise ValueError(f"memory.{name}: must be at least {bound}, got {getattr(self, name)}")

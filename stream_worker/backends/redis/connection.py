@@ -1,71 +1,153 @@
-"""The connection to Redis, which notices when what answers is not what it was."""
+"""The connection to Redis, whatever it is, which notices when what answers is not what it was."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
+from redis.cluster import ClusterNode, RedisCluster
+from redis.commands.core import Script
+from redis.exceptions import RedisClusterException
+from redis.sentinel import MasterNotFoundError
 
-from stream_worker.backends.redis.faults import available
-from stream_worker.core.errors import ConfigurationError, MemoriesLost
+from stream_worker.backends.redis.address import parse_address
+from stream_worker.backends.redis.clients import Client, open_client
+from stream_worker.backends.redis.config import MemoryConfig
+from stream_worker.backends.redis.faults import is_read_only, meaning
+from stream_worker.backends.redis.masters import Masters
 
-_RUN_ID = re.compile(r"run_id:(\w+)")
+_Keys = Sequence[str | bytes]
 
 
 class Connection:
-    """`redis` is the client. What is asked of it stands inside `available`, or, where it rests on an earlier claim,
-    inside `claimed`."""
+    """What is asked stands inside `available`, or, where it rests on an earlier claim, inside `claimed`."""
 
-    def __init__(self, url: str) -> None:
-        self._run_id = self._lost = ""
-        try:
-            self.redis = redis.Redis.from_url(
-                url,
-                # The loop waits meanwhile, and has a membership to keep.
-                socket_timeout=2.0,
-                socket_connect_timeout=2.0,
-                retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 1),
-                redis_connect_func=self._on_connect,
-            )
-        except ValueError as fault:
-            raise ConfigurationError(f"memory.redis_url: {fault}") from fault
+    def __init__(self, config: MemoryConfig) -> None:
+        self._config = config
+        self._address = parse_address(config.redis_url)
+        self._masters = Masters()
+        self._client: Client | None = None
+        self._opening = threading.RLock()
+        self._answered = False
+
+    @property
+    def redis(self) -> Client:
+        """The client, opened at its first use: only what answers tells whether it is a cluster."""
+        with self._opening:
+            if self._client is None:
+                client = open_client(self._config, self._address, self._on_connect)
+                if isinstance(client, RedisCluster):
+                    self._meet(client)
+                self._client = client
+            return self._client
+
+    def _meet(self, cluster: Any) -> None:
+        """One that does not answer now will be a stranger when it does."""
+        for node in cluster.get_primaries():
+            with suppress(redis.ConnectionError, redis.TimeoutError, RedisClusterException):
+                cluster.execute_command("INFO", "server", target_nodes=node)
+        self._masters.begun()
 
     def _on_connect(self, connection: Any) -> None:
-        """A server that was restarted, or that took over from another, may hold less than was written. It has another
-        run_id, and every connection to it is a new one, so no command reaches it unnoticed."""
-        connection.on_connect()
-        connection.send_command("INFO", "server")
-        text = connection.read_response()
-        found = _RUN_ID.search(text.decode() if isinstance(text, bytes) else str(text))
-        run_id = found[1] if found else ""
-        if self._run_id and run_id != self._run_id:
+        """No command reaches another server, or another history, unnoticed: every connection to it is a new one."""
+        said = b""
+        for section in ("server", "replication"):
+            connection.send_command("INFO", section)
+            text = connection.read_response()
+            said += text if isinstance(text, bytes) else str(text).encode()
+        try:
+            self._masters.met(_name_of(connection), said.decode().replace("\r", ""))
+        except BaseException:
             connection.disconnect()
-            self.lose(f"run_id is {run_id}, it was {self._run_id}")
-        self._run_id = run_id
+            raise
 
     def lose(self, reason: str) -> NoReturn:
-        """From here on, whatever thread asks is told, until `begin_again`."""
-        self._lost = self._lost or reason
-        raise MemoriesLost(f"Redis is not what it was: {self._lost}")
+        self._masters.lose(reason)
 
     def begin_again(self) -> None:
-        self.redis.connection_pool.disconnect()  # the next one tells the run_id
-        self._run_id = self._lost = ""
+        with self._opening:
+            self.close()
+            self._client, self._masters = None, Masters()
 
-    available = staticmethod(available)
+    @contextmanager
+    def available(self) -> Iterator[None]:
+        """Turns what a later call may cure into Unavailable, and refusals into ConfigurationError."""
+        try:
+            yield
+            self._answered = True
+        except (redis.RedisError, RedisClusterException) as fault:
+            if is_read_only(fault):  # if it becomes a master again, its history is another one
+                self._disconnect()
+            told = meaning(fault, answered=self._answered)
+            if told is None:
+                raise
+            # Its text shows all that is known of the sentinels' connections.
+            raise told from (None if isinstance(fault, MasterNotFoundError) else fault)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """As `available`, for a store that is still the one that was claimed."""
-        if self._lost:
-            self.lose(self._lost)
-        with available():
-            yield
+        self._masters.check()
+        try:
+            with self.available():
+                yield
+        finally:  # a cluster's client keeps to itself what it finds while it looks for the nodes
+            self._masters.check()
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
+        """`keys` are of one slot."""
+        return script(keys=keys, args=args, client=self.redis)
+
+    def values(self, groups: Sequence[_Keys]) -> list[list[bytes | None]]:
+        """The values of each group of keys, which are of one slot: in one round trip, of a cluster in one a group."""
+        client = self.redis
+        if isinstance(client, RedisCluster):
+            return [_values(client.mget(list(keys))) for keys in groups]
+        with client.pipeline(transaction=False) as pipe:
+            for keys in groups:
+                pipe.mget(list(keys))
+            return pipe.execute()
+
+    def infos(self) -> dict[str, dict[str, Any]]:
+        """Address -> INFO of each master."""
+        client = self.redis
+        if not isinstance(client, RedisCluster):
+            return {"": _info(client.info())}
+        return {node.name: _info(client.info(target_nodes=node)) for node in self.nodes()}
+
+    def nodes(self) -> list[ClusterNode]:
+        """The masters of a cluster; none where it is no cluster."""
+        client = self.redis
+        return client.get_primaries() if isinstance(client, RedisCluster) else []  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        self.redis.close()
+        if self._client is not None:
+            self._client.close()
+
+    def _disconnect(self) -> None:
+        client = self._client
+        if isinstance(client, RedisCluster):
+            client.disconnect_connection_pools()  # type: ignore[no-untyped-call]
+        elif client is not None:
+            client.connection_pool.disconnect()
+
+
+def script_of(text: str) -> Script:
+    """For `Connection.run`."""
+    return Script(None, text.encode())  # type: ignore[arg-type]  # the client comes with each call
+
+
+def _name_of(connection: Any) -> str:
+    return f"{getattr(connection, 'host', '')}:{getattr(connection, 'port', '')}"
+
+
+def _values(answer: Any) -> list[bytes | None]:
+    return list(answer)
+
+
+def _info(answer: Any) -> dict[str, Any]:
+    found: dict[str, Any] = answer
+    return found

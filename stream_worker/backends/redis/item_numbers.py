@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from stream_worker.backends.redis.connection import Connection
+from stream_worker.backends.redis.connection import Connection, script_of
 
 _CHUNK = 1_000
 
@@ -41,7 +41,7 @@ class ItemNumbers:
         self._connection = connection
         self._names = f"{prefix}:names"
         self._keys = [f"{prefix}:ids", self._names, f"{prefix}:counter", f"{prefix}:epoch"]
-        self._number = connection.redis.register_script(NUMBER)
+        self._number = script_of(NUMBER)
         self._epoch = ""
 
     def begin_again(self) -> None:
@@ -52,7 +52,7 @@ class ItemNumbers:
         for start in range(0, len(ids), _CHUNK):
             with self._connection.claimed():
                 asked = [self._epoch, secrets.token_hex(8), *ids[start : start + _CHUNK]]
-                answer: Any = self._number(keys=self._keys, args=asked)
+                answer: Any = self._connection.run(self._number, self._keys, asked)
             epoch = answer[0].decode()
             if self._epoch and epoch != self._epoch:
                 self._connection.lose("its dictionary of items is gone")

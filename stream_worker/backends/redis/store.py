@@ -13,21 +13,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import scripts
 from stream_worker.backends.redis.config import MemoryConfig
-from stream_worker.backends.redis.connection import Connection
+from stream_worker.backends.redis.connection import Connection, script_of
 from stream_worker.backends.redis.item_numbers import ItemNumbers
-from stream_worker.core.errors import ConfigurationError, StaleToken
+from stream_worker.backends.redis.kept import described, ensure_kept
+from stream_worker.backends.redis.scan import scanned
+from stream_worker.core.errors import StaleToken
 from stream_worker.core.interfaces import Claim
 
 _CHUNK = 1_000
-_SCANNED = 1_000
 
 
 class RedisMemoryStore:
@@ -38,27 +38,24 @@ class RedisMemoryStore:
     def __init__(self, config: MemoryConfig, group: str) -> None:
         self._prefix = f"{config.namespace}:{{{group}"
         self._ttl_ms = str(math.ceil(2_000 * config.expire_seconds))
-        self._connection = Connection(config.redis_url)
-        self._redis = self._connection.redis
+        self._connection = Connection(config)
         self._items = ItemNumbers(self._connection, f"{self._prefix}:items}}")
-        self._claim = self._redis.register_script(scripts.CLAIM)
-        self._save = self._redis.register_script(scripts.SAVE)
-        self._set_floor = self._redis.register_script(scripts.SET_FLOOR)
+        self._claim = script_of(scripts.CLAIM)
+        self._save = script_of(scripts.SAVE)
+        self._set_floor = script_of(scripts.SET_FLOOR)
 
     def begin_again(self) -> None:
         self._connection.begin_again()
         self._items.begin_again()
 
     def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
-        with self._connection.claimed(), self._redis.pipeline(transaction=False) as pipe:
-            for partition in partitions:
-                keys = [self._key(partition, "token"), self._key(partition, "floor")]
-                self._claim(keys=keys, args=[str((above or {}).get(partition, 0))], client=pipe)
-            answers = pipe.execute()
-        return {
-            partition: Claim(int(token), None if floor is None else int(floor))
-            for partition, (token, floor) in zip(partitions, answers, strict=True)
-        }
+        claims: dict[int, Claim] = {}
+        for partition in partitions:
+            keys = [self._key(partition, "token"), self._key(partition, "floor")]
+            with self._connection.claimed():
+                token, floor = self._connection.run(self._claim, keys, [str((above or {}).get(partition, 0))])
+            claims[partition] = Claim(int(token), None if floor is None else int(floor))
+        return claims
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         return self._fetch(keys, tokens)
@@ -67,15 +64,14 @@ class RedisMemoryStore:
         return self._fetch(keys)
 
     def _fetch(self, keys: Sequence[tuple[int, str]], tokens: Mapping[int, int] | None = None) -> list[bytes | None]:
-        """The records in one round trip, each partition's beside its token, which is compared if `tokens` are given."""
+        """Each partition's records beside its token, which is compared if `tokens` are given."""
         by_partition: dict[int, list[str]] = defaultdict(list)
         for partition, user in keys:
             by_partition[partition].append(user)
         chunks = [(p, users[i : i + _CHUNK]) for p, users in by_partition.items() for i in range(0, len(users), _CHUNK)]
-        with self._connection.claimed(), self._redis.pipeline(transaction=False) as pipe:
-            for partition, users in chunks:
-                pipe.mget([self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user in users)])
-            answers = pipe.execute()
+        groups = [[self._key(p, "token"), *(self._key(p, f"u:{user}") for user in users)] for p, users in chunks]
+        with self._connection.claimed():
+            answers = self._connection.values(groups)
         found: dict[tuple[int, str], bytes | None] = {}
         for (partition, users), (token, *records) in zip(chunks, answers, strict=True):
             if tokens is not None:
@@ -90,14 +86,16 @@ class RedisMemoryStore:
             chunk = records[start : start + _CHUNK]
             keys = [self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user, _ in chunk)]
             with self._connection.claimed():
-                answer = self._save(keys=keys, args=[str(token), self._ttl_ms, *(blob for _, blob in chunk)])
+                answer = self._connection.run(
+                    self._save, keys, [str(token), self._ttl_ms, *(blob for _, blob in chunk)]
+                )
             written += self._accepted(int(answer), partition, token)
         return written
 
     def set_floor(self, partition: int, token: int, floor: int) -> None:
         keys = [self._key(partition, "token"), self._key(partition, "floor")]
         with self._connection.claimed():
-            answer = self._set_floor(keys=keys, args=[str(token), str(floor)])
+            answer = self._connection.run(self._set_floor, keys, [str(token), str(floor)])
         self._accepted(int(answer), partition, token)
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
@@ -107,38 +105,22 @@ class RedisMemoryStore:
         return self._items.ids(numbers)
 
     def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
-        pattern = f"{_literal(self._prefix)}:*}}:u:{'*' if user is None else _literal(user)}"
-        with self._connection.available():
-            keys = _once(self._redis.scan_iter(match=pattern, count=_SCANNED))
-            while batch := list(islice(keys, _SCANNED)):
-                yield from self._records(batch, user)
+        return scanned(self._connection, self._prefix, user)
 
     def take_slot(self, slot: str, nonce: str) -> None:
         with self._connection.available():
-            self._redis.hset(f"{self._prefix}:slots}}", slot, nonce)
+            self._connection.redis.hset(f"{self._prefix}:slots}}", slot, nonce)
 
     def slot_owner(self, slot: str) -> str | None:
         with self._connection.available():
-            owner: Any = self._redis.hget(f"{self._prefix}:slots}}", slot)
+            owner: Any = self._connection.redis.hget(f"{self._prefix}:slots}}", slot)
         return None if owner is None else owner.decode()
 
     def ensure_kept(self) -> None:
-        with self._connection.available():
-            info: Any = self._redis.info("memory")
-        if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
-            raise ConfigurationError(
-                f"memory.redis_url: maxmemory-policy must be noeviction, or users are lost: {policy}"
-            )
+        ensure_kept(self._connection)
 
     def ping(self) -> str:
-        with self._connection.available():
-            info: Any = self._redis.info()
-        policy = info.get("maxmemory_policy", "unknown")
-        kept = (
-            "append-only file" if info.get("aof_enabled") else "no append-only file: a restart of Redis loses memories"
-        )
-        line = f"Redis {info['redis_version']}, maxmemory-policy {policy}, {kept}"
-        return line if policy == "noeviction" else f"{line}; the policy must be noeviction, or users are lost"
+        return described(self._connection)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         return {}
@@ -162,25 +144,3 @@ class RedisMemoryStore:
 
     def _key(self, partition: int, name: str) -> str:
         return f"{self._prefix}:{partition}}}:{name}"
-
-    def _records(self, keys: list[bytes], wanted: str | None) -> Iterator[tuple[int, str, bytes]]:
-        """Without those that only look alike to a pattern: of group "g:x" under "g", of user "a}:u:b" under "b"."""
-        values: Any = self._redis.mget(keys)
-        for key, value in zip(keys, values, strict=True):
-            partition, _, user = key.decode().removeprefix(f"{self._prefix}:").partition("}:u:")
-            if value is not None and partition.isdecimal() and wanted in (None, user):
-                yield int(partition), user, value
-
-
-def _once(keys: Iterable[bytes]) -> Iterator[bytes]:
-    """SCAN gives a key again where Redis resizes its table meanwhile."""
-    seen: set[bytes] = set()
-    for key in keys:
-        if key not in seen:
-            seen.add(key)
-            yield key
-
-
-def _literal(text: str) -> str:
-    """`text` for a MATCH pattern, where these characters would be wild."""
-    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)

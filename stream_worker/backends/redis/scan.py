@@ -1,0 +1,53 @@
+"""All records of a group, or one user's in all partitions, from every master."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from stream_worker.backends.redis.connection import Connection
+
+_SCANNED = 1_000
+
+
+def scanned(connection: Connection, prefix: str, user: str | None) -> Iterator[tuple[int, str, bytes]]:
+    pattern = f"{_literal(prefix)}:*}}:u:{'*' if user is None else _literal(user)}"
+    with connection.available():
+        keys: Any = connection.redis.scan_iter(match=pattern, count=_SCANNED)
+        found = _once(keys)
+        while batch := list(islice(found, _SCANNED)):
+            yield from _records(connection, _by_partition(prefix, batch, user))
+
+
+def _by_partition(prefix: str, keys: list[bytes], wanted: str | None) -> dict[int, dict[bytes, str]]:
+    """Key -> user of each partition, without those that only look alike to a pattern: of group "g:x" under "g", of
+    user "a}:u:b" under "b"."""
+    found: dict[int, dict[bytes, str]] = defaultdict(dict)
+    for key in keys:
+        partition, _, user = key.decode().removeprefix(f"{prefix}:").partition("}:u:")
+        if partition.isdecimal() and wanted in (None, user):
+            found[int(partition)][key] = user
+    return found
+
+
+def _records(connection: Connection, found: dict[int, dict[bytes, str]]) -> Iterator[tuple[int, str, bytes]]:
+    for (partition, users), values in zip(found.items(), connection.values([*map(list, found.values())]), strict=True):
+        for user, value in zip(users.values(), values, strict=True):
+            if value is not None:
+                yield partition, user, value
+
+
+def _once(keys: Iterable[bytes]) -> Iterator[bytes]:
+    """SCAN gives a key again where Redis resizes its table meanwhile."""
+    seen: set[bytes] = set()
+    for key in keys:
+        if key not in seen:
+            seen.add(key)
+            yield key
+
+
+def _literal(text: str) -> str:
+    """`text` for a MATCH pattern, where these characters would be wild."""
+    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)
