@@ -36,7 +36,7 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed, Mark, Offsets
-from stream_worker.core.status import NoObserver, Note, Observer, Status
+from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.line import Line
 from stream_worker.memories import Memories
 
@@ -121,6 +121,7 @@ class Worker:
         self._steps_before = self._evicted_before = 0
         self._skipped_before: dict[str, int] = {}
         self._written_offsets: dict[int, int] = {}
+        self._write_began = math.nan
         self._leave_by = math.inf
         self._silent_until = -math.inf
         self._stale: set[int] = set()
@@ -178,14 +179,14 @@ class Worker:
                 self.run_once()
             self.finish()
         finally:
-            self.observer.ready(False)
             self._learning.shutdown()
             self._checkpointer.close()
             self._checkpoints.close()
 
     def finish(self) -> None:
         """Commit, write L, records and M, within one deadline, and leave the source."""
-        self.observer.ready(False)
+        self.status.standing = DRAINING
+        self.observer.ticked(self.status)
         self._leave_by = min(self._leave_by, self._clock.monotonic() + self.config.shutdown_seconds)
         self._commit()
         if self._offsets.due():
@@ -240,7 +241,9 @@ class Worker:
         """Also lets rebalances through. A claim that failed is made again by the next poll."""
         try:
             batch_size = min(self.config.batch_size * self._effort.thinning, self._most_events)
-            return self._source.poll(batch_size, self.config.poll_seconds)
+            records = self._source.poll(batch_size, self.config.poll_seconds)
+            self.status.waiting = self._source.trouble()
+            return records
         except Unavailable as fault:
             if not self._stop:
                 self._wait_for(fault)
@@ -258,6 +261,7 @@ class Worker:
                     events, dead_letters = self._decode(records)  # 2
                 with self._stage("recall"):
                     recalled = self._recall(events) if len(events) else None  # 3
+                self.status.waiting = ""
                 break
             # Nothing of this batch has had an effect yet: it is begun again, for what is still owned then.
             except StaleToken as fault:
@@ -299,6 +303,7 @@ class Worker:
         if self._clock.monotonic() >= self._silent_until:
             self._silent_until = self._clock.monotonic() + _SILENT_SECONDS
             _log.warning("waiting", reason=str(fault))
+        self.status.waiting = str(fault)
         self._pause(_RETRY_SECONDS)
         self._source.serve()
         self.observer.ticked(self.status)
@@ -320,7 +325,6 @@ class Worker:
             starts[partition] = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
             self._first_partitions = max(self._first_partitions, at.mark.partitions)
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
-        self.observer.ready(True)
         return starts
 
     def _floor(self, partition: int, at: Committed, found: int | None) -> int:
@@ -450,6 +454,7 @@ class Worker:
                     return
                 self._wait_for(fault)
             else:
+                self.status.waiting = ""
                 self._offsets.publish(due)
                 self.status.transactions_committed += 1
                 self.status.lists += len(self._outbox.recommendations)
@@ -477,6 +482,7 @@ class Worker:
             written = self._checkpointer.finished(0.1)
             self._settle(written)
             if written is not None and written.failed:
+                self.status.waiting = f"too many memories wait for the store: {written.failed}"
                 self._pause(_RETRY_SECONDS)
             self._source.serve()
             self.observer.ticked(self.status)
@@ -488,6 +494,7 @@ class Worker:
 
     def _begin_write(self) -> None:
         self._written_offsets = dict(self.line.offsets)
+        self._write_began = self._clock.now()
         owed = self._memories.take_owed()
         floors = self._offsets.processed()
         if not self._store.durable:
@@ -527,6 +534,8 @@ class Worker:
             self._written_offsets = {}
         if written.failed:
             self.status.checkpoint_failures += 1
+        else:
+            self.status.unwritten_since = self._write_began
 
     def _settle_records(self, written: Written) -> None:
         for partition, records in written.records.items():
@@ -559,8 +568,21 @@ class Worker:
         if len(events):
             status.last_event_ts = float(events.ts_B[-1])
 
+    def _standing(self) -> Standing:
+        if math.isfinite(self._leave_by):
+            return DRAINING
+        owned = len(self._offsets.owned())
+        return Standing(True, f"owns {owned} of the partitions") if owned else self._source.standing()
+
+    def _unwritten_since(self) -> float:
+        if not (self._checkpointer.busy() or self._unwritten()):
+            return math.nan
+        since = self.status.unwritten_since
+        return self._clock.now() if math.isnan(since) else since
+
     def _observe(self) -> None:
         status, learner = self.status, self._learner
+        status.standing, status.unwritten_since = self._standing(), self._unwritten_since()
         status.lag = self._source.lag(self._offsets.processed())
         status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()

@@ -24,6 +24,7 @@ from stream_worker.core.events import Outputs, Record
 from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
 from stream_worker.core.offsets import Committed, Mark
 from stream_worker.core.source_id import SourceId
+from stream_worker.core.status import Standing
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
 _FORGOTTEN_SHARE = 16
@@ -328,6 +329,7 @@ class InMemorySource:
         self._owner: PartitionOwner | None = None
         self._next: dict[int, int] = {}
         self._generation = -1
+        self._lost = False
 
     @property
     def name(self) -> str:
@@ -354,9 +356,11 @@ class InMemorySource:
     def serve(self) -> None:
         if self._owner is None or not self._topic.has(self._slot, self):
             raise SlotTaken(f"another source uses slot {self._slot!r} of {self.name}")
-        self._generation = self._topic.generation
+        if self._generation != self._topic.generation:
+            self._generation, self._lost = self._topic.generation, False
         lost = [p for p in self._next if self._topic.held.get(p) is not self]
         revoked = [p for p in self._next if p not in lost and self._topic.wanted.get(p) is not self]
+        self._lost = self._lost or bool(lost)
         self._leave(lost, self._owner.drop)
         self._leave(revoked, self._owner.release)
 
@@ -408,6 +412,15 @@ class InMemorySource:
         return (
             self._topic.ended and bool(mine) and all(self._next.get(p) == len(self._topic.partitions[p]) for p in mine)
         )
+
+    def standing(self) -> Standing:
+        if self._lost:
+            return Standing(False, "lost its partitions, and has to claim again")
+        mine = any(owner is self for owner in self._topic.wanted.values())
+        return Standing(self._generation >= 0 and not mine, "claiming its partitions" if mine else "standing by")
+
+    def trouble(self) -> str:
+        return ""
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         return {p: max(0, len(self._topic.partitions[p]) - offset) for p, offset in next_offsets.items()}

@@ -81,8 +81,8 @@ class WorkerMetrics:
 
     Quality is labelled by `ranker` (worker, or the floors recent_popularity and co_visitation), `type` (an event type,
     or all) and `novelty` (repeat: the user has met the item before; new; or all).
-    `last_event_ts` and `last_checkpoint_ts` are epoch seconds (NaN: none yet). Their ages are computed when they are
-    read: a gauge that the loop sets would stand still when the loop does.
+    `last_event_ts`, `last_checkpoint_ts` and `unwritten_ts` are epoch seconds (NaN: none). Their ages are computed when
+    they are read: a gauge that the loop sets would stand still when the loop does.
     """
 
     records_polled = Metric(Counter, "records", "Records taken from the source.")
@@ -104,6 +104,10 @@ class WorkerMetrics:
         Gauge, "records", "Committed records of an owned partition still to read.", labels=("partition",)
     )
     partitions_owned = Metric(Gauge, "partitions", "Partitions that this worker owns now.")
+    ready = Metric(Gauge, "boolean", "1: it owns partitions or stands by; 0: it has no place, or waits for a minute.")
+    waiting_seconds = Metric(
+        Gauge, "seconds", "How long it has waited for something outside; 0: it does not. /readyz says for what."
+    )
     last_event_age_seconds = Metric(Gauge, "seconds", "Age of the last processed event; NaN before the first.")
 
     hit_rate_10 = Metric(Gauge, "ratio", "Rolling share of events found in the 10 best.", labels=_BY_RANKER)
@@ -153,6 +157,7 @@ class WorkerMetrics:
     checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.")
     checkpoint_failures = Metric(Counter, "checkpoints", "Checkpoints that could not be written.")
     checkpoint_age_seconds = Metric(Gauge, "seconds", "Age of the newest checkpoint; NaN before the first.")
+    unwritten_seconds = Metric(Gauge, "seconds", "How long something has waited for its checkpoint; 0: all is written.")
     start_time_seconds = Metric(Gauge, "seconds", "When this worker started, in epoch seconds.")
 
     def __init__(self, clock: Clock) -> None:
@@ -160,9 +165,12 @@ class WorkerMetrics:
         self.created: dict[str, Any] = {metric.attribute: metric.create(self.registry) for metric in definitions()}
         ProcessCollector(registry=self.registry)
         self._clock = clock
-        self.last_event_ts = self.last_checkpoint_ts = math.nan
+        self.last_event_ts = self.last_checkpoint_ts = self.unwritten_ts = math.nan
         self.last_event_age_seconds.set_function(lambda: self._age(self.last_event_ts))
         self.checkpoint_age_seconds.set_function(lambda: self._age(self.last_checkpoint_ts))
+        self.unwritten_seconds.set_function(
+            lambda: 0.0 if math.isnan(self.unwritten_ts) else self._age(self.unwritten_ts)
+        )
         self.start_time_seconds.set(clock.now())
         self._lags: set[int] = set()
 

@@ -47,12 +47,13 @@ class MetricsObserver:
         self._health = health
         self._counted: dict[str, float] = {}
         self._quality: Mapping[str, Any] = {}
-
-    def ready(self, value: bool) -> None:
-        self._health.ready(value)
+        metrics.ready.set_function(lambda: float(health.is_ready()[0]))
+        metrics.waiting_seconds.set_function(health.waiting_seconds)
 
     def ticked(self, status: Status) -> None:
         self._health.tick()
+        self._health.stands(status.standing)
+        self._health.waits(status.waiting)
         metrics = self._metrics
         new_events = status.events - self._counted.get("events_processed", 0)
         for metric, name in _COUNTERS.items():
@@ -89,7 +90,7 @@ class MetricsObserver:
         for part, (fast, slow) in status.referees.items():
             metrics.referee_loss.labels(part, "fast").set(fast)
             metrics.referee_loss.labels(part, "slow").set(slow)
-        metrics.last_event_ts = status.last_event_ts
+        metrics.last_event_ts, metrics.unwritten_ts = status.last_event_ts, status.unwritten_since
         if status.checkpoints > self._counted.get("checkpoints", 0):
             self._counted["checkpoints"] = status.checkpoints
             metrics.checkpoint_seconds.observe(status.checkpoint_seconds)

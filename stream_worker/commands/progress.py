@@ -35,9 +35,6 @@ class ReplayProgress:
     def __exit__(self, *exc: object) -> None:
         self._bar.stop()
 
-    def ready(self, value: bool) -> None:
-        """A file has nothing to be ready for."""
-
     def ticked(self, status: Status) -> None:
         self._history.ticked(status)
         position, total = self._source.position, self._source.total

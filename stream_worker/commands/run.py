@@ -135,8 +135,11 @@ def _answer(call: Callable[[], T], health: Health) -> T:
     """The answer of something outside, however long it takes to come."""
     while True:
         try:
-            return call()
+            answer = call()
+            health.waits("")
+            return answer
         except Unavailable as fault:
             _log.warning("waiting", reason=str(fault))
             health.tick()
+            health.waits(str(fault))
             time.sleep(_RETRY_SECONDS)

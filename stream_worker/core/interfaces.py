@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stream_worker.core.events import Outputs, Record
 from stream_worker.core.offsets import Committed, Mark
 from stream_worker.core.source_id import SourceId
+from stream_worker.core.status import Standing
 
 
 class PartitionOwner(Protocol):
@@ -67,6 +68,15 @@ class Source(Protocol):
 
     def exhausted(self) -> bool:
         """True when nothing will ever come again (the end of a file)."""
+        ...
+
+    def standing(self) -> Standing:
+        """Where an owner without partitions stands: a member that the group has given none has its place, one that has
+        lost its own against its will has not."""
+        ...
+
+    def trouble(self) -> str:
+        """What keeps records from coming, as far as is known; empty: nothing."""
         ...
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:

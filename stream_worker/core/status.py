@@ -24,9 +24,24 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a worker has its place, be it without work, and a sentence about it."""
+
+    ready: bool
+    words: str
+
+
+STARTING = Standing(False, "starting")
+DRAINING = Standing(False, "draining: it finishes its batch and leaves")
+
+
 @dataclass
 class Status:
     """Counts since the start of this process, and the state after the last tick.
+
+    `waiting`: what it waits for from outside, and why; empty: nothing. `unwritten_since`: the epoch seconds from which
+    on something is in no checkpoint (NaN: all is).
 
     `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
     lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
@@ -51,6 +66,9 @@ class Status:
     checkpoints: int = 0
     checkpoint_failures: int = 0
 
+    standing: Standing = STARTING
+    waiting: str = ""
+    unwritten_since: float = float("nan")
     batch_events: int = 0
     last_event_ts: float = float("nan")
     last_checkpoint_ts: float = float("nan")
@@ -87,18 +105,13 @@ class Status:
 
 
 class Observer(Protocol):
-    """Told after every tick; must be quick."""
+    """Told after every tick, and while the loop waits; must be quick."""
 
     def ticked(self, status: Status) -> None: ...
-
-    def ready(self, value: bool) -> None: ...
 
 
 class NoObserver:
     """Tells nobody."""
 
     def ticked(self, status: Status) -> None:
-        """Nothing to do."""
-
-    def ready(self, value: bool) -> None:
         """Nothing to do."""

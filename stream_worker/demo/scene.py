@@ -120,11 +120,9 @@ class Scene:
 
     # -- told by the worker: an Observer -----------------------------------------------------------------------
 
-    def ready(self, value: bool) -> None:
-        if value:
-            self.open.set()
-
     def ticked(self, status: Status) -> None:
+        if status.standing.ready:
+            self.open.set()
         with self._lock:
             now = self._monotonic()
             self._events.append((now, status.events))

@@ -323,6 +323,16 @@ class SourceContract:
         until(lambda: len(second.owner.owned) == broker.partitions // 2, first, second)
         assert not first.owner.owned & second.owner.owned
 
+    def test_a_member_without_partitions_stands_by_and_takes_over(self, broker: Broker) -> None:
+        """It has its place: there are more members than partitions."""
+        members = [Member(broker.source(slot)) for slot in "abcde"]
+        assert not any(member.source.standing().ready for member in members)
+        until(lambda: sum(bool(member.owner.owned) for member in members) == 4, *members)
+        [spare] = [member for member in members if not member.owner.owned]
+        until(lambda: spare.source.standing().ready, *members)
+        assert "standing by" in spare.source.standing().words
+        assert not any(member.source.trouble() for member in members)
+
     def test_lag_counts_what_stands_after_the_next_offset(self, broker: Broker) -> None:
         broker.send(0, *values("a", "b", "c", "d"))
         member = Member(broker.source())

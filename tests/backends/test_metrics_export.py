@@ -12,7 +12,7 @@ from stream_worker.backends.in_memory import ManualClock
 from stream_worker.backends.metric_definitions import PREFIX, WorkerMetrics
 from stream_worker.backends.metrics import Health
 from stream_worker.backends.metrics_export import MetricsObserver
-from stream_worker.core.status import Status
+from stream_worker.core.status import DRAINING, Standing, Status
 
 
 class Scene:
@@ -126,8 +126,42 @@ def test_every_tick_is_a_sign_of_life_and_readiness_is_passed_on(scene: Scene) -
     """Also a tick without events: waiting is no hanging."""
     scene.clock.sleep(31)
     assert not scene.health.alive()[0]
-    scene.tick(Status())
+    assert scene.tick(Status())["ready"] == 0
     assert scene.health.alive()[0]
-    assert not scene.health.is_ready()[0]
-    scene.observer.ready(True)
-    assert scene.health.is_ready()[0]
+    status = Status(standing=Standing(True, "owns 3 of the partitions"))
+    assert scene.tick(status)["ready"] == 1
+    assert scene.health.is_ready() == (True, "owns 3 of the partitions")
+    status.standing = DRAINING
+    assert scene.tick(status)["ready"] == 0
+
+
+def test_a_wait_grows_while_nothing_ticks_and_ends_readiness_after_a_minute(scene: Scene) -> None:
+    """The reason may change meanwhile; what goes on in between begins anew."""
+    status = Status(standing=Standing(True, "owns 1 of the partitions"), waiting="redis: away")
+    assert scene.tick(status)["waiting_seconds"] == 0
+    scene.clock.sleep(59)
+    status.waiting = "redis: wrong password"
+    shown = scene.tick(status)
+    assert (shown["waiting_seconds"], shown["ready"]) == (59, 1)
+    scene.clock.sleep(1)
+    assert scene.health.is_ready() == (
+        False,
+        "owns 1 of the partitions; waiting for 60 s: redis: wrong password",
+    )
+    assert scene.health.alive()[0]
+    status.waiting = ""
+    shown = scene.tick(status)
+    assert (shown["waiting_seconds"], shown["ready"]) == (0, 1)
+
+
+def test_an_idle_worker_has_an_old_checkpoint_and_nothing_unwritten(scene: Scene) -> None:
+    """The age alone would ring the alert in every quiet night."""
+    status = Status(checkpoints=1, last_checkpoint_ts=scene.clock.now())
+    scene.tick(status)
+    scene.clock.sleep(900)
+    shown = scene.tick(status)
+    assert (shown["checkpoint_age_seconds"], shown["unwritten_seconds"]) == (900, 0)
+    status.unwritten_since = scene.clock.now()
+    scene.tick(status)
+    scene.clock.sleep(7)
+    assert scene.tick(status)["unwritten_seconds"] == 7

@@ -17,6 +17,7 @@ from stream_worker.core.events import Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
 from stream_worker.core.offsets import Committed
 from stream_worker.core.source_id import SourceId
+from stream_worker.core.status import Standing
 
 _HASHED_BYTES = 1 << 20
 _PARTITION = 0
@@ -132,6 +133,12 @@ class FileSource:
 
     def exhausted(self) -> bool:
         return self._rows is not None and self._ahead is None and not self._batch
+
+    def standing(self) -> Standing:
+        return Standing(self._rows is not None, "a log, which is read by nobody else")
+
+    def trouble(self) -> str:
+        return ""
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         total = self.total

@@ -26,12 +26,14 @@ from stream_worker.backends.kafka.faults import (
     says,
 )
 from stream_worker.backends.kafka.identity import TopicIdentity
+from stream_worker.backends.kafka.membership import Membership
 from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 from stream_worker.core.offsets import Committed
 from stream_worker.core.source_id import SourceId
+from stream_worker.core.status import Standing
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -80,6 +82,7 @@ class KafkaSource:
         self._backoff = Backoff(monotonic=monotonic)
         self._complaints = Complaints(monotonic)
         self._identity = TopicIdentity(config)
+        self._membership = Membership(config, slot)
         self._consumer = self._connect()
 
     def _connect(self) -> Consumer:
@@ -137,6 +140,12 @@ class KafkaSource:
 
     def exhausted(self) -> bool:
         return False
+
+    def standing(self) -> Standing:
+        return self._membership.standing(claiming=bool(self._unclaimed))
+
+    def trouble(self) -> str:
+        return self._membership.trouble
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         return {p: max(0, self._end(p) - offset) for p, offset in next_offsets.items() if p in self._ends}
@@ -201,6 +210,7 @@ class KafkaSource:
                 self._on_message_error(message.partition(), error)
                 continue
             record = _record(message)
+            self._membership.trouble = ""
             if record.offset >= self._next.get(record.partition, record.offset + 1):
                 self._next[record.partition] = record.offset + 1
                 self._stash.append(record)
@@ -216,20 +226,27 @@ class KafkaSource:
         unreleased = says(error, KafkaError.UNRELEASED_INSTANCE_ID)
         if unreleased and not self._next and self._monotonic() < self._patient_until:
             self._refused = True
-            self._complaints.say("kafka source: waiting for the slot's last session to end", error)
+            self._complain("kafka source: waiting for the slot's last session to end", error)
         elif is_fatal(error):
             self._fatal = self._fatal or fatal_error(error)
         else:
-            self._complaints.say("kafka source", error)
+            self._complain("kafka source", error)
+
+    def _complain(self, event: str, error: KafkaError) -> None:
+        self._complaints.say(event, error)
+        self._membership.trouble = f"{event}: {error.str()}"
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership.heard()
         self._unclaimed.update(at.partition for at in partitions)
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership.heard()
         self._leave(partitions, self._owner.release if self._owner else None)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._membership.lost()
         self._leave(partitions, self._owner.drop if self._owner else None)
 
     def _leave(self, partitions: list[TopicPartition], tell: Callable[[Collection[int]], None] | None) -> None:
@@ -279,13 +296,19 @@ class KafkaSource:
         return {p: replace(known[p], mark=replace(known[p].mark, partitions=first)) for p in partitions}
 
     def _count(self) -> None:
-        """Users may have moved once the topic has grown, also to partitions that are read here for long."""
-        if self._next and self._monotonic() >= self._count_again_at:
-            self._count_again_at = self._monotonic() + _COUNT_SECONDS
-            try:
-                self._partitions = count_partitions(self._consumer, self.name)
-            except KafkaException as fault:
-                self._complaints.say("kafka source: the topic's partitions can't be counted", error_of(fault))
+        """Users may have moved once the topic has grown, also to partitions that are read here for long. Who gets no
+        records learns from this, too, whether the brokers still answer."""
+        if self._monotonic() < self._count_again_at:
+            return
+        self._count_again_at = self._monotonic() + _COUNT_SECONDS
+        if not self._membership.joined():
+            return
+        try:
+            self._partitions = count_partitions(self._consumer, self.name)
+        except KafkaException as fault:
+            self._complain("kafka source: the topic's partitions can't be counted", error_of(fault))
+        else:
+            self._membership.trouble = ""
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
@@ -303,12 +326,13 @@ class KafkaSource:
             self._later(error_of(fault))
         else:
             self._backoff.reset()
+            self._membership.trouble = ""
 
     def _later(self, error: KafkaError) -> None:
         if is_fatal(error):
             raise fatal_error(error)
         self._backoff.fail()
-        self._complaints.say("kafka source: new partitions have to wait", error)
+        self._complain("kafka source: new partitions have to wait", error)
 
     def _resume(self) -> None:
         if self._paused:

@@ -1,0 +1,46 @@
+"""How a worker is, for those who would restart it (`alive`) or send it work (`is_ready`)."""
+
+from __future__ import annotations
+
+from stream_worker.core.interfaces import Clock
+from stream_worker.core.status import STARTING, Standing
+
+
+class Health:
+    """*Alive*: the loop has ticked within `stall_seconds`. Waiting ticks, hanging does not: a restart cures no wait,
+    and costs the membership.
+    *Ready*: the worker has its place, and has not waited for `patience_seconds` for something outside."""
+
+    def __init__(self, clock: Clock, stall_seconds: float = 30.0, patience_seconds: float = 60.0) -> None:
+        self._clock = clock
+        self._stall_seconds, self._patience_seconds = stall_seconds, patience_seconds
+        self._ticked = clock.monotonic()
+        self._standing = STARTING
+        self._waiting = ""
+        self._waiting_since = 0.0
+
+    def tick(self) -> None:
+        self._ticked = self._clock.monotonic()
+
+    def stands(self, standing: Standing) -> None:
+        self._standing = standing
+
+    def waits(self, reason: str) -> None:
+        """Something outside is waited for since the first `reason` after an empty one."""
+        if not self._waiting:
+            self._waiting_since = self._clock.monotonic()
+        self._waiting = reason
+
+    def waiting_seconds(self) -> float:
+        return self._clock.monotonic() - self._waiting_since if self._waiting else 0.0
+
+    def alive(self) -> tuple[bool, str]:
+        """Whether the loop makes progress, and a sentence about it."""
+        age = self._clock.monotonic() - self._ticked
+        return age <= self._stall_seconds, f"last tick {age:.1f} s ago, at most {self._stall_seconds:.1f} s allowed"
+
+    def is_ready(self) -> tuple[bool, str]:
+        """Whether the worker does its share, and a sentence about it, also about what it waits for."""
+        reason, seconds = self._waiting, self.waiting_seconds()
+        words = f"{self._standing.words}; waiting for {seconds:.0f} s: {reason}" if reason else self._standing.words
+        return self._standing.ready and seconds < self._patience_seconds, words
