@@ -26,21 +26,24 @@ class Table:
     reading: str = ""
 
     @staticmethod
-    def of_metrics(title: str, rows: Sequence[Mapping[str, str | float]]) -> Table:
-        """Of rows `name, events, <metric>...`; a metric that a row lacks is a dash."""
+    def of_metrics(title: str, rows: Sequence[Mapping[str, str | float]], reading: str = "") -> Table:
+        """A table of rows `name, events, <metric>...`; a metric that a row lacks is a dash."""
         names = list(rows[0])
-        return Table(title, ["", *names[1:]], [[_cell(name, row.get(name)) for name in names] for row in rows], True)
+        cells = [[_cell(name, row.get(name)) for name in names] for row in rows]
+        return Table(title, ["", *names[1:]], cells, True, reading)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says: `facts` in a line, tables, charts, and the notes that the charts mark."""
+    """What a report says: `facts` in a line, tables, charts, and the notes that the charts mark. `result`: the outcome
+    in a sentence or two, for who reads no table."""
 
     title: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table]
     charts: Sequence[Chart]
     notes: Sequence[Note] = ()
+    result: str = ""
 
 
 def write(report: Report, paths: Iterable[Path]) -> None:

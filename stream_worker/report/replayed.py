@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stream_worker import __version__
 from stream_worker.core.history import History
@@ -11,6 +11,19 @@ from stream_worker.core.status import Status
 from stream_worker.report.charts import charts_of
 from stream_worker.report.page import Report, Table
 
+_METRICS = (
+    "Every event was predicted before it was learned from. hit_rate@k: the share of events whose item was among the"
+    " first k of the list; mrr@k and ndcg@k count a place further up for more. recent_popularity and co_visitation "
+    "are floors: plain counting on the same events. Repeat: the user has done something with the item lately; new: "
+    "not. Cold: the item is young; unseen: it came for the first time, so nobody could have named it. An event of a"
+    " basket is predicted from those before it, also where all have one time."
+)
+_PROPOSERS = (
+    "encoder: the network's own choice. follows, next: what came after the user's items, soon or at once. own: the "
+    "user's earlier items. together: what others had beside them. two hop: what came after the likeliest next item."
+    " hot: what is popular. nowhere: nothing proposed it."
+)
+
 
 def report_of(
     history: History, status: Status, log: str, rows: tuple[int, int], changed: Sequence[Sequence[str]]
@@ -18,10 +31,28 @@ def report_of(
     """`rows`: the first of the log that this run read, and the one after the last. `changed`: keys of the configuration
     that are not as by default, with their values."""
     monitor = history.monitor
-    tables = [Table.of_metrics("Scored before each event was learned", monitor.summary_rows()), _sources(monitor)]
+    rows_of = monitor.summary_rows()
+    tables = [Table.of_metrics("Scored before each event was learned", rows_of, _METRICS), _sources(monitor)]
     if changed:
         tables.append(Table("Settings other than by default", ["key", "value"], changed))
-    return Report("Replay", _facts(history, status, log, rows), tables, charts_of(history), history.notes)
+    facts = _facts(history, status, log, rows)
+    return Report("Replay", facts, tables, charts_of(history), history.notes, _result(monitor, rows_of))
+
+
+def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
+    """The hit rate of everything and of what could be discovered, each beside the best floor's."""
+    rate, named = f"hit_rate@{monitor.config.depth}", {str(row["name"]): row for row in rows}
+    said = []
+    for name, suffix, what in (
+        ("worker", "", "of all"),
+        ("worker, new and known", ", new and known", "of what the user had not met, but somebody had"),
+    ):
+        if name not in named or not named[name]["events"]:
+            continue
+        best = max(monitor.floor_names, key=lambda floor: float(named[floor + suffix][rate]), default="")
+        floor = f"; the best floor, {best.replace('_', ' ')}, {named[best + suffix][rate]:.1%}" if best else ""
+        said.append(f"{named[name][rate]:.1%} {what} ({int(named[name]['events']):,} events){floor}")
+    return f"What came was among the first {monitor.config.depth} of the list: " + ". ".join(said) + "." if said else ""
 
 
 def _facts(history: History, status: Status, log: str, rows: tuple[int, int]) -> list[tuple[str, str]]:
@@ -44,4 +75,4 @@ def _sources(monitor: Monitor) -> Table:
     total, rolling = shares["total"], shares["rolling"]
     rows = [[name.replace("_", " "), f"{total[name]:.3f}", f"{rolling[name]:.3f}"] for name in total]
     window = f"last {monitor.config.window:,}"
-    return Table("First to propose what came", ["source", "share of all", window], rows)
+    return Table("First to propose what came", ["source", "share of all", window], rows, reading=_PROPOSERS)
