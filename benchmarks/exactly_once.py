@@ -122,13 +122,13 @@ def _worker(settings: Settings, mode: str, steps: Steps) -> Worker:
     """As `stream-worker run` puts it together."""
     slot, nonce, clock = settings.worker.slot, new_nonce(), SystemClock()
     store = make_store(settings)
-    checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store)
     store.take_slot(slot, nonce)
     sink: Sink
     if mode == "exactly_once":
         sink, source = KafkaSink(settings.kafka, slot, reached=steps), KafkaSource(settings.kafka, slot)
     else:
         sink, source = AtLeastOnceSink(settings.kafka, steps), CommittingSource(settings.kafka, slot)
+    checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store)
     return make_worker(
         settings,
         source=source,

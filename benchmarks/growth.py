@@ -45,6 +45,7 @@ from stream_worker.backends.in_memory import (
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
+from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.memories import Memories
 from stream_worker.worker import Worker
@@ -157,9 +158,9 @@ class Subject:
         """Of a checkpoint: seconds that the loop stands still for, of the line (a first one, which is given its memory,
         and a later one) and of the memory store, and sizes."""
         began = time.perf_counter()
-        self.line.snapshot("growth", {}, {})
+        self.line.snapshot(SourceId("growth"), {}, {})
         first_ended = time.perf_counter()
-        line = self.line.snapshot("growth", {}, {})
+        line = self.line.snapshot(SourceId("growth"), {}, {})
         line_ended = time.perf_counter()
         store = self.store.state_dict()
         return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import signal
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 
 from model.candidates import SOURCES
 from model.learner import Learner
-from stream_worker.backends.checkpoint import DirectoryCheckpoints, newest_of_any_slot
+from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.backends.redis import RedisMemoryStore
@@ -26,9 +25,10 @@ from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Snapshot, Source
+from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
+from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
 from stream_worker.line import Line
 from stream_worker.recovery import Recovery
@@ -101,10 +101,20 @@ def memory_group(settings: Settings) -> str:
     return f"{settings.kafka.group_id}:{settings.kafka.input_topic}"
 
 
+def start_of(settings: Settings) -> tuple[Path, tuple[str, ...], str]:
+    """What a start is known by before anybody has answered; see `start_lock`."""
+    kafka = settings.kafka
+    brokers = ",".join(sorted(kafka.bootstrap_servers.split(",")))
+    return Path(settings.checkpoint.path), (brokers, kafka.input_topic, kafka.group_id), settings.worker.slot
+
+
 def make_checkpoints(
-    settings: Settings, path: Path, nonce: str, store: MemoryStore, reached: Reached = no_fault
+    settings: Settings, path: Path, source: SourceId, nonce: str, store: MemoryStore, reached: Reached = no_fault
 ) -> DirectoryCheckpoints:
-    """The slot's folder. Who takes the slot in the store takes it from earlier starts, which may no longer write."""
+    """The slot's folder below the source's, with what an older version left for it elsewhere.
+
+    Who takes the slot in the store takes it from earlier starts, which may no longer write.
+    """
     slot = settings.worker.slot
 
     def owns() -> bool:
@@ -113,7 +123,9 @@ def make_checkpoints(
             store.take_slot(slot, nonce)
         return owner in (None, nonce)
 
-    return DirectoryCheckpoints(replace(settings.checkpoint, path=str(path)), slot, nonce, owns, reached=reached)
+    adopt(path, source, slot)
+    config = replace(settings.checkpoint, path=str(folder_of(path, source)))
+    return DirectoryCheckpoints(config, slot, nonce, owns, reached=reached)
 
 
 def make_worker(
@@ -148,30 +160,3 @@ def make_worker(
         observer=observer,
         reached=reached,
     )
-
-
-def starting_snapshot(checkpoints: CheckpointStore, path: Path) -> tuple[Snapshot | None, bool]:
-    """The slot's own newest checkpoint, else the newest of another slot; and whether it is the slot's own."""
-    own = checkpoints.load_newest()
-    if own is not None:
-        return own, True
-    return newest_of_any_slot(path), False
-
-
-def ancestors_of(snapshot: Snapshot | None, settings: Settings, store: MemoryStore) -> Mapping[str, bytes]:
-    """User -> memory record of a snapshot that another source was learned into, under `store`'s item numbers."""
-    memories = {} if snapshot is None else snapshot.part("memories")
-    if not memories:
-        return {}
-    theirs = InMemoryMemoryStore(settings.memory)
-    theirs.load_state_dict(memories)
-    users, blobs = zip(*[(user, blob) for _, user, blob in theirs.scan()], strict=True) or ((), ())
-    records = memory_layout(settings).decode(blobs)
-    numbers = np.unique(records["number"])
-    numbers = numbers[numbers > 0]
-    ids = theirs.item_ids(numbers.tolist())
-    known = [(number, item) for number, item in zip(numbers.tolist(), ids, strict=True) if item is not None]
-    renumber = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.uint32)
-    renumber[[number for number, _ in known]] = store.number_items([item for _, item in known])
-    records["number"] = renumber[records["number"]]
-    return dict(zip(users, (record.tobytes() for record in records), strict=True))

@@ -22,6 +22,7 @@ from stream_worker.core.drift import Alarm
 from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
+from stream_worker.core.source_id import SourceId
 from stream_worker.recovery import Given, Recovery
 
 # So many lists are made at a time, so that what is in between stays in the processor's cache.
@@ -165,7 +166,9 @@ class Line:
         rows, scores = zip(*self.each(self.learner.recommend, _parts(slots)), strict=True)
         return np.concatenate(rows), np.concatenate(scores)
 
-    def snapshot(self, source: str, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]) -> Snapshot:
+    def snapshot(
+        self, source: SourceId, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]
+    ) -> Snapshot:
         """As it is now, while the line goes on; the one before it is gone with it."""
         arrays, meta = self.learner.state_dict()
         arrays = {f"learner.{name}": array for name, array in arrays.items()}
@@ -177,7 +180,13 @@ class Line:
         offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
         return Snapshot(
             self._copies.of(arrays, self.each),
-            {"source": source, "line": self.name, "offsets": offsets, "sink": dict(sink_state), "learner": meta},
+            {
+                "source": source.to_json(),
+                "line": self.name,
+                "offsets": offsets,
+                "sink": dict(sink_state),
+                "learner": meta,
+            },
         )
 
     def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> None:

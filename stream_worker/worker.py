@@ -36,6 +36,7 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed, Mark, Offsets
+from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.line import Line
 from stream_worker.memories import Memories
@@ -127,6 +128,7 @@ class Worker:
         self._stale: set[int] = set()
         self._renumber = False
         self._first_partitions = 0
+        self._began_as = SourceId("")
         # The largest batch there can be: all its users and its new items have to fit.
         rows = min(self._learner.users.max_users, self._learner.config.max_items)
         self._most_events = min(config.batch_size * self._effort.most, max(config.batch_size, rows // 2))
@@ -157,7 +159,10 @@ class Worker:
 
     def _restore(self, snapshot: Snapshot, own: bool) -> None:
         """Offsets, memories and the sink's state mean something only for the source they were made from."""
-        same_source = snapshot.meta["source"] == self._source.name
+        theirs = SourceId.of_json(snapshot.meta["source"])
+        same_source = theirs.is_same(self._source.identity())
+        if same_source:
+            self._began_as = theirs
         name = snapshot.meta["line"] if own and same_source else self.line.name
         if own and same_source:
             self._store.load_state_dict(snapshot.part("memories"))
@@ -502,8 +507,13 @@ class Worker:
             save_memories(self._store, owed, self._memories.tokens, floors, written)
             self._settle_records(written)
         with self._stage("copy"):
-            snapshot = self.line.snapshot(self._source.name, self._sink.state_dict(), self._store.state_dict())
+            snapshot = self.line.snapshot(self._identity(), self._sink.state_dict(), self._store.state_dict())
         self._checkpointer.start(snapshot, owed, self._memories.tokens, floors)
+
+    def _identity(self) -> SourceId:
+        """The source as it is known now, or was when the checkpoint was written that this line goes on from."""
+        ours = self._source.identity()
+        return ours.completed(self._began_as) if ours.is_same(self._began_as) else ours
 
     def _write_all(self, deadline: float) -> None:
         """Write everything now; what the deadline cuts off is redone by whoever comes next."""

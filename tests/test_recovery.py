@@ -11,6 +11,7 @@ import torch
 from model.learner_config import LearnerConfig
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ANSWERS
+from stream_worker.core.source_id import SourceId
 from tests.worker_world import Run, Twin, World
 
 _ALARM = Alarm("all", 50, 0.5, 0.2)
@@ -113,7 +114,7 @@ def test_broken_weights_end_no_worker_and_are_rolled_back_when_they_persist(worl
     run.to_the_end()
     world.check_contract_1()
     assert all(made.items and np.isfinite(made.scores).all() for made in world.topic.outputs.recommendations[20:])
-    arrays = run.worker.line.snapshot("events", {}, {}).arrays
+    arrays = run.worker.line.snapshot(SourceId("events"), {}, {}).arrays
     assert [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()] == []
     assert run.learned == 400
 

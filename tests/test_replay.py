@@ -128,7 +128,7 @@ def test_killed_again_and_again_it_ends_up_the_same_to_the_byte(
 
 
 def newest(learned: Path) -> str:
-    return max((folder.name for folder in learned.glob("*/*-*") if not folder.name.endswith(".tmp")), default="")
+    return max((folder.name for folder in learned.glob("*/*/*-*") if not folder.name.endswith(".tmp")), default="")
 
 
 @pytest.mark.parametrize("place", [BATCH * 20, BATCH * 20 + 1, BATCH * 20 + 40, BATCH * 21 - 1])

@@ -19,6 +19,7 @@ from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
+from stream_worker.core.source_id import SourceId
 from stream_worker.worker import WorkerConfig
 from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
 
@@ -145,7 +146,7 @@ class TestOrder:
         world.send_many(400)
         run = world.worker(checkpoint_seconds=math.inf)
         run.tick(12)
-        taken = run.worker.line.snapshot("events", {}, run.store.state_dict())
+        taken = run.worker.line.snapshot(SourceId("events"), {}, run.store.state_dict())
         before = copy.deepcopy(taken.arrays)
         run.tick(12)
         went_on = run.worker.line.learner.state_dict()[0]

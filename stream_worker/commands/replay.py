@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stream_worker.assembly import (
-    ancestors_of,
     fault_points,
     make_checkpoints,
     make_line,
     make_worker,
     new_nonce,
-    starting_snapshot,
 )
+from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSink, FileSource, load_mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
 from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
@@ -27,6 +27,7 @@ from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
+from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
 from stream_worker.worker import Worker
@@ -54,7 +55,7 @@ def command(
     checkpoints: CheckpointStore = InMemoryCheckpoints()
     seconds = math.inf
     if checkpoint_to is not None:
-        checkpoints = make_checkpoints(settings, checkpoint_to, nonce, store, reached)
+        checkpoints = make_checkpoints(settings, checkpoint_to, source.identity(), nonce, store, reached)
         seconds = settings.checkpoint.interval_seconds
     worker = make_worker(
         settings,
@@ -68,25 +69,32 @@ def command(
         checkpoint_seconds=seconds,
         reached=reached,
     )
-    snapshot, own = None, False
-    if checkpoint_from is not None:
-        same = checkpoint_to is not None and checkpoint_from.resolve() == checkpoint_to.resolve()
-        snapshot, own = starting_snapshot(checkpoints if same else InMemoryCheckpoints(), checkpoint_from)
-        if snapshot is None and not same:
-            raise ConfigurationError(f"--checkpoint-from: no readable checkpoint in {checkpoint_from}")
-    elif checkpoint_to is not None and checkpoints.load_newest() is not None:
-        raise ConfigurationError(
-            f"--checkpoint-to: {checkpoint_to} holds a checkpoint already; give --checkpoint-from {checkpoint_to} "
-            "to go on from it, or another folder"
-        )
-    foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
-    worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store))
+    begun = _beginning(checkpoints, source.identity(), checkpoint_from, checkpoint_to)
+    ancestors = ancestors_of(begun.snapshot, source.identity(), settings, store)
+    worker.start(begun.snapshot, own=begun.own, ancestors=ancestors)
     source.published = sink.next_offset
     history = History(worker.line.monitor)
     code = _run(worker, source, history)
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
+
+
+def _beginning(
+    checkpoints: CheckpointStore, source: SourceId, checkpoint_from: Path | None, checkpoint_to: Path | None
+) -> Beginning:
+    """To go on from the folder that is written to is to go on from the log's own checkpoint, if it has one by now."""
+    if checkpoint_from is None:
+        if checkpoint_to is not None and newest_of(checkpoint_to) is not None:
+            raise ConfigurationError(
+                f"--checkpoint-to: {checkpoint_to} holds a checkpoint already; give --checkpoint-from {checkpoint_to} "
+                "to go on from it, or another folder"
+            )
+        return Beginning()
+    if checkpoint_to is None or checkpoint_from.resolve() != checkpoint_to.resolve():
+        return Beginning(named_snapshot(checkpoint_from, source, "--checkpoint-from"))
+    own = checkpoints.load_newest()
+    return Beginning(newest_of(checkpoint_from)) if own is None else Beginning(own, own=True)
 
 
 def _write_reports(

@@ -11,7 +11,6 @@ from typing import TypeVar
 import structlog
 
 from stream_worker.assembly import (
-    ancestors_of,
     device_of,
     fault_points,
     make_checkpoints,
@@ -19,13 +18,14 @@ from stream_worker.assembly import (
     make_store,
     make_worker,
     new_nonce,
-    starting_snapshot,
+    start_of,
 )
-from stream_worker.backends.checkpoint import DirectoryCheckpoints
+from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
+from stream_worker.beginning import ancestors_of, beginning_of
 from stream_worker.commands.options import settings_from
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
@@ -41,20 +41,21 @@ _RETRY_SECONDS = 3.0
 T = TypeVar("T")
 
 
-def command(config_path: Path | None) -> int:
+def command(config_path: Path | None, from_path: Path | None = None) -> int:
     settings = settings_from(config_path)
     clock = SystemClock()
     health, metrics = Health(clock), WorkerMetrics(clock)
     stop, nonce, reached = _Stop(), new_nonce(), fault_points(settings)
-    with closing(make_store(settings)) as store, closing(MetricsServer(settings.metrics, metrics, health)) as server:
+    with (
+        closing(make_store(settings)) as store,
+        closing(MetricsServer(settings.metrics, metrics, health)) as server,
         # Before the server: of a second start, that the slot is taken says more than that the port is.
-        checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store, reached)
+        closing(start_lock(*start_of(settings))),
+    ):
         server.start()
         with stopped_by_signals(stop):
             try:
-                worker = _started(
-                    settings, store, checkpoints, nonce, MetricsObserver(metrics, health), health, reached
-                )
+                worker = _started(settings, store, nonce, MetricsObserver(metrics, health), health, reached, from_path)
             except KeyboardInterrupt:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
@@ -91,29 +92,32 @@ class _Stop:
 def _started(
     settings: Settings,
     store: MemoryStore,
-    checkpoints: DirectoryCheckpoints,
     nonce: str,
     observer: MetricsObserver,
     health: Health,
     reached: Reached,
+    from_path: Path | None,
 ) -> Worker:
     slot = settings.worker.slot
     _log.info("starting", slot=slot, kafka=settings.kafka.bootstrap_servers, topic=settings.kafka.input_topic)
     # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
     warm_up(settings)
     line = make_line(settings, f"{slot}-{nonce}")
-    snapshot, own = starting_snapshot(checkpoints, Path(settings.checkpoint.path))
-    _answer(lambda: store.take_slot(slot, nonce), health)
-    _answer(store.ensure_kept, health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
 
     def owns() -> bool:
         return store.slot_owner(slot) in (None, nonce)
 
-    sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     # Without a store that all share, a fence is all that tells of a second process.
     source = KafkaSource(settings.kafka, slot, owns=lambda: store.durable and owns())
+    # A slot is taken from whoever may hold it only after the lock on its folder, whose name Kafka's ids are part of.
+    path, identity = Path(settings.checkpoint.path), source.identity()
+    checkpoints = make_checkpoints(settings, path, identity, nonce, store, reached)
+    begun = beginning_of(checkpoints, path, identity, from_path)
+    _answer(lambda: store.take_slot(slot, nonce), health)
+    _answer(store.ensure_kept, health)
+    sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     worker = make_worker(
         settings,
         source=source,
@@ -125,8 +129,8 @@ def _started(
         observer=observer,
         reached=reached,
     )
-    foreign = snapshot if snapshot is not None and snapshot.meta["source"] != source.name else None
-    _answer(lambda: worker.start(snapshot, own=own, ancestors=ancestors_of(foreign, settings, store)), health)
+    ancestors = _answer(lambda: ancestors_of(begun.snapshot, identity, settings, store), health)
+    _answer(lambda: worker.start(begun.snapshot, own=begun.own, ancestors=ancestors), health)
     _log.info("started", slot=slot, line=line.name, device=str(device_of(settings.worker.device)))
     return worker
 

@@ -38,6 +38,15 @@ class SourceId:
         pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
         return all(ours == theirs or not ours or not theirs for ours, theirs in pairs)
 
+    def completed(self, other: SourceId) -> SourceId:
+        """With what only the other knows. It has to be the same.
+
+        >>> SourceId("clicks", cluster_id="c1").completed(SourceId("clicks", "a1"))
+        SourceId(name='clicks', topic_id='a1', cluster_id='c1', group='')
+        """
+        pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
+        return SourceId(*(ours or theirs for ours, theirs in pairs))
+
     def to_json(self) -> dict[str, str]:
         """A JSON object, for manifests and metadata."""
         return asdict(self)

@@ -123,12 +123,13 @@ class Session:
     def _make_worker(self, settings: Settings) -> Worker:
         store = InMemoryMemoryStore(settings.memory)
         nonce, slot = new_nonce(), settings.worker.slot
+        source = KafkaSource(settings.kafka, slot)
         return make_worker(
             settings,
             sink=KafkaSink(settings.kafka, slot),
-            source=KafkaSource(settings.kafka, slot),
+            source=source,
             store=store,
-            checkpoints=make_checkpoints(settings, Path(settings.checkpoint.path), nonce, store),
+            checkpoints=make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store),
             line=make_line(settings, f"{slot}-{nonce}"),
             observer=self.scene,
         )

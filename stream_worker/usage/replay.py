@@ -17,7 +17,7 @@ Examples:
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
 
 The last one goes on where a stopped (or killed) replay of the same log was, and its files end up the same to the bit.
-With another log, or with `run`, a checkpoint is a warm start: what was learned, and the users' memories.
+With another log, or with `run --from learned`, it is a warm start: what was learned, and the users' memories.
 """
 
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import click
 
-from stream_worker.usage.options import config_option
+from stream_worker.usage.options import FOLDER, config_option
 
 EPILOG = """\b
 Examples:
   stream-worker run --config worker.toml
   STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS=127.0.0.1:9092 stream-worker run
+  stream-worker run --config worker.toml --from learned
   STREAM_WORKER__WORKER__SLOT=1 STREAM_WORKER__METRICS__PORT=9101 stream-worker run -c worker.toml
 
 The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts.
+A slot goes on from its own checkpoint. Without one it begins with the newest in --from, else with the newest of another
+slot of the same cluster, topic and group, and never with another's unasked; once it has its own, --from is left aside.
 SIGTERM and Ctrl-C end it in good order: the batch is finished and committed, memories and weights are written.
 A Kafka or Redis that does not answer is waited for.
 
@@ -25,6 +28,12 @@ Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 
 
 @click.command("run", epilog=EPILOG)
 @config_option
+@click.option(
+    "--from",
+    "from_path",
+    type=FOLDER,
+    help="Begin with what was learned in this folder: another source's, or a replay's, checkpoints.",
+)
 def command(**given: Any) -> Any:
     """Read events from Kafka, keep every user's memory, learn, and publish recommendations, exactly once."""
     from stream_worker.commands.run import command as body

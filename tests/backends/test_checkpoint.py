@@ -19,9 +19,17 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from stream_worker.backends import checkpoint
-from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints, newest_in, newest_of_any_slot
+from stream_worker.backends.checkpoint import (
+    CheckpointConfig,
+    DirectoryCheckpoints,
+    newest_in,
+    newest_of,
+    reading,
+    sources,
+)
+from stream_worker.backends.checkpoint import slot as writing
 from stream_worker.backends.in_memory import InMemoryCheckpoints
+from stream_worker.core.checkpoint_format import FORMAT
 from stream_worker.core.errors import ConfigurationError, SlotTaken, Unavailable
 from stream_worker.core.interfaces import CheckpointStore, Snapshot
 
@@ -139,7 +147,7 @@ class TestFiles:
         store = open_slot(now=lambda: 1234.5)
         store.save(snapshot(1))
         manifest = orjson.loads((tmp_path / "0" / "00000001-abc" / "manifest.json").read_bytes())
-        assert (manifest["format"], manifest["created"], manifest["meta"]) == (1, 1234.5, {"step": 1})
+        assert (manifest["format"], manifest["created"], manifest["meta"]) == (FORMAT, 1234.5, {"step": 1})
         assert manifest["files"]["line.safetensors"]["bytes"] == store.bytes
 
     def test_the_newest_few_are_kept(self, open_slot: Open, tmp_path: Path) -> None:
@@ -248,25 +256,28 @@ class TestTornOnes:
         """An older program would go on from an old line, or from none."""
         manifest = orjson.loads((newest / "manifest.json").read_bytes())
         del manifest["sha256"]
-        (newest / "manifest.json").write_bytes(checkpoint._sealed(manifest | {"format": 2}))
-        with pytest.raises(ConfigurationError, match="expected format 1, got 2"):
+        (newest / "manifest.json").write_bytes(reading.sealed(manifest | {"format": FORMAT + 1}))
+        with pytest.raises(
+            ConfigurationError,
+            match=f"newer version.* expected format 1 to {FORMAT}, got {FORMAT + 1}; go back",
+        ):
             newest_in(newest.parent)
 
     def test_a_disk_that_can_not_be_read_is_unavailable(self, newest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is not the checkpoint that is torn: beginning anew would lose the line."""
-        monkeypatch.setattr(checkpoint, "_checksum", _failing(errno.EACCES))
+        monkeypatch.setattr(reading, "checksum", _failing(errno.EACCES))
         with pytest.raises(Unavailable):
             newest_in(newest.parent)
 
     def test_a_bad_sector_is_a_torn_checkpoint(self, newest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        read = checkpoint._checksum
+        read = reading.checksum
 
         def checksum(path: Path) -> str:
             if path.parent == newest:
                 raise OSError(errno.EIO, "bad sector")
             return read(path)
 
-        monkeypatch.setattr(checkpoint, "_checksum", checksum)
+        monkeypatch.setattr(reading, "checksum", checksum)
         assert self.passed_over(newest)
 
 
@@ -366,7 +377,7 @@ class TestOwners:
 
 class TestFailingDisk:
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
-    @pytest.mark.parametrize("step", ["save_file", "_sync", "os.replace"])
+    @pytest.mark.parametrize("step", ["save_file", "sync", "os.replace"])
     def test_it_is_unavailable_and_the_older_one_stays(
         self, open_slot: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int
     ) -> None:
@@ -375,7 +386,7 @@ class TestFailingDisk:
         store.save(snapshot(1))
         size = store.bytes
         with monkeypatch.context() as broken:
-            broken.setattr(f"stream_worker.backends.checkpoint.{step}", _failing(number))
+            broken.setattr(f"stream_worker.backends.checkpoint.slot.{step}", _failing(number))
             with pytest.raises(Unavailable, match=str(tmp_path)):
                 store.save(Snapshot({"w": np.zeros(100)}, {"step": 2}))
         assert published(tmp_path / "0") == ["00000001-abc"]
@@ -387,7 +398,9 @@ class TestFailingDisk:
         """A limit on the size of files: the library that writes them reports it in its own way."""
         code = (
             "import resource, signal, sys, numpy as np\n"
-            "from stream_worker.backends.checkpoint import *\n"
+            "from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints\n"
+            "from stream_worker.core.errors import Unavailable\n"
+            "from stream_worker.core.interfaces import Snapshot\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "store = DirectoryCheckpoints(CheckpointConfig(sys.argv[1]), '0', 'abc')\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
@@ -409,7 +422,7 @@ class TestFailingDisk:
     def test_files_and_folders_are_synced_before_the_rename_and_the_rename_after_it(
         self, open_slot: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store, sync, replace = open_slot(), checkpoint._sync, os.replace
+        store, sync, replace = open_slot(), writing.sync, os.replace
         done: list[str] = []
 
         def noted_sync(path: Path) -> None:
@@ -420,7 +433,7 @@ class TestFailingDisk:
             done.append("rename")
             replace(*args)
 
-        monkeypatch.setattr(checkpoint, "_sync", noted_sync)
+        monkeypatch.setattr(writing, "sync", noted_sync)
         monkeypatch.setattr(os, "replace", noted_replace)
         store.save(snapshot(1))
         assert done == ["line.safetensors", "manifest.json", "00000001-abc.tmp", "rename", "0"]
@@ -428,8 +441,8 @@ class TestFailingDisk:
 
 class TestAnySlot:
     def test_a_path_that_is_not_there_has_none(self, tmp_path: Path) -> None:
-        assert newest_of_any_slot(tmp_path / "nowhere") is None
-        assert newest_of_any_slot(tmp_path) is None
+        assert newest_of(tmp_path / "nowhere") is None
+        assert newest_of(tmp_path) is None
 
     def test_the_one_written_last_is_found_whichever_slots(self, open_slot: Open, tmp_path: Path) -> None:
         """By what it says of itself: folders that were copied have other times, and slots count for themselves."""
@@ -440,7 +453,7 @@ class TestAnySlot:
                 store.save(snapshot(time))
         for folder in tmp_path.glob("c/0*"):
             os.utime(folder, (4e9, 4e9))
-        assert step_of(newest_of_any_slot(tmp_path)) == 40
+        assert step_of(newest_of(tmp_path)) == 40
 
     def test_after_a_torn_one_comes_the_next_of_all_slots(self, open_slot: Open, tmp_path: Path) -> None:
         times = iter([10.0, 30.0])
@@ -451,7 +464,7 @@ class TestAnySlot:
         for name, logged in (("line.safetensors", 1), ("manifest.json", 1)):
             (tmp_path / "a" / "00000002-abc" / name).write_bytes(b"torn")
             with capture_logs() as logs:
-                assert step_of(newest_of_any_slot(tmp_path)) == 20
+                assert step_of(newest_of(tmp_path)) == 20
             assert len(logs) == logged
 
     def test_one_that_its_owner_removes_meanwhile_is_passed_over(
@@ -460,23 +473,23 @@ class TestAnySlot:
         """Other slots live on, and keep only so many."""
         for time in (1.0, 2.0):
             open_slot(f"{time}", now=lambda time=time: time).save(snapshot(int(time)))
-        listed = checkpoint._folders
+        listed = sources.checkpoints_in
 
         def list_then_lose(folder: Path) -> list[Path]:
             found = listed(folder)
-            if folder.name == "2.0":
+            if folder.name == "2.0" and found:
                 shutil.rmtree(found[0])
             return found
 
-        monkeypatch.setattr(checkpoint, "_folders", list_then_lose)
-        assert step_of(newest_of_any_slot(tmp_path)) == 1
+        monkeypatch.setattr(sources, "checkpoints_in", list_then_lose)
+        assert step_of(newest_of(tmp_path)) == 1
 
     def test_other_files_and_folders_do_not_matter(self, open_slot: Open, tmp_path: Path) -> None:
         open_slot("a").save(snapshot(1))
         (tmp_path / "notes.txt").write_text("mine")
         (tmp_path / "empty").mkdir()
         (tmp_path / "a" / "old").mkdir()
-        assert step_of(newest_of_any_slot(tmp_path)) == 1
+        assert step_of(newest_of(tmp_path)) == 1
 
 
 class TestDescribe:

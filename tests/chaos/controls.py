@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_worker.backends.checkpoint import newest_in
+from stream_worker.backends.checkpoint import newest_in, slots_below
 from stream_worker.exit_codes import ExitCode
 from tests.chaos.replays import Replay, compare_checkpoints, compare_files, write_log
 from tests.chaos.scenario import Scenario, Seen, Stage
@@ -147,7 +147,8 @@ def states(tale: Tale) -> object:
 
 def learned_once(tale: Tale) -> None:
     """Slot a's newest weights have learned as many events as there are. (Only where it was never without them.)"""
-    snapshot = newest_in(tale.scene.folder / "checkpoints" / "a")
+    slots = slots_below(tale.scene.folder / "checkpoints")
+    snapshot = next((newest_in(slot) for slot in slots if slot.name == "a"), None)
     assert snapshot is not None
     learned, events = snapshot.meta["learner"]["events"], tale.scene.sent.events
     assert learned == events, f"{learned} events learned, {events} in the log"

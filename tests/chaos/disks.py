@@ -168,7 +168,7 @@ def _path(play: Play) -> Path:
 
 def _checkpoints(play: Play, slot: str) -> list[Path]:
     """The slot's checkpoints, newest first."""
-    return sorted((_path(play) / slot).glob("????????-????????"), reverse=True)
+    return sorted(_path(play).glob(f"*/{slot}/????????-????????"), reverse=True)
 
 
 def _learned(checkpoint: Path) -> dict[int, int]:

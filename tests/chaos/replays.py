@@ -94,7 +94,7 @@ class Replay:
 
     def checkpoints(self, ending: str = "") -> list[Path]:
         """Those with this ending, the newest last."""
-        found = (self.folder / "learned").glob("*/*-*")
+        found = (self.folder / "learned").glob("*/*/*-*")
         return sorted(path for path in found if path.suffix == ending)
 
     def newest(self) -> Path | None:

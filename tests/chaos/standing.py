@@ -10,7 +10,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from stream_worker.backends.checkpoint import newest_in, newest_of_any_slot
+from stream_worker.backends.checkpoint import newest_in, newest_of, slots_below
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.memory_record import header_of
 from tests.fleet import Sent, read_all
@@ -82,7 +82,7 @@ def look(scene: Scene) -> Standing:
     store = RedisMemoryStore(MemoryConfig(redis_url=scene.redis_url), f"{scene.group}:{scene.topic}")
     headers = {(user, partition): header_of(blob) for partition, user, blob in store.scan()}
     store.close()
-    slots = [folder for folder in _checkpoints(scene).glob("*") if folder.is_dir()]
+    slots = slots_below(_checkpoints(scene))
     return Standing(
         published=_published(scene),
         learned={slot.name: _offsets(newest_in(slot)) for slot in slots},
@@ -94,7 +94,8 @@ def look(scene: Scene) -> Standing:
 def learned_at_start(scene: Scene, slot: str) -> Offsets:
     """L that a start of the slot begins with: its own, else another slot's."""
     path = _checkpoints(scene)
-    return _offsets(newest_in(path / slot) or newest_of_any_slot(path))
+    own = next((newest_in(folder) for folder in slots_below(path) if folder.name == slot), None)
+    return _offsets(own or newest_of(path))
 
 
 def _checkpoints(scene: Scene) -> Path:

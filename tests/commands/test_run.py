@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints
+from stream_worker.assembly import start_of
+from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.in_memory import InMemoryMemoryStore, ManualClock
 from stream_worker.backends.metrics import Health
 from stream_worker.commands import run
+from stream_worker.config import load_settings
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.exit_codes import ExitCode
 from tests.services import free_port
@@ -52,13 +55,16 @@ def test_a_kafka_that_does_not_answer_is_waited_for_until_a_signal_comes(
 
 
 def test_a_redis_that_does_not_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The slot is asked for again and again, and Kafka not before it is taken."""
+    """The slot is asked for again and again, and no producer fences an earlier one before it is taken."""
     failures = iter([Unavailable("Redis: down"), Unavailable("Redis: down")])
-    monkeypatch.setattr(
-        "stream_worker.backends.redis.RedisMemoryStore.take_slot", lambda *_: _raise(next(failures, None))
-    )
-    monkeypatch.setattr("stream_worker.backends.redis.RedisMemoryStore.ensure_kept", lambda *_: None)
-    monkeypatch.setattr(run, "missing_topics", stopping_at(1, signal.SIGTERM))
+
+    def take_slot(*_: object) -> None:
+        _raise(next(failures, None))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("stream_worker.backends.redis.RedisMemoryStore.take_slot", take_slot)
+    monkeypatch.setattr(run, "missing_topics", lambda _: [])
+    monkeypatch.setattr(run, "KafkaSink", None)
     url = f"redis://127.0.0.1:{free_port()}/0"
     code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT="0", MEMORY__REDIS_URL=url)
     assert code == ExitCode.DONE, err
@@ -113,14 +119,11 @@ def test_waiting_is_a_sign_of_life() -> None:
 
 def test_a_second_process_of_a_slot_is_told_so_whatever_else_it_shares(tmp_path: Path) -> None:
     """With all the same settings the metrics port is taken, too, but that is not what is wrong. 76: do not restart."""
-    config = CheckpointConfig(path=str(tmp_path))
-    first = DirectoryCheckpoints(config, "0", "nonce")
-    try:
+    settings = load_settings(environ={"STREAM_WORKER__CHECKPOINT__PATH": str(tmp_path)})
+    with closing(start_lock(*start_of(settings))) as first:
         code, _, err = call("run", CHECKPOINT__PATH=str(tmp_path), METRICS__PORT=str(free_port()))
-    finally:
-        first.close()
     assert code == ExitCode.SLOT_TAKEN
-    assert err == f"stream-worker: slot '0': another process holds {tmp_path / '0' / 'owner.lock'}\n"
+    assert err == f"stream-worker: slot '0': another process holds {first.name}\n"
 
 
 def test_a_device_that_is_not_here_is_a_configuration_error(tmp_path: Path) -> None:

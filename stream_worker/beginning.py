@@ -1,0 +1,90 @@
+"""What a worker begins from: its slot's own checkpoint, one that was named, or the newest of the same source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from stream_worker.assembly import memory_layout
+from stream_worker.backends.checkpoint import newest_of
+from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.config import Settings
+from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Snapshot
+from stream_worker.core.source_id import SourceId
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """`own`: the slot's own checkpoint, whose line goes on; else the line is a child of another's. `snapshot` None:
+    nothing was learned before."""
+
+    snapshot: Snapshot | None = None
+    own: bool = False
+
+
+def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, named: Path | None = None) -> Beginning:
+    """The slot's own newest checkpoint, else the newest in the folder that was `named`, else of another slot of the
+    source, else of the topic that this one was made in place of. Raises ConfigurationError."""
+    own = checkpoints.load_newest()
+    if own is not None:
+        if named is not None:
+            _log.warning("--from is left aside: the slot goes on from its own checkpoint", folder=str(named))
+        return Beginning(own, own=True)
+    if named is not None:
+        return Beginning(named_snapshot(named, source, "--from"))
+    same = newest_of(path, source.is_same)
+    return Beginning(_of_topic_before(path, source) if same is None else same)
+
+
+def named_snapshot(folder: Path, source: SourceId, option: str) -> Snapshot:
+    """The newest checkpoint in a folder that the user named, of this source if it has one. Raises
+    ConfigurationError."""
+    found = newest_of(folder, source.is_same)
+    found = newest_of(folder) if found is None else found
+    if found is None:
+        raise ConfigurationError(f"{option}: no readable checkpoint in {folder}")
+    return found
+
+
+def _of_topic_before(path: Path, source: SourceId) -> Snapshot | None:
+    """Same cluster, name and group, another id: the same shop, whose topic was deleted and made again."""
+    found = newest_of(path, replace(source, topic_id="").is_same)
+    if found is not None:
+        before = SourceId.of_json(found.meta["source"])
+        _log.warning(
+            "the topic was made again: starting from what was learned of the one before, without its offsets",
+            topic=source.name,
+            topic_id=source.topic_id,
+            before=before.topic_id,
+        )
+    return found
+
+
+def ancestors_of(
+    snapshot: Snapshot | None, source: SourceId, settings: Settings, store: MemoryStore
+) -> Mapping[str, bytes]:
+    """User -> memory record of a snapshot that another source was learned into, under `store`'s item numbers; none of
+    one that this source was."""
+    if snapshot is None or SourceId.of_json(snapshot.meta["source"]).is_same(source):
+        return {}
+    if not (memories := snapshot.part("memories")):
+        return {}
+    theirs = InMemoryMemoryStore(settings.memory)
+    theirs.load_state_dict(memories)
+    users, blobs = zip(*[(user, blob) for _, user, blob in theirs.scan()], strict=True) or ((), ())
+    records = memory_layout(settings).decode(blobs)
+    numbers = np.unique(records["number"])
+    numbers = numbers[numbers > 0]
+    ids = theirs.item_ids(numbers.tolist())
+    known = [(number, item) for number, item in zip(numbers.tolist(), ids, strict=True) if item is not None]
+    renumber = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.uint32)
+    renumber[[number for number, _ in known]] = store.number_items([item for _, item in known])
+    records["number"] = renumber[records["number"]]
+    return dict(zip(users, (record.tobytes() for record in records), strict=True))
