@@ -10,15 +10,17 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from model.memory import UserTable
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import MemoryStore
-from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.core.memory_record import MemoryFormat, fault_of
 from stream_worker.core.status import Status
 
 Key = tuple[int, str]
+_log = structlog.get_logger(__name__)
 Owed = dict[int, list[tuple[str, bytes]]]
 
 
@@ -74,7 +76,7 @@ class Memories:
     def _bring(self, keys: list[Key], moved_from: Collection[int]) -> None:
         self._spill(self._users.overflow(len(keys)))
         unknown = [key for key in keys if key not in self._pending]
-        fetched = dict(zip(unknown, self.store.load(self.tokens, unknown), strict=True)) if unknown else {}
+        fetched = self._records(unknown, self.store.load(self.tokens, unknown)) if unknown else {}
         self._status.recall_misses += len(keys)
         known = {key: blob for key in keys if (blob := self._pending.get(key) or fetched.get(key)) is not None}
         strangers = [key for key in keys if key not in known]
@@ -90,6 +92,16 @@ class Memories:
             foreign = records["line"] != self.line
             if foreign.any():
                 self._rebuild_or_forget(slots, slots[places][foreign])
+
+    def _records(self, keys: Sequence[Key], blobs: Sequence[bytes | None]) -> dict[Key, bytes]:
+        """What the store has of them. A user whose record can't be read is as one who has none, and is written anew."""
+        found = {key: blob for key, blob in zip(keys, blobs, strict=True) if blob is not None}
+        for key in [key for key, blob in found.items() if fault_of(blob)]:
+            partition, user = key
+            reason = fault_of(found.pop(key))
+            self._status.unreadable_records += 1
+            _log.warning("memory is unreadable, taken for none", user=user, partition=partition, reason=reason)
+        return found
 
     def _rebuild_or_forget(self, new: NDArray[np.int64], foreign: NDArray[np.int64]) -> None:
         """A rebuild may have to ask the store: without an answer none of the `new` users is here, or the next recall
@@ -111,7 +123,9 @@ class Memories:
         resident = slots >= 0
         here = dict(zip(np.flatnonzero(resident).tolist(), self._encode(slots[resident]), strict=True))
         asked = [place for place, other in enumerate(others) if place not in here and other not in self._pending]
-        found = dict(zip(asked, self.store.peek([others[place] for place in asked]), strict=True))
+        peeked = [others[place] for place in asked]
+        records = self._records(peeked, self.store.peek(peeked))
+        found = {place: records.get(others[place]) for place in asked}
         newest: dict[str, tuple[float, bytes]] = {}
         for place, other in enumerate(others):
             blob = here.get(place) or self._pending.get(other) or found.get(place)

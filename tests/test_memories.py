@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from model.memory import UserTable
 from stream_worker.backends.in_memory import InMemoryMemoryStore
@@ -383,3 +384,33 @@ def test_the_number_of_a_line_is_the_same_in_every_process_and_never_zero() -> N
     assert lines[0] == 4_006_312_364_623_538_318
     assert len(set(lines)) == 3
     assert all(0 < line < 2**64 for line in lines)
+
+
+class TestUnreadableRecords:
+    """Of a version to come, cut off, or somebody else's."""
+
+    def test_their_users_are_taken_for_new_ones_and_written_anew(self) -> None:
+        scene = Scene()
+        scene.remember("good", 5, item=1)
+        scene.write()
+        token = scene.memories.tokens[0]
+        scene.store.save(0, token, [("later", b"\x07" + bytes(40)), ("short", b"xy")])
+        fresh = Scene(scene.store)
+        with capture_logs() as lines:
+            assert fresh.seen("later") == fresh.seen("short") == (0, 0, [0, 0, 0], 0.0)
+        assert fresh.seen("good")[0] == 5
+        assert fresh.status.unreadable_records == 2
+        assert [(line["user"], line["partition"]) for line in lines] == [("later", 0), ("short", 0)]
+        assert all("expected version" in line["reason"] for line in lines)
+        fresh.remember("later", 9, item=3)
+        fresh.write()
+        again = Scene(scene.store)
+        assert again.seen("later")[0] == 9
+        assert again.status.unreadable_records == 0
+
+    def test_one_in_another_partition_is_passed_over(self) -> None:
+        scene = Scene()
+        scene.store.save(1, scene.memories.tokens[1], [("u", b"\x07" + bytes(40))])
+        slots = scene.memories.recall([(0, "u")], moved_from=[0, 1])
+        assert scene.table.events_S[slots].tolist() == [0]
+        assert scene.status.unreadable_records == 1

@@ -94,7 +94,9 @@ class InMemoryMemoryStore:
         return written
 
     def _next_offset(self, key: tuple[int, str]) -> bytes:
-        return self._records.get(key, b"")[_NEXT_OFFSET]
+        """Lower than any for what is no record of a version that is known (see `core.memory_record`)."""
+        blob = self._records.get(key, b"")
+        return blob[_NEXT_OFFSET] if blob[:1] in (b"\1", b"\2") else b""
 
     def _age(self, key: tuple[int, str]) -> tuple[bytes, tuple[int, str]]:
         return self._next_offset(key), key

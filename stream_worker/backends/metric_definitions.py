@@ -141,6 +141,9 @@ class WorkerMetrics:
     users_spilled = Metric(Counter, "users", "User memories moved from the device to the store.")
     rows_pending = Metric(Gauge, "rows", "User memories that the store does not hold yet.")
     recall_misses = Metric(Counter, "users", "Users of a batch that had to be fetched from the store.")
+    unreadable_records = Metric(
+        Counter, "records", "Memory records in the store that can't be read; their users were taken for new ones."
+    )
     memories_lost = Metric(
         Counter, "partitions", "Partitions whose memories the store was found to have lost; they are read again."
     )

@@ -24,6 +24,7 @@ _COUNTERS = {
     "users_spilled": "users_spilled",
     "users_rebuilt": "users_rebuilt",
     "recall_misses": "recall_misses",
+    "unreadable_records": "unreadable_records",
     "memories_lost": "memories_lost",
     "stale_writes_refused": "stale_writes",
     "events_gap": "gap",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.kafka import describe_cluster, missing_topics
+from stream_worker.backends.redis import Trial
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
 from stream_worker.core.errors import StreamWorkerError, Unavailable
@@ -52,15 +54,13 @@ def _kafka(settings: Settings) -> str:
 
 
 def _memory(settings: Settings) -> str:
-    from stream_worker.assembly import make_store
+    from stream_worker.assembly import memory_group
 
     if not settings.memory.redis_url:
         return "in memory (memory.redis_url is not set): one worker, kept in its checkpoint"
-    store = make_store(settings)
-    try:
-        return store.ping()
-    finally:
-        store.close()
+    with closing(Trial(settings.memory, memory_group(settings))) as trial:
+        trial.run()
+        return f"{trial.ping()}; claimed, saved, loaded and numbered on keys of its own"
 
 
 def _checkpoint(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from stream_worker.assembly import make_store, memory_group
 from stream_worker.commands.options import settings_from
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import MemoryStore
-from stream_worker.core.memory_record import header_of, ring_of
+from stream_worker.core.memory_record import fault_of, header_of, ring_of
 
 
 def command(user: str | None, config_path: Path | None) -> None:
@@ -31,6 +31,8 @@ def command(user: str | None, config_path: Path | None) -> None:
 
 def describe(store: MemoryStore, partition: int, user: str, blob: bytes) -> bytes:
     """A record as one line of JSON."""
+    if reason := fault_of(blob):
+        return orjson.dumps({"user": user, "partition": partition, "unreadable": reason})
     header = header_of(blob)
     return orjson.dumps(
         {

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,25 @@ def header_of(blob: bytes) -> dict[str, Any]:
     if len(blob) != expected:
         raise ValueError(f"memory record: expected {expected} bytes, got {len(blob)}")
     return named
+
+
+def fault_of(blob: bytes) -> str:
+    """What is wrong with what should be a record; empty where nothing is."""
+    return "" if _is_form(len(blob), blob[:1], blob[9:12]) else _fault(blob)
+
+
+@lru_cache(maxsize=1_024)
+def _is_form(length: int, version: bytes, sizes: bytes) -> bool:
+    """All that can be wrong stands in the length and these bytes."""
+    return length > 12 and not _fault(version + bytes(8) + sizes + bytes(length - 12))
+
+
+def _fault(blob: bytes) -> str:
+    try:
+        header_of(blob)
+    except ValueError as fault:
+        return str(fault)
+    return ""
 
 
 def ring_of(blob: bytes) -> list[int]:

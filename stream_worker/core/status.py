@@ -62,6 +62,7 @@ class Status:
     stale_writes: int = 0
     memories_lost: int = 0
     recall_misses: int = 0
+    unreadable_records: int = 0
     users_spilled: int = 0
     checkpoints: int = 0
     checkpoint_failures: int = 0

@@ -14,7 +14,8 @@ Examples:
   stream-worker memory alice --config worker.toml
 
 One JSON line a record: {"user","partition","events","ring","next_offset"}; `events` counts the valid events remembered,
-`ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record.
+`ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record. One that can't
+be read is {"user","partition","unreadable"}, with the reason.
 """
 
 

@@ -109,6 +109,14 @@ class MemoryStoreContract:
         assert store.save(0, token, [("u", record(5, b"new"))]) == 1
         assert store.load({0: token}, [(0, "u")]) == [record(5, b"new")]
 
+    @pytest.mark.parametrize("stored", [b" ", b"\x01", b"\x09" + record(9)[1:], b"\x00" * 20])
+    def test_what_is_no_record_is_written_over(self, store: MemoryStore, stored: bytes) -> None:
+        """A version that is not known says nothing about n; otherwise its user would never be remembered again."""
+        token = token_of(store)
+        store.save(0, token, [("u", stored)])
+        assert store.save(0, token, [("u", record(5))]) == 1
+        assert store.load({0: token}, [(0, "u")]) == [record(5)]
+
     def test_of_one_save_only_the_lower_records_are_left_out(self, store: MemoryStore) -> None:
         token = token_of(store)
         store.save(0, token, [("a", record(5)), ("b", record(5)), ("c", record(5))])

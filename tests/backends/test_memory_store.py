@@ -229,6 +229,18 @@ class TestRedisAlone:
         with mock.patch.object(redis.Redis, "scan_iter", return_value=iter([key, key])):
             assert list(store.scan()) == [(0, "u", record(1))]
 
+    def test_a_key_of_a_record_that_holds_something_else_is_written_over(self, redis_url: str) -> None:
+        """It reads as none, so it must be written as none."""
+        store, client = redis_store(redis_url, "hash:topic"), redis.Redis.from_url(redis_url)
+        token = token_of(store)
+        store.save(0, token, [("u", record(1))])
+        [key] = client.scan_iter(match="*hash:topic:0}:u:u")
+        client.delete(key)
+        client.hset(key, "field", "value")
+        assert store.load({0: token}, [(0, "u")]) == [None]
+        assert store.save(0, token, [("u", record(1))]) == 1
+        assert store.load({0: token}, [(0, "u")]) == [record(1)]
+
     def test_records_expire_after_twice_the_configured_time_and_the_rest_never(self, redis_url: str) -> None:
         client = redis.Redis.from_url(redis_url)
         for seconds, low, high in ((100.0, 199_000, 200_000), (0.0, -1, -1)):

@@ -202,7 +202,7 @@ def any_token() -> None:
 def any_write() -> None:
     """Redis takes a write under whatever token, and an older record over a newer one."""
     any_token()
-    cut(scripts, "SAVE", "if not lower(", "if not (function() return false end)(")
+    cut(scripts, "SAVE", "or not lower(", "or not (function() return false end)(")
 
 
 def forget_states() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.core.memory_record import VERSION, MemoryFormat, header_of, ring_of
+from stream_worker.core.memory_record import VERSION, MemoryFormat, fault_of, header_of, ring_of
 
 _FORMAT = MemoryFormat(ring_size=6, hidden=4)
 _COLUMNS = ("next_offset", "line", "events", "ts", "number", "type", "gap", "h", "c")
@@ -167,3 +167,14 @@ def test_a_user_of_few_events_takes_little() -> None:
     """Whatever the ring could hold: 64 units and 16 events."""
     layout = MemoryFormat(255, 64)
     assert len(layout.encode(_records(1, layout, 16))[0]) == 384
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"\1", b"\1" * 11, b"\7" + _blobs(_records(1))[0][1:], _blobs(_records(1))[0][:-1], b"\1" * 400]
+)
+def test_what_is_no_record_has_a_fault(blob: bytes) -> None:
+    assert fault_of(blob).startswith("memory record: expected ")
+
+
+def test_a_record_has_no_fault() -> None:
+    assert [fault_of(blob) for blob in _blobs(_records(3))] == ["", "", ""]

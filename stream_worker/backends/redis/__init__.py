@@ -2,5 +2,6 @@
 
 from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.store import RedisMemoryStore
+from stream_worker.backends.redis.trial import Trial
 
-__all__ = ["MemoryConfig", "RedisMemoryStore"]
+__all__ = ["MemoryConfig", "RedisMemoryStore", "Trial"]

@@ -123,6 +123,11 @@ class Connection:
         client = self.redis
         return client.get_primaries() if isinstance(client, RedisCluster) else []  # type: ignore[no-untyped-call]
 
+    def place_of(self, key: str) -> str:
+        """The address of the master that keeps the key, in a cluster."""
+        client = self.redis
+        return client.get_node_from_key(key).name if isinstance(client, RedisCluster) else ""  # type: ignore[no-untyped-call]
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()

@@ -40,7 +40,7 @@ class ItemNumbers:
     def __init__(self, connection: Connection, prefix: str) -> None:
         self._connection = connection
         self._names = f"{prefix}:names"
-        self._keys = [f"{prefix}:ids", self._names, f"{prefix}:counter", f"{prefix}:epoch"]
+        self.keys = [f"{prefix}:ids", self._names, f"{prefix}:counter", f"{prefix}:epoch"]
         self._number = script_of(NUMBER)
         self._epoch = ""
 
@@ -52,7 +52,7 @@ class ItemNumbers:
         for start in range(0, len(ids), _CHUNK):
             with self._connection.claimed():
                 asked = [self._epoch, secrets.token_hex(8), *ids[start : start + _CHUNK]]
-                answer: Any = self._connection.run(self._number, self._keys, asked)
+                answer: Any = self._connection.run(self._number, self.keys, asked)
             epoch = answer[0].decode()
             if self._epoch and epoch != self._epoch:
                 self._connection.lose("its dictionary of items is gone")

@@ -12,11 +12,13 @@ return {token, redis.call('GET', KEYS[2])}
 
 # KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns how many were written, or
 # -current - 1 when the token is another.
+# What is no record of a version that is known (see `core.memory_record`) is written over, whatever it is.
 # Lua compares strings by the server's locale (under en_US, "a" < "B"), so next offsets are compared as two numbers.
 SAVE = """
 local function lower(stored, given)
-  if stored == '' then return false end
-  local stored_high, stored_low = struct.unpack('>I4I4', stored)
+  local version = #stored == 9 and string.byte(stored) or 0
+  if version < 1 or version > 2 then return false end
+  local stored_high, stored_low = struct.unpack('>I4I4', string.sub(stored, 2))
   local given_high, given_low = struct.unpack('>I4I4', given)
   if stored_high ~= given_high then return given_high < stored_high end
   return given_low < stored_low
@@ -26,7 +28,9 @@ if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
 local written = 0
 for i = 2, #KEYS do
   local value = ARGV[i + 1]
-  if not lower(redis.call('GETRANGE', KEYS[i], 1, 8), string.sub(value, 2, 9)) then
+  local stored = redis.pcall('GETRANGE', KEYS[i], 0, 8)
+  if type(stored) == 'table' and not string.find(stored.err, 'WRONGTYPE') then return stored end
+  if type(stored) == 'table' or not lower(stored, string.sub(value, 2, 9)) then
     if ARGV[2] == '0' then redis.call('SET', KEYS[i], value)
     else redis.call('SET', KEYS[i], value, 'PX', ARGV[2]) end
     written = written + 1

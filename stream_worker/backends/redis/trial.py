@@ -1,0 +1,70 @@
+"""What `check` does on keys of its own: all that `run` will do, with the same login, on every master."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
+
+from stream_worker.backends.redis.config import MemoryConfig
+from stream_worker.backends.redis.store import RedisMemoryStore
+from stream_worker.core.errors import StreamWorkerError, Unavailable
+
+_RECORD = b"\1" + bytes(11)
+_TRIED = 1_000
+
+
+class Trial(RedisMemoryStore):
+    """A store of a group beside the configured one, below the same names, so that a login for those will do."""
+
+    def __init__(self, config: MemoryConfig, group: str) -> None:
+        super().__init__(config, f"{group}:check-{secrets.token_hex(4)}")
+
+    def run(self) -> None:
+        """Raises what `run` would end with, or wait for. Leaves nothing behind."""
+        self.ensure_kept()
+        partitions = self._one_a_master()
+        try:
+            for partition in partitions:
+                self._remember(partition)
+            self._number()
+            self._own()
+        finally:
+            with suppress(StreamWorkerError):
+                self._forget(partitions)
+
+    def _remember(self, partition: int) -> None:
+        token = self.claim([partition])[partition].token
+        self.set_floor(partition, token, 0)
+        self.save(partition, token, [("user", _RECORD)])
+        self._same("record", self.load({partition: token}, [(partition, "user")]), [_RECORD])
+
+    def _number(self) -> None:
+        self._same("number", self.item_ids(self.number_items(["item"])), ["item"])
+
+    def _own(self) -> None:
+        self.take_slot("slot", "nonce")
+        self._same("slot's owner", self.slot_owner("slot"), "nonce")
+
+    def _same(self, what: str, found: object, given: object) -> None:
+        if found != given:
+            raise Unavailable(f"Redis: a {what} did not come back as it was written: expected {given!r}, got {found!r}")
+
+    def _one_a_master(self) -> list[int]:
+        """A partition that each master keeps, since logins are each server's own."""
+        with self._connection.available():
+            masters = {node.name for node in self._connection.nodes()} or {""}
+            found: dict[str, int] = {}
+            for partition in count():
+                found.setdefault(self._connection.place_of(self._key(partition, "token")), partition)
+                if masters <= found.keys() or partition == _TRIED:
+                    return list(found.values())
+        raise AssertionError("count() ends never")
+
+    def _forget(self, partitions: Iterable[int]) -> None:
+        """By keys that expire at once: `run` needs no right to delete."""
+        keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "u:user")]
+        with self._connection.available():
+            for key in (*keys, *self._items.keys, f"{self._prefix}:slots}}"):
+                self._connection.redis.set(key, b"", px=1)
