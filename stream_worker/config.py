@@ -10,8 +10,8 @@ import dataclasses
 import difflib
 import json
 import os
-import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +29,11 @@ from stream_worker.core.drift_answers import DriftConfig
 from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
+from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
 from stream_worker.worker import WorkerConfig
 
 _PREFIX = "STREAM_WORKER__"
-_SECRET = re.compile(r"password|secret|token|credential|\bkey\b|sasl\.jaas", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^:/@]*:).*(@)|(password=)[^&\"]*")
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,15 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     """Raises ConfigurationError, which names the key, its source and the nearest known key."""
     raw = {} if path is None else _read(path)
     _refuse_unknown(raw, Settings, str(path))
+    if twice := _flatten_extra(raw):
+        raise ConfigurationError(f"{path}: kafka.extra.{twice[0]} is there twice")
     for name, value in sorted((os.environ if environ is None else environ).items()):
         if name.startswith(_PREFIX):
             _set(raw, name, value)
     try:
         return TypeAdapter(Settings).validate_python(raw)
     except ValidationError as fault:
-        raise ConfigurationError(_message(fault)) from fault
+        raise ConfigurationError(_message(fault)) from None  # its own text has all values
 
 
 def effective(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -109,13 +110,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             yield from _flat(key, value)
         else:
-            yield key, mask(key, value)
-
-
-def mask(key: str, value: Any) -> str:
-    if _SECRET.search(key) and value:
-        return "****"
-    return _URL_PASSWORD.sub(r"\1\3****\2", json.dumps(value, ensure_ascii=False, default=str))
+            yield key, shown(key, value)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -136,6 +131,8 @@ def _kind_in(kind: Any, key: str) -> Any:
     """The type of what is under `key`; None where nothing more is known."""
     if (known := _known(kind)) is not None:
         return known.get(key)
+    if kind is str:
+        return str  # a part of a dotted name
     return get_args(kind)[1] if get_origin(kind) is dict else None
 
 
@@ -162,10 +159,11 @@ def _set(raw: dict[str, Any], name: str, text: str) -> None:
         key, kind = _key(part, kind, place, source, prefix)
         place, prefix = place.setdefault(key, {}), f"{prefix}{key}."
         if not isinstance(place, dict):
-            raise ConfigurationError(f"{source}: {prefix[:-1]} is no table, got {mask(prefix, place)}")
+            raise ConfigurationError(f"{source}: {prefix[:-1]} is no table, got {told(prefix[:-1], place)}")
     key, kind = _key(last, kind, place, source, prefix)
-    place[key] = text if kind is str else _value(text)
+    place[key] = text if kind is str else _value(text, source)
     _refuse_unknown(place[key], kind, source, f"{prefix}{key}.")
+    _flatten_extra(raw)
 
 
 def _key(part: str, kind: Any, place: Mapping[str, Any], source: str, prefix: str) -> tuple[str, Any]:
@@ -178,20 +176,47 @@ def _key(part: str, kind: Any, place: Mapping[str, Any], source: str, prefix: st
     return key, _kind_in(kind, key)
 
 
-def _value(text: str) -> Any:
+def _value(text: str, source: str) -> Any:
     """Lists and tables are JSON in a variable; everything else is converted by the field's type."""
-    if text[:1] in "[{":
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as fault:
+        raise ConfigurationError(f"{source}: no valid JSON: {fault}") from None
+
+
+def _flatten_extra(raw: dict[str, Any]) -> list[str]:
+    """Give `kafka.extra` librdkafka's dotted names: TOML reads `sasl.username = "me"` as a table in a table. Returns
+    the names that stood there twice; the later one holds."""
+    if not isinstance(kafka := raw.get("kafka"), dict) or not isinstance(kafka.get("extra"), dict):
+        return []
+    pairs = list(_dotted(kafka["extra"]))
+    kafka["extra"] = dict(pairs)
+    return [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _as_text(f"{prefix}{name}", value)
+
+
+def _as_text(name: str, value: Any) -> Any:
+    """librdkafka takes texts. A number that may be a secret is left to be refused: 0x1F, as text, is another one."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) and not is_secret(f"kafka.extra.{name}") else value
 
 
 def _message(fault: ValidationError) -> str:
-    first = fault.errors()[0]
+    first = fault.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return message
     key = ".".join(str(part) for part in first["loc"])
-    return f"{key}: {message}, got {mask(key, first['input'])}"
+    if first["type"] in ("dataclass_type", "dict_type"):
+        message = f"must be a table, [{key}]"
+    return f"{key}: {message}, got {told(key, first['input'])}"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stream_worker.config import effective, load_settings, mask
+from stream_worker.config import effective, load_settings
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.masking import shown
 from tests.test_compose import WORKERS
 
 
@@ -72,10 +73,13 @@ def test_the_compose_file_says_where_things_are_by_settings_that_exist(worker: d
         ),
         (
             {"STREAM_WORKER__KAFKA": "somewhere", "STREAM_WORKER__KAFKA__START": "latest"},
-            'environment variable STREAM_WORKER__KAFKA__START: kafka is no table, got "somewhere"',
+            "environment variable STREAM_WORKER__KAFKA__START: kafka is no table, got a text",
         ),
         ({"STREAM_WORKER__WORKER__BATCH_SIZE": ""}, "worker.batch_size: "),
-        ({"STREAM_WORKER__MONITOR__HIT_RATE_K": "[10,"}, "monitor.hit_rate_k: "),
+        (
+            {"STREAM_WORKER__MONITOR__HIT_RATE_K": "[10,"},
+            "environment variable STREAM_WORKER__MONITOR__HIT_RATE_K: no valid JSON: ",
+        ),
         ({"STREAM_WORKER__METRICS__PORT": "70000"}, "metrics.port: must be between 0 (off) and 65535, got 70000"),
     ],
 )
@@ -132,7 +136,7 @@ def test_no_part_of_a_password_in_a_url_is_shown(url: str) -> None:
     ["sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "sasl.oauthbearer.client.secret"],
 )
 def test_secrets_of_the_kafka_client_are_masked(key: str) -> None:
-    assert mask(f"kafka.extra.{key}", "hush") == "****"
+    assert shown(f"kafka.extra.{key}", "hush") == "****"
 
 
 def test_a_secret_of_the_wrong_type_is_not_in_the_error(tmp_path: Path) -> None:

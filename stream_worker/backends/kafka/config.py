@@ -51,8 +51,9 @@ class KafkaConfig:
     """`[kafka]`: topics, group and policies.
 
     `start` is where a group without committed offsets begins. `on_lost_offset` is what to do when retention has
-    overtaken the next offset. `extra` goes to every client of librdkafka under its own names (security, buffer sizes);
-    it is left out of the representation, since it may hold secrets.
+    overtaken the next offset. `extra` goes to every client of librdkafka under its own names (security, buffer sizes),
+    in quotes or not; in a variable's name `__` stands for a dot (..._EXTRA__SASL__PASSWORD). It is left
+    out of the representation, since it may hold secrets.
     """
 
     bootstrap_servers: str = "127.0.0.1:9092"
@@ -71,6 +72,11 @@ class KafkaConfig:
         for name in ("bootstrap_servers", "group_id"):
             if not getattr(self, name).strip():
                 raise ValueError(f"kafka.{name}: must not be empty")
+        if "@" in self.bootstrap_servers:
+            raise ValueError(
+                "kafka.bootstrap_servers: takes no user and password; they are sasl.username and sasl.password of "
+                "[kafka.extra]"
+            )
         self._check_topics()
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -36,8 +37,10 @@ def connect(kind: Callable[..., _Client], settings: Settings, **callbacks: Any) 
 
 
 def _text(fault: Exception) -> str:
+    """What librdkafka says, without the value that it repeats: it may be a secret under another's name."""
     error = fault.args[0] if fault.args else fault
-    return error.str() if isinstance(error, KafkaError) else str(error)
+    text = error.str() if isinstance(error, KafkaError) else str(error)
+    return re.sub(r'(Invalid value) ".*"(?= for)|(Unsupported SASL mechanism): .*', r"\1\2", text, flags=re.DOTALL)
 
 
 def error_of(fault: KafkaException) -> KafkaError:

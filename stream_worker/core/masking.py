@@ -1,0 +1,80 @@
+"""What of a setting may be shown. A secret never is, also where it stands in the wrong place.
+
+A value is shown where nothing secret belongs, an address without what is written before its `@`; of all else only what
+kind of thing it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MASK = "****"
+_SECRET = re.compile(r"pas+w|pass|pwd|secret|token|credential|\bkey\b|jaas|\bpem\b", re.IGNORECASE)
+# Of librdkafka's names for security these have nothing to hide; any other, also a misspelt one, may hold a secret.
+_SECURITY = re.compile(rf"s[as]+l|security|{_SECRET.pattern}", re.IGNORECASE)
+_OPEN = re.compile(
+    r"security\.protocol|sasl\.(username|mechanisms?|oauthbearer\.(method|token\.endpoint\.url))|ssl\.[a-z.]*location"
+    r"|ssl\.endpoint\.identification\.algorithm|enable\.ssl\.certificate\.verification"
+)
+_MECHANISMS = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"}
+_REDIS_URL = re.compile(
+    r"(?P<scheme>rediss?|unix)://((?P<user>.*)@)?"
+    r"(?P<place>([\w.-]+|\[[\da-fA-F:.]+\])?(:\d{1,5})?(/\d{0,3})?|/[\w./-]+)(?P<more>\?.*)?",
+    re.DOTALL,
+)
+_PLAIN_OPTIONS = re.compile(r"\?((ssl_[a-z_]+|db|protocol|[a-z_]*timeout)=[\w./-]*&?)*")
+_KINDS = {bool: "a boolean", str: "a text", int: "a number", float: "a number", dict: "a table", list: "a list"}
+
+
+def is_secret(key: str) -> bool:
+    """Whether a secret may stand under `key`."""
+    if key.startswith("kafka.extra."):
+        name = key.removeprefix("kafka.extra.")
+        return _SECURITY.search(name) is not None and _OPEN.fullmatch(name) is None
+    return _SECRET.search(key) is not None
+
+
+def shown(key: str, value: Any) -> str:
+    """The value of `key` as `check` prints it."""
+    if value and (is_secret(key) or (re.search(r"\bmechanisms?$", key) and value not in _MECHANISMS)):
+        return MASK
+    if isinstance(value, str):
+        value = shown_url(value) if key == "memory.redis_url" else _shown_address(key, value)
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _shown_address(key: str, value: str) -> str:
+    if "://" not in value and key != "kafka.bootstrap_servers":
+        return value
+    scheme, _, rest = value.rpartition("://") if value.count("://") == 1 else ("", "", value)
+    return (f"{scheme}://" if scheme else "") + re.sub(r".*@", f"{MASK}@", rest, flags=re.DOTALL)
+
+
+def shown_url(url: str) -> str:
+    """A Redis URL without its password, whatever is in that. Where it can't be told from the rest, all is hidden."""
+    found = _REDIS_URL.fullmatch(url)
+    if not url or found is None or "?" in (found["user"] or ""):
+        return url and MASK
+    user = "" if found["user"] is None else f"{_name_in(found['user'])}{MASK}@"
+    return f"{found['scheme']}://{user}{found['place']}{_shown_options(found['more'] or '')}"
+
+
+def _name_in(user: str) -> str:
+    name, colon, _ = user.partition(":")
+    return name + colon if colon else ""
+
+
+def _shown_options(more: str) -> str:
+    """One that is secret hides all: an `&` in it would look like the next one."""
+    return more if not more or _PLAIN_OPTIONS.fullmatch(more) else f"?{MASK}"
+
+
+def told(key: str, value: Any) -> str:
+    """A wrong value in an error: itself where no secret belongs anywhere near, else what kind of thing it is."""
+    parts = value if isinstance(value, list) else [value]
+    near = key.partition(".")[0] in ("kafka", "memory") or is_secret(key)
+    if near or any(isinstance(part, dict | list) for part in parts):
+        return _KINDS.get(type(value), "something else")
+    return json.dumps(value, ensure_ascii=False, default=str)
