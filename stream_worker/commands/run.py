@@ -32,7 +32,9 @@ from stream_worker.config import Settings
 from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
+from stream_worker.telling import All, Telling, last_words
 from stream_worker.warm_up import warm_up
 from stream_worker.worker import Worker
 
@@ -46,6 +48,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
     clock = SystemClock()
     health, metrics = Health(clock), WorkerMetrics(clock)
     stop, nonce, reached = _Stop(), new_nonce(), fault_points(settings)
+    observer = All(MetricsObserver(metrics, health), Telling())
     with (
         closing(make_store(settings)) as store,
         closing(MetricsServer(settings.metrics, metrics, health)) as server,
@@ -55,7 +58,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
         server.start()
         with stopped_by_signals(stop):
             try:
-                worker = _started(settings, store, nonce, MetricsObserver(metrics, health), health, reached, from_path)
+                worker = _started(settings, store, nonce, observer, health, reached, from_path)
             except KeyboardInterrupt:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
@@ -64,7 +67,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
                 worker.run()
             except SlotTaken as fault:
                 raise _meaning(fault, store, slot=settings.worker.slot, nonce=nonce) from fault
-    _log.info("stopped", events=worker.status.events, lists=worker.status.lists)
+    _log.info("stopped", **last_words(worker.status))
     return ExitCode.DONE
 
 
@@ -93,7 +96,7 @@ def _started(
     settings: Settings,
     store: MemoryStore,
     nonce: str,
-    observer: MetricsObserver,
+    observer: Observer,
     health: Health,
     reached: Reached,
     from_path: Path | None,

@@ -1,0 +1,106 @@
+"""What `run` says of its work: the first event of each kind that is none, and every minute how it goes.
+
+Without a metrics server this is all that a person sees of a worker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from stream_worker.core.status import Observer, Status
+from stream_worker.logs import get_logger
+
+_EVERY_SECONDS = 60.0
+# Warnings about kinds of dead letters; whoever sends nonsense should not fill the log.
+_MOST_KINDS = 50
+_MEASURE = "hit_rate@20"
+
+_log = get_logger(__name__)
+
+
+class Telling:
+    """An observer that writes log lines. `every_seconds` one about the work since the last; of a worker to which
+    nothing comes one that it waits, and then none until something has come."""
+
+    def __init__(
+        self,
+        log: Any = _log,
+        every_seconds: float = _EVERY_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log = log
+        self._every_seconds = every_seconds
+        self._monotonic = monotonic
+        self._said = monotonic()
+        self._records = self._events = self._lists = 0
+        self._dead: Counter[str] = Counter()
+        self._looked_at = 0
+        self._warned_of: set[str] = set()
+        self._idle = False
+
+    def ticked(self, status: Status) -> None:
+        if status.dead_letters.total() > self._looked_at:
+            self._looked_at = status.dead_letters.total()
+            self._warn_of_new_kinds(status)
+        if self._monotonic() - self._said >= self._every_seconds:
+            self._tell(status)
+
+    def _warn_of_new_kinds(self, status: Status) -> None:
+        for kind in status.set_aside.commonest(_MOST_KINDS):
+            if kind.place not in self._warned_of and len(self._warned_of) < _MOST_KINDS:
+                self._warned_of.add(kind.place)
+                self._log.warning("no event, a dead letter", error=kind.name, reason=kind.reason, place=kind.place)
+
+    def _tell(self, status: Status) -> None:
+        now = self._monotonic()
+        if status.records > self._records:
+            self._log.info("at work", **self._work(status, now - self._said))
+            self._idle = False
+        elif not self._idle and not status.waiting:
+            self._log.info("nothing to read: waiting for events", events=status.events)
+            self._idle = True
+        self._said, self._records, self._events, self._lists = now, status.records, status.events, status.lists
+        self._dead = Counter(status.dead_letters)
+
+    def _work(self, status: Status, seconds: float) -> dict[str, Any]:
+        said: dict[str, Any] = {
+            "events_per_second": round((status.events - self._events) / max(seconds, 1e-9), 1),
+            "lists": status.lists - self._lists,
+            "lag": sum(status.lag.values()),
+            **_quality(status),
+            "effort": round(status.effort, 3),
+        }
+        dead = Counter(status.dead_letters) - self._dead
+        return said | ({"dead_letters": dict(dead)} if dead else {})
+
+
+def _quality(status: Status) -> dict[str, float | str]:
+    """The rolling hit rate, and that of the baseline that comes nearest to it; nothing before anything was scored."""
+    report = status.quality
+    if not report.get("rolling", {}).get("events"):
+        return {}
+    floors = {name: floor["rolling"][_MEASURE] for name, floor in report["floors"].items()}
+    best = max(floors, key=floors.__getitem__, default="")
+    ours = {_MEASURE: round(report["rolling"][_MEASURE], 4)}
+    return ours | ({f"{best}_{_MEASURE}": round(floors[best], 4)} if best else {})
+
+
+def last_words(status: Status) -> dict[str, Any]:
+    """What the line about the end says."""
+    dead = {"dead_letters": dict(status.dead_letters)} if status.dead_letters else {}
+    dropped = {"fields_dropped": dict(status.fields_dropped.by_name())} if status.fields_dropped.total() else {}
+    return {"events": status.events, "lists": status.lists, **dead, **dropped}
+
+
+class All:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def ticked(self, status: Status) -> None:
+        for observer in self._observers:
+            observer.ticked(status)
