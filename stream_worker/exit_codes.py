@@ -13,7 +13,9 @@ class ExitCode(IntEnum):
     USAGE = 64  # the command line is wrong
     RESTART = 75  # a new process cures it: start me again
     SLOT_TAKEN = 76  # another process runs this slot: do not start me again
-    CONFIGURATION = 78  # a setting or file is wrong: change it first
+    # A setting or file is wrong, or a right is missing at the start: change that first. What is taken away from a
+    # running worker (a right, a password) may be given back, and is waited for.
+    CONFIGURATION = 78
     INTERRUPTED = 130  # Ctrl-C outside the commands that end cleanly on it
 
 

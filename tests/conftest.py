@@ -19,7 +19,7 @@ from tests.services import KafkaCluster, RedisService, ServiceMissing
 MakeTopic = Callable[..., str]
 
 
-def _missing(fault: ServiceMissing) -> NoReturn:
+def missing(fault: ServiceMissing) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"required under CI=true: {fault}", pytrace=False)
     pytest.skip(str(fault))
@@ -31,7 +31,7 @@ def kafka_bootstrap() -> Iterator[str]:
     try:
         service = KafkaCluster().__enter__()
     except ServiceMissing as fault:
-        _missing(fault)
+        missing(fault)
     yield service.bootstrap
     service.__exit__(None, None, None)
 
@@ -42,7 +42,7 @@ def redis_url() -> Iterator[str]:
     try:
         service = RedisService().__enter__()
     except ServiceMissing as fault:
-        _missing(fault)
+        missing(fault)
     yield service.url
     service.__exit__(None, None, None)
 
@@ -53,7 +53,7 @@ def redis_cluster() -> Iterator[RedisCluster]:
     try:
         service = RedisCluster().__enter__()
     except ServiceMissing as fault:
-        _missing(fault)
+        missing(fault)
     yield service
     service.__exit__(None, None, None)
 
@@ -64,7 +64,7 @@ def redis_sentinel() -> Iterator[RedisSentinel]:
     try:
         service = RedisSentinel(password="sesame").__enter__()
     except ServiceMissing as fault:
-        _missing(fault)
+        missing(fault)
     yield service
     service.__exit__(None, None, None)
 

@@ -173,8 +173,8 @@ class KafkaBroker(Service):
         if not settings.exists():
             settings.write_text(self._settings(), encoding="utf-8")
             tool = ["java", *_quiet(jars), "kafka.tools.StorageTool"]
-            uuid = self._uuid or _run([*tool, "random-uuid"]).split()[-1]
-            _run([*tool, "format", "-t", uuid, "-c", str(settings)])
+            uuid = self._uuid or output_of([*tool, "random-uuid"]).split()[-1]
+            output_of([*tool, "format", "-t", uuid, "-c", str(settings)])
         memory = ["-Xmx512m", "-Xms256m"] if len(self._controllers) == 1 else ["-Xmx400m", "-XX:+UseSerialGC"]
         return ["java", *memory, *_quiet(jars), "kafka.Kafka", str(settings)]
 
@@ -273,7 +273,7 @@ def _fetch(jars: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         (Path(folder) / "pom.xml").write_text(_POM, encoding="utf-8")
         goal = ["dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"]
-        _run([program("mvn"), "-q", "-B", *goal], cwd=folder)
+        output_of([program("mvn"), "-q", "-B", *goal], cwd=folder)
         os.replace(Path(folder) / "libs", jars)
 
 
@@ -288,7 +288,7 @@ def program(name: str) -> str:
     return path
 
 
-def _run(command: Sequence[str], cwd: str | None = None) -> str:
+def output_of(command: Sequence[str], cwd: str | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise ServiceMissing(

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
-from stream_worker.backends.kafka import describe_cluster, missing_topics
+from stream_worker.backends.kafka import describe_cluster, missing_topics, require_protocol, require_rights
 from stream_worker.backends.redis import Trial
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
@@ -15,7 +15,7 @@ from stream_worker.core.errors import StreamWorkerError, Unavailable
 from stream_worker.exit_codes import ExitCode
 
 _KEYS = {
-    "kafka": "kafka.bootstrap_servers",
+    "kafka": "[kafka]",
     "memory": "memory.redis_url",
     "checkpoint": "checkpoint.path",
     "device": "worker.device",
@@ -48,6 +48,8 @@ def _try(name: str, part: Callable[[], str]) -> bool:
 
 def _kafka(settings: Settings) -> str:
     found = describe_cluster(settings.kafka)
+    require_protocol(settings.kafka)
+    require_rights(settings.kafka, settings.worker.slot)
     if missing_topics(settings.kafka):
         raise Unavailable(f"{found}; `stream-worker produce --create` makes them")
     return found

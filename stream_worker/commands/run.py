@@ -22,7 +22,7 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics
+from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics, require_protocol, require_rights
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.beginning import ancestors_of, beginning_of
@@ -106,6 +106,8 @@ def _started(
     # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
     warm_up(settings)
     line = make_line(settings, f"{slot}-{nonce}")
+    _answer(lambda: require_protocol(settings.kafka), health)
+    _answer(lambda: require_rights(settings.kafka), health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
 

@@ -2,6 +2,7 @@
 
 StreamWorkerError
 ├── ConfigurationError      stop: the user must change something (exit 78)
+│   └── RightMissing        at the start as above; later wait: what was taken away may be given back
 ├── InvalidEvent            set aside: the record goes to the dead letters with its reason
 ├── Unavailable             retry: an outside service does not answer
 ├── TransactionAborted      send the same records again in a new transaction
@@ -22,6 +23,10 @@ class StreamWorkerError(Exception):
 
 class ConfigurationError(StreamWorkerError):
     """A setting, file or argument is wrong; the message names it and its bound."""
+
+
+class RightMissing(ConfigurationError):  # noqa: N818
+    """The broker does not let this user do something; the message names the right and how it is given."""
 
 
 class InvalidEvent(StreamWorkerError):  # noqa: N818  (the field's name for it, and the dead letter's `error` header)

@@ -34,6 +34,10 @@ class TestKafkaConfig:
             ({"on_lost_offset": "skip"}, r"kafka\.on_lost_offset: must be one of fail, earliest, latest, got 'skip'"),
             ({"session_timeout_ms": 999}, r"kafka\.session_timeout_ms: must be 1000 to 1800000, got 999"),
             ({"extra": {"isolation.level": "x"}}, r"kafka\.extra: .* got isolation\.level"),
+            ({"extra": {"heartbeat.interval.ms": "1"}}, r"kafka\.extra: .* sets itself, got heartbeat\.interval\.ms"),
+            ({"extra": {"test.mock.num.brokers": "3"}}, r"kafka\.extra: .* made-up .* got test\.mock\.num\.brokers"),
+            ({"extra": {"default.topic.config": "x"}}, r"kafka\.extra: .* texts, got default\.topic\.config"),
+            ({"extra": {"error_cb": "x"}}, r"kafka\.extra: .* texts, got error_cb"),
         ],
     )
     def test_what_can_not_work_is_refused_by_name_and_value(self, settings: dict[str, Any], message: str) -> None:

@@ -30,6 +30,7 @@ _OURS = frozenset(
         "group.remote.assignor",
         "partition.assignment.strategy",
         "session.timeout.ms",
+        "heartbeat.interval.ms",
         "isolation.level",
         "enable.auto.commit",
         "auto.commit.enable",
@@ -44,6 +45,8 @@ _OURS = frozenset(
         "partitioner",
     }
 )
+# Settings of the Python client that hold a mapping or a function.
+_NO_TEXTS = frozenset({"default.topic.config", "logger", "on_commit", "on_delivery", "partitioner_cb"})
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,15 @@ class KafkaConfig:
                 raise ValueError(f"kafka.{name}: must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not 1_000 <= self.session_timeout_ms <= 1_800_000:
             raise ValueError(f"kafka.session_timeout_ms: must be 1000 to 1800000, got {self.session_timeout_ms}")
+        self._check_extra()
+
+    def _check_extra(self) -> None:
         if taken := sorted(_OURS & self.extra.keys()):
             raise ValueError(f"kafka.extra: must not set what the worker sets itself, got {', '.join(taken)}")
+        if replaced := sorted(key for key in self.extra if key.startswith("test.mock.")):
+            raise ValueError(f"kafka.extra: must not put a made-up cluster in Kafka's place, got {', '.join(replaced)}")
+        if nested := sorted(key for key in self.extra if key in _NO_TEXTS or key.endswith("_cb")):
+            raise ValueError(f"kafka.extra: takes librdkafka's settings that are texts, got {', '.join(nested)}")
 
     def _check_topics(self) -> None:
         for name in ("input_topic", "output_topic", "dead_letter_topic"):

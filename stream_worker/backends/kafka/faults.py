@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_worker.backends.kafka.config import LIBRARY_LOG, Settings
-from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, RightMissing, SlotTaken
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
@@ -25,13 +26,28 @@ _SLOT_CODES = frozenset(
         KafkaError.UNRELEASED_INSTANCE_ID,
     }
 )
+RIGHTS_CODES = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
 LOST_OFFSET_CODES = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 
-def connect(kind: Callable[..., _Client], settings: Settings, **callbacks: Any) -> _Client:
+NO_CONSUMER_PROTOCOL = (
+    "the brokers do not speak the consumer protocol (KIP-848: Kafka 4.0 and newer, where it is not switched off); "
+    "set it to classic"
+)
+
+
+def connect(
+    kind: Callable[..., _Client], settings: Settings, logger: logging.Logger = LIBRARY_LOG, **callbacks: Any
+) -> _Client:
     """A client of librdkafka that logs as the program does. Raises ConfigurationError for a setting it refuses."""
     try:
-        return kind({**settings, **callbacks}, logger=LIBRARY_LOG)
+        return kind({**settings, **callbacks}, logger=logger)
     except (KafkaException, ValueError, TypeError) as fault:
         raise ConfigurationError(f"kafka: {_text(fault)}") from fault
 
@@ -58,8 +74,17 @@ def is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
-def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded:
+def lacks_right(error: KafkaError) -> bool:
+    """Whether an error is, or comes from, an answer of the brokers about rights."""
+    return any(error.code() == code or KafkaError(code).str() in error.str() for code in RIGHTS_CODES)
+
+
+def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded | ConfigurationError:
     """What a fatal error means for the process."""
+    if lacks_right(error):
+        return RightMissing(f"kafka: a right is missing: {error.str()}")
+    if says(error, KafkaError.UNSUPPORTED_VERSION):
+        return ConfigurationError(f"kafka.group_protocol: {NO_CONSUMER_PROTOCOL}: {error.str()}")
     if any(says(error, code) for code in _SLOT_CODES):
         return SlotTaken(f"another process uses this worker slot: {error.name()}: {error.str()}")
     return RestartNeeded(f"the Kafka client failed: {error.name()}: {error.str()}")

@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
-from stream_worker.backends.kafka.faults import connect
+from stream_worker.backends.kafka.faults import connect, lacks_right
+from stream_worker.backends.kafka.rights import require_rights
+from stream_worker.core.errors import RightMissing, Unavailable
 from stream_worker.core.status import Standing
 
 _ANSWER_SECONDS = 2.0
 
 
 class Membership:
-    """`trouble` is the last thing that went wrong since something went well; empty: nothing.
+    """`trouble` is the last thing that went wrong since something went well; empty: nothing. Rights that were missed
+    are asked for before they are believed to be back: who may not read hears of it once.
 
     A group of the new protocol says nothing to a member that gets no partitions: it is asked whether it has the member.
     """
 
     def __init__(self, config: KafkaConfig, slot: str) -> None:
         self._config, self._instance = config, f"{config.group_id}-{slot}"
-        self._heard = self._lost = False
+        self._heard = self._lost = self._denied = False
         self.trouble = ""
 
     def heard(self) -> None:
         """The group has given or taken partitions in good order, be it none."""
-        self._heard, self._lost, self.trouble = True, False, ""
+        self._heard, self._lost = True, False
+        self.reads()
 
     def lost(self) -> None:
         """The group has given the partitions to others, without waiting for this member."""
         self._heard, self._lost = False, True
+
+    def reads(self) -> None:
+        """Records have come, or the group has spoken."""
+        self._denied, self.trouble = False, ""
+
+    def answered(self) -> None:
+        """The brokers have, if nothing more."""
+        if self._denied and (lacking := self._lacking()):
+            self.trouble = lacking
+        else:
+            self.reads()
+
+    def wrong(self, words: str, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self.trouble:
+            return  # why was said before
+        self._denied = self._denied or lacks_right(error)
+        self.trouble = f"{words}: {error.str()}"
+
+    def _lacking(self) -> str:
+        try:
+            require_rights(self._config)
+        except RightMissing as fault:
+            return str(fault)
+        except Unavailable:
+            return self.trouble
+        return ""
 
     def joined(self) -> bool:
         """Whether the group knows this member. Asks it, in a group of the new protocol, until it does."""

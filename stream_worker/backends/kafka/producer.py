@@ -16,8 +16,16 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, Settings
-from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error
-from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error, lacks_right
+from stream_worker.backends.kafka.rights import how_to_allow
+from stream_worker.core.errors import (
+    ConfigurationError,
+    RestartNeeded,
+    RightMissing,
+    SlotTaken,
+    TransactionAborted,
+    Unavailable,
+)
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
@@ -44,6 +52,7 @@ class TransactionalProducer:
         patient: bool = True,
     ) -> None:
         self._monotonic = monotonic
+        self._name = str(settings.get("transactional.id"))
         self._began = 0.0
         self._complaints = Complaints(monotonic)
         self._producer = connect(Producer, settings, error_cb=self._on_error)
@@ -112,12 +121,19 @@ class TransactionalProducer:
     def _judge(self, step: str, error: KafkaError, fault: KafkaException) -> None:
         if error.txn_requires_abort():
             self.abort()
+            if lacks_right(error):
+                raise Unavailable(f"kafka: {step}: {error.str()}") from fault
             raise TransactionAborted(f"{step}: {error.name()}: {error.str()}") from fault
         if error.retriable():
             raise OutcomeUnknown(f"{step}: {error.name()}: {error.str()}") from fault
         raise self._fatal(step, error) from fault
 
-    def _fatal(self, step: str, error: KafkaError) -> SlotTaken | RestartNeeded | OutcomeUnknown:
+    def _fatal(self, step: str, error: KafkaError) -> SlotTaken | RestartNeeded | ConfigurationError | OutcomeUnknown:
+        if lacks_right(error) and not self._began:
+            return RightMissing(f"kafka: {error.str()}; {how_to_allow('Write', 'transactional-id', self._name)}")
+        if lacks_right(error):
+            # The next producer will say whether that is still so.
+            return OutcomeUnknown(f"{step}: {error.str()}")
         open_seconds = self._monotonic() - self._began
         if self._began and open_seconds >= TRANSACTION_TIMEOUT_SECONDS:
             # The coordinator fences a producer, too, whose transaction it has ended for being late: the brokers were

@@ -18,7 +18,7 @@ from stream_worker.backends.kafka.faults import connect
 from stream_worker.backends.kafka.producer import OutcomeUnknown, TransactionalProducer
 from stream_worker.backends.kafka.starts import committed_offsets
 from stream_worker.core.codec import encode_recommendation
-from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
+from stream_worker.core.errors import RestartNeeded, RightMissing, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.offsets import Mark
@@ -166,6 +166,8 @@ class KafkaSink:
             raise SlotTaken(f"another process uses the worker slot {self._slot!r}")
         try:
             return self._connect(patient=False)
+        except RightMissing as fault:
+            raise Unavailable(str(fault)) from fault
         except Unavailable:
             self._unanswered = True
             raise

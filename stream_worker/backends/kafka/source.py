@@ -28,7 +28,7 @@ from stream_worker.backends.kafka.faults import (
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.membership import Membership
 from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
-from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
+from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
 from stream_worker.core.offsets import Committed
@@ -75,7 +75,7 @@ class KafkaSource:
         self._ends: dict[int, int] = {}
         self._stash: deque[Record] = deque()
         self._failures: list[BaseException] = []
-        self._fatal: SlotTaken | RestartNeeded | None = None
+        self._fatal: SlotTaken | RestartNeeded | ConfigurationError | None = None
         self._refused = False
         self._patient_until = 0.0
         self._paused = False
@@ -179,7 +179,7 @@ class KafkaSource:
         if self._failures:
             raise self._failures.pop(0)
 
-    def _fenced_by_itself(self, fault: SlotTaken | RestartNeeded) -> None:
+    def _fenced_by_itself(self, fault: SlotTaken | RestartNeeded | ConfigurationError) -> None:
         """librdkafka forgets its member id when a session times out, but goes on with heartbeats until the loss has
         been served; a new coordinator then fences it (librdkafka #3437). If the slot is still ours, a new member joins.
         While nobody can say whose it is, this waits.
@@ -210,7 +210,7 @@ class KafkaSource:
                 self._on_message_error(message.partition(), error)
                 continue
             record = _record(message)
-            self._membership.trouble = ""
+            self._membership.reads()
             if record.offset >= self._next.get(record.partition, record.offset + 1):
                 self._next[record.partition] = record.offset + 1
                 self._stash.append(record)
@@ -234,7 +234,7 @@ class KafkaSource:
 
     def _complain(self, event: str, error: KafkaError) -> None:
         self._complaints.say(event, error)
-        self._membership.trouble = f"{event}: {error.str()}"
+        self._membership.wrong(event, error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._membership.heard()
@@ -308,7 +308,7 @@ class KafkaSource:
         except KafkaException as fault:
             self._complain("kafka source: the topic's partitions can't be counted", error_of(fault))
         else:
-            self._membership.trouble = ""
+            self._membership.answered()
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
@@ -326,7 +326,7 @@ class KafkaSource:
             self._later(error_of(fault))
         else:
             self._backoff.reset()
-            self._membership.trouble = ""
+            self._membership.answered()
 
     def _later(self, error: KafkaError) -> None:
         if is_fatal(error):

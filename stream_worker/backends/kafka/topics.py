@@ -11,13 +11,14 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as At
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
+from stream_worker.backends.kafka.causes import metadata
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings, reader_settings, writer_settings
-from stream_worker.backends.kafka.faults import connect, error_of
+from stream_worker.backends.kafka.faults import Complaints, connect, error_of, lacks_right
+from stream_worker.backends.kafka.rights import hidden_topics, how_to_allow
 from stream_worker.core.codec import decode_recommendation
-from stream_worker.core.errors import InvalidEvent, Unavailable
+from stream_worker.core.errors import InvalidEvent, RightMissing, Unavailable
 from stream_worker.core.events import Recommendation
 from stream_worker.logs import get_logger
 
@@ -49,18 +50,19 @@ class Published:
 
 def describe_cluster(config: KafkaConfig) -> str:
     """One line about what answers, for `check`. Raises Unavailable."""
-    known = _metadata(config)
+    known = metadata(config, _ANSWER_SECONDS)
     counts = {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
     found = [f"{topic} ({count} partitions)" for topic, count in counts.items()]
-    missing = [topic for topic in config.topics if topic not in counts]
+    missing = missing_topics(config)
     parts = [f"{len(known.brokers)} brokers at {config.bootstrap_servers}", *found]
     return ", ".join([*parts, f"missing: {', '.join(missing)}"] if missing else parts)
 
 
 def missing_topics(config: KafkaConfig) -> list[str]:
     """The configured topics that the cluster does not have. Raises Unavailable."""
-    known = _metadata(config)
-    return [topic for topic in config.topics if topic not in known.topics]
+    known = metadata(config, _ANSWER_SECONDS)
+    hidden = hidden_topics(config, [topic for topic in config.topics if topic not in known.topics])
+    return [topic for topic in config.topics if topic not in known.topics and topic not in hidden]
 
 
 def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, replication: int = -1) -> None:
@@ -68,7 +70,7 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
 
     librdkafka's mock cluster creates a topic when it is asked about it, with four partitions.
     """
-    known = _metadata(config)
+    known = metadata(config, _ANSWER_SECONDS)
     absent = [name for name in names if name not in known.topics]
     admin = connect(AdminClient, client_settings(config))
     if str(known.cluster_id).startswith(_MOCK):
@@ -94,13 +96,6 @@ def _create(admin: AdminClient, topics: list[NewTopic]) -> None:
                 raise Unavailable(f"kafka: topic {name} was not created: {error_of(fault).str()}") from fault
 
 
-def _metadata(config: KafkaConfig) -> ClusterMetadata:
-    try:
-        return connect(AdminClient, client_settings(config)).list_topics(timeout=_ANSWER_SECONDS)
-    except KafkaException as fault:
-        raise Unavailable(f"kafka: {config.bootstrap_servers}: {error_of(fault).str()}") from fault
-
-
 def produce_records(
     config: KafkaConfig, topic: str, records: Iterable[tuple[str | bytes | None, bytes | None, int]]
 ) -> int:
@@ -110,6 +105,7 @@ def produce_records(
     of `records` goes on. Raises Unavailable for what was not written.
     """
     refused: list[KafkaError] = []
+    metadata(config, _ANSWER_SECONDS)
     producer = connect(Producer, writer_settings(config))
     latest_ms = int(time.time() * 1000) + _MOST_AHEAD_MS
     count = 0
@@ -163,27 +159,46 @@ def messages(
 ) -> Iterator[Published]:
     """Committed messages of a topic as they come, of no group; ends after `idle_seconds` without one (None: never).
 
-    Raises Unavailable where the topic is not there.
+    Raises Unavailable where the topic is not there, RightMissing where it may not be read.
     """
+    metadata(config, _ANSWER_SECONDS)
+    complaints = Complaints()
     consumer = connect(Consumer, {**reader_settings(config), "fetch.min.bytes": 1, "auto.offset.reset": "earliest"})
     try:
-        consumer.assign(_everywhere(consumer, topic, OFFSET_BEGINNING if from_beginning else OFFSET_END))
+        consumer.assign(_everywhere(config, consumer, topic, OFFSET_BEGINNING if from_beginning else OFFSET_END))
         idle = 0.0
         while idle_seconds is None or idle < idle_seconds:
             # Short waits: consume() does not see signals while it waits.
             first = consumer.consume(1, _SLICE_SECONDS)
-            found = [m for m in first + consumer.consume(1_000, 0) if m.error() is None]
+            found = list(_sound(config, topic, first + consumer.consume(1_000, 0), complaints))
             idle = 0.0 if found else idle + _SLICE_SECONDS
             yield from map(_published, found)
     finally:
         consumer.close()
 
 
-def _everywhere(consumer: Consumer, topic: str, offset: int) -> list[At]:
+def _sound(config: KafkaConfig, topic: str, messages: Iterable[Message], complaints: Complaints) -> Iterator[Message]:
+    for message in messages:
+        if (error := message.error()) is None:
+            yield message
+        elif lacks_right(error):
+            raise _may_not_read(config, topic)
+        else:
+            complaints.say("kafka reader", error)
+
+
+def _may_not_read(config: KafkaConfig, topic: str) -> RightMissing:
+    user = config.extra.get("sasl.username", "NAME")
+    return RightMissing(f"kafka: {topic} may not be read. {how_to_allow('Read', 'topic', topic, user)}")
+
+
+def _everywhere(config: KafkaConfig, consumer: Consumer, topic: str, offset: int) -> list[At]:
     try:
         known = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
     except KafkaException as fault:
         raise Unavailable(f"kafka: {error_of(fault).str()}") from fault
+    if known.error is not None and lacks_right(known.error):
+        raise _may_not_read(config, topic)
     if known.error is not None:
         raise Unavailable(f"kafka: {topic}: {known.error.str()}")
     return [At(topic, partition, offset) for partition in known.partitions]

@@ -1,0 +1,146 @@
+"""Why a connection does not come about, in one sentence with the key to change.
+
+librdkafka ends a call with "Broker transport failure", whatever is wrong; its reasons come beside, to a callback,
+and of some faults it has none: a broker that speaks TLS just hangs up on a client that does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
+
+from stream_worker.backends.kafka.config import KafkaConfig, client_settings
+from stream_worker.backends.kafka.faults import connect, error_of
+from stream_worker.backends.kafka.listener import addresses, certificate_fault, speaks_tls
+from stream_worker.core.errors import Unavailable
+
+_SLICE_SECONDS = 2.5
+_PROTOCOL = "kafka.extra security.protocol"
+# The first pattern that is found decides; what stands in brackets in it goes into the sentence.
+_SENTENCES: tuple[tuple[str, str], ...] = (
+    (
+        r"handshake failed: .*supported mechanisms: *(?:\(after|$)",
+        f"the broker's port asks for no user ({_PROTOCOL}: PLAINTEXT or SSL instead of SASL_...)",
+    ),
+    (
+        r"supported mechanisms: ([\w, -]+?)(?: \(after|$)",
+        "the broker takes another mechanism: {} (kafka.extra sasl.mechanism)",
+    ),
+    (
+        r"SASL authentication error|[Aa]uthentication failed",
+        "the broker refuses this user or password (kafka.extra sasl.username, sasl.password)",
+    ),
+    (
+        r"PLAINTEXT broker listener|SSL connection closed by peer|wrong version number",
+        f"the broker's port does not speak TLS ({_PROTOCOL}: PLAINTEXT or SASL_PLAINTEXT)",
+    ),
+    (
+        r"alert (?:bad certificate|certificate required|handshake failure|unknown ca|certificate unknown)",
+        "the broker asks for a certificate that it knows (kafka.extra ssl.certificate.location, ssl.key.location)",
+    ),
+    (
+        r"certificate verify failed",
+        "the broker's certificate can't be verified (kafka.extra ssl.ca.location, kafka.bootstrap_servers)",
+    ),
+    (r"Failed to resolve '([^']*)'", "the name of {} is not known (kafka.bootstrap_servers)"),
+    (r"Connection refused", "nobody listens there (kafka.bootstrap_servers; or the broker is down)"),
+    (r"OIDC|OAUTHBEARER|token", "no token was given (kafka.extra sasl.oauthbearer...)"),
+)
+_NOISE = re.compile(r"^\S+://\S+: |^\S+/bootstrap: | \(after [^()]*\)$|error:[0-9A-F]+:SSL routines::")
+
+
+class Causes(logging.Handler):
+    """What a client has said of its connections lately, to its error callback `heard` and to its `logger`, which prints
+    nothing."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        super().__init__()
+        self._config = config
+        self._texts: list[str] = []
+        self.lines: deque[str] = deque(maxlen=1_000)
+        self.logger = logging.Logger("stream_worker.kafka.causes", logging.INFO)
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def heard(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._texts = [error.str(), *self._texts[:7]]
+
+    @property
+    def told(self) -> str:
+        """What librdkafka's own words say; empty: nothing that is known here."""
+        for pattern, sentence in _SENTENCES:
+            for text in self._texts:
+                if found := re.search(pattern, text):
+                    return f"{sentence.format(*found.groups())}: {_plain(text)}"
+        return ""
+
+    def sentence(self, error: KafkaError) -> str:
+        """Why `error` came. Asks the brokers' ports what they speak, where that tells more: this takes seconds."""
+        told = self.told
+        if not told or "can't be verified" in told:
+            return self._looked_up() or told or _plain(self._texts[0] if self._texts else error.str())
+        return told
+
+    def _looked_up(self) -> str:
+        extra = self._config.extra
+        protocol = extra.get("security.protocol", "PLAINTEXT").upper()
+        for host, port in addresses(self._config.bootstrap_servers):
+            if protocol.endswith("SSL"):
+                if fault := certificate_fault(host, port, extra):
+                    return _about_certificate(fault, host, extra.get("ssl.ca.location", ""))
+            elif speaks_tls(host, port):
+                return f"the broker's port speaks TLS ({_PROTOCOL}: SSL or SASL_SSL instead of {protocol})"
+        if protocol == "PLAINTEXT" and any("closed by peer" in line for line in self.lines):
+            return f"the broker hangs up: it asks for a user ({_PROTOCOL}: SASL_PLAINTEXT, and sasl.mechanism)"
+        return ""
+
+
+def _about_certificate(fault: str, host: str, authority: str) -> str:
+    if "mismatch" in fault:
+        return f"the broker's certificate is not for the name {host} (kafka.bootstrap_servers): {fault}"
+    if not authority:
+        return (
+            f"no authority of this machine has signed the broker's certificate (kafka.extra ssl.ca.location): {fault}"
+        )
+    return f"the broker's certificate is not signed by {authority} (kafka.extra ssl.ca.location): {fault}"
+
+
+def _plain(text: str) -> str:
+    for _ in range(3):
+        text = _NOISE.sub("", text)
+    return text[:300]
+
+
+def metadata(config: KafkaConfig, seconds: float, topic: str | None = None) -> ClusterMetadata:
+    """What the brokers say of themselves and of their topics. Raises Unavailable with its cause, as soon as that is
+    known."""
+    causes = Causes(config)
+    admin = connect(AdminClient, client_settings(config), logger=causes.logger, error_cb=causes.heard)
+    return _asked(admin, causes, config, seconds, lambda slice_seconds: admin.list_topics(topic, timeout=slice_seconds))
+
+
+def _asked(
+    admin: AdminClient,
+    causes: Causes,
+    config: KafkaConfig,
+    seconds: float,
+    call: Callable[[float], ClusterMetadata],
+) -> ClusterMetadata:
+    while True:
+        try:
+            return call(min(seconds, _SLICE_SECONDS))
+        except KafkaException as fault:
+            seconds -= _SLICE_SECONDS
+            admin.poll(0.1)
+            if causes.told or seconds <= 0:
+                why = causes.sentence(error_of(fault))
+                raise Unavailable(f"kafka: {config.bootstrap_servers}: {why}") from fault
