@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +22,7 @@ from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 from stream_worker.worker import WorkerConfig
+from tests.redis_services import RedisCluster
 from tests.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
 
 
@@ -634,3 +636,25 @@ def test_stopped_while_the_brokers_are_away_nothing_is_written_past_what_was_pub
     assert [step for step in run.traps.steps if step in "LM"] == ["M", "M"]
     world.worker().to_the_end()
     world.check_contract_1()
+
+
+@pytest.mark.redis
+class TestOnARedisCluster:
+    """Memories on three masters, one of which fails half way."""
+
+    def test_every_event_counts_once_over_a_failover(self, redis_cluster: RedisCluster) -> None:
+        world = World(Redis, url=redis_cluster.url, group=uuid4().hex)
+        world.send_many(50)
+        run = world.worker(pause=lambda seconds: time.sleep(0.2))
+        run.tick(3)
+        victim = redis_cluster.master_of(run.store._key(0, "token"))
+        victim.kill()
+        try:
+            world.send_many(50)
+            run.to_the_end()
+            world.check_contract_1()
+            world.check_memories(run.store)
+            assert run.traps.steps.count("claim") > 1, "nobody has noticed"
+        finally:
+            victim.start()
+            redis_cluster.wait()

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.redis.number_gap import GAP
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, Unavailable
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of
 from tests.redis_services import MASTER, RedisCluster, RedisSentinel
@@ -130,6 +131,24 @@ class TestFailoverInACluster:
         store.begin_again()
         patiently(lambda: store.claim([0]))
         assert store.peek([(0, "u")]) == [record(1)]
+        redis_cluster.wait()
+
+    def test_after_a_failover_no_number_is_given_again_that_the_replica_may_have_missed(
+        self, redis_cluster: RedisCluster
+    ) -> None:
+        """Records on the other masters name it. What the replica has keeps its number."""
+        store, other = cluster_store(redis_cluster, "gap:topic"), cluster_store(redis_cluster, "gap:topic")
+        assert store.number_items(["x"]) == other.number_items(["x"]) == [1]
+        replica: Any = redis_cluster.replica_of(redis_cluster.master_of(store._items.keys[0])).admin()
+        replica.execute_command("CLUSTER", "FAILOVER")
+        with pytest.raises(MemoriesLost):
+            _until_lost(lambda: store.number_items(["x"]))
+        store.begin_again()
+        assert patiently(lambda: store.number_items(["x", "y"])) == [1, 2 + GAP]
+        with pytest.raises(MemoriesLost):
+            _until_lost(lambda: other.number_items(["z"]))
+        other.begin_again()
+        assert patiently(lambda: other.number_items(["y", "z"])) == [2 + GAP, 3 + GAP]
         redis_cluster.wait()
 
     def test_a_master_that_was_restarted_in_time_is_noticed(self, redis_cluster: RedisCluster) -> None:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import redis
 from confluent_kafka.admin import AdminClient
 
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.chaos.under_load import Play, own_services, playing
+from tests.chaos.under_load import Play, membership_kept, own_services, playing
 from tests.fleet import Sent, read_all
 from tests.scene import memories_of
 from tests.services import KafkaBroker
-
-
-@contextmanager
-def _membership_kept(play: Play) -> Iterator[None]:
-    """Nobody leaves the group, is dropped from it or gets other partitions."""
-    before = play.members()
-    assert sum(len(partitions) for _, partitions in before.values()) == play.scene.partitions
-    yield
-    after = play.members()
-    assert after == before, f"the group was {before}, is {after}"
 
 
 def _judged_by_log(play: Play, **seen: object) -> Seen:
@@ -78,7 +67,7 @@ def _coordinator(play: Play) -> KafkaBroker:
 def redis_killed(stage: Stage) -> Seen:
     """`kill -9`, 8 s of nothing (longer than the group's sessions), and back with its data."""
     with own_services(stage) as own, playing(own) as play:
-        with play.streaming(), _membership_kept(play):
+        with play.streaming(), membership_kept(play):
             own.redis.kill()
             play.go_on(8)
             own.redis.start()
@@ -90,7 +79,7 @@ def redis_fallen_back(stage: Stage) -> Seen:
     """Redis loses its last two seconds: it comes back with a copy of its append-only file from then."""
     with own_services(stage) as own, playing(own) as play:
         _never_rewrite(own.redis.url)
-        with play.streaming(), _membership_kept(play):
+        with play.streaming(), membership_kept(play):
             copy, remembered = own.redis.copy_log(), play.scene.floors()
             play.go_on(2)
             lost = sum(play.scene.floors().values()) - sum(remembered.values())
@@ -111,7 +100,7 @@ def _never_rewrite(url: str) -> None:
 def redis_flushed(stage: Stage) -> Seen:
     """FLUSHALL, and the log is long enough to remember everything again."""
     with own_services(stage) as own, playing(own) as play:
-        with play.streaming(), _membership_kept(play):
+        with play.streaming(), membership_kept(play):
             resumed = _flush(play)
         noticed = play.metric("memories_lost_total")
         return play.judged(resumed_seconds=resumed, noticed=int(noticed))
@@ -120,7 +109,7 @@ def redis_flushed(stage: Stage) -> Seen:
 def redis_flushed_short_memory(stage: Stage) -> Seen:
     """FLUSHALL, and only the last 20 records of every partition are remembered again: the log line says from where."""
     with own_services(stage) as own, playing(own, MEMORY__REBUILD_RECORDS="20") as play:
-        with play.streaming(), _membership_kept(play):
+        with play.streaming(), membership_kept(play):
             resumed = _flush(play)
         play.finish()
         starts = _last_starts(play, "a", "b")
@@ -160,7 +149,7 @@ def _check_memories_since(play: Play, starts: dict[int, int]) -> int:
 def redis_hangs(stage: Stage) -> Seen:
     """SIGSTOP for 10 s: its port is open, and nothing answers."""
     with own_services(stage) as own, playing(own) as play:
-        with play.streaming(), _membership_kept(play):
+        with play.streaming(), membership_kept(play):
             own.redis.pause()
             try:
                 play.go_on(10)

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from tests.chaos import controls, cost, disks, fuzz, growth, kills, outages, replays, rule, soak, stalls, steps, storm
+from tests.chaos import (
+    controls,
+    cost,
+    disks,
+    failovers,
+    fuzz,
+    growth,
+    kills,
+    outages,
+    replays,
+    rule,
+    soak,
+    stalls,
+    steps,
+    storm,
+)
 from tests.chaos.scenario import Scenario
 
 SCENARIOS: list[Scenario] = [
@@ -11,6 +26,7 @@ SCENARIOS: list[Scenario] = [
     stalls.STALLS,
     storm.STORM,
     *outages.OUTAGES,
+    *failovers.FAILOVERS,
     *disks.DISKS,
     *growth.GROWTH,
     steps.SCENARIO,

@@ -173,6 +173,16 @@ class Play:
 
 
 @contextmanager
+def membership_kept(play: Play) -> Iterator[None]:
+    """Nobody leaves the group, is dropped from it or gets other partitions."""
+    before = play.members()
+    assert sum(len(partitions) for _, partitions in before.values()) == play.scene.partitions
+    yield
+    after = play.members()
+    assert after == before, f"the group was {before}, is {after}"
+
+
+@contextmanager
 def own_services(stage: Stage, *, brokers: int = 0, appendonly: bool = True) -> Iterator[Stage]:
     """The stage with a Redis of its own, and a Kafka of its own if it has `brokers`: to be killed."""
     with ExitStack() as services:

@@ -128,6 +128,11 @@ class Connection:
         client = self.redis
         return client.get_node_from_key(key).name if isinstance(client, RedisCluster) else ""  # type: ignore[no-untyped-call]
 
+    def identity_of(self, key: str) -> str:
+        """Which master of a cluster keeps the key, told apart from all that it ever was or will be."""
+        place = self.place_of(key)
+        return self._masters.identity(place) if place else ""
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_worker.backends.redis.connection import Connection, script_of
+from stream_worker.backends.redis.number_gap import NumberGap
 
 _CHUNK = 1_000
 
@@ -42,6 +43,7 @@ class ItemNumbers:
         self._names = f"{prefix}:names"
         self.keys = [f"{prefix}:ids", self._names, f"{prefix}:counter", f"{prefix}:epoch"]
         self._number = script_of(NUMBER)
+        self._gap = NumberGap(connection, f"{prefix}:counter", f"{prefix}:master")
         self._epoch = ""
 
     def begin_again(self) -> None:
@@ -49,6 +51,8 @@ class ItemNumbers:
 
     def numbers(self, ids: Sequence[str]) -> list[int]:
         numbers: list[int] = []
+        if ids and not self._epoch:
+            self._gap.leave()
         for start in range(0, len(ids), _CHUNK):
             with self._connection.claimed():
                 asked = [self._epoch, secrets.token_hex(8), *ids[start : start + _CHUNK]]

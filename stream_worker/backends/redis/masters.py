@@ -35,6 +35,9 @@ class Masters:
         if known != identity:
             self.lose(_changed(address, known, identity))
 
+    def identity(self, place: str) -> str:
+        return self._known.get(place, "")
+
     def begun(self) -> None:
         """All masters of the cluster were met."""
         self._begun = True

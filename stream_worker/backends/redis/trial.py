@@ -66,5 +66,5 @@ class Trial(RedisMemoryStore):
         """By keys that expire at once: `run` needs no right to delete."""
         keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "u:user")]
         with self._connection.available():
-            for key in (*keys, *self._items.keys, f"{self._prefix}:slots}}"):
+            for key in (*keys, *self._items.keys, f"{self._prefix}:items}}:master", f"{self._prefix}:slots}}"):
                 self._connection.redis.set(key, b"", px=1)
