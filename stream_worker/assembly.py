@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,7 @@ def make_worker(
     checkpoints: CheckpointStore,
     line: Line,
     events: EventsConfig | None = None,
+    columns: Mapping[str, str] | None = None,
     follows_lag: bool = False,
     predictions: bool = False,
     checkpoint_seconds: float | None = None,
@@ -150,7 +152,7 @@ def make_worker(
         store=store,
         checkpoints=checkpoints,
         line=line,
-        decoder=Decoder(events or settings.events),
+        decoder=Decoder(events or settings.events, columns),
         clock=SystemClock(),
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,

@@ -74,6 +74,7 @@ def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -
         checkpoints=InMemoryCheckpoints(),
         line=line,
         events=settings.events.canonical(),
+        columns=source.columns,
         checkpoint_seconds=float("inf"),
     )
 

@@ -573,6 +573,9 @@ class Worker:
         status.dead_letters.update(letter.error for letter in dead_letters)
         for letter in dead_letters:
             status.set_aside.add(letter.error, letter.reason, letter.record.place)
+        for part, reason, place in self._decoder.dropped:
+            if status.fields_dropped.add(part, reason, place):
+                _log.warning("an optional field of an event is left out", reason=reason, place=place)
         status.key_mismatches = self._decoder.key_mismatches
         status.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
         if len(events):

@@ -88,6 +88,13 @@ class WorkerMetrics:
     records_polled = Metric(Counter, "records", "Records taken from the source.")
     events_processed = Metric(Counter, "events", "Valid events taken through the loop.")
     dead_letters = Metric(Counter, "records", "Records set aside, by class of the fault.", labels=("error",))
+    event_fields_dropped = Metric(
+        Counter,
+        "fields",
+        "Optional fields that could not be read; their events stay.",
+        labels=("field",),
+        known=("value", "category", "request_id"),
+    )
     key_mismatches = Metric(Counter, "events", "Events whose record key is not their user id.")
     lists_published = Metric(Counter, "lists", "Recommendations in committed transactions.")
     transactions_committed = Metric(Counter, "transactions", "Transactions that were committed.")

@@ -61,6 +61,8 @@ class MetricsObserver:
             self._count(metric, getattr(metrics, metric), getattr(status, name))
         for error, count in status.dead_letters.items():
             self._count(f"dead_letters {error}", metrics.dead_letters.labels(error), count)
+        for part, count in status.fields_dropped.by_name().items():
+            self._count(f"event_fields_dropped {part}", metrics.event_fields_dropped.labels(part), count)
         for detector, count in status.drift_alarms.items():
             self._count(f"drift_alarms {detector}", metrics.drift_alarms.labels(detector), count)
         for answer, count in status.drift_answers.items():

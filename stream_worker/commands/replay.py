@@ -65,6 +65,7 @@ def command(
         checkpoints=checkpoints,
         line=make_line(settings, f"replay-{settings.model.seed}"),
         events=settings.events.canonical(),
+        columns=source.columns,
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,

@@ -7,17 +7,22 @@ that every replay decides the same. Every record ends as exactly one event or on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.event_fields import category_code, event_seconds, id_text, json_object, number_or_nan, refuse
+from stream_worker.core.event_fields import category_code, id_text, value_number
+from stream_worker.core.event_times import event_seconds
 from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
+from stream_worker.core.json_object import json_object
+from stream_worker.core.number_text import whole_text
+from stream_worker.core.reasons import refuse
 
+T = TypeVar("T")
 _Row = tuple[int, int, float, int, float, int, str, str, str | None]
 
 
@@ -43,8 +48,10 @@ class EventsConfig:
     """`[events]`: the JSON field that holds each part of an event, and the event types.
 
     `types`, where given, replaces the default ones; their order is the index in `Events.type_B`.
-    `default_type` is the type of events whose type field is missing; empty: they are dead letters.
-    `category`, the item's own, is read only where it is named: an event may call anything a category.
+    `default_type` is the type of events whose type field is missing or empty; empty: they are dead letters.
+    `value`, `session`, `request_id` and `category` are optional: empty, they are not read; what can't be read of them
+    is dropped and counted, and the event stays. `category`, the item's own, has no default name: an event may call
+    anything a category.
     """
 
     user: str = "user"
@@ -60,7 +67,7 @@ class EventsConfig:
 
     def __post_init__(self) -> None:
         for part, name in zip(_PARTS, self.names, strict=True):
-            if not name and part != "category":
+            if not name and part not in OPTIONAL:
                 raise ValueError(f"events.{part}: must be a field name of its own, got ''")
             same = [f"events.{other}" for other in _PARTS if name and getattr(self, other) == name]
             if len(same) > 1:
@@ -85,22 +92,40 @@ class EventsConfig:
         return EventsConfig(category="category", default_type=self.default_type, types=self.types)
 
 
-_PARTS = ("user", "item", "type", "ts", "value", "session", "request_id", "category")
+OPTIONAL = ("value", "session", "request_id", "category")
+_PARTS = ("user", "item", "type", "ts", *OPTIONAL)
+_TYPE = _PARTS.index("type")
+_LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
+
+
+class DroppedField(NamedTuple):
+    """An optional part of an event that could not be read: which of `OPTIONAL`, why, and where it stood."""
+
+    part: str
+    reason: str
+    place: str
 
 
 class Decoder:
-    """Records -> events and dead letters. `key_mismatches` counts events whose record key is not their user id:
-    such a topic is not keyed by user, and one user's events may overtake each other."""
+    """Records -> events and dead letters. `columns` are a log's own names of the parts, for reasons; none: a topic's
+    records. `dropped` is what could not be read of the last records' optional fields. `key_mismatches` counts events
+    whose record key is not their user id: such a topic is not keyed by user, and one user's events may overtake each
+    other."""
 
-    def __init__(self, config: EventsConfig) -> None:
+    def __init__(self, config: EventsConfig, columns: Mapping[str, str] | None = None) -> None:
         self.config = config
         self.key_mismatches = 0
+        self.dropped: list[DroppedField] = []
         self._codes = {name: code for code, name in enumerate(config.types)}
+        self._keys: tuple[Any, ...] = tuple(name or None for name in config.names)  # no key of JSON is None
+        self._names = tuple((columns or {}).get(part) or name for part, name in zip(_PARTS, config.names, strict=True))
+        self._newest = _LIVE_NEWEST if columns is None else _LOGS_NEWEST
 
     def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
         """Valid events as columns, in the records' order, and the rest with their reasons. Never raises."""
         rows: list[_Row] = []
         dead_letters: list[DeadLetter] = []
+        self.dropped = []
         for record in records:
             try:
                 rows.append(self._row(record))
@@ -109,29 +134,51 @@ class Decoder:
         return _columns(rows), dead_letters
 
     def _row(self, record: Record) -> _Row:
-        config = self.config
+        if record.fault is not None:
+            raise InvalidEvent(*record.fault)
         get = json_object(record.value).get
-        user = id_text(config.user, get(config.user))
-        item = id_text(config.item, get(config.item))
-        code = self._code(get(config.type))
-        ts = event_seconds(config.ts, get(config.ts), record.timestamp_ms)
-        value = number_or_nan(config.value, get(config.value))
-        category = category_code(config.category, get(config.category)) if config.category else 0
-        request_id = get(config.request_id)
-        if request_id is not None:
-            request_id = id_text(config.request_id, request_id)
+        user_key, item_key, type_key, ts_key, value_key, _, request_key, category_key = self._keys
+        user_name, item_name, _, ts_name, value_name, _, request_name, category_name = self._names
+        user = id_text(user_name, get(user_key))
+        item = id_text(item_name, get(item_key))
+        kind = get(type_key)
+        code = self._codes.get(kind) if type(kind) is str else None
+        if code is None:
+            code = self._code(kind)
+        ts = event_seconds(ts_name, get(ts_key), record.timestamp_ms, self._newest)
+        value, category, request_id = get(value_key), get(category_key), get(request_key)
+        try:
+            value = math.nan if value is None else value_number(value_name, value)
+        except InvalidEvent as fault:
+            value = self._dropped("value", value, fault, record, math.nan)
+        try:
+            category = 0 if category is None else category_code(category_name, category)
+        except InvalidEvent as fault:
+            category = self._dropped("category", category, fault, record, 0)
+        try:
+            request_id = None if request_id is None else id_text(request_name, request_id)
+        except InvalidEvent as fault:
+            request_id = self._dropped("request_id", request_id, fault, record, None)
         if record.key != user.encode():
             self.key_mismatches += 1
         return record.partition, record.offset, ts, code, value, category, user, item, request_id
 
+    def _dropped(self, part: str, given: Any, fault: InvalidEvent, record: Record, nothing: T) -> T:
+        """What stands there instead. An empty text is nothing, too, but no fault."""
+        if given != "":
+            self.dropped.append(DroppedField(part, fault.reason, record.place))
+        return nothing
+
     def _code(self, kind: Any) -> int:
-        if kind is None:
-            kind = self.config.default_type or None
+        """The code of a type that is no known name as it stands."""
+        if kind is None or kind == "":
+            kind = self.config.default_type or kind
+        kind = whole_text(kind) or kind
         if type(kind) is not str:
-            refuse("WrongType", self.config.type, "the name of an event type", kind)
+            refuse("WrongType", self._names[_TYPE], "the name of an event type", kind)
         code = self._codes.get(kind)
         if code is None:
-            refuse("UnknownType", self.config.type, "one of " + ", ".join(self._codes), kind)
+            refuse("UnknownType", self._names[_TYPE], "one of " + ", ".join(self._codes), kind)
         return code
 
 

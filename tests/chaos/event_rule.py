@@ -2,18 +2,19 @@
 own code. What the fuzzer's records should become is told by this alone.
 
 Where the contract leaves it open, this is what it is taken to mean:
-- JSON is I-JSON (RFC 7493): UTF-8 without a byte order mark or lone surrogates, numbers that 64 bits hold, no key of
-  the event twice; and at most 1,024 levels deep.
-- An integer beyond 64 bits is a number, but no id. A field that is null is not there.
+- JSON is I-JSON (RFC 7493): UTF-8, after at most one byte order mark, without lone surrogates, numbers that 64 bits
+  hold, no key of the event twice; and at most 1,024 levels deep.
+- An integer beyond 64 bits is a number, but no id; a whole number that a float holds exactly is an integer. A field
+  that is null is not there.
 - `ts` as ISO 8601: a calendar or week date to the day, alone or with a time after "T" or a space, in UTC unless it has
-  a zone; `value` is a number that 32 bits hold, rounded, `request_id` an id.
+  a zone, which may also be " UTC"; as RFC 2822 with a numeric zone, GMT or UTC; a number also as text.
+- What stands in `value`, `session`, `request_id` and all other fields decides nothing.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import struct
 import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, NoReturn
@@ -28,6 +29,11 @@ _SECOND = r"(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?"
 _TIME = rf"(?P<hour>\d\d)(?:(?P<colon>:?)(?P<minute>\d\d)(?:(?P=colon){_SECOND})?)?"
 _ZONE = r"(?:Z|(?P<sign>[+-])(?P<zone_hour>\d\d)(?::?(?P<zone_minute>\d\d))?)?"
 _ISO = re.compile(rf"{_DATE}(?:[T ]{_TIME}{_ZONE})?", re.ASCII)
+_RFC = re.compile(
+    r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(?P<day>\d\d?) (?P<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "
+    r"(?P<year>\d{4}) (?P<clock>\d\d:\d\d(?::\d\d)?) (?P<zone>GMT|UTC|[+-]\d{4})",
+    re.ASCII,
+)
 
 
 class Event(NamedTuple):
@@ -46,10 +52,6 @@ def event_of(value: bytes | None, broker_ms: int) -> Event | None:
         event = Event(_id(fields.get("user")), _id(fields.get("item")))
         _check(fields.get("type") in TYPES)
         _check_time(fields.get("ts"), broker_ms / 1000 + _DAY_SECONDS)
-        if (number := fields.get("value")) is not None:
-            _check(_is_number(number) and _fits_32_bits(number))
-        if (request := fields.get("request_id")) is not None:
-            _id(request)
         return event
     except NoEvent:
         return None
@@ -68,7 +70,7 @@ def _fields(value: bytes | None) -> dict[str, Any]:
     _check(value is not None)
     try:
         sys.setrecursionlimit(2 * DEEPEST)
-        parsed = json.loads((value or b"").decode(), **_I_JSON)
+        parsed = json.loads((value or b"").decode().removeprefix("\ufeff"), **_I_JSON)
         json.dumps(parsed, ensure_ascii=False).encode()  # lone surrogates have no UTF-8
     except (ValueError, RecursionError):
         raise NoEvent from None
@@ -110,8 +112,8 @@ def _depth(parsed: Any) -> int:
 
 
 def _id(value: Any) -> str:
-    if type(value) is int:
-        return str(value)
+    if type(value) is int or (type(value) is float and value == value // 1 and abs(value) < 2**53):
+        return str(int(value))
     _check(type(value) is str and 1 <= len(value.encode()) <= 256)
     return str(value)
 
@@ -120,18 +122,27 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _fits_32_bits(number: float) -> bool:
-    try:
-        return bool(struct.pack("<f", number))
-    except OverflowError:
-        return False
-
-
 def _check_time(ts: Any, newest: float) -> None:
+    if type(ts) is str and not _ISO.fullmatch(ts):
+        ts = _other_time(ts.strip(" \t"))
     if _is_number(ts):
-        _check(any(_OLDEST <= seconds <= newest for seconds in (ts, ts / 1000)))
+        _check(any(_OLDEST <= ts / unit <= newest for unit in (1, 1_000, 1_000_000)))
     else:
         _check(type(ts) is str and _OLDEST <= _iso_seconds(ts) <= newest)
+
+
+def _other_time(text: str) -> str | float:
+    """Numbers, and RFC 2822, as what has been told already."""
+    if re.fullmatch(r"\d{8}", text, re.ASCII):
+        return text
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+        return float(text)
+    if match := _RFC.fullmatch(text):
+        month = "JanFebMarAprMayJunJulAugSepOctNovDec".index(match["month"]) // 3 + 1
+        zone = "+0000" if match["zone"] in ("GMT", "UTC") else match["zone"]
+        day = f"{match['year']}-{month:02}-{int(match['day']):02}"
+        return f"{day}T{match['clock']}{zone[:3]}:{zone[3:]}"
+    return re.sub(r" UTC$", "Z", text)
 
 
 def _iso_seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_worker.backends.files.mapping import Mapping as LogMapping
+from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Record
@@ -51,7 +52,8 @@ class FileSource:
         self.published = published
         self._reader = LogReader(paths, mapping)
         self._start, self._end = start, math.inf if limit is None else start + limit
-        self._pace = None if speed is None or clock is None else _Pace(speed, clock)
+        self._speed, self._clock = speed, clock
+        self._pace: Pace | None = None
         self._sleep = sleep
         self._owner: PartitionOwner | None = None
         self._rows: Iterator[LogRow] | None = None
@@ -79,6 +81,11 @@ class FileSource:
         return None if self._reader.total is None else int(min(self._reader.total, self._end))
 
     @property
+    def columns(self) -> dict[str, str]:
+        """The log's own name of each part of an event that it has."""
+        return self._reader.columns
+
+    @property
     def left_out(self) -> int:
         """Rows so far that the mapping's conditions keep out of the log."""
         return self._reader.left_out
@@ -91,8 +98,10 @@ class FileSource:
             self._claim()
         if not self._batch:
             self._batch = self._next_batch(max_records)
-        if self._batch and self._pace and not self._due(self._pace, timeout_seconds):
-            return []
+        if self._batch and self._speed and self._clock:
+            self._pace = self._pace or Pace(self._speed, self._clock, beginning([r.timestamp_ms for r in self._batch]))
+            if not self._due(self._pace, timeout_seconds):
+                return []
         batch, self._batch = self._batch, []
         self._position += len(batch)
         return batch
@@ -114,9 +123,8 @@ class FileSource:
         self._ahead = next(self._rows, None)
         return [_record(self._position + number, row) for number, row in enumerate(rows)]
 
-    def _due(self, pace: _Pace, timeout_seconds: float) -> bool:
-        first, last = self._batch[0].timestamp_ms, self._batch[-1].timestamp_ms
-        wait = pace.seconds_until(first, last)
+    def _due(self, pace: Pace, timeout_seconds: float) -> bool:
+        wait = pace.seconds_until(self._batch[-1].timestamp_ms)
         if wait > 0:
             self._sleep(min(wait, timeout_seconds))
         return wait <= timeout_seconds
@@ -151,24 +159,8 @@ class FileSource:
         self._rows, self._ahead, self._batch = iter(()), None, []
 
 
-class _Pace:
-    """When the log's moments come around, counted from the first record of this run."""
-
-    def __init__(self, speed: float, clock: Clock) -> None:
-        self._speed = speed
-        self._clock = clock
-        self._began: tuple[float, int] | None = None
-
-    def seconds_until(self, first_ms: int, moment_ms: int) -> float:
-        if self._began is None:
-            self._began = self._clock.monotonic(), first_ms
-        began, began_ms = self._began
-        return began + (moment_ms - began_ms) / 1000 / self._speed - self._clock.monotonic()
-
-
 def _record(offset: int, row: LogRow) -> Record:
-    key, value, timestamp_ms = row
-    return Record(_PARTITION, offset, timestamp_ms, key.encode(), value)
+    return Record(_PARTITION, offset, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
 
 
 def _name(paths: Sequence[Path], mapping: LogMapping) -> str:

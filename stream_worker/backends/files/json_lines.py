@@ -1,0 +1,37 @@
+"""JSON lines as raw rows: an object a line, or a row for every element of a list in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from stream_worker.backends.files.lines import BadRow, RawRow, numbered_lines, open_bytes
+from stream_worker.backends.files.mapping import Mapping
+from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.json_object import json_object
+
+
+def read_json_lines(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
+    with open_bytes(path) as stream:
+        for number, line in numbered_lines(stream):
+            if isinstance(line, BadRow):
+                yield number, line
+            elif text := line.rstrip(b"\r\n"):
+                try:
+                    rows = list(picked(json_object(text), names, mapping.explode))
+                except InvalidEvent as fault:
+                    yield number, BadRow(text, fault.error, fault.reason)
+                else:
+                    yield from ((number, row) for row in rows)
+
+
+def picked(row: dict[str, Any], names: Sequence[str], explode: str) -> Iterator[Sequence[Any]]:
+    """The values of `names` in a row, or in every element of its list `explode`, whose fields go first."""
+    elements = row.get(explode) if explode else None
+    if not isinstance(elements, list):
+        yield [row.get(name) for name in names]
+        return
+    for element in elements:
+        inner = element if isinstance(element, dict) else {}
+        yield [inner.get(name, row.get(name)) for name in names]
