@@ -20,6 +20,8 @@ class AtLeastOnceSink:
     """Lists and dead letters by an idempotent producer; once they are there, the offsets by the consumer. Whoever dies
     between the two publishes again. It waits for both answers, as the worker has to know what Y is."""
 
+    shortened = 0
+
     def __init__(self, config: KafkaConfig, reached: Reached) -> None:
         self._config, self._reached = config, reached
         self._producer = Producer(writer_settings(config), logger=LIBRARY_LOG)

@@ -44,6 +44,8 @@ from stream_worker.memories import Memories
 _log = structlog.get_logger(__name__)
 _MOST_ABORTS = 30
 _RETRY_SECONDS = 0.5
+# After the second abort in a row, and at most.
+_ABORT_SECONDS, _MOST_ABORT_SECONDS = 0.05, 2.0
 _SILENT_SECONDS = 15.0
 _REPORT_EVERY_TICKS = 16
 
@@ -308,9 +310,12 @@ class Worker:
         if self._clock.monotonic() >= self._silent_until:
             self._silent_until = self._clock.monotonic() + _SILENT_SECONDS
             _log.warning("waiting", reason=str(fault))
-        self.status.waiting = str(fault)
-        self._pause(_RETRY_SECONDS)
+        self._rest(str(fault), _RETRY_SECONDS)
         self._source.serve()
+
+    def _rest(self, reason: str, seconds: float) -> None:
+        self.status.waiting = reason
+        self._pause(seconds)
         self.observer.ticked(self.status)
 
     # -- ownership ---------------------------------------------------------------------------------------------
@@ -450,9 +455,13 @@ class Worker:
             except TransactionAborted as fault:
                 aborts += 1
                 if aborts == _MOST_ABORTS:
-                    raise RestartNeeded(f"a transaction was aborted {aborts} times in a row") from fault
+                    raise RestartNeeded(
+                        f"a transaction was aborted {aborts} times in a row, at last: {fault}"
+                    ) from fault
                 self.status.transactions_aborted += 1
                 _log.warning("transaction aborted, sending again", reason=str(fault))
+                if aborts > 1:
+                    self._rest(str(fault), min(_ABORT_SECONDS * 2 ** (aborts - 2), _MOST_ABORT_SECONDS))
                 self._source.serve()
             except Unavailable as fault:
                 if self._clock.monotonic() >= self._leave_by:
@@ -599,6 +608,7 @@ class Worker:
         status.lag = self._source.lag(self._offsets.processed())
         status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
+        status.lists_shortened = self._sink.shortened
         status.learning_steps = learner.steps - self._steps_before
         status.learning_rate = learner.config.encoder_learning_rate * learner.rate_factor
         status.effort = 1 / learner.thinning

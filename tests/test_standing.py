@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from stream_worker.core.errors import Unavailable
+from stream_worker.core.errors import RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.status import DRAINING, NoObserver, Standing, Status
 from tests.worker_world import Run, Traps, World
 
@@ -127,3 +127,27 @@ def test_what_could_not_be_written_stays_as_old_as_it_is(world: World) -> None:
     run.worker.run_once()
     assert math.isnan(run.worker.status.unwritten_since)
     run.close()
+
+
+def test_what_is_aborted_again_and_again_is_left_alone_for_longer_and_longer(world: World) -> None:
+    """Thirty aborts within a second are thirty times the same; the last line names the cause."""
+    world.send_many(4)
+    diary = Diary()
+    faults = [TransactionAborted(f"coordinator busy {n}") for n in range(30)]
+    run = world.worker(traps=Traps(failures={"Y": list(faults)}))
+    run.worker.observer = diary
+    began = world.clock.now()
+    with pytest.raises(RestartNeeded, match=r"30 times in a row, at last: coordinator busy 29"):
+        run.tick()
+    assert 30 < world.clock.now() - began < 90
+    assert diary.waits[-1] == "coordinator busy 28"
+    run.close()
+
+
+def test_one_abort_is_sent_again_at_once(world: World) -> None:
+    """A rebalance in the middle of a commit is no trouble."""
+    world.send_many(4)
+    run = world.worker(traps=Traps(failures={"Y": [TransactionAborted("rebalance")]}))
+    run.to_the_end()
+    assert world.pauses == 0
+    world.check_contract_1()

@@ -439,6 +439,8 @@ class InMemorySink:
     """The writer of a slot; a newer one fences it. Each of `failures` is raised by one commit, which then publishes
     nothing. A membership from before the last rebalance is refused, as the broker does."""
 
+    shortened = 0
+
     def __init__(self, topic: InMemoryTopic, slot: str = "0") -> None:
         self._topic, self._slot = topic, slot
         self.failures: list[StreamWorkerError] = []

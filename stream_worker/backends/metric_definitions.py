@@ -97,6 +97,9 @@ class WorkerMetrics:
     )
     key_mismatches = Metric(Counter, "events", "Events whose record key is not their user id.")
     lists_published = Metric(Counter, "lists", "Recommendations in committed transactions.")
+    lists_shortened = Metric(
+        Counter, "lists", "Recommendations that lost items or request ids: their topic takes no larger records."
+    )
     transactions_committed = Metric(Counter, "transactions", "Transactions that were committed.")
     transactions_aborted = Metric(Counter, "transactions", "Transactions that were aborted and sent again.")
     batch_events = Metric(Histogram, "events", "Valid events in one tick.", buckets=_BATCH_EVENTS)

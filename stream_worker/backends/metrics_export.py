@@ -17,6 +17,7 @@ _COUNTERS = {
     "events_processed": "events",
     "key_mismatches": "key_mismatches",
     "lists_published": "lists",
+    "lists_shortened": "lists_shortened",
     "transactions_committed": "transactions_committed",
     "transactions_aborted": "transactions_aborted",
     "learning_steps": "learning_steps",

@@ -93,6 +93,11 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where outputs and Y go, together or not at all."""
 
+    @property
+    def shortened(self) -> int:
+        """Published lists that lost items or request ids, since there was no room for more."""
+        ...
+
     def commit(
         self,
         outputs: Outputs,

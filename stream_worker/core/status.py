@@ -55,6 +55,7 @@ class Status:
     fields_dropped: FaultCounts = field(default_factory=FaultCounts)
     key_mismatches: int = 0
     lists: int = 0
+    lists_shortened: int = 0
     transactions_committed: int = 0
     transactions_aborted: int = 0
     gap: int = 0

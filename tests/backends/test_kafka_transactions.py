@@ -225,27 +225,6 @@ class TestDeadLetters:
         assert (message.key, message.value) == (want_key, None)
         assert words in message.headers["reason"]
 
-    def test_what_only_the_topic_finds_too_large_goes_without_its_value_the_second_time(
-        self, kafka_broker: KafkaBroker, kafka_member: Member, make_topic: Callable[..., str]
-    ) -> None:
-        """Else the same transaction would be aborted for ever."""
-        narrow = make_topic("dead", 1, max_message_bytes="2000")
-        sink = kafka_broker.sink(dead_letter_topic=narrow)
-        outputs = Outputs(dead_letters=[DeadLetter(Record(0, 5, 1, b"k", b"x" * 5_000), "NotJson", "no JSON")])
-        with pytest.raises(TransactionAborted):
-            sink.commit(outputs, {0: 6}, kafka_member.source.membership())
-        retry(lambda: sink.commit(outputs, {0: 6}, kafka_member.source.membership()))
-        [message] = kafka_broker.read(narrow)
-        assert message.value is None
-        assert "5000 bytes, was dropped" in message.headers["reason"]
-
-    def test_a_flood_of_request_ids_does_not_keep_a_list_from_being_published(
-        self, kafka_broker: KafkaBroker, kafka_member: Member
-    ) -> None:
-        flood = list_for("u", 3, request_ids=tuple(f"{n:0>250}" for n in range(8_000)))
-        kafka_broker.sink().commit(Outputs([flood]), {0: 3}, kafka_member.source.membership())
-        assert kafka_broker.lists() == [list_for("u", 3)]
-
 
 def written_at_all(config: KafkaConfig) -> int:
     """Records of the output topic, aborted ones and markers included."""

@@ -26,6 +26,8 @@ class FileSink:
     what a loaded state says is this log's own. `next_offset` is Y.
     """
 
+    shortened = 0
+
     def __init__(
         self,
         predictions: Path | None = None,

@@ -1,8 +1,9 @@
 """Kafka: the group's member that reads, the transactions that publish, and what other commands need of topics."""
 
 from stream_worker.backends.kafka.config import KafkaConfig
+from stream_worker.backends.kafka.fitting import dead_letter_headers
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
-from stream_worker.backends.kafka.sink import KafkaSink, dead_letter_headers
+from stream_worker.backends.kafka.sink import KafkaSink
 from stream_worker.backends.kafka.source import KafkaSource
 from stream_worker.backends.kafka.topics import (
     Published,

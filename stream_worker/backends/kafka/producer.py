@@ -67,7 +67,7 @@ class TransactionalProducer:
         self._call("begin_transaction", lambda _: self._producer.begin_transaction())
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, **more: Any) -> None:
-        """Queue one record, waiting while the queue is full. Raises ValueError where it is too large to send."""
+        """Queue one record, waiting while the queue is full."""
         end = self._monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -77,14 +77,22 @@ class TransactionalProducer:
                     raise OutcomeUnknown("the producer's queue stays full") from None
                 self._producer.poll(0.1)
             except KafkaException as fault:
-                self._refused(error_of(fault))
+                self._refused(topic, error_of(fault))
 
-    def _refused(self, error: KafkaError) -> None:
+    def _refused(self, topic: str, error: KafkaError) -> None:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            raise ValueError(error.str())
+            self.abort()
+            raise ConfigurationError(
+                f"kafka: the least that has to be written to {topic} is larger than kafka.extra message.max.bytes"
+            )
         # produce() says only that the transaction is in no state for it; abort() says why.
         self.abort()
         raise TransactionAborted(f"produce: {error.str()}")
+
+    def flush(self) -> None:
+        """Wait until what is queued was delivered, or refused: the next call says so."""
+        if self._producer.flush(_CALL_SECONDS):
+            raise OutcomeUnknown(f"records were not delivered within {_CALL_SECONDS:.0f} s")
 
     def send_offsets(self, offsets: list[TopicPartition], membership: Any) -> None:
         self._call(

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, reader_settings, transaction_settings
 from stream_worker.backends.kafka.faults import connect
+from stream_worker.backends.kafka.fitting import Fitting, fitting_letter, fitting_list
 from stream_worker.backends.kafka.producer import OutcomeUnknown, TransactionalProducer
+from stream_worker.backends.kafka.room import CLIENT_BYTES, Room
 from stream_worker.backends.kafka.starts import committed_offsets
 from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.errors import RestartNeeded, RightMissing, SlotTaken, TransactionAborted, Unavailable
-from stream_worker.core.events import DeadLetter, Outputs, Recommendation
+from stream_worker.core.events import Outputs
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.offsets import Mark
 from stream_worker.logs import get_logger
@@ -33,7 +33,9 @@ class KafkaSink:
 
     `commit` raises TransactionAborted, SlotTaken, RestartNeeded, and Unavailable: the brokers do not answer and the
     outcome is open. After Unavailable as after TransactionAborted: serve the source, then commit the same again, less
-    what is no longer owned; what turns out to have been published is not published again.
+    what is no longer owned; what turns out to have been published is not published again. What is larger than its topic
+    takes is made smaller; `shortened` counts the lists that were. Raises ConfigurationError where the least that has to
+    be written is too large.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class KafkaSink:
         self._unknown: dict[int, int] = {}
         # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
         self._unanswered = False
-        self._oversized: set[tuple[int, int]] = set()
+        self.shortened = 0
         self._producer: TransactionalProducer | None = self._connect(patient=True)
+        client_bytes = int(config.extra.get("message.max.bytes", CLIENT_BYTES))
+        topics = (config.output_topic, config.dead_letter_topic)
+        self._rooms = {topic: Room(topic, client_bytes, monotonic) for topic in topics}
 
     def _connect(self, patient: bool) -> TransactionalProducer:
         return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic, patient)
@@ -69,6 +74,12 @@ class KafkaSink:
         try:
             offsets = self._with_marks(next_offsets, marks or {})
             self._publish(self._ready(), outputs, offsets, membership)
+        except TransactionAborted as fault:
+            refused = [topic for topic, room in self._rooms.items() if room.learn()]
+            if refused:
+                too_large = f"{' and '.join(refused)}: a record is larger than its max.message.bytes allows"
+                raise TransactionAborted(f"{too_large}: {fault}") from fault
+            raise
         except (OutcomeUnknown, SlotTaken) as fault:
             if isinstance(fault, SlotTaken) and not self._unanswered:
                 raise
@@ -76,7 +87,6 @@ class KafkaSink:
             if not self._was_published(next_offsets):
                 raise TransactionAborted(str(fault)) from fault
         self._unanswered = False
-        self._oversized.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: Kafka keeps it."""
@@ -105,49 +115,37 @@ class KafkaSink:
         self, producer: TransactionalProducer, outputs: Outputs, offsets: list[TopicPartition], membership: Any
     ) -> None:
         """1. begin  2. lists and dead letters  3. Y  4. commit."""
-        encoded = [(r, encode_recommendation(r, self._config.input_topic)) for r in outputs.recommendations]
+        topic, (lists, letters) = self._config.input_topic, self._rooms.values()
+        encoded = [(r, encode_recommendation(r, topic)) for r in outputs.recommendations]
         self._reached("transaction.before")
         # 1.
+        for room in self._rooms.values():
+            room.begin()
         producer.begin()
         self._reached("transaction.begun")
         # 2.
+        shortened = 0
         for recommendation, value in encoded:
-            self._produce_list(producer, recommendation, value)
+            fitting = fitting_list(recommendation, value, topic, lists.most_bytes)
+            self._produce(producer, self._config.output_topic, fitting)
+            shortened += fitting.shortened
         for letter in outputs.dead_letters:
-            self._produce_dead_letter(producer, letter)
+            self._produce(producer, self._config.dead_letter_topic, fitting_letter(letter, topic, letters.most_bytes))
         self._reached("transaction.produced")
         # 3.
         producer.send_offsets(offsets, membership)
         self._reached("transaction.offsets_sent")
         # 4.
         producer.commit()
+        self.shortened += shortened
         self._reached("transaction.after")
 
-    def _produce_list(self, producer: TransactionalProducer, recommendation: Recommendation, value: bytes) -> None:
-        topic, key = self._config.output_topic, recommendation.user.encode()
-        try:
-            producer.produce(topic, key, value)
-        except ValueError:
-            # Only a flood of request ids makes a list this large. The list itself is owed.
-            _log.warning("list too large: its request ids are left out", user=recommendation.user, bytes=len(value))
-            short = replace(recommendation, request_ids=())
-            producer.produce(topic, key, encode_recommendation(short, self._config.input_topic))
-
-    def _produce_dead_letter(self, producer: TransactionalProducer, letter: DeadLetter) -> None:
-        place = letter.record.partition, letter.record.offset
-        note = partial(self._note_oversized, place)
-        for key, value, dropped in _forms(letter, place in self._oversized):
-            headers = dead_letter_headers(letter, self._config.input_topic, dropped)
-            try:
-                return producer.produce(self._config.dead_letter_topic, key, value, headers=headers, on_delivery=note)
-            except ValueError:
-                continue
-        raise RestartNeeded(f"not even the headers of a dead letter fit: {letter.error}: {letter.reason[:200]}")
-
-    def _note_oversized(self, place: tuple[int, int], error: KafkaError | None, _: Message) -> None:
-        """The topic takes less than this client sends: this dead letter goes without its value the next time."""
-        if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            self._oversized.add(place)
+    def _produce(self, producer: TransactionalProducer, topic: str, record: Fitting) -> None:
+        room, size_bytes = self._rooms[topic], record.size_bytes
+        if room.is_full(size_bytes):
+            producer.flush()
+        noting = room.on_delivery(size_bytes)
+        producer.produce(topic, record.key, record.value, headers=record.headers, on_delivery=noting)
 
     def _doubt(self, next_offsets: Mapping[int, int], fault: Exception) -> None:
         _log.warning("the outcome of a transaction is unknown", reason=str(fault), next_offsets=dict(next_offsets))
@@ -198,28 +196,3 @@ class KafkaSink:
             raise Unavailable(f"kafka: no answer about committed offsets: {fault}") from fault
         finally:
             reader.close()
-
-
-def _forms(letter: DeadLetter, oversized: bool) -> list[tuple[bytes | None, bytes | None, str]]:
-    """Key, value and what was dropped, the fullest form first."""
-    key, value = letter.record.key, letter.record.value
-    key_bytes, value_bytes = len(key or b""), len(value or b"")
-    forms = [
-        (key, value, ""),
-        (key, None, f" (the value, {value_bytes} bytes, was dropped: too large to send)"),
-        (None, None, f" (key and value, {key_bytes} and {value_bytes} bytes, were dropped: too large to send)"),
-    ]
-    return forms[1:] if oversized else forms
-
-
-def dead_letter_headers(letter: DeadLetter, topic: str, dropped: str = "") -> list[tuple[str, bytes]]:
-    """Contract 1's headers, as UTF-8; what is no text is escaped."""
-    record = letter.record
-    headers = {
-        "topic": topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "error": letter.error,
-        "reason": letter.reason + dropped,
-    }
-    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in headers.items()]
