@@ -164,7 +164,7 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
     all_X = np.ones(count, np.bool_)
     events = Events(row_X, np.zeros(count, np.uint32), all_X, ~all_X)
     learner = line.learner
-    learner.counting.walk(users, events, np.zeros((0, 0), np.int32), len(learner.catalog), Breadth(1))
+    learner.counting.walk(users, events, np.zeros((0, 0), np.int32), np.zeros(0, np.bool_), Breadth(1))
     learner.catalog.see(row_X, learner.events, learner.clock_ts)
     for floor in line.floors.values():
         floor.rank_then_learn(window_XL, row_X, all_X)

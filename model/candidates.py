@@ -56,15 +56,18 @@ _BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
 
 class Breadth(NamedTuple):
     """How far candidates are looked for: how many there may be, of how many of the newest items the neighbours are
-    looked at, and of how many of the likeliest followers of the last item again the followers."""
+    looked at, and of how many of the likeliest followers of the last item again the followers. `least`: with fewer
+    candidates there are so many rows with those that fill a list up, where there are so many items."""
 
     candidates: int
     span: int = WIDE_SPAN
     hops: int = 8
+    least: int = 0
 
 
 class Scratch(NamedTuple):
-    """Of one event: the rows touched, their scores and own history, and which of them are candidates.
+    """Of one event: the rows touched, their scores and own history, which of them are candidates, and which of the
+    user's own may be none.
 
     place_N: where among the touched a row is, -1: it is not. counts_XT: a row's scores and own history, a line of the
     processor's cache. best_SX: of each source the places of its best, in the order touched, best_S of them, with their
@@ -76,6 +79,7 @@ class Scratch(NamedTuple):
     row_X: NDArray[np.int32]
     counts_XT: NDArray[np.float32]
     is_chosen_X: NDArray[np.bool_]
+    is_left_out_X: NDArray[np.bool_]
     best_S: NDArray[np.int64]
     best_SX: NDArray[np.int32]
     score_SX: NDArray[np.float32]
@@ -96,6 +100,7 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
         row_X=np.zeros(touched, dtype=np.int32),
         counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
+        is_left_out_X=np.zeros(touched, dtype=np.bool_),
         best_S=np.zeros(len(SOURCES), dtype=np.int64),
         best_SX=np.zeros((len(SOURCES), touched), dtype=np.int32),
         score_SX=np.zeros((len(SOURCES), touched), dtype=np.float32),
@@ -109,7 +114,7 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
 
 
 @kernel
-def _touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
+def touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
     """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
     x = s.place_N[row]
     if x >= 0:
@@ -126,6 +131,7 @@ def clear(s: Scratch, size):  # type: ignore[no-untyped-def]
         s.place_N[s.row_X[x]] = -1
     s.counts_XT[:size] = 0.0
     s.is_chosen_X[:size] = False
+    s.is_left_out_X[:size] = False
 
 
 @kernel
@@ -141,7 +147,7 @@ def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fa
     share, faded = np.float32(scale / max(rows.total_TN[table, source], 1e-9)), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
-            x, size = _touch(s, item_W[j], size)
+            x, size = touch(s, item_W[j], size)
             score = weight_W[j] * share
             if column >= 0:
                 s.counts_XT[x, column] = score
@@ -157,7 +163,7 @@ def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type
     scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
-            x, size = _touch(s, item_W[j], size)
+            x, size = touch(s, item_W[j], size)
             cosine = weight_W[j] * scale
             counts_T = s.counts_XT[x]
             if is_last:
@@ -232,7 +238,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
         row = window_L[j]
         if row >= 0:
             known += 1
-            x, size = _touch(s, row, size)
+            x, size = touch(s, row, size)
             counts_T = s.counts_XT[x]
             if counts_T[OWN_COUNT] == 0.0:
                 counts_T[OWN_DISTANCE] = d + 1
@@ -256,7 +262,7 @@ def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-u
         if row >= 0:
             x = s.place_N[row]
             if not s.is_chosen_X[x] and returns.are_over(tables.returns, int(s.counts_XT[x, OWN_TYPE]), items):
-                s.is_chosen_X[x] = True
+                s.is_chosen_X[x] = s.is_left_out_X[x] = True
 
 
 @kernel
@@ -273,7 +279,7 @@ def _choose_one(s: Scratch, source, row, most, count, size):  # type: ignore[no-
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
     if count >= most:
         return count, size
-    x, size = _touch(s, row, size)
+    x, size = touch(s, row, size)
     return _add(s, source, x, count), size
 
 

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model import candidates, categories, neighbours, popularity, returns, tables
+from model import candidates, categories, filling, neighbours, popularity, returns, tables
 from model.candidates import Breadth, Scratch
 from model.features import AMOUNTS, REST, context, log_share, write, write_behind, write_category, write_context
+from model.filling import Filling
 from model.kernels import kernel
 from model.popularity import EVER, Popularity
-from model.returns import Returns
 from model.state import joined, part
 from model.tables import FORWARD, Tables
 
@@ -68,13 +68,14 @@ class Events(NamedTuple):
 
 class Walked(NamedTuple):
     """Of the B events that are examined: candidates (row, -1: none), their features (first those of which the logarithm
-    is still to be taken, then the rest, with 0 for the encoder's), and the place in `candidates.SOURCES` of what
-    proposed the event's own item (-1: nothing)."""
+    is still to be taken, then the rest, with 0 for the encoder's), the place in `candidates.SOURCES` of what proposed
+    the event's own item (-1: nothing), and what fills lists up."""
 
     candidates_BC: NDArray[np.int32]
     amounts_BCL: NDArray[np.float32]
     rest_BCR: NDArray[np.float32]
     source_B: NDArray[np.int8]
+    filling: Filling
 
 
 class Counting:
@@ -116,13 +117,14 @@ class Counting:
         users: Users,
         events: Events,
         encoder_rows_BE: NDArray[np.int32],
-        items: int,
+        live_N: NDArray[np.bool_],
         breadth: Breadth,
         each: Each = map,
     ) -> Walked:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
-        `items`: how many the catalogue has; `breadth`: of fewer candidates each source has fewer in proportion.
-        `each`: who walks where nothing is learned, maybe on several threads."""
+        live_N: the catalogue's items, without those that nobody touched before these events; `breadth`: of fewer
+        candidates each source has fewer in proportion. `each`: who walks where nothing is learned, maybe on several
+        threads."""
         batch = len(encoder_rows_BE)
         learned = int(events.learn_B.sum())
         if learned:
@@ -132,13 +134,15 @@ class Counting:
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
         source_B = np.full(batch, -1, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
-        columns = candidates_BC, amounts_BCL, rest_BCR, source_B
+        spare_BK = np.full((batch, breadth.least), -1, dtype=np.int32)
+        columns = candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK
+        items = int(np.count_nonzero(live_N))
 
         def look(of: slice) -> None:
             scratch = self._scratch()
             _walk(
                 self.tables, scratch, breadth, quota_RS, _some(users, of), _some(events, of), encoder_rows_BE[of],
-                items, *(column[of] for column in columns),
+                live_N, items, *(column[of] for column in columns),
             )  # fmt: skip
             self._spare.append(scratch)
 
@@ -146,7 +150,7 @@ class Counting:
         alone = learned > 0 or batch < len(events.row_B)
         for _ in map(look, [slice(0, len(events.row_B))]) if alone else each(look, _parts(batch)):
             pass
-        return Walked(*columns)
+        return Walked(*columns[:-1], Filling(spare_BK, in_front=items == 0))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
@@ -158,7 +162,7 @@ class Counting:
         self.tables = Tables(
             neighbours.from_state(part(state, "rows"), self.config.neighbours),
             popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
-            Returns(**{name: array.copy() for name, array in part(state, "returns").items()}),
+            returns.from_state(part(state, "returns")),
             state["category_N"].copy(),
         )
 
@@ -186,27 +190,30 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: Events, encoder_rows_BE, items,
-    candidates_BC, amounts_BCL, rest_BCR, source_B,
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: Events, encoder_rows_BE,
+    live_N, items, candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK,
 ):  # fmt: skip
     examined = 0
     for k in range(len(events.row_B)):
         if events.examine_B[k]:
             source_B[examined] = _examine(
-                counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], items,
-                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined],
+                counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], live_N, items,
+                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined], spare_BK[examined],
             )  # fmt: skip
             examined += 1
         if events.learn_B[k]:
-            tables.learn(counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k])
+            tables.learn(
+                counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k], s.place_N
+            )  # fmt: skip
 
 
 @kernel
 def _examine(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, items,
-    candidates_C, amounts_CL, rest_CR,
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, live_N, items,
+    candidates_C, amounts_CL, rest_CR, spare_K,
 ):  # fmt: skip
-    """Write the candidates for user k and their features; returns what proposed `item`, -1: nothing."""
+    """Write the candidates for user k, their features, and what fills a list up; returns what proposed `item`, -1:
+    nothing."""
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], -1
     size = candidates.score(counted, s, window_L, breadth)
@@ -232,5 +239,7 @@ def _examine(  # type: ignore[no-untyped-def]
         if categorised > 0:
             write_category(rest_CR[c], counted.category_N[row], s.category_S, categorised)
     write_behind(amounts_CL, count)
+    if count < breadth.least:
+        size = filling.fill(counted, s, size, breadth.least - count, window_L, live_N, spare_K)
     candidates.clear(s, size)
     return proposed_by

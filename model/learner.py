@@ -21,7 +21,7 @@ from model.attic import Attic
 from model.batch import Batch, Outcome, Places
 from model.candidates import Breadth
 from model.catalog import Catalog
-from model.counting import Counting, Each, Events, Users
+from model.counting import Counting, Each, Events, Users, Walked
 from model.encoder_trainer import EncoderTrainer
 from model.features import ENCODER, FEATURES
 from model.item_table import ItemTable, with_one
@@ -159,11 +159,11 @@ class Learner:
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked_B["type"], walked_B["gap"], clock_B, walked_B["ts"])
             events = Events(batch.row_B, batch.category_B, batch.learn_B, _mask(places, len(batch)))
-            candidates_XC, features_XCF, source_X = self._candidates(_Context(users, queries_XD), events, unborn)
+            candidates_XC, features_XCF, found = self._candidates(_Context(users, queries_XD), events, unborn)
             with torch.no_grad():
                 scores_XC = self.ranker_trainer.scores(features_XCF, candidates_XC >= 0)
             age_B = np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B])
-            rankings = candidates_XC, scores_XC, source_X
+            rankings = candidates_XC, scores_XC, found
             items_before = len(self.catalog) - len(unborn)
             outcome = self._score(examined, walked, windows_XL, rankings, age_B[places], items_before)
         with self.stage("learn"):
@@ -188,11 +188,12 @@ class Learner:
     @property
     def _breadth(self) -> Breadth:
         """Thinned, there are no fewer candidates than the ranker's choices are made of, so that all are alike."""
-        config = self.config
+        config, length = self.config, self.config.list_length
         if self.thinning == 1:
-            return Breadth(config.candidates)
-        least = max(config.list_length, 1 + config.ranker_hard + config.ranker_drawn)
-        return Breadth(min(config.candidates, max(least, config.candidates // 2)), span=_THIN_SPAN, hops=_THIN_HOPS)
+            return Breadth(config.candidates, least=length)
+        least = max(length, 1 + config.ranker_hard + config.ranker_drawn)
+        most = min(config.candidates, max(least, config.candidates // 2))
+        return Breadth(most, span=_THIN_SPAN, hops=_THIN_HOPS, least=length)
 
     def remember(self, batch: Batch) -> None:
         """Only bring the memories up to date, with events that were learned before."""
@@ -211,9 +212,9 @@ class Learner:
         clock_U = np.full(len(slots), self.clock_ts)
         rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
         context = _Context(_users(*rings, clock_U, users.ts_S[slots]), queries_UD)
-        candidates_UC, features_UCF, _ = self._candidates(context, _no_events(len(slots)), each=each)
+        candidates_UC, features_UCF, found = self._candidates(context, _no_events(len(slots)), each=each)
         with torch.no_grad():
-            return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC)
+            return self._top(self.ranker_trainer.scores(features_UCF, candidates_UC >= 0), candidates_UC, found)
 
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Why this user's list looks as it does: the last W item rows and their attention weights."""
@@ -390,9 +391,9 @@ class Learner:
     @torch.no_grad()
     def _candidates(
         self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None, each: Each = map
-    ) -> tuple[Tensor, Tensor, NDArray[np.int8]]:
-        """As `Counting.walk`, with the encoder's features, on the device, of the examined events; the counting tables
-        learn all on the way.
+    ) -> tuple[Tensor, Tensor, Walked]:
+        """What `Counting.walk` found, with candidates and features (the encoder's, too) on the device, of the examined
+        events; the counting tables learn all on the way.
 
         `new_rows` were created by this batch: the encoder may not name them, since some events come before them.
         """
@@ -404,10 +405,9 @@ class Learner:
         proposals = np.zeros((len(queries_BD1), 0), np.int32)
         if top is not None:
             proposals = torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
-        rows_BC, amounts_BCL, rest_BCR, source_B = self.counting.walk(
-            context.users, events, proposals, int(np.count_nonzero(live_N)), self._breadth, each
-        )
-        candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in (rows_BC, amounts_BCL, rest_BCR))
+        found = self.counting.walk(context.users, events, proposals, live_N, self._breadth, each)
+        rows_BC = found.candidates_BC
+        candidates_BC, amounts, rest = (torch.from_numpy(x).to(self.device) for x in found[:3])
         candidates_BC = candidates_BC.long()
         features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
         logits_BC = self._logits(queries_BD1, rows_BC, None if top is None else top.all_BN)
@@ -416,7 +416,7 @@ class Learner:
         # Of an encoder that has no numbers nothing is known, and counting still ranks.
         features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B1))
         features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B1))
-        return candidates_BC, features_BCF, source_B
+        return candidates_BC, features_BCF, found
 
     def _asked(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
         """The encoder's best of all live items, of too many those that were seen last; thinned, it is asked about the
@@ -448,31 +448,34 @@ class Learner:
         batch: Batch,
         walked: Arrays,
         windows_BL: NDArray[np.int32],
-        rankings: tuple[Tensor, Tensor, NDArray[np.int8]],
+        rankings: tuple[Tensor, Tensor, Walked],
         age_B: NDArray[np.int64],
         items_before: int,
     ) -> Outcome:
-        candidates_BC, scores_BC, source_B = rankings
+        candidates_BC, scores_BC, found = rankings
         target_B = torch.from_numpy(batch.row_B).to(self.device).long()
         log_probability_B = _log_probability(scores_BC, candidates_BC, target_B, items_before)
+        rank_B = rank_of(scores_BC, candidates_BC, target_B).cpu().numpy()
         return Outcome(
-            rank_B=rank_of(scores_BC, candidates_BC, target_B).cpu().numpy(),
-            source_B=source_B,
+            rank_B=found.filling.ranks(rank_B, found.candidates_BC, batch.row_B),
+            source_B=found.source_B,
             age_B=age_B,
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
             repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
             first_B=(walked["number"] == 0).all(axis=1),
             examined_B=np.ones(len(batch), np.bool_),
             windows_BL=windows_BL,
-            list_BK=self._top(scores_BC, candidates_BC)[0],
+            list_BK=self._top(scores_BC, candidates_BC, found)[0],
         )
 
-    def _top(self, scores_BC: Tensor, candidates_BC: Tensor) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The best rows [B, K] and their probabilities among the candidates."""
+    def _top(
+        self, scores_BC: Tensor, candidates_BC: Tensor, found: Walked
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The best rows [B, K] and their probabilities among the candidates, and what fills the lists up."""
         top = scores_BC.topk(self.config.list_length, dim=1)
         rows = candidates_BC.gather(1, top.indices).to(torch.int32)
         shares = scores_BC.softmax(dim=1).gather(1, top.indices).nan_to_num()
-        return rows.cpu().numpy(), shares.cpu().numpy()
+        return found.filling.lists(rows.cpu().numpy()), shares.cpu().numpy()
 
     # -- learn -------------------------------------------------------------------------------------------------
 

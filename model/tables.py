@@ -80,8 +80,8 @@ def fade(tables: Tables, share: float) -> None:
 
 
 @kernel
-def learn(tables: Tables, window_L, type_L, item, category):  # type: ignore[no-untyped-def]
-    """Count one event: `item`, of this category, came after `window_L`."""
+def learn(tables: Tables, window_L, type_L, item, category, mark_N):  # type: ignore[no-untyped-def]
+    """Count one event: `item`, of this category, came after `window_L`. mark_N: see `returns.count`."""
     ring, rows = len(window_L), tables.rows
     forward, wide = 1.0, 1.0
     for d in range(min(WIDE_SPAN, ring)):
@@ -99,7 +99,7 @@ def learn(tables: Tables, window_L, type_L, item, category):  # type: ignore[no-
         forward *= _FORWARD_FADE
         wide *= _WIDE_FADE
     popularity.count(tables.popularity, item)
-    returns.count(tables.returns, window_L, type_L, item)
+    returns.count(tables.returns, window_L, type_L, item, mark_N)
     categories.assign(tables.category_N, item, category)
 
 

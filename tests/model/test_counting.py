@@ -73,7 +73,7 @@ def _walk(counting: Counting, log: Log, start: int, stop: int, each: Any = map) 
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         Events(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
-        log.proposals[part], counting.rows, Breadth(counting.config.candidates), each,
+        log.proposals[part], np.ones(counting.rows, np.bool_), Breadth(counting.config.candidates), each,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
     return walked.candidates_BC, features, walked.source_B
@@ -328,6 +328,28 @@ def test_what_users_do_not_return_to_is_not_proposed(returns: bool) -> None:
     asked.proposals[:] = 1
     candidates, _, _ = _walk(counting, asked, 0, 1)
     assert set(candidates[0].tolist()) - {-1} == ({0, 1} if returns else {2})
+
+
+def test_a_ring_full_of_the_same_items_says_that_users_return_to_them() -> None:
+    """Of twenty places of the ring one is returned to at a time, but of the two items there each second one."""
+    counting, window = Counting(_ROOMY, _ROWS), [0, 1] * 10
+    _walk(counting, _plain([0, 1] * 1_500, window), 0, 3_000)
+    counted = counting.tables.returns
+    assert counted.items_Y[0] == pytest.approx(counted.offered_2Y[0, 0] / 10)
+    assert counted.returned_2Y[0, 0] == pytest.approx(counted.items_Y[0] / 2)
+    candidates, _, _ = _walk(counting, _plain([3], window, learn=False), 0, 1)
+    assert {0, 1} <= set(candidates[0].tolist())
+
+
+def test_a_state_from_before_items_were_counted_begins_to_count_them() -> None:
+    counting, log = Counting(_ROOMY, _ROWS), _log(3)
+    _walk(counting, log, 0, 60)
+    older = {name: array for name, array in counting.state_dict().items() if name != "returns.items_Y"}
+    resumed = Counting(_ROOMY, _ROWS)
+    resumed.load_state_dict(older)
+    assert not resumed.tables.returns.items_Y.any()
+    _walk(resumed, log, 60, 120)
+    assert resumed.tables.returns.items_Y.sum() > 0
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 40, 60])
