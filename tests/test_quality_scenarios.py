@@ -14,7 +14,9 @@ from benchmarks.quality.drift import return_of
 from benchmarks.quality.new_items import young_row
 from benchmarks.quality.one_pass import Pass
 from benchmarks.quality.rows import Row, printed
+from benchmarks.quality.small_catalogues import Small, faithful_users, measured
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
+from stream_worker.config import Settings
 
 _CONFIG = StreamConfig(events=6_000, users=200, tastes=6, items_per_taste=60)
 
@@ -81,6 +83,7 @@ def _pass(hit_E: np.ndarray[Any, Any], **columns: Any) -> Pass:
         "log_probability_E": np.where(hit_E, -1.0, -3.0),
         "scored_E": np.ones(count, np.bool_),
         "age_E": np.full(count, 1_000),
+        "length_E": np.full(count, 20),
         "alarms": (),
         "worker": worker,
         "seconds": 1.0,
@@ -117,6 +120,25 @@ def test_young_items_are_those_seen_before_but_not_long_ago() -> None:
     row = young_row("new", _pass(hit, age_E=age, popular_rank_E=popular))
     assert row.measured == "HR 0.500, recent popularity 0.167, of 6 events"
     assert row.good
+
+
+@pytest.mark.parametrize(("items", "short", "errors", "good"), [
+    (5, 0, 0.0, True), (5, 1, 0.0, False), (5, 0, -2.1, False), (5, 0, -2.0, True), (30, 0, 0.0, True),
+])  # fmt: skip
+def test_a_small_catalogue_is_below_its_bar_where_one_thing_is(
+    items: int, short: int, errors: float, good: bool
+) -> None:
+    tenths = np.full(10, 0.5)
+    errors_T = np.append(np.zeros(9), errors)
+    assert Small(1.0, tenths, tenths, errors_T, short).good(items) == good
+    assert Small(0.99, tenths, tenths, errors_T, short).good(items) == (good and items > 20)
+
+
+def test_few_items_that_users_return_to_are_all_in_the_list_to_the_end() -> None:
+    """Twenty users, of whom each comes back to three of five items: their rings are full of the same few."""
+    found = measured(faithful_users(5, 20, 6_000), Settings())
+    assert (found.hit_rate, found.short) == (1.0, 0)
+    assert found.good(5), (found.mrr_T, found.floor_T, found.errors_T)
 
 
 def test_the_table_says_what_is_below_its_bar() -> None:

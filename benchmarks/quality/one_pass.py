@@ -36,13 +36,15 @@ CANONICAL = Path(__file__).resolve().parents[2] / "examples" / "canonical.toml"
 class Pass:
     """Of E events in order: the rank of what came (0: not among the first 20), also by recent popularity; the
     log-probability given to it; whether it is scored (a user's first event is not); events since the item's first (-1:
-    this is it). `alarms` by event number. `worker`: as it ended. `seconds`: spent after the first events, by stage."""
+    this is it); how many items the list named. `alarms` by event number. `worker`: as it ended. `seconds`: spent after
+    the first events, by stage."""
 
     rank_E: NDArray[np.int64]
     popular_rank_E: NDArray[np.int64]
     log_probability_E: NDArray[np.float64]
     scored_E: NDArray[np.bool_]
     age_E: NDArray[np.int64]
+    length_E: NDArray[np.int64]
     alarms: tuple[tuple[int, Alarm], ...]
     worker: Worker
     seconds: Counter[str]
@@ -85,7 +87,8 @@ class _Witness(Line):
         alarms = super().score(batch, outcome)
         popular = self.floors["recent_popularity"].ranks  # type: ignore[attr-defined]
         scored = ~outcome.first_B & batch.target_B & outcome.examined_B
-        self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B))
+        length_B = (outcome.list_BK >= 0).sum(axis=1)
+        self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B, length_B))
         self.alarms += [(self.learner.events, alarm) for alarm in alarms]
         return alarms
 

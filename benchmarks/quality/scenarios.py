@@ -1,4 +1,5 @@
-"""Drift, forgetting and new items, on simulated streams (and new items on recorded logs), against their bars.
+"""Drift, forgetting, new items and small catalogues, on simulated streams (and new items on recorded logs), against
+their bars.
 
 python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--seeds 0,1,2] [--short]
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +18,7 @@ from benchmarks.quality.forgetting import forgetting_rows
 from benchmarks.quality.new_items import recorded_row, simulated_row
 from benchmarks.quality.one_pass import CANONICAL
 from benchmarks.quality.rows import Row, printed
+from benchmarks.quality.small_catalogues import ITEMS, small_rows
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
 
@@ -29,12 +32,14 @@ def scenarios(
     limit: int | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     stationary_events: int = _STATIONARY_EVENTS,
+    catalogues: Sequence[int] = ITEMS,
 ) -> Iterator[Row]:
     """Each row as soon as it is measured."""
     settings = settings or Settings()
     yield from abrupt_rows(seeds, settings)
     yield from forgetting_rows(seeds, settings)
     yield simulated_row(settings)
+    yield from small_rows(settings, catalogues)
     for log in logs:
         yield recorded_row(settings, log, mapping, limit)
     yield stationary_row(stationary_events, settings)
@@ -45,14 +50,14 @@ def scenarios(
 @click.option("--mapping", default=CANONICAL, type=click.Path(exists=True, path_type=Path))
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows of each log.")
 @click.option("--seeds", default="0,1,2", show_default=True)
-@click.option("--short", is_flag=True, help="One seed, and 20,000 events that do not change.")
+@click.option("--short", is_flag=True, help="One seed, 20,000 events that do not change, and one small catalogue.")
 def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: str, short: bool) -> None:
     """Print the table; exit code 1 below a bar."""
     only_errors()
     rows = []
-    sizes = (
-        {"seeds": [0], "stationary_events": 20_000} if short else {"seeds": [int(seed) for seed in seeds.split(",")]}
-    )
+    sizes: dict[str, Any] = {"seeds": [int(seed) for seed in seeds.split(",")]}
+    if short:
+        sizes = {"seeds": [0], "stationary_events": 20_000, "catalogues": [20]}
     for row in scenarios(None, logs, mapping, limit, **sizes):
         rows.append(row)
         print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)

@@ -1,0 +1,135 @@
+"""Catalogues of few items that users return to (channels, plans, a bank's products), beside simple counting.
+
+python -m benchmarks.quality.small_catalogues [--items 1,5,10,20,30,40] [--users 20,50] [--events 20000] [--short]
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.floors import DEPTH, floor_ranks
+from benchmarks.quality.one_pass import simulated_pass
+from benchmarks.quality.rows import Row, printed
+from benchmarks.record import only_errors
+from stream_worker.config import Settings
+
+ITEMS, USERS, EVENTS = (1, 5, 10, 20, 30, 40), (20, 50), 20_000
+_FAVOURITES, _FAITHFUL = 3, 0.9
+_STANDARD_ERRORS = 2.0
+_BAR = "all lists full; HR 1.000 up to 20 items; MRR of every tenth within two standard errors of the best floor's"
+
+
+@dataclass(frozen=True)
+class Small:
+    """What a log of few items came to. `hit_rate`: of users' later events with items that somebody had touched;
+    `mrr_T`, `floor_T`: of each tenth, ours and the best floor's; `errors_T`: how many standard errors ours is above it,
+    by the same events; `short`: lists with fewer items than they had room for and were known."""
+
+    hit_rate: float
+    mrr_T: NDArray[np.float64]
+    floor_T: NDArray[np.float64]
+    errors_T: NDArray[np.float64]
+    short: int
+
+    def good(self, items: int) -> bool:
+        full = items > DEPTH or self.hit_rate == 1.0
+        return full and not self.short and bool((self.errors_T >= -_STANDARD_ERRORS).all())
+
+
+def faithful_users(items: int, users: int, events: int, seed: int = 1) -> list[tuple[int, int]]:
+    """(user, item) in order: each user has three favourites; of ten events nine are one of them, the rest anything."""
+    random = Random(seed)
+    favourites = [random.sample(range(items), min(_FAVOURITES, items)) for _ in range(users)]
+    log = []
+    for _ in range(events):
+        user = random.randrange(users)
+        faithful = random.random() < _FAITHFUL
+        log.append((user, random.choice(favourites[user]) if faithful else random.randrange(items)))
+    return log
+
+
+def measured(events: Sequence[tuple[int, int]], settings: Settings) -> Small:
+    one = simulated_pass(settings, list(events))
+    items = [str(item) for _, item in events]
+    floors = floor_ranks([str(user) for user, _ in events], items)
+    _, firsts = np.unique(items, return_index=True)
+    known_E = np.searchsorted(np.sort(firsts), np.arange(len(items)))
+    found_E = one.scored_E & (one.age_E >= 0)
+    ours = [_reciprocal(one.rank_E[part]) for part in _tenths(one.scored_E)]
+    theirs = [[_reciprocal(rank_E[part]) for part in _tenths(one.scored_E)] for rank_E in floors.values()]
+    best = [max(parts, key=lambda part: float(part.mean())) for parts in zip(*theirs, strict=True)]
+    return Small(
+        hit_rate=float((one.rank_E[found_E] > 0).mean()),
+        mrr_T=np.array([part.mean() for part in ours]),
+        floor_T=np.array([part.mean() for part in best]),
+        errors_T=np.array([_errors(mine - floor) for mine, floor in zip(ours, best, strict=True)]),
+        short=int((one.length_E < np.minimum(known_E, settings.model.list_length)).sum()),
+    )
+
+
+def _tenths(scored_E: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The scored events of each tenth of a log."""
+    ends = np.linspace(0, len(scored_E), 11).astype(int)
+    return [start + np.flatnonzero(scored_E[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def _reciprocal(rank_E: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.divide(1.0, rank_E, out=np.zeros(len(rank_E)), where=rank_E > 0)
+
+
+def _errors(difference_E: NDArray[np.float64]) -> float:
+    """The mean in standard errors; of equal numbers 0, if they are 0, else without end."""
+    mean, error = float(difference_E.mean()), float(difference_E.std() / np.sqrt(len(difference_E)))
+    return mean / error if error > 0 else float(np.copysign(np.inf, mean)) if mean else 0.0
+
+
+def small_rows(
+    settings: Settings, items: Sequence[int] = ITEMS, users: Sequence[int] = USERS, events: int = EVENTS
+) -> Iterator[Row]:
+    for count in items:
+        for people in users:
+            found = measured(faithful_users(count, people, events), settings)
+            yield _row(f"{count} items, {people} users", found, found.good(count))
+
+
+def _row(name: str, found: Small, good: bool) -> Row:
+    worst = int(found.errors_T.argmin())
+    text = (
+        f"HR {found.hit_rate:.4f}, MRR {found.mrr_T.mean():.3f}, best floor {found.floor_T.mean():.3f}; "
+        f"worst tenth {1 + worst}: {found.mrr_T[worst]:.3f}, {found.floor_T[worst]:.3f} "
+        f"({found.errors_T[worst]:+.1f} standard errors); {found.short} lists too short"
+    )
+    return Row(name, text, _BAR, good)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+@click.command()
+@click.option("--items", default=",".join(map(str, ITEMS)), show_default=True)
+@click.option("--users", default=",".join(map(str, USERS)), show_default=True)
+@click.option("--events", default=EVENTS, show_default=True)
+@click.option("--short", is_flag=True, help="5 and 20 items, 20 users, 4,000 events.")
+def main(items: str, users: str, events: int, short: bool) -> None:
+    """Print the table; exit code 1 below a bar."""
+    only_errors()
+    sizes = ([5, 20], [20], 4_000) if short else (_numbers(items), _numbers(users), events)
+    rows = []
+    for row in small_rows(Settings(), *sizes):
+        rows.append(row)
+        print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
+    print(printed(rows))
+    sys.exit(not all(row.good for row in rows))
+
+
+if __name__ == "__main__":
+    main()
