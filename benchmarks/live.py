@@ -277,7 +277,7 @@ def main(users: int, backlog: int, steady_seconds: float, burst_seconds: float) 
             print(f"catching up at full effort: {full:,.0f} events/s", flush=True)
             calm = steady(run, full / 2, steady_seconds)
             print(f"half of that: {calm}", flush=True)
-        with live(kafka, redis, Path(folder), users, backlog) as run:
+        with live(kafka, redis, Path(folder), users, backlog, EFFORT__LEARN_BACKLOG="0") as run:
             most = catch_up(run)
             print(f"catching up, with the effort that follows the lag: {most:,.0f} events/s", flush=True)
             flood = burst(run, 10 * full, burst_seconds)

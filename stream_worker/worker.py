@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
@@ -153,6 +153,8 @@ class Worker:
         `ancestors`: memory records a user, to start unknown users from (see `Memories`)."""
         if snapshot is not None:
             self._restore(snapshot, own)
+        else:
+            self._effort.begin_without_a_past()
         self._steps_before, self._evicted_before = self._learner.steps, self._learner.catalog.evicted
         self._skipped_before = {part: guard.skipped for part, guard in self._learner.guards.items()}
         self._memories.ancestors = ancestors or {}
@@ -175,6 +177,7 @@ class Worker:
             reason = str(fault).splitlines()[0]
             raise ConfigurationError(f"the checkpoint does not fit this configuration: {reason}") from fault
         self.line.name = name
+        self._effort.load_state_dict(snapshot.meta.get("effort", {}) if same_source else {})
         if not same_source:
             self.line.forget_offsets()
         _log.info("checkpoint loaded", line=name, events=self._learner.events, same_source=same_source)
@@ -239,10 +242,14 @@ class Worker:
         self._follow_the_lag(len(records), self._clock.monotonic() - began)
 
     def _follow_the_lag(self, records: int, seconds: float) -> None:
-        waited = self.status.stage_seconds["poll"]
-        lag = sum(self.status.lag.values())
-        if self._effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited):
-            _log.info("effort", one_in=self._effort.thinning, lag=lag)
+        waited, effort = self.status.stage_seconds["poll"], self._effort
+        lag, owned = sum(self.status.lag.values()), self._offsets.owned()
+        known = bool(owned) and self.status.lag.keys() >= set(owned)
+        before = effort.catch_up_left
+        if effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited, known):
+            _log.info("effort", one_in=effort.thinning, lag=lag)
+        if before and not effort.catch_up_left:
+            _log.info("the backlog found at the first start is done", events=self._learner.events, lag=lag)
 
     def _poll(self) -> list[Record]:
         """Also lets rebalances through. A claim that failed is made again by the next poll."""
@@ -517,6 +524,7 @@ class Worker:
             self._settle_records(written)
         with self._stage("copy"):
             snapshot = self.line.snapshot(self._identity(), self._sink.state_dict(), self._store.state_dict())
+            snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict()})
         self._checkpointer.start(snapshot, owed, self._memories.tokens, floors)
 
     def _identity(self) -> SourceId:

@@ -36,7 +36,7 @@ class TestEffort:
         """Every event is remembered and stands in a list; the monitor sees fewer of them."""
         world.send_many(400)
         world.clock.monotonic = map(float, count()).__next__  # type: ignore[method-assign]  # every step takes a second
-        run = world.worker(effort=Effort(EffortConfig(most_thinning=8), follows=True))
+        run = world.worker(effort=Effort(EffortConfig(most_thinning=8, learn_backlog=0), follows=True))
         efforts = []
         for _ in range(6):
             run.tick()
@@ -47,6 +47,82 @@ class TestEffort:
         world.check_memories(run.store)
         assert run.learned == 400
         assert 0 < run.worker.line.monitor.events < 200
+
+    def _slow(self, world: World) -> None:
+        """Every step takes a second, so that any backlog is behind."""
+        world.clock.monotonic = map(float, count()).__next__  # type: ignore[method-assign]
+
+    def _following(self, **settings: int) -> Effort:
+        return Effort(EffortConfig(most_thinning=8, **settings), follows=True)
+
+    def test_a_first_start_learns_from_all_of_its_backlog(self, world: World) -> None:
+        """The line is, to the bit, the one that a worker makes that never thins; so its hit rate is no lower."""
+        world.send_many(300)
+        twin = World()
+        twin.send_many(300)
+        self._slow(world)
+        run = world.worker(effort=self._following(learn_backlog=1_000))
+        full = twin.worker(effort=Effort(EffortConfig(most_thinning=1), follows=False))
+        for each in (run, full):
+            each.to_the_end()
+        ours, theirs = (each.worker.line.learner.state_dict()[0] for each in (run, full))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours)
+        ours, theirs = (each.worker.line.monitor.report()["total"] for each in (run, full))
+        assert ours == theirs
+        assert ours["events"] > 200
+
+    def test_of_a_longer_backlog_the_newest_records_are_learned_from_in_full(self, world: World) -> None:
+        world.send_many(400)
+        self._slow(world)
+        run, efforts = world.worker(effort=self._following(learn_backlog=100)), list[tuple[int, float]]()
+        while not efforts or efforts[-1][0]:
+            run.tick()
+            efforts.append((sum(run.worker.status.lag.values()), run.worker._effort.thinning))
+        assert {thinning for lag, thinning in efforts if lag <= 100} == {1}
+        assert max(thinning for lag, thinning in efforts if lag > 100) == 8
+        run.finish()
+        assert run.learned == 400
+
+    def test_once_caught_up_it_thins_as_ever(self, world: World) -> None:
+        world.send_many(40)
+        self._slow(world)
+        run = world.worker(effort=self._following(learn_backlog=1_000))
+        for _ in range(6):
+            run.tick()
+        assert run.worker._effort.catch_up_left == 0
+        world.send_many(100)
+        run.tick(3)
+        assert run.worker._effort.thinning == 8
+        run.close()
+
+    @pytest.mark.parametrize("kind", [Twin, Durable])
+    def test_a_restart_in_the_middle_of_a_first_start_goes_on_with_it(self, kind: type[Any]) -> None:
+        world = World(kind)
+        world.send_many(300)
+        self._slow(world)
+        first = world.worker(effort=self._following(learn_backlog=1_000))
+        first.tick(5)
+        first.finish()
+        second = world.worker(effort=self._following(learn_backlog=1_000))
+        left = second.worker._effort.catch_up_left
+        assert 2_000 - 5 * BATCH <= left < 2_000
+        second.tick(4)
+        assert second.worker._effort.thinning == 1
+        second.to_the_end()
+        world.check_contract_1()
+
+    def test_a_line_that_starts_from_a_checkpoint_thins(self, world: World) -> None:
+        """Whose first catch-up was over when it was written."""
+        world.send_many(40)
+        self._slow(world)
+        world.worker(effort=self._following(learn_backlog=1_000)).to_the_end()
+        world.topic.ended = False
+        world.send_many(200)
+        run = world.worker(effort=self._following(learn_backlog=1_000))
+        run.tick(3)
+        assert run.worker._effort.thinning == 8
+        run.close()
 
     def test_a_batch_is_never_larger_than_what_fits(self, world: World) -> None:
         """Neither its users nor its new items may push each other out."""

@@ -111,6 +111,65 @@ def test_a_worker_that_may_not_follow_stays() -> None:
     assert (effort.thinning, effort.most) == (2, 2)
 
 
+def _first_start(**settings: float) -> Effort:
+    effort = _effort(**settings)
+    effort.begin_without_a_past()
+    return effort
+
+
+def test_a_line_without_a_past_learns_from_all_of_a_backlog() -> None:
+    """Until it has caught up for the first time; from then on as ever."""
+    effort = _first_start(learn_backlog=10_000)
+    assert [_tick(effort, lag) for lag in (10_000, 9_000, 5_000, 1_000, 500, 101)] == [1] * 6
+    assert effort.catch_up_left > 0
+    assert _tick(effort, _BATCH) == 1
+    assert effort.catch_up_left == 0
+    assert [_tick(effort, 1_000) for _ in range(3)] == [2, 4, 8]
+
+
+def test_what_is_older_than_a_backlog_to_be_learned_is_thinned() -> None:
+    effort = _first_start(learn_backlog=10_000, most_thinning=8)
+    assert [_tick(effort, lag) for lag in (14_000, 13_000, 12_000, 10_001)] == [2, 4, 8, 8]
+    assert [_tick(effort, lag) for lag in (10_000, 9_000)] == [1, 1]
+
+
+def test_without_a_backlog_to_be_learned_it_thins_at_once() -> None:
+    effort = _first_start(learn_backlog=0)
+    assert effort.catch_up_left == 0
+    assert [_tick(effort, _BEHIND) for _ in range(3)] == [2, 4, 8]
+
+
+def test_a_first_catch_up_that_never_catches_up_ends() -> None:
+    """More comes in than can be learned from in full: after twice as many records the usual rule holds."""
+    effort = _first_start(learn_backlog=1_000)
+    assert [_tick(effort, 900) for _ in range(20)] == [1] * 19 + [2]
+
+
+def test_not_knowing_what_is_unread_is_not_having_caught_up() -> None:
+    """Before partitions are claimed nothing is unread, as far as is known."""
+    effort = _first_start(learn_backlog=10_000)
+    effort.ticked(0, 0, _BATCH, 1.0, 0.0, known=False)
+    assert [_tick(effort, lag) for lag in (9_000, 8_000)] == [1, 1]
+
+
+def test_a_first_catch_up_survives_a_restart() -> None:
+    effort = _first_start(learn_backlog=1_000)
+    _tick(effort, 900)
+    resumed = _effort(learn_backlog=1_000)
+    resumed.load_state_dict(effort.state_dict())
+    assert resumed.catch_up_left == effort.catch_up_left == 1_900
+    assert _tick(resumed, 800) == 1
+    older = _effort(learn_backlog=1_000)
+    older.load_state_dict({})
+    assert _tick(older, 800) == 2
+
+
+def test_in_a_replay_there_is_no_first_catch_up() -> None:
+    effort = Effort(EffortConfig(), follows=False)
+    effort.begin_without_a_past()
+    assert effort.state_dict() == {"catch_up_left": 0}
+
+
 def test_it_says_when_it_has_changed() -> None:
     effort = _effort(most_thinning=2)
     assert effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
@@ -123,6 +182,7 @@ def test_it_says_when_it_has_changed() -> None:
         ({"thinning": 0}, "effort.thinning"), ({"thinning": 300}, "effort.thinning"),
         ({"thinning": 8, "most_thinning": 4}, "effort.most_thinning"), ({"most_thinning": 300}, "effort.most_thinning"),
         ({"behind_seconds": 0.0}, "effort.behind_seconds"), ({"calm_seconds": 0.0}, "effort.calm_seconds"),
+        ({"learn_backlog": -1}, "effort.learn_backlog"),
         ({"idle_share": 0.4}, "effort.idle_share"), ({"idle_share": 1.0}, "effort.idle_share"),
     ],
 )  # fmt: skip
