@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,69 @@ _config: Any = numba.config
 _njit: Any = numba.njit  # its types do not declare `_nrt`
 
 
-def _cache_folder() -> Path:
-    """Beside the sources where that can be written, else the user's own; a folder for each state of the sources."""
+def _cache_folder() -> Path | None:
+    """A folder for each state of the sources in the first place that can be written; None where there is none."""
     state = hashlib.blake2b(digest_size=8)
     for source in sorted(_PACKAGE.glob("*.py")):
         state.update(source.read_bytes())
-    usual = _PACKAGE / "__pycache__" if os.access(_PACKAGE, os.W_OK) else Path.home() / ".cache" / "stream-worker"
-    return Path(_config.CACHE_DIR or usual) / f"kernels-{state.hexdigest()}"
+    for place in (*_lasting(), *_fleeting()):
+        if _can_be_written(folder := place / f"kernels-{state.hexdigest()}"):
+            return folder
+    return None
 
 
-_config.CACHE_DIR = str(_cache_folder())
+def _lasting() -> Iterator[Path]:
+    """What numba is told, else beside the sources, else the user's own."""
+    if _config.CACHE_DIR:
+        yield Path(_config.CACHE_DIR)
+        return
+    yield _PACKAGE / "__pycache__"
+    with suppress(RuntimeError):  # nobody's home
+        yield Path.home() / ".cache" / "stream-worker"
+
+
+def _fleeting() -> Iterator[Path]:
+    with suppress(OSError):  # no temporary folder either
+        yield _temporary()
+
+
+def _temporary() -> Path:
+    """The same one at every start if it is ours alone: numba runs what it finds in it."""
+    folder = Path(tempfile.gettempdir()) / f"stream-worker-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if found.st_uid == os.getuid() and found.st_mode & 0o170077 == 0o040000:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="stream-worker-"))
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Tried, not asked: root may write anywhere, but not on what is mounted read-only."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _note(folder: Path | None) -> str:
+    """What a person should know of where compiled code goes; nothing where it is kept."""
+    if folder is None:
+        return "compiled code is kept nowhere, and compiled again at every start: set NUMBA_CACHE_DIR to a folder"
+    if any(folder.is_relative_to(place) for place in _lasting()):
+        return ""
+    told = _config.CACHE_DIR
+    why = f"{told} can't be written" if told else "neither the installation nor ~/.cache can be written"
+    return f"compiled code is kept in {folder.parent}, since {why}: set NUMBA_CACHE_DIR to a folder that stays"
+
+
+_folder = _cache_folder()
+NOTE = _note(_folder)
+_config.CACHE_DIR = str(_folder or "")
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = _njit(cache=True, nogil=True, _nrt=False)(function)
+    compiled: Callable[..., Any] = _njit(cache=_folder is not None, nogil=True, _nrt=False)(function)
     return compiled

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from model import kernels
 from model.candidates import SOURCES
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
@@ -32,8 +34,11 @@ from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
 from stream_worker.line import Line
+from stream_worker.logs import get_logger
 from stream_worker.recovery import Recovery
 from stream_worker.worker import Worker
+
+_log = get_logger(__name__)
 
 
 def device_of(name: str) -> torch.device:
@@ -70,8 +75,15 @@ def memory_layout(settings: Settings) -> MemoryFormat:
     return MemoryFormat(settings.model.ring_size, settings.model.dim)
 
 
+@cache
+def _say_where_compiled_code_goes() -> None:
+    if kernels.NOTE:
+        _log.warning(kernels.NOTE)
+
+
 def make_line(settings: Settings, name: str) -> Line:
     quiet_torch()
+    _say_where_compiled_code_goes()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users, is_target_T)
     return Line(
