@@ -13,9 +13,11 @@ from stream_worker.commands.options import settings_from
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.memory_record import fault_of, header_of, ring_of
+from stream_worker.core.printable import printable
+from stream_worker.exit_codes import ExitCode
 
 
-def command(user: str | None, config_path: Path | None) -> None:
+def command(user: str | None, config_path: Path | None) -> int:
     settings = settings_from(config_path)
     if not settings.memory.redis_url:
         raise ConfigurationError("memory.redis_url: not set; without Redis, memories are in the checkpoint's files")
@@ -24,9 +26,11 @@ def command(user: str | None, config_path: Path | None) -> None:
         for partition, name, blob in store.scan(user):
             found = True
             print(describe(store, partition, name, blob).decode())
-    if not found:
-        of = "" if user is None else f" of {user!r}"
-        print(f"nothing is remembered{of} by {memory_group(settings)}", file=sys.stderr)
+    if found:
+        return ExitCode.DONE
+    of = "" if user is None else f" of {user!r}"
+    print(printable(f"nothing is remembered{of} by {memory_group(settings)}"), file=sys.stderr)
+    return ExitCode.FAILED
 
 
 def describe(store: MemoryStore, partition: int, user: str, blob: bytes) -> bytes:

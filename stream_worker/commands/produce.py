@@ -6,17 +6,19 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import click
 
 from stream_worker.backends.files import load_mapping, read_log
-from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records
+from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records, require_topic
+from stream_worker.backends.kafka.retention import make_sure_it_keeps
 from stream_worker.commands.options import settings_from, speed_of
 from stream_worker.core.renaming import renamer
 
 _Row = tuple[str, bytes, int]
+_LOOKED_AT = 1_000
 
 
 def command(
@@ -27,13 +29,17 @@ def command(
     speed: str,
     limit: int | None,
     create: bool,
+    keep_all: bool,
     partitions: int,
 ) -> None:
     settings = settings_from(config_path)
     kafka, rename = _with_topic(settings.kafka, topic), renamer(settings.events)
     if create:
         create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)
-    rows: Iterator[_Row] = islice(read_log(list(log), load_mapping(mapping_path)), limit)
+    else:
+        require_topic(kafka, kafka.input_topic)
+    first, rows = _begun(islice(read_log(list(log), load_mapping(mapping_path)), limit))
+    make_sure_it_keeps(kafka, _oldest_ms(first), sum(path.stat().st_size for path in log), keep_all)
     if (pace := speed_of(speed)) is not None:
         rows = _paced(rows, pace)
     start = time.monotonic()
@@ -49,6 +55,17 @@ def _with_topic(kafka: KafkaConfig, topic: str | None) -> KafkaConfig:
         return kafka if topic is None else replace(kafka, input_topic=topic)
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="--topic") from fault
+
+
+def _begun(rows: Iterator[_Row]) -> tuple[list[_Row], Iterator[_Row]]:
+    """The first rows, and all of them."""
+    first = list(islice(rows, _LOOKED_AT))
+    return first, chain(first, rows)
+
+
+def _oldest_ms(rows: list[_Row]) -> int:
+    """The oldest time in the rows; now where none has one: then the brokers give them theirs."""
+    return min((row[2] for row in rows if row[2] > 0), default=int(time.time() * 1000))
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import orjson
 
 from stream_worker.backends.kafka import tail
 from stream_worker.commands.options import settings_from
 from stream_worker.core.events import Recommendation
+from stream_worker.core.printable import printable
+
+_PATIENT_SECONDS = 3.0
 
 
-def command(config_path: Path | None, user: str | None, items: int, count: int | None, from_beginning: bool) -> None:
+def command(
+    config_path: Path | None,
+    user: str | None,
+    items: int,
+    count: int | None,
+    as_json: bool,
+    from_beginning: bool,
+) -> None:
     kafka = settings_from(config_path).kafka
+    whose = "a list" if user is None else f"a list of {user!r}"
+    hint = Hint(f"waiting for {whose} in {kafka.output_topic}" + ("" if from_beginning else _OLDER))
     shown = 0
     try:
-        for recommendation in tail(kafka, from_beginning=from_beginning):
+        for recommendation, message in tail(kafka, from_beginning=from_beginning, on_idle=hint.waits):
             if user is None or recommendation.user == user:
-                print(line(recommendation, items), flush=True)
+                hint.found = True
+                print(as_line(message.value or b"") if as_json else line(recommendation, items), flush=True)
                 shown += 1
                 if shown == count:
                     break
+            else:
+                hint.waits()
     except KeyboardInterrupt:
-        print()
+        print(file=sys.stderr)
+
+
+_OLDER = "; those that are there already come with --from-beginning"
+
+
+class Hint:
+    """Says once what is waited for, where nothing has come for a while."""
+
+    def __init__(self, text: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.found = False
+        self._text, self._monotonic, self._began = text, monotonic, monotonic()
+
+    def waits(self) -> None:
+        if not self.found and self._monotonic() - self._began > _PATIENT_SECONDS:
+            self.found = True
+            print(printable(self._text), file=sys.stderr, flush=True)
+
+
+def as_line(value: bytes) -> str:
+    """The JSON of a list in one line; on a terminal in characters that none obeys."""
+    return json.dumps(orjson.loads(value), ensure_ascii=sys.stdout.isatty(), separators=(",", ":"))
 
 
 def line(recommendation: Recommendation, items: int) -> str:
@@ -31,4 +72,5 @@ def line(recommendation: Recommendation, items: int) -> str:
     shown = ", ".join(
         f"{item} {score:.0%}" for item, score in zip(list(r.items)[:items], list(r.scores)[:items], strict=True)
     )
-    return f"{when}  {r.user:<16}  +{r.events}  {shown or '(nothing yet)'}  [{r.partition}:{r.next_offset - 1}]"
+    text = f"{when}  {r.user:<16}  +{r.events}  {shown or '(nothing yet)'}  [{r.partition}:{r.next_offset - 1}]"
+    return printable(text)

@@ -16,6 +16,9 @@ Examples:
 One JSON line a record: {"user","partition","events","ring","next_offset"}; `events` counts the valid events remembered,
 `ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record. One that can't
 be read is {"user","partition","unreadable"}, with the reason.
+
+\b
+Exit codes: 0 done, 1 nothing is remembered, 78 configuration.
 """
 
 

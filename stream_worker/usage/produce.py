@@ -29,6 +29,7 @@ configuration does. Rows that are no events are sent as they are: the worker set
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option("--create", is_flag=True, help="Create the worker's topics first, where they are missing.")
+@click.option("--keep-all", is_flag=True, help="Let an existing topic that would delete the log keep everything.")
 @click.option(
     "--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created."
 )

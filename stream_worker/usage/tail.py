@@ -12,6 +12,7 @@ EPILOG = """\b
 Examples:
   stream-worker tail
   stream-worker tail --user alice --items 5
+  stream-worker tail --json | jq .items[0].item
   stream-worker tail --from-beginning --count 10 --config worker.toml
 """
 
@@ -21,6 +22,7 @@ Examples:
 @click.option("--user", help="Only this user's lists.")
 @click.option("--items", type=click.IntRange(min=1), default=5, show_default=True, help="Items shown of each list.")
 @click.option("--count", type=click.IntRange(min=1), help="End after N lists.")
+@click.option("--json", "as_json", is_flag=True, help="Each list as it was published: one JSON object a line.")
 @click.option("--from-beginning", is_flag=True, help="From the oldest list that the topic holds.")
 def command(**given: Any) -> Any:
     """Print committed recommendations, one line each, until Ctrl-C."""

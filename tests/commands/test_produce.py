@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from stream_worker.backends.kafka import KafkaConfig
+from stream_worker.backends.kafka.retention import Retention, retention_of
 from stream_worker.commands import produce
 from stream_worker.exit_codes import ExitCode
 from tests.fleet import read_all
+from tests.services import free_port
 from tests.test_commands import call
 from tests.test_replay import MAPPING, shoppers, write_log
 
@@ -73,3 +76,87 @@ def test_topics_are_created_where_they_are_missing(
     assert [len(topics[f"{name}.{part}"].partitions) for part in ("in", "lists", "dead")] == [3, 3, 3]
     first = next(read_all(kafka_bootstrap, f"{name}.in"))
     assert first.timestamp()[1] // 1000 in {row[2] for row in shoppers(50)}
+
+
+@pytest.mark.kafka
+class TestATopicThatIsThereAlready:
+    """Records carry their own old times, by which a topic deletes them before anybody has read them."""
+
+    def call(self, kafka: str, topic: str, folder: Path, *more: str) -> tuple[int, str, str]:
+        log = write_log(folder / "log.csv", shoppers(20))
+        settings = {"KAFKA__BOOTSTRAP_SERVERS": kafka, "KAFKA__OUTPUT_TOPIC": f"{topic}.lists"}
+        settings["KAFKA__DEAD_LETTER_TOPIC"] = f"{topic}.dead"
+        return call("produce", str(log), "--mapping", str(MAPPING), "--topic", topic, *more, **settings)
+
+    @pytest.mark.parametrize("more", [["--create"], []])
+    @pytest.mark.parametrize(
+        ("setting", "said"),
+        [
+            ({"retention_ms": "604800000"}, "retention.ms keeps 7 days"),
+            ({"retention_bytes": "10"}, "retention.bytes is 10 a partition"),
+            ({"cleanup_policy": "compact"}, "only the newest event stays"),
+        ],
+    )
+    def test_is_refused_where_it_would_delete_the_log(
+        self, more: list[str], setting: dict[str, str], said: str,
+        kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path,
+    ) -> None:  # fmt: skip
+        topic = make_topic(**setting)
+        code, out, err = self.call(kafka_bootstrap, topic, tmp_path, *more)
+        assert (code, out) == (ExitCode.CONFIGURATION, "")
+        assert said in err
+        assert "--keep-all" in err
+        assert list(read_all(kafka_bootstrap, topic)) == []
+
+    def test_keeps_everything_once_that_was_asked_for(
+        self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
+    ) -> None:
+        topic = make_topic(retention_ms="604800000", retention_bytes="10")
+        code, _, err = self.call(kafka_bootstrap, topic, tmp_path, "--create", "--keep-all")
+        assert code == ExitCode.DONE, err
+        found = retention_of(KafkaConfig(kafka_bootstrap, topic), topic)
+        assert found == Retention()
+        assert self.call(kafka_bootstrap, topic, tmp_path)[0] == ExitCode.DONE
+
+    def test_is_left_as_it_is_where_it_keeps_the_log(
+        self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
+    ) -> None:
+        topic = make_topic(retention_ms=str(100 * 365 * 86_400_000))
+        assert self.call(kafka_bootstrap, topic, tmp_path, "--create", "--keep-all")[0] == ExitCode.DONE
+        found = retention_of(KafkaConfig(kafka_bootstrap, topic), topic)
+        assert found is not None
+        assert found.ms == 100 * 365 * 86_400_000
+
+    def test_is_asked_for_before_anything_is_sent(self, kafka_bootstrap: str, tmp_path: Path) -> None:
+        code, _, err = self.call(kafka_bootstrap, "nobody-has-made-this", tmp_path)
+        assert code == ExitCode.FAILED
+        assert "there is no topic nobody-has-made-this" in err
+        assert "--create" in err
+        assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["tail"], ["produce", "LOG", "--mapping", str(MAPPING)]])
+def test_a_kafka_that_does_not_answer_is_said_in_one_line(command: list[str], tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.csv", shoppers(3))
+    arguments = [str(log) if word == "LOG" else word for word in command]
+    code, _, err = call(*arguments, KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert code == ExitCode.FAILED
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("retention", "lost"),
+    [
+        (Retention(), False),
+        (Retention(ms=1_000), True),
+        (Retention(ms=50_000), False),
+        (Retention(ms=0), True),
+        (Retention(ms=1_000, by_append_time=True), False),
+        (Retention(bytes=99), True),
+        (Retention(bytes=100), False),
+        (Retention(compact=True), True),
+    ],
+)
+def test_a_log_is_lost_by_age_size_or_compaction(retention: Retention, lost: bool) -> None:
+    """A log of 100 bytes that began 10 seconds ago."""
+    assert bool(retention.loses(oldest_ms=10_000, size_bytes=100, now_ms=20_000)) is lost

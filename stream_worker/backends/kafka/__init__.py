@@ -12,6 +12,7 @@ from stream_worker.backends.kafka.topics import (
     messages,
     missing_topics,
     produce_records,
+    require_topic,
     tail,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "produce_records",
     "require_protocol",
     "require_rights",
+    "require_topic",
     "tail",
 ]

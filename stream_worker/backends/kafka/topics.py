@@ -11,6 +11,7 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as At
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from stream_worker.backends.kafka.causes import metadata
@@ -65,6 +66,23 @@ def missing_topics(config: KafkaConfig) -> list[str]:
     return [topic for topic in config.topics if topic not in known.topics and topic not in hidden]
 
 
+def require_topic(config: KafkaConfig, topic: str) -> None:
+    """Raises Unavailable where the topic is not there. One that this user may not see passes: what is done next with
+    it says which right is missing. So does librdkafka's mock cluster, which makes topics as they are asked for."""
+    known = metadata(config, _ANSWER_SECONDS)
+    if topic in known.topics or is_mock(known) or hidden_topics(config, [topic]):
+        return
+    raise Unavailable(
+        f"kafka: there is no topic {topic} at {config.bootstrap_servers}; `stream-worker produce --create` makes the "
+        "worker's topics"
+    )
+
+
+def is_mock(known: ClusterMetadata) -> bool:
+    """Whether librdkafka's mock cluster has answered: it has no settings of topics."""
+    return str(known.cluster_id).startswith(_MOCK)
+
+
 def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, replication: int = -1) -> None:
     """Create the topics that are not there; replication -1 is the broker's default. Raises Unavailable.
 
@@ -73,7 +91,7 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
     known = metadata(config, _ANSWER_SECONDS)
     absent = [name for name in names if name not in known.topics]
     admin = connect(AdminClient, client_settings(config))
-    if str(known.cluster_id).startswith(_MOCK):
+    if is_mock(known):
         for name in absent:
             admin.list_topics(name, timeout=_ANSWER_SECONDS)
     elif absent:
@@ -105,7 +123,7 @@ def produce_records(
     of `records` goes on. Raises Unavailable for what was not written.
     """
     refused: list[KafkaError] = []
-    metadata(config, _ANSWER_SECONDS)
+    require_topic(config, topic)
     producer = connect(Producer, writer_settings(config))
     latest_ms = int(time.time() * 1000) + _MOST_AHEAD_MS
     count = 0
@@ -144,24 +162,38 @@ def _enqueue(producer: Producer, topic: str, value: bytes | None, key: bytes | N
 
 
 def tail(
-    config: KafkaConfig, *, from_beginning: bool = False, idle_seconds: float | None = None
-) -> Iterator[Recommendation]:
-    """Committed recommendations as they come; see `messages`. What is none is logged and left out."""
-    for message in messages(config, config.output_topic, from_beginning=from_beginning, idle_seconds=idle_seconds):
+    config: KafkaConfig,
+    *,
+    from_beginning: bool = False,
+    idle_seconds: float | None = None,
+    on_idle: Callable[[], None] | None = None,
+) -> Iterator[tuple[Recommendation, Published]]:
+    """Committed recommendations as they come, each with its message; see `messages`. What is none is logged and left
+    out."""
+    lists = messages(
+        config, config.output_topic, from_beginning=from_beginning, idle_seconds=idle_seconds, on_idle=on_idle
+    )
+    for message in lists:
         try:
-            yield decode_recommendation(message.value or b"")
+            yield decode_recommendation(message.value or b""), message
         except InvalidEvent as fault:
             _log.warning("not a recommendation", offset=message.offset, reason=fault.reason)
 
 
 def messages(
-    config: KafkaConfig, topic: str, *, from_beginning: bool = False, idle_seconds: float | None = None
+    config: KafkaConfig,
+    topic: str,
+    *,
+    from_beginning: bool = False,
+    idle_seconds: float | None = None,
+    on_idle: Callable[[], None] | None = None,
 ) -> Iterator[Published]:
     """Committed messages of a topic as they come, of no group; ends after `idle_seconds` without one (None: never).
+    `on_idle` is called several times a second while none comes.
 
     Raises Unavailable where the topic is not there, RightMissing where it may not be read.
     """
-    metadata(config, _ANSWER_SECONDS)
+    require_topic(config, topic)
     complaints = Complaints()
     consumer = connect(Consumer, {**reader_settings(config), "fetch.min.bytes": 1, "auto.offset.reset": "earliest"})
     try:
@@ -172,6 +204,8 @@ def messages(
             first = consumer.consume(1, _SLICE_SECONDS)
             found = list(_sound(config, topic, first + consumer.consume(1_000, 0), complaints))
             idle = 0.0 if found else idle + _SLICE_SECONDS
+            if not found and on_idle is not None:
+                on_idle()
             yield from map(_published, found)
     finally:
         consumer.close()
