@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any, TypeVar
+from unittest import mock
 
 import pytest
 import redis
@@ -308,6 +309,21 @@ class TestWhatAnswers:
     def test_a_first_node_that_is_gone_is_passed_over(self, redis_cluster: RedisCluster) -> None:
         url = redis_cluster.url.replace("redis://", f"redis://127.0.0.1:{free_port()},")
         assert token_of(RedisMemoryStore(MemoryConfig(redis_url=url), "gone:topic")) > 0
+
+
+def test_a_server_that_was_a_replica_while_nobody_asked_is_another_one(redis_url: str) -> None:
+    """Its connections are still those from before."""
+    with RedisService() as server:
+        store = RedisMemoryStore(MemoryConfig(redis_url=server.url), "idle:topic")
+        token = token_of(store)
+        client = redis.Redis.from_url(server.url)
+        client.replicaof("127.0.0.1", "1")
+        client.replicaof("NO", "ONE")
+        with (
+            mock.patch("time.monotonic", return_value=time.monotonic() + 6),
+            pytest.raises(MemoriesLost, match="run_id"),
+        ):
+            store.save(0, token, [("u", record(1))])
 
 
 def test_a_server_that_was_a_replica_in_between_is_another_one(redis_url: str) -> None:

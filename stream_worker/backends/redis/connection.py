@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
@@ -17,8 +18,9 @@ from stream_worker.backends.redis.address import parse_address
 from stream_worker.backends.redis.clients import Client, open_client
 from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.faults import is_read_only, meaning
-from stream_worker.backends.redis.masters import Masters
+from stream_worker.backends.redis.masters import Masters, fields_of
 
+_LOOK_SECONDS = 5.0
 _Keys = Sequence[str | bytes]
 
 
@@ -32,6 +34,7 @@ class Connection:
         self._client: Client | None = None
         self._opening = threading.RLock()
         self._answered = False
+        self._look_at = 0.0
 
     @property
     def redis(self) -> Client:
@@ -41,7 +44,7 @@ class Connection:
                 client = open_client(self._config, self._address, self._on_connect)
                 if isinstance(client, RedisCluster):
                     self._meet(client)
-                self._client = client
+                self._client, self._look_at = client, time.monotonic() + _LOOK_SECONDS
             return self._client
 
     def _meet(self, cluster: Any) -> None:
@@ -59,7 +62,7 @@ class Connection:
             text = connection.read_response()
             said += text if isinstance(text, bytes) else str(text).encode()
         try:
-            self._masters.met(_name_of(connection), said.decode().replace("\r", ""))
+            self._masters.met(_name_of(connection), fields_of(said.decode()))
         except BaseException:
             connection.disconnect()
             raise
@@ -93,9 +96,17 @@ class Connection:
         self._masters.check()
         try:
             with self.available():
+                self._look()
                 yield
         finally:  # a cluster's client keeps to itself what it finds while it looks for the nodes
             self._masters.check()
+
+    def _look(self) -> None:
+        """Now and then: one that was a replica and is a master again has kept its connections."""
+        if self._client is not None and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            for address, info in self.infos().items():
+                self._masters.met(address, info)
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
         """`keys` are of one slot."""

@@ -8,11 +8,17 @@ Keys that a cluster moves between masters that are known and unchanged lose noth
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from stream_worker.core.errors import MemoriesLost
 
 _FIELD = re.compile(r"^(run_id|redis_mode|role|master_replid):(\w+)", re.MULTILINE)
+
+
+def fields_of(info: str) -> dict[str, str]:
+    """What a server says of itself (INFO), as far as it tells who it is."""
+    return dict(_FIELD.findall(info))
 
 
 class Masters:
@@ -23,9 +29,8 @@ class Masters:
         self._begun = False
         self._lost = ""
 
-    def met(self, address: str, info: str) -> None:
-        """A connection was made to what says this of itself (INFO). Replicas hold nothing that anybody relies on."""
-        says = dict(_FIELD.findall(info))
+    def met(self, address: str, says: Mapping[str, Any]) -> None:
+        """There is a server that says this of itself. Replicas hold nothing that anybody relies on."""
         if says.get("role", "master") != "master":
             return
         clustered = says.get("redis_mode") == "cluster"
