@@ -18,8 +18,8 @@ Places: TypeAlias = "slice | NDArray[np.int64]"
 
 @dataclass(frozen=True)
 class Batch:
-    """B events in the order of the source: user slot, item row, number and category (see `categories`), type, time, and
-    what is still to be done.
+    """B events in the order of the source: user slot, item row, number (0: none) and category (see `categories`), type,
+    time, and what is still to be done.
 
     `target_B` tells the events that are to be predicted at all, by their type.
     """
@@ -38,6 +38,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.slot_B)
+
+    def enters_rings(self) -> NDArray[np.bool_]:
+        """Which events [B] stand in their users' rings afterwards: those to remember whose items have a number."""
+        return self.remember_B & (self.number_B > 0)
 
     def born(self, windows_BL: NDArray[np.int32], start: int) -> NDArray[np.int32]:
         """The rings before the events from `start` on, without items whose first event is that event or a later one:

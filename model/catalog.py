@@ -1,10 +1,10 @@
 """Item number <-> row of the item tables. Rows are recycled, numbers never are.
 
-A *number* is the item's name in user rings (given by the memory store, the same for every worker); a *row* is where
-this line keeps its vector and counts. Capacity grows by doubling. Items that nobody has touched for `expiry_seconds`
-lose their rows to newcomers, while more than `min_items` are live; at `max_items` those not seen for longest do.
-Who keeps a row across batches keeps the *generation* of that time with it, so that `current` tells whether the row is
-still the same item's.
+A *number* is the item's name in user rings (given by the memory store, the same for every worker; 0: it has none, and
+stands in no ring); a *row* is where this line keeps its vector and counts. Capacity grows by doubling. Items that
+nobody has touched for `expiry_seconds` lose their rows to newcomers, while more than `min_items` are live; at
+`max_items` those not seen for longest do. Who keeps a row across batches keeps the *generation* of that time with it,
+so that `current` tells whether the row is still the same item's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.number_table import NumberTable
 from model.state import array_of_texts, texts_of
 
 _FIRST_CAPACITY = 1024
@@ -23,7 +24,7 @@ _CHECKS_A_PERIOD = 16
 
 
 class Catalog:
-    """id_N, number_N, born_N and seen_N (counts of events of this line) by row; row 0 is real, -1 means none.
+    """id_N, live_N, number_N, born_N and seen_N (counts of events of this line) by row; row 0 is real, -1 means none.
 
     seen_ts_N: where the line's clock stood when the item was seen last. generation_N: how often rows had been recycled
     when this one was recycled last.
@@ -33,6 +34,7 @@ class Catalog:
         """`expiry_seconds` 0: no item is ever too old."""
         self.max_items, self.min_items, self.expiry_seconds = max_items, min_items, expiry_seconds
         self.number_N = np.zeros(min(_FIRST_CAPACITY, max_items), dtype=np.uint32)
+        self.live_N = np.zeros(len(self.number_N), dtype=np.bool_)
         self.born_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.seen_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.seen_ts_N = np.zeros(len(self.number_N), dtype=np.float64)
@@ -43,7 +45,7 @@ class Catalog:
         self.ids: list[str] = []
         self.evicted = 0
         self._row_of_id: dict[str, int] = {}
-        self._row_of_number = np.full(_FIRST_CAPACITY, -1, dtype=np.int32)
+        self._row_of_number = NumberTable()
         self._free: list[int] = []
 
     def __len__(self) -> int:
@@ -60,7 +62,7 @@ class Catalog:
         return len(self.ids)
 
     def live_rows(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.number_N[: self.rows_used])
+        return np.flatnonzero(self.live_N[: self.rows_used])
 
     def latest(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
         """Of these rows those that were seen last, in their order: `most` at the most (more only where several were
@@ -80,8 +82,7 @@ class Catalog:
 
     def rows_of_numbers(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
         """The row of each item number, -1 for 0 and for items without a row."""
-        inside = numbers < len(self._row_of_number)
-        return np.where(inside, self._row_of_number[np.where(inside, numbers, 0)], -1).astype(np.int32)
+        return self._row_of_number.find(numbers)
 
     def current(self, rows_MW: NDArray[np.int32], generation_M: NDArray[np.int64]) -> NDArray[np.int32]:
         """Rows that were kept since these generations, -1 where another item has the row by now, or none."""
@@ -108,20 +109,19 @@ class Catalog:
         for row in rows.tolist():
             del self._row_of_id[self.ids[row]]
             self.ids[row] = ""
-        self._row_of_number[self.number_N[rows]] = -1
-        self.number_N[rows] = 0
+        self._row_of_number.drop(self.number_N[rows])
+        self.number_N[rows], self.live_N[rows] = 0, False
         self._free.extend(rows[::-1].tolist())
         self.evicted += len(rows)
 
     def add(self, ids: Sequence[str], numbers: Sequence[int], now: int, clock_ts: float = 0.0) -> NDArray[np.int32]:
         """Give each new id a row. What is `leaving` must have left first."""
         rows = np.fromiter((self._take_row() for _ in ids), dtype=np.int32, count=len(ids))
-        self._grow_numbers(max(numbers, default=0))
         for item, row in zip(ids, rows.tolist(), strict=True):
             self.ids[row] = item
             self._row_of_id[item] = row
-        self.number_N[rows] = numbers
-        self._row_of_number[numbers] = rows
+        self.number_N[rows], self.live_N[rows] = numbers, True
+        self._row_of_number.put(self.number_N[rows], rows)
         self.born_N[rows] = self.seen_N[rows] = now
         self.seen_ts_N[rows] = clock_ts
         return rows
@@ -136,11 +136,11 @@ class Catalog:
         self.seen_ts_N[rows] = clock_ts
 
     def renumber(self, rows: NDArray[np.int64], numbers: Sequence[int]) -> None:
-        """All live rows get new numbers: those of a dictionary that has begun again."""
-        self._row_of_number[:] = -1
-        self._grow_numbers(max(numbers, default=0))
+        """Other numbers for live rows: for all those of a dictionary that has begun again, for some those of one that
+        had forgotten theirs."""
+        self._row_of_number.drop(self.number_N[rows])
         self.number_N[rows] = numbers
-        self._row_of_number[numbers] = rows
+        self._row_of_number.put(self.number_N[rows], rows)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         used = self.rows_used
@@ -148,7 +148,7 @@ class Catalog:
         return {
             "ids": letters,
             "id_lengths": lengths,
-            "live": self.number_N[:used] > 0,
+            "live": self.live_N[:used],
             "born": self.born_N[:used],
             "seen": self.seen_N[:used],
             "seen_ts": self.seen_ts_N[:used],
@@ -179,9 +179,8 @@ class Catalog:
         self.generation, self.checked_ts = int(state["generation"][0]), float(state["checked_ts"][0])
         self._latest_since = int(state["latest_since"][0])
         live = np.flatnonzero(state["live"])
-        self.number_N[live] = numbers
-        self._grow_numbers(max(numbers, default=0))
-        self._row_of_number[self.number_N[live]] = live
+        self.number_N[live], self.live_N[live] = numbers, True
+        self._row_of_number.put(self.number_N[live], live)
         self._row_of_id = {self.ids[row]: row for row in live.tolist()}
         self._free = state["free"].tolist()
         self.evicted = int(state["evicted"][0])
@@ -215,16 +214,9 @@ class Catalog:
 
     def _grow(self) -> None:
         size = min(max(2 * self.capacity, 1), self.max_items)
-        for name in ("number_N", "born_N", "seen_N", "seen_ts_N", "generation_N"):
+        for name in ("number_N", "live_N", "born_N", "seen_N", "seen_ts_N", "generation_N"):
             setattr(self, name, np.resize(getattr(self, name), size))
             getattr(self, name)[self.rows_used :] = 0
-
-    def _grow_numbers(self, highest: int) -> None:
-        # Four bytes an item number ever given out: cheaper than a hash map until far past max_items.
-        if highest >= len(self._row_of_number):
-            more = np.full(max(highest + 1, 2 * len(self._row_of_number)), -1, dtype=np.int32)
-            more[: len(self._row_of_number)] = self._row_of_number
-            self._row_of_number = more
 
 
 def _ids_by_row(state: dict[str, NDArray[Any]]) -> list[str]:

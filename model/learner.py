@@ -397,7 +397,7 @@ class Learner:
 
         `new_rows` were created by this batch: the encoder may not name them, since some events come before them.
         """
-        live_N = self.catalog.number_N[: max(1, self.catalog.rows_used)] > 0
+        live_N = self.catalog.live_N[: max(1, self.catalog.rows_used)].copy()
         if new_rows is not None:
             live_N[new_rows] = False
         queries_BD1 = with_one(context.queries_BD * self.encoder.config.scale)
@@ -461,7 +461,7 @@ class Learner:
             source_B=found.source_B,
             age_B=age_B,
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
-            repeat_B=(walked["number"] == batch.number_B[:, None]).any(axis=1),
+            repeat_B=((walked["number"] == batch.number_B[:, None]) & (walked["number"] > 0)).any(axis=1),
             first_B=(walked["number"] == 0).all(axis=1),
             examined_B=np.ones(len(batch), np.bool_),
             windows_BL=windows_BL,
@@ -489,7 +489,7 @@ class Learner:
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_BL[scored, -1] >= 0]
         # Where rings stood still, an event is not in the window of the next one.
-        targets = self.config.targets if batch.remember_B.all() else 1
+        targets = self.config.targets if batch.enters_rings().all() else 1
         chosen, counts = fewest_windows(batch.slot_B[usable], walked["occurrence"][usable], targets)
         usable = usable[chosen]
         self.encoder_trainer.collect(

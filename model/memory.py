@@ -171,7 +171,8 @@ def unroll(
     occurrence_B: NDArray[np.int64],
     occurrences_S: NDArray[np.int64],
 ) -> None:
-    """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it.
+    """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it. An
+    item without a number only counts: it would be an empty place, and push out one that can be named.
 
     `occurrence_B` counts the events of the same user earlier in the batch. `occurrences_S` is scratch, zero on entry
     and on return.
@@ -189,7 +190,7 @@ def unroll(
         if events_S[s] > 0:
             gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, ts_B[k] - ts_S[s]))))
         gap_B[k] = gap
-        if remember_B[k]:
+        if remember_B[k] and number_B[k] != 0:
             for j in range(ring - 1):
                 number_SL[s, j] = number_SL[s, j + 1]
                 type_SL[s, j] = type_SL[s, j + 1]
@@ -197,6 +198,7 @@ def unroll(
             number_SL[s, ring - 1] = number_B[k]
             type_SL[s, ring - 1] = type_B[k]
             gap_SL[s, ring - 1] = gap
+        if remember_B[k]:
             events_S[s] += 1
             ts_S[s] = max(ts_S[s], ts_B[k])
     for k in range(len(slot_B)):

@@ -78,13 +78,11 @@ def ancestors_of(
         return {}
     theirs = InMemoryMemoryStore(settings.memory)
     theirs.load_state_dict(memories)
-    users, blobs = zip(*[(user, blob) for _, user, blob in theirs.scan()], strict=True) or ((), ())
-    records = memory_layout(settings).decode(blobs)
-    numbers = np.unique(records["number"])
-    numbers = numbers[numbers > 0]
+    named = [(user, blob) for _, user, blob in theirs.scan()]
+    records = memory_layout(settings).decode([blob for _, blob in named])
+    numbers, places = np.unique(records["number"], return_inverse=True)
     ids = theirs.item_ids(numbers.tolist())
-    known = [(number, item) for number, item in zip(numbers.tolist(), ids, strict=True) if item is not None]
-    renumber = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.uint32)
-    renumber[[number for number, _ in known]] = store.number_items([item for _, item in known])
-    records["number"] = renumber[records["number"]]
-    return dict(zip(users, (record.tobytes() for record in records), strict=True))
+    ours = np.zeros(len(numbers), dtype=np.uint32)
+    ours[[item is not None for item in ids]] = store.number_items([item for item in ids if item is not None])
+    records["number"] = ours[places.reshape(records["number"].shape)]
+    return {user: record.tobytes() for (user, _), record in zip(named, records, strict=True)}

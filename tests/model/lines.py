@@ -123,9 +123,8 @@ class Line:
         return line
 
     def bytes_held(self) -> int:
-        """Of all arrays and tensors below the learner, except 4 bytes for each item number ever given out."""
-        seen: set[int] = set()
-        return _bytes(self.learner, seen) - self.learner.catalog._row_of_number.nbytes
+        """Of all arrays and tensors below the learner."""
+        return _bytes(self.learner, set())
 
     def _recall(self, users: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
         table = self.learner.users

@@ -17,13 +17,15 @@ _MAX_ITEMS, _MIN_ITEMS, _EXPIRY = 48, 6, 160.0
 
 
 class CatalogIsADictionary(RuleBasedStateMachine):
-    """`numbers` is the store: a number an id for ever. `live`, `seen` and `seen_ts` are what a dictionary would hold;
-    `kept` are rows that somebody keeps, of which item, and since which generation."""
+    """`numbers` is the store: a number an id until the catalogue is told another, or 0 where it has none left. `live`,
+    `seen` and `seen_ts` are what a dictionary would hold; `kept` are rows that somebody keeps, of which item, and since
+    which generation."""
 
     def __init__(self) -> None:
         super().__init__()
         self.catalog = _catalog()
         self.numbers: dict[str, int] = {}
+        self.given = 0
         self.live: dict[str, int] = {}
         self.seen: dict[str, int] = {}
         self.seen_ts: dict[str, float] = {}
@@ -41,7 +43,7 @@ class CatalogIsADictionary(RuleBasedStateMachine):
         rows = self.catalog.find(ids)
         assert [row >= 0 for row in rows] == [item in self.live for item in ids]
         unknown = [item for item in dict.fromkeys(ids) if item not in self.live]
-        numbers = [self.numbers.setdefault(item, 3 * len(self.numbers) + 1) for item in unknown]
+        numbers = [self.numbers.setdefault(item, self._next_number()) for item in unknown]
         added = self.catalog.add(unknown, numbers, self.now, self.clock)
         self.live |= dict(zip(unknown, added.tolist(), strict=True))
         self.seen |= dict.fromkeys(unknown, self.now)
@@ -51,6 +53,20 @@ class CatalogIsADictionary(RuleBasedStateMachine):
             self.now += 1
             self.seen[item], self.seen_ts[item] = self.now, self.clock
             self.kept.append((item, self.live[item], self.catalog.generation))
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def renumber(self, data: st.DataObject) -> None:
+        """Of some live items the numbers have been forgotten; some that had none get one."""
+        ids = data.draw(st.lists(st.sampled_from(sorted(self.live)), unique=True))
+        for item in ids:
+            self.numbers[item] = self._next_number()
+        rows = np.array([self.live[item] for item in ids], np.int64)
+        self.catalog.renumber(rows, [self.numbers[item] for item in ids])
+
+    def _next_number(self) -> int:
+        self.given += 1
+        return 0 if self.given % 5 == 0 else (self.given * 858_993_437) % 2**32
 
     @rule(seconds=st.sampled_from([1.0, _EXPIRY / 16, _EXPIRY / 2, 3 * _EXPIRY]))
     def time_goes_on(self, seconds: float) -> None:
@@ -106,10 +122,11 @@ class CatalogIsADictionary(RuleBasedStateMachine):
 
     @invariant()
     def numbers_lead_to_rows_of_live_items_only(self) -> None:
-        ids = list(self.numbers)
-        numbers = np.array([self.numbers[item] for item in ids] + [0, 2, 4_000_000_000], dtype=np.uint32)
-        expected = [self.live.get(item, -1) for item in ids] + [-1, -1, -1]
-        assert self.catalog.rows_of_numbers(numbers).tolist() == expected
+        """Those that were given up lead nowhere."""
+        given = {number: self.live.get(item, -1) for item, number in self.numbers.items() if number}
+        ever = [(k * 858_993_437) % 2**32 for k in range(1, self.given + 1)]
+        numbers = np.array([0, 2, *ever], dtype=np.uint32)
+        assert self.catalog.rows_of_numbers(numbers).tolist() == [-1, -1, *(given.get(number, -1) for number in ever)]
 
 
 def _catalog() -> Catalog:
@@ -235,3 +252,31 @@ def test_the_latest_are_the_same_after_a_restart() -> None:
         again = Catalog(max_items=500)
         again.load_state_dict(catalog.state_dict(), list(range(1, 301)))
         assert again.latest(again.live_rows(), 80).tolist() == latest.tolist()
+
+
+def test_what_numbers_take_depends_on_what_is_live_and_not_on_how_large_they_are() -> None:
+    """Up to the last number that a record can hold; after ten times more items than fit."""
+    catalog, most = Catalog(500), 2**32 - 1
+    sizes = []
+    for start in range(0, 5_000, 50):
+        if len(leaving := catalog.leaving(50, 0.0)):
+            catalog.evict(leaving)
+        ids = [f"i{k}" for k in range(start, start + 50)]
+        rows = catalog.add(ids, [most - 5_000 * k for k in range(start, start + 50)], now=start)
+        numbers = np.array([most - 5_000 * start, most - 5_000 * start - 1], dtype=np.uint32)
+        assert catalog.rows_of_numbers(numbers).tolist() == [rows[0], -1]
+        sizes.append(catalog._row_of_number.nbytes)
+    assert max(sizes) == sizes[0] <= 16 * 2_048
+
+
+def test_an_item_without_a_number_has_a_row_and_is_live() -> None:
+    catalog = Catalog(64)
+    rows = catalog.add(["numbered", "one", "two"], [7, 0, 0], now=0)
+    assert catalog.live_rows().tolist() == rows.tolist()
+    assert catalog.rows_of_numbers(np.array([[0, 7], [0, 0]], dtype=np.uint32)).tolist() == [[-1, rows[0]], [-1, -1]]
+    again = Catalog(64)
+    again.load_state_dict(catalog.state_dict(), [7, 0, 3])
+    assert again.live_rows().tolist() == rows.tolist()
+    assert again.rows_of_numbers(np.array([0, 7, 3], dtype=np.uint32)).tolist() == [-1, rows[0], rows[2]]
+    catalog.evict(rows[1:].astype(np.int64))
+    assert catalog.live_rows().tolist() == rows[:1].tolist()

@@ -148,7 +148,8 @@ def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
         out["occurrence"].append(met[slot])
         met[slot] += 1
         if keep:
-            rings[slot] = [*rings[slot][1:], [number, kind, gap]]
+            if number:
+                rings[slot] = [*rings[slot][1:], [number, kind, gap]]
             events[slot] += 1
             ts[slot] = max(ts[slot], when)
     return out | {"rings": rings, "events": events, "ts": ts}
@@ -168,7 +169,7 @@ def test_unroll_is_one_event_at_a_time(seed: int) -> None:
     }
     batch = {
         "slot": rng.integers(0, slots, count),
-        "number": rng.integers(1, 99, count).astype(np.uint32),
+        "number": (rng.integers(1, 99, count) * (rng.random(count) < 0.8)).astype(np.uint32),
         "type": rng.integers(0, 3, count).astype(np.uint8),
         "ts": 1e9 + rng.choice([-50.0, 0.0, 0.5, 1.0, 3.0, 1e4, 1e12], count),
         "remember": rng.random(count) < 0.7,

@@ -1,0 +1,112 @@
+"""Item number -> row of the live items: a hash table as large as what is live, whatever the numbers.
+
+Places are tried in order from the one that a number hashes to (linear probing), with at least half of them empty. What
+is dropped leaves no mark: later entries of its run move up (Knuth 1973, 6.4, algorithm R).
+
+T2: places of the table, each a number and its row side by side (a look into a large table costs a cache line). M:
+numbers asked about. Number 0 is no number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.kernels import kernel
+
+_FIRST_PLACES = 2048
+
+
+class NumberTable:
+    def __init__(self, places: int = _FIRST_PLACES) -> None:
+        """`places`: a power of two."""
+        self._entries_T2 = np.zeros((places, 2), dtype=np.uint32)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def nbytes(self) -> int:
+        return self._entries_T2.nbytes
+
+    def find(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """The row of each number, -1 for those that are not here; of any shape."""
+        rows = np.empty(numbers.shape, dtype=np.int32)
+        _find(np.ascontiguousarray(numbers, dtype=np.uint32).reshape(-1), self._entries_T2, rows.reshape(-1))
+        return rows
+
+    def put(self, numbers: NDArray[np.uint32], rows: NDArray[np.integer]) -> None:
+        """These numbers lead to these rows; zeros to none."""
+        self._fit(self._count + len(numbers))
+        self._count += _put(numbers, rows.astype(np.uint32), self._entries_T2)
+
+    def drop(self, numbers: NDArray[np.uint32]) -> None:
+        self._count -= _drop(numbers, self._entries_T2)
+
+    def _fit(self, count: int) -> None:
+        places = len(self._entries_T2)
+        while 2 * count > places:
+            places *= 2
+        if places > len(self._entries_T2):
+            numbers, rows = self._entries_T2[self._entries_T2[:, 0] > 0].T.copy()
+            self._entries_T2 = np.zeros((places, 2), dtype=np.uint32)
+            _put(numbers, rows, self._entries_T2)
+
+
+@kernel
+def _home(number: int, mask: int) -> np.int64:
+    # By the golden ratio (Knuth 1973, 6.4): numbers that follow each other are spread.
+    return (np.int64(number) * 2654435769 >> 8) & mask
+
+
+@kernel
+def _place(number: int, entries_T2: NDArray[np.uint32]) -> int:
+    """Where the number stands, or would stand."""
+    mask = len(entries_T2) - 1
+    place: int = _home(number, mask)
+    while entries_T2[place, 0] != 0 and entries_T2[place, 0] != number:
+        place = (place + 1) & mask
+    return place
+
+
+@kernel
+def _find(number_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32], row_M: NDArray[np.int32]) -> None:
+    for m in range(len(number_M)):
+        row_M[m] = -1
+        if number_M[m] != 0:
+            place = _place(number_M[m], entries_T2)
+            if entries_T2[place, 0] != 0:
+                row_M[m] = entries_T2[place, 1]
+
+
+@kernel
+def _put(number_M: NDArray[np.uint32], row_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32]) -> int:
+    """Returns how many numbers were not there before."""
+    added = 0
+    for m in range(len(number_M)):
+        if number_M[m] != 0:
+            place = _place(number_M[m], entries_T2)
+            added += entries_T2[place, 0] == 0
+            entries_T2[place, 0], entries_T2[place, 1] = number_M[m], row_M[m]
+    return added
+
+
+@kernel
+def _drop(number_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32]) -> int:
+    """Returns how many numbers were there."""
+    mask, dropped = len(entries_T2) - 1, 0
+    for m in range(len(number_M)):
+        hole = _place(number_M[m], entries_T2)
+        if number_M[m] == 0 or entries_T2[hole, 0] == 0:
+            continue
+        dropped += 1
+        place = (hole + 1) & mask
+        while entries_T2[place, 0] != 0:
+            # It moves up unless its run begins behind the hole.
+            if ((place - _home(entries_T2[place, 0], mask)) & mask) >= ((place - hole) & mask):
+                entries_T2[hole, 0], entries_T2[hole, 1] = entries_T2[place, 0], entries_T2[place, 1]
+                hole = place
+            place = (place + 1) & mask
+        entries_T2[hole, 0] = 0
+    return dropped
