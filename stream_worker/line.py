@@ -83,12 +83,6 @@ class Line:
             new_B[first] = np.isin(row_B[first], rows)
         return row_B, new_B
 
-    def renumber(self, number_items: Callable[[Sequence[str]], list[int]]) -> None:
-        """Name the items by the numbers of a store that has begun again."""
-        catalog = self.learner.catalog
-        rows = catalog.live_rows()
-        catalog.renumber(rows, number_items([catalog.ids[row] for row in rows.tolist()]))
-
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Let the monitor see what was predicted, beside the floors on the same events; returns drift alarms."""
         scored = outcome.scored(batch)

@@ -38,6 +38,7 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
+from stream_worker.item_numbers import ItemNumbers
 from stream_worker.line import Line
 from stream_worker.memories import Memories
 
@@ -112,6 +113,7 @@ class Worker:
         self._learner = line.learner
         self._learner.stage = self._stage
         self._learner.ids_of_numbers = store.item_ids
+        self._numbers = ItemNumbers(store, self._learner.catalog, clock)
         layout = MemoryFormat(self._learner.config.ring_size, self._learner.config.dim)
         self._memories = Memories(store, self._learner.users, self._learner.rebuild, layout, max_pending, self.status)
         self._checkpointer = Checkpointer(checkpoints, store, clock, checkpoint_seconds, reached)
@@ -172,7 +174,7 @@ class Worker:
             self._store.load_state_dict(snapshot.part("memories"))
             self._sink.load_state_dict(snapshot.meta["sink"])
         try:
-            self.line.restore(snapshot, self._store.number_items)
+            self.line.restore(snapshot, self._numbers.of)
         except (KeyError, ValueError, RuntimeError) as fault:
             reason = str(fault).splitlines()[0]
             raise ConfigurationError(f"the checkpoint does not fit this configuration: {reason}") from fault
@@ -230,6 +232,7 @@ class Worker:
         began = self._clock.monotonic()
         records: list[Record] = []
         try:
+            self._numbers.keep()
             with self._stage("poll"):
                 records = self._poll()  # 1
             if records:
@@ -330,7 +333,7 @@ class Worker:
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """See `PartitionOwner.claim`: fence off, then start at M."""
         if self._renumber:
-            self.line.renumber(self._store.number_items)
+            self._numbers.renumber()
             self._renumber = False
         floors = self._memories.claim({partition: at.mark.token for partition, at in committed.items()})
         starts = {}
@@ -404,7 +407,7 @@ class Worker:
         """The batch with its users on the device, and which of its events are still to be published."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
         slot_B = self._memories.recall(keys, self._source.moved_from())
-        row_B, new_B = self.line.rows(events.items, self._most_events, self._store.number_items)
+        row_B, new_B = self.line.rows(events.items, self._most_events, self._numbers.of)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
         self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
@@ -421,6 +424,7 @@ class Worker:
             learn_B=effects.learn_B,
             new_B=new_B,
         )
+        self.status.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
         return batch, effects.publish_B
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
@@ -614,6 +618,7 @@ class Worker:
         status, learner = self.status, self._learner
         status.standing, status.unwritten_since = self._standing(), self._unwritten_since()
         status.lag = self._source.lag(self._offsets.processed())
+        status.item_ids_used = self._store.item_ids_used()
         status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
         status.lists_shortened = self._sink.shortened

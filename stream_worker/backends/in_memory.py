@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from stream_worker.core.errors import (
     TransactionAborted,
 )
 from stream_worker.core.events import Outputs, Record
-from stream_worker.core.interfaces import Claim, PartitionOwner, Snapshot
+from stream_worker.core.interfaces import Claim, Clock, PartitionOwner, Snapshot
+from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seconds
 from stream_worker.core.offsets import Committed, Mark
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
@@ -33,21 +35,22 @@ _FORGOTTEN_SHARE = 16
 class InMemoryMemoryStore:
     """Memories for one process without Redis; `state_dict` goes into its checkpoint.
 
-    Bounded: of more than `twin_users` records those whose last event is longest ago go, of more than `twin_items` item
-    numbers those asked for longest ago. Up to these bounds neither what is kept nor its order in the state depends on
-    when it was written, so that a replay which was killed ends up the same as one that was not.
+    Bounded: of more than `twin_users` records those whose last event is longest ago go; of more than `twin_items` item
+    ids the new ones get no number. Up to the former bound neither what is kept nor its order in the state depends on
+    when it was written, so that a replay which was killed ends up the same as one that was not. By a `clock` ids are
+    forgotten as in Redis; without one never, since no record is.
     """
 
     durable = False
 
-    def __init__(self, config: MemoryConfig | None = None) -> None:
+    def __init__(self, config: MemoryConfig | None = None, clock: Clock | None = None) -> None:
         self._config = config or MemoryConfig()
+        self._clock = clock
+        self.numbers_kept_seconds = numbers_kept_seconds(self._config.expire_seconds) if clock else math.inf
+        self._items = ItemDictionary(self._config.twin_items, self.numbers_kept_seconds)
         self._records: dict[tuple[int, str], bytes] = {}
         self._tokens: dict[int, int] = {}
         self._floors: dict[int, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._names: dict[int, str] = {}
-        self._counter = 0
         self._turn = 0
         self._lost = ""
         self._owners: dict[str, str] = {}
@@ -55,7 +58,7 @@ class InMemoryMemoryStore:
     def fall_back(self, state: Mapping[str, NDArray[Any]] | None = None) -> None:
         """What happens to a store that is wiped, or put back to an earlier state, while it is in use."""
         turn = self._turn
-        self.__init__(self._config)  # type: ignore[misc]
+        self.__init__(self._config, self._clock)  # type: ignore[misc]
         self._turn, self._lost = turn, "the store was put back to an earlier state"
         if state is not None:
             self.load_state_dict(state)
@@ -108,22 +111,13 @@ class InMemoryMemoryStore:
     def number_items(self, ids: Sequence[str]) -> list[int]:
         if self._lost:
             raise MemoriesLost(self._lost)
-        numbers = []
-        for item in ids:
-            number = self._numbers.pop(item, 0)
-            if not number:
-                self._counter += 1
-                number = self._counter
-                self._names[number] = item
-            self._numbers[item] = number
-            numbers.append(number)
-        oldest = list(islice(self._numbers, max(0, len(self._numbers) - self._config.twin_items)))
-        for forgotten in oldest:
-            del self._names[self._numbers.pop(forgotten)]
-        return numbers
+        return self._items.numbers(ids, self._clock.now() if self._clock else 0.0)
+
+    def item_ids_used(self) -> float:
+        return len(self._items) / self._items.most
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
-        return [self._names.get(number) for number in numbers]
+        return self._items.ids(numbers)
 
     def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
         for (partition, name), blob in self._records.items():
@@ -143,10 +137,10 @@ class InMemoryMemoryStore:
         return f"in memory: {len(self._records)} records"
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        keys, named = sorted(self._records, key=self._age), sorted(self._names.items())
+        keys, named = sorted(self._records, key=self._age), list(self._items.entries())
         users, user_lengths = _join(user.encode() for _, user in keys)
         blobs, blob_lengths = _join(self._records[key] for key in keys)
-        items, item_lengths = _join(item.encode() for _, item in named)
+        items, item_lengths = _join(item.encode() for _, item, _ in named)
         return {
             "partition": np.fromiter((p for p, _ in keys), np.int32, len(keys)),
             "users": users,
@@ -155,8 +149,9 @@ class InMemoryMemoryStore:
             "blob_lengths": blob_lengths,
             "items": items,
             "item_lengths": item_lengths,
-            "numbers": np.fromiter((number for number, _ in named), np.int64, len(named)),
-            "counter": np.array([self._counter], np.int64),
+            "numbers": np.fromiter((number for number, _, _ in named), np.int64, len(named)),
+            "numbers_old": np.fromiter((old for _, _, old in named), np.bool_, len(named)),
+            "counter": np.array([self._items.counter], np.int64),
             "floors": _pairs(self._floors),
             "tokens": _pairs(self._tokens),
         }
@@ -166,9 +161,9 @@ class InMemoryMemoryStore:
         keys = zip(state["partition"].tolist(), users, strict=True)
         self._records = dict(zip(keys, _split(state["blobs"], state["blob_lengths"]), strict=True))
         items = [item.decode() for item in _split(state["items"], state["item_lengths"])]
-        self._numbers = dict(zip(items, state["numbers"].tolist(), strict=True))
-        self._names = {number: item for item, number in self._numbers.items()}
-        self._counter = int(state["counter"][0])
+        # States of earlier versions know of no generations.
+        old = state.get("numbers_old", np.zeros(len(items), np.bool_)).tolist()
+        self._items.restore(list(zip(state["numbers"].tolist(), items, old, strict=True)), int(state["counter"][0]))
         self._floors = dict(state["floors"].tolist())
         # Tokens only grow, also where an older state comes into a store in use.
         self._tokens |= {p: max(token, self._tokens.get(p, 0)) for p, token in state["tokens"].tolist()}

@@ -147,6 +147,10 @@ class WorkerMetrics:
 
     items_live = Metric(Gauge, "items", "Items in the catalogue.")
     items_evicted = Metric(Counter, "items", "Items dropped from the catalogue because they were cold.")
+    item_ids_used = Metric(Gauge, "ratio", "Share of memory.max_item_ids (without Redis twin_items) that is taken.")
+    events_not_remembered = Metric(
+        Counter, "events", "Events that count and get lists, but enter no ring: their item's id found no room."
+    )
     users_on_device = Metric(Gauge, "users", "User memories on the device.")
     users_spilled = Metric(Counter, "users", "User memories moved from the device to the store.")
     rows_pending = Metric(Gauge, "rows", "User memories that the store does not hold yet.")

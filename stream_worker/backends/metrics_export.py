@@ -22,6 +22,7 @@ _COUNTERS = {
     "transactions_aborted": "transactions_aborted",
     "learning_steps": "learning_steps",
     "items_evicted": "items_evicted",
+    "events_not_remembered": "events_not_remembered",
     "users_spilled": "users_spilled",
     "users_rebuilt": "users_rebuilt",
     "recall_misses": "recall_misses",
@@ -86,6 +87,7 @@ class MetricsObserver:
         metrics.set_lag(status.lag)
         metrics.partitions_owned.set(len(status.lag))
         metrics.items_live.set(status.items)
+        metrics.item_ids_used.set(status.item_ids_used)
         metrics.users_on_device.set(status.users_on_device)
         metrics.rows_pending.set(status.rows_pending)
         metrics.effort.set(status.effort)

@@ -166,7 +166,17 @@ class MemoryStore(Protocol):
         ...
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
-        """A number from 1 for each item id, the same for every worker for ever; new ids get new numbers."""
+        """A number from 1 for each item id, the same for every worker; new ids get new numbers, and 0 where there is
+        room for no more. A number never means another id (see `core.item_dictionary`)."""
+        ...
+
+    @property
+    def numbers_kept_seconds(self) -> float:
+        """For at least so long after it was asked for last an id keeps its number; inf: for ever."""
+        ...
+
+    def item_ids_used(self) -> float:
+        """What share of the room for item ids is taken, as of the last number that was asked for here."""
         ...
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]: ...

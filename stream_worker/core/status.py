@@ -46,6 +46,7 @@ class Status:
     `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
     lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
     `set_aside` are the dead letters with reasons and places, `fields_dropped` the optional fields that can't be read.
+    `events_not_remembered`: those of items that there was no number for.
     """
 
     records: int = 0
@@ -79,6 +80,8 @@ class Status:
     lag: Mapping[int, int] = field(default_factory=dict)
     items: int = 0
     items_evicted: int = 0
+    item_ids_used: float = 0.0
+    events_not_remembered: int = 0
     users_on_device: int = 0
     rows_pending: int = 0
     effort: float = 1.0

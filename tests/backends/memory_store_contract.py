@@ -1,10 +1,11 @@
 """What every memory store promises, as a suite that the twin and a real Redis both pass.
 
-A suite class gets a fixture `make_store`: each call gives a new, empty store.
+A suite class gets a fixture `make_store`: each call gives a new, empty store; `item_ids` is what it has room for.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import MemoryStore
 
-MakeStore = Callable[[], MemoryStore]
+MakeStore = Callable[..., MemoryStore]
 
 ODD_USERS = [
     "", " ", "0", "ü", "用户", "a:b", "a}:u:b", "b", "}", "{0}", "*", "a*", "a?", "?", "[ab]", "a[b]", "^", "\\",
@@ -235,6 +236,20 @@ class MemoryStoreContract:
         ids = [f"i{n}" for n in range(2_500)]
         assert store.number_items(ids) == list(range(1, 2_501))
         assert store.item_ids(range(1, 2_501)) == ids
+
+    def test_of_more_ids_than_there_is_room_for_the_new_ones_get_no_number(self, make_store: MakeStore) -> None:
+        """Those that have one keep it, also in the call that runs out."""
+        store = make_store(item_ids=3)
+        assert store.number_items(["a", "b"]) == [1, 2]
+        assert store.item_ids_used() == pytest.approx(2 / 3)
+        assert store.number_items(["c", "d", "a", "e", "d"]) == [3, 0, 1, 0, 0]
+        assert store.item_ids_used() == 1.0
+        for _ in range(3):
+            assert store.number_items([*"edcba"]) == [0, 0, 3, 2, 1]
+        assert store.item_ids([0, 1, 2, 3, 4]) == [None, "a", "b", "c", None]
+
+    def test_without_an_expiry_a_number_is_kept_for_ever(self, store: MemoryStore) -> None:
+        assert store.numbers_kept_seconds == math.inf
 
     def test_threads_that_meet_the_same_new_items_agree_on_their_numbers(self, store: MemoryStore) -> None:
         """Each in an order of its own: one number an id, none twice, none left out."""

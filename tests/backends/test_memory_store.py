@@ -34,7 +34,7 @@ def redis_store(url: str, group: str | None = None, **more: Any) -> RedisMemoryS
 class TestTwin(MemoryStoreContract):
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        return InMemoryMemoryStore
+        return lambda item_ids=9_000: InMemoryMemoryStore(MemoryConfig(twin_items=item_ids))
 
 
 @pytest.mark.redis
@@ -43,7 +43,7 @@ class TestRedis(MemoryStoreContract):
 
     @pytest.fixture
     def make_store(self, redis_url: str) -> MakeStore:
-        return lambda: redis_store(redis_url)
+        return lambda item_ids=9_000: redis_store(redis_url, max_item_ids=item_ids)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ class TestRedisUnderAnEnglishLocale(MemoryStoreContract):
 
     @pytest.fixture
     def make_store(self, english_redis: str) -> MakeStore:
-        return lambda: redis_store(english_redis)
+        return lambda item_ids=9_000: redis_store(english_redis, max_item_ids=item_ids)
 
     def test_the_servers_strings_are_ordered_by_the_locale(self, english_redis: str) -> None:
         """Otherwise this class would prove nothing."""
@@ -105,15 +105,23 @@ class TestTwinAlone:
         assert len(list(store.scan())) == len(state["blob_lengths"]) == 100
         assert len(state["numbers"]) == len([i for i in store.item_ids(range(1, 1_001)) if i]) == 50
 
-    def test_of_too_many_items_those_asked_for_longest_ago_leave_and_numbers_do_not_return(self) -> None:
+    def test_a_restored_store_has_the_room_and_the_counter_of_the_one_that_was_saved(self) -> None:
         store = InMemoryMemoryStore(MemoryConfig(twin_items=2))
-        assert store.number_items(["x", "y"]) == [1, 2]
-        assert store.number_items(["x", "z"]) == [1, 3]
-        assert store.item_ids([1, 2, 3]) == ["x", None, "z"]
-        assert store.number_items(["y"]) == [4]
-        restored = InMemoryMemoryStore(MemoryConfig(twin_items=2))
-        restored.load_state_dict(store.state_dict())
-        assert restored.number_items(["new"]) == [5]
+        assert store.number_items(["x", "y", "z"]) == [1, 2, 0]
+        tight, roomy = (InMemoryMemoryStore(MemoryConfig(twin_items=most)) for most in (1, 3))
+        tight.load_state_dict(store.state_dict())
+        roomy.load_state_dict(store.state_dict())
+        assert tight.number_items(["new", "x", "y"]) == [0, 1, 2]
+        assert roomy.number_items(["new", "x", "y", "z"]) == [3, 1, 2, 0]
+
+    def test_a_state_from_before_there_were_generations_is_read(self) -> None:
+        store = InMemoryMemoryStore()
+        store.number_items(["x", "y"])
+        state = store.state_dict()
+        del state["numbers_old"]
+        restored = InMemoryMemoryStore()
+        restored.load_state_dict(state)
+        assert restored.number_items(["y", "x", "z"]) == [2, 1, 3]
 
     @pytest.mark.parametrize("filled", [True, False], ids=["filled", "empty"])
     def test_a_restored_store_is_the_one_that_was_saved(self, filled: bool) -> None:
@@ -494,6 +502,7 @@ def test_a_redis_that_is_not_there_is_unavailable() -> None:
         ("pending_users", 0),
         ("twin_users", 0),
         ("twin_items", 0),
+        ("max_item_ids", 0),
         ("expire_seconds", -1.0),
         ("expire_seconds", 0.5),
         ("expire_seconds", float("nan")),

@@ -12,7 +12,9 @@ class MemoryConfig:
 
     `device_users` are on the device; `pending_users` may wait in host memory for the store; `twin_users` and
     `twin_items` bound what is kept without Redis. `expire_seconds` 0: Redis keeps users for ever; else it drops those
-    not seen for twice that.
+    not seen for twice that, and ids of items that no worker has had for somewhat longer. `max_item_ids`: so many ids of
+    items are in Redis at the most (135 to 740 bytes each); a new one beyond that counts and is listed, but stands in no
+    user's memory. These two are the same for all workers of a group.
 
     `redis_url` names one server, `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS, with options
     such as `?ssl_ca_certs=ca.pem`), or some nodes of a Redis Cluster, separated by commas; that it is a cluster is
@@ -31,6 +33,7 @@ class MemoryConfig:
     pending_users: int = 50_000
     twin_users: int = 200_000
     twin_items: int = 2_000_000
+    max_item_ids: int = 2_000_000
     expire_seconds: float = 0.0
     rebuild_records: int = 1_000_000
 
@@ -41,7 +44,8 @@ class MemoryConfig:
             raise ValueError(
                 "memory.sentinel_username, memory.sentinel_password: need memory.sentinel_master, got none"
             )
-        for name, bound in (("device_users", 2), ("pending_users", 1), ("twin_users", 1), ("twin_items", 1)):
+        bounds = {"device_users": 2, "pending_users": 1, "twin_users": 1, "twin_items": 1, "max_item_ids": 1}
+        for name, bound in bounds.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"memory.{name}: must be at least {bound}, got {getattr(self, name)}")
         if self.expire_seconds != 0 and not 1 <= self.expire_seconds < math.inf:

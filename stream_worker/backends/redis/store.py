@@ -26,6 +26,7 @@ from stream_worker.backends.redis.kept import described, ensure_kept
 from stream_worker.backends.redis.scan import scanned
 from stream_worker.core.errors import StaleToken
 from stream_worker.core.interfaces import Claim
+from stream_worker.core.item_dictionary import numbers_kept_seconds
 
 _CHUNK = 1_000
 
@@ -39,7 +40,11 @@ class RedisMemoryStore:
         self._prefix = f"{config.namespace}:{{{group}"
         self._ttl_ms = str(math.ceil(2_000 * config.expire_seconds))
         self._connection = Connection(config)
-        self._items = ItemNumbers(self._connection, f"{self._prefix}:items}}")
+        self._most_items = config.max_item_ids
+        self.numbers_kept_seconds = numbers_kept_seconds(config.expire_seconds)
+        self._items = ItemNumbers(
+            self._connection, f"{self._prefix}:items}}", config.max_item_ids, self.numbers_kept_seconds
+        )
         self._claim = script_of(scripts.CLAIM)
         self._save = script_of(scripts.SAVE)
         self._set_floor = script_of(scripts.SET_FLOOR)
@@ -100,6 +105,9 @@ class RedisMemoryStore:
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
         return self._items.numbers(ids)
+
+    def item_ids_used(self) -> float:
+        return self._items.size / self._most_items
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
         return self._items.ids(numbers)

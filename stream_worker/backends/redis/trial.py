@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
@@ -41,7 +42,12 @@ class Trial(RedisMemoryStore):
         self._same("record", self.load({partition: token}, [(partition, "user")]), [_RECORD])
 
     def _number(self) -> None:
+        """Where ids are forgotten, by a dictionary that is old enough for it, too: that takes rights of its own."""
         self._same("number", self.item_ids(self.number_items(["item"])), ["item"])
+        if self.numbers_kept_seconds < math.inf:
+            with self._connection.available():
+                self._connection.redis.set(self._items.turned, 0)
+            self._same("number", self.item_ids(self.number_items(["item"])), ["item"])
 
     def _own(self) -> None:
         self.take_slot("slot", "nonce")
