@@ -29,7 +29,7 @@ USERS, ITEMS, BATCH = 300, 200, 64
 _SHARED = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.FrameType)
 
 
-class _Forgetful(InMemorySink):
+class Forgetful(InMemorySink):
     """A topic is not the worker's memory: what is published leaves the process."""
 
     def commit(self, outputs: Any, next_offsets: Any, membership: Any, marks: Any = None) -> None:
@@ -89,7 +89,7 @@ def settle(worker: Worker) -> None:
 def test_ten_times_more_users_and_items_than_fit_leave_the_size_as_it_was() -> None:
     """Device table, store, catalogue, counts, replay, monitor and item numbers: all bounded; lists still come."""
     settings, topic = small_settings(), InMemoryTopic()
-    sink = _Forgetful(topic)
+    sink = Forgetful(topic)
     worker = make_worker(
         settings,
         source=InMemorySource(topic),
