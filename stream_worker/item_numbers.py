@@ -25,11 +25,15 @@ _log = structlog.get_logger(__name__)
 
 
 class ItemNumbers:
-    """`_asked_ts`: since then every live item was asked for, `_began_ts`: when the walk through them began that is
-    under way (None: none is), up to row `_at`."""
+    """`foreign`: the numbers in the catalogue are those of a store that is no more, until `renumber`.
+
+    `_asked_ts`: since then every live item was asked for, `_began_ts`: when the walk through them began that is under
+    way (None: none is), up to row `_at`.
+    """
 
     def __init__(self, store: MemoryStore, catalog: Catalog, clock: Clock) -> None:
         self._store, self._catalog, self._clock = store, catalog, clock
+        self.foreign = False
         self._asked_ts = clock.now()
         self._began_ts: float | None = None
         self._at = 0
@@ -48,16 +52,21 @@ class ItemNumbers:
             )
         return numbers
 
+    def begin_again(self) -> None:
+        """The store did so: its numbers may be the former ones of other items, so that all have to change at once."""
+        self.foreign, self._began_ts = True, None
+
     def renumber(self) -> None:
         """Ask for the numbers of all live items, at once."""
-        self._asked_ts, self._began_ts = self._clock.now(), None
+        asked_ts = self._clock.now()
         self._ask(self._catalog.live_rows())
+        self.foreign, self._asked_ts, self._began_ts = False, asked_ts, None
 
     def keep(self) -> None:
-        """Once a tick, before anything of it is written. Raises MemoriesLost; a store that does not answer is asked
-        again a minute later."""
+        """Once a tick, before anything of it is written, unless they are foreign. Raises MemoriesLost; a store that
+        does not answer is asked again a minute later."""
         kept, now = self._store.numbers_kept_seconds, self._clock.now()
-        if math.isinf(kept) or now < self._silent_until:
+        if math.isinf(kept) or self.foreign or now < self._silent_until:
             return
         try:
             if not 0 <= now - self._asked_ts < kept / 2:

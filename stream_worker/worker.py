@@ -130,7 +130,6 @@ class Worker:
         self._leave_by = math.inf
         self._silent_until = -math.inf
         self._stale: set[int] = set()
-        self._renumber = False
         self._first_partitions = 0
         self._began_as = SourceId("")
         # The largest batch there can be: all its users and its new items have to fit.
@@ -332,9 +331,8 @@ class Worker:
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """See `PartitionOwner.claim`: fence off, then start at M."""
-        if self._renumber:
+        if self._numbers.foreign:
             self._numbers.renumber()
-            self._renumber = False
         floors = self._memories.claim({partition: at.mark.token for partition, at in committed.items()})
         starts = {}
         for partition, at in committed.items():
@@ -394,7 +392,7 @@ class Worker:
         while self._checkpointer.busy():  # with tokens and numbers that end here
             self._settle_checkpoint(self._checkpointer.finished(0.1))
         self._store.begin_again()
-        self._renumber = True
+        self._numbers.begin_again()
         self._memories.ancestors = {}
         self._let_go(self._offsets.owned())
 

@@ -281,6 +281,24 @@ def test_a_store_that_does_not_answer_is_asked_again_later_and_one_that_was_lost
         desk.numbers.keep()
 
 
+def test_numbers_of_a_store_that_began_again_change_all_at_once() -> None:
+    """Its first numbers are those that other rows had: asked for a chunk a tick, two would meet in one number."""
+    shelf = twin_shelf(item_ids=9_000)
+    desk = _filled(shelf, 2_500)
+    rows = desk.catalog.live_rows()
+    shelf.store().fall_back()  # type: ignore[attr-defined]
+    shelf.store().begin_again()
+    desk.numbers.begin_again()
+    assert shelf.store().number_items([f"i{k}" for k in range(2_499, 1_000, -1)])[0] == 1
+    shelf.pass_time(_KEPT)
+    before = desk.catalog.number_N.copy()
+    desk.numbers.keep()
+    assert (desk.catalog.number_N == before).all()
+    desk.numbers.renumber()
+    assert desk.catalog.number_N[2_499] == 1
+    assert desk.catalog.rows_of_numbers(desk.catalog.number_N[rows]).tolist() == rows.tolist()
+
+
 def test_that_there_is_no_room_is_said_once_with_the_first_that_found_none() -> None:
     """An item without a number gets one when there is room."""
     shelf = twin_shelf(item_ids=2)
