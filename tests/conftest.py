@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.redis_services import RedisCluster, RedisSentinel
+from tests.secured_kafka import SecuredKafka
 from tests.services import KafkaCluster, RedisService, ServiceMissing
 
 MakeTopic = Callable[..., str]
@@ -97,3 +98,14 @@ def make_topic(kafka_bootstrap: str) -> MakeTopic:
         return topic
 
     return make
+
+
+@pytest.fixture(scope="session")
+def secured_kafka() -> Iterator[SecuredKafka]:
+    """A real Apache Kafka with TLS, SASL and rights."""
+    try:
+        service = SecuredKafka().__enter__()
+    except ServiceMissing as fault:
+        missing(fault)
+    yield service
+    service.__exit__(None, None, None)

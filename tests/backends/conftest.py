@@ -9,9 +9,7 @@ import pytest
 from stream_worker.backends.kafka import producer, starts
 from tests.backends.contracts_topics import Member
 from tests.backends.kafka_broker import KafkaBroker
-from tests.conftest import MakeTopic, missing
-from tests.secured_kafka import SecuredKafka
-from tests.services import ServiceMissing
+from tests.conftest import MakeTopic
 
 
 @pytest.fixture
@@ -37,14 +35,3 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer, "_PATIENCE_SECONDS", 1.5)
     monkeypatch.setattr(producer, "_CALL_SECONDS", 2.0)
     monkeypatch.setattr(starts, "_ANSWER_SECONDS", 1.0)
-
-
-@pytest.fixture(scope="session")
-def secured_kafka() -> Iterator[SecuredKafka]:
-    """A real Apache Kafka with TLS, SASL and rights."""
-    try:
-        service = SecuredKafka().__enter__()
-    except ServiceMissing as fault:
-        missing(fault)
-    yield service
-    service.__exit__(None, None, None)

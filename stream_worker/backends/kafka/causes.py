@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -76,12 +76,7 @@ class Causes(logging.Handler):
 
     @property
     def told(self) -> str:
-        """What librdkafka's own words say; empty: nothing that is known here."""
-        for pattern, sentence in _SENTENCES:
-            for text in self._texts:
-                if found := re.search(pattern, text):
-                    return f"{sentence.format(*found.groups())}: {_plain(text)}"
-        return ""
+        return told(self._texts)
 
     def sentence(self, error: KafkaError) -> str:
         """Why `error` came. Asks the brokers' ports what they speak, where that tells more: this takes seconds."""
@@ -102,6 +97,16 @@ class Causes(logging.Handler):
         if protocol == "PLAINTEXT" and any("closed by peer" in line for line in self.lines):
             return f"the broker hangs up: it asks for a user ({_PROTOCOL}: SASL_PLAINTEXT, and sasl.mechanism)"
         return ""
+
+
+def told(texts: Iterable[str]) -> str:
+    """What librdkafka's own words say, with the key to change; empty: nothing that is known here."""
+    known = list(texts)
+    for pattern, sentence in _SENTENCES:
+        for text in known:
+            if found := re.search(pattern, text):
+                return f"{sentence.format(*found.groups())}: {_plain(text)}"
+    return ""
 
 
 def _about_certificate(fault: str, host: str, authority: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from stream_worker.backends.kafka.causes import told
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect, lacks_right
 from stream_worker.backends.kafka.rights import require_rights
@@ -50,7 +51,7 @@ class Membership:
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self.trouble:
             return  # why was said before
         self._denied = self._denied or lacks_right(error)
-        self.trouble = f"{words}: {error.str()}"
+        self.trouble = f"{words}: {told([error.str()]) or error.str()}"
 
     def _lacking(self) -> str:
         try:

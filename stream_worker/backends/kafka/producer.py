@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from stream_worker.backends.kafka.causes import told
 from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, Settings
 from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error, lacks_right
 from stream_worker.backends.kafka.rights import how_to_allow
@@ -55,12 +56,14 @@ class TransactionalProducer:
         self._name = str(settings.get("transactional.id"))
         self._began = 0.0
         self._complaints = Complaints(monotonic)
+        self._heard: list[str] = []
         self._producer = connect(Producer, settings, error_cb=self._on_error)
         try:
             self._call("init_transactions", self._producer.init_transactions, patient)
         except OutcomeUnknown as fault:
+            self._producer.poll(0)
             self.discard()
-            raise Unavailable(f"kafka: {fault}") from fault
+            raise Unavailable(f"kafka: {told(self._heard) or fault}") from fault
 
     def begin(self) -> None:
         self._began = self._monotonic()
@@ -152,6 +155,7 @@ class TransactionalProducer:
     def _on_error(self, error: KafkaError) -> None:
         # Fatal ones come out of the next call.
         if not error.fatal():
+            self._heard = [error.str(), *self._heard[:7]]
             self._complaints.say("kafka sink", error)
 
 

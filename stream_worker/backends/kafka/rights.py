@@ -26,7 +26,7 @@ _ANSWER_SECONDS = 5.0
 _MOCK = "mockCluster"
 _NO_TIMEOUT_MS = 2**31 - 1
 # A group's coordinator has to load first.
-_ATTEMPTS, _PAUSE_SECONDS = 8, 0.5
+_PATIENCE_SECONDS, _ATTEMPT_SECONDS, _PAUSE_SECONDS = 6.0, 2.0, 0.5
 _HEARTBEAT_OF_KIP_848 = 68
 _API = re.compile(r"ApiKey \w+ \((\d+)\) Versions")
 
@@ -120,16 +120,15 @@ def _lacks(right: Right, answer: Any) -> bool:
 def _described_group(config: KafkaConfig) -> Any:
     """A description or a KafkaError."""
     admin = connect(AdminClient, client_settings(config))
-    answer: Any = None
-    for _ in range(_ATTEMPTS):
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
         asked = admin.describe_consumer_groups(
-            [config.group_id], include_authorized_operations=True, request_timeout=_ANSWER_SECONDS
+            [config.group_id], include_authorized_operations=True, request_timeout=_ATTEMPT_SECONDS
         )
         answer = _answer(asked[config.group_id])
-        if not isinstance(answer, KafkaError) or _refused(answer):
-            break
+        if not isinstance(answer, KafkaError) or _refused(answer) or time.monotonic() > end:
+            return answer
         time.sleep(_PAUSE_SECONDS)
-    return answer
 
 
 def _members(group: Any) -> set[str]:
