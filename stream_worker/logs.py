@@ -6,6 +6,7 @@ same form. Standard output belongs to the commands.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -13,7 +14,9 @@ from typing import Any, TextIO, cast
 
 import orjson
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from stream_worker.core.printable import printable
 
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
@@ -57,10 +60,21 @@ def _formatter(terminal: bool) -> logging.Formatter:
 
 def _renderers(terminal: bool) -> list[Processor]:
     if terminal:
-        # Rich tracebacks would show local variables, and with them secrets.
-        plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=True, exception_formatter=plain)]
+        return [_shown, structlog.dev.ConsoleRenderer(colors=True, exception_formatter=_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+
+
+def _shown(_: Any, __: str, event: EventDict) -> EventDict:
+    """Values as a terminal may show them: they hold ids and reasons that come from outside."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Plain, since Rich's would show local variables, and with them secrets; moved in, since a message may have lines
+    that look like the log's."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exc_info)
+    stream.write("\n".join(f"  {printable(line)}" for line in text.getvalue().splitlines()) + "\n")
 
 
 def _json(event: Any, default: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -130,3 +131,22 @@ def test_no_value_costs_a_line(value: object) -> None:
     logs.configure("info", stream)
     logs.get_logger("worker").info("odd", value=value)
     assert lines(stream)[0]["event"] == "odd"
+
+
+def test_on_a_terminal_what_it_would_obey_is_shown_instead() -> None:
+    """Ids and reasons come from outside; a line of the log is one line, and no title of the window."""
+    terminal = Terminal()
+    logs.configure(stream=terminal)
+    user = "\x1b]0;owned\x07\r\n2026 [info] all is well \u202e"
+    logs.get_logger("x").warning(f"no event of {user}", user=user)
+    try:
+        raise ValueError(user)
+    except ValueError:
+        logs.get_logger("x").exception("failed")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())  # the log's own colours
+    assert "\x1b" not in shown
+    assert "\r" not in shown
+    assert "\u202e" not in shown
+    assert "no event of \\x1b]0;owned\\x07\\r\\n2026" in shown
+    assert "ValueError: \\x1b]0;owned" in shown
+    assert not any(line.startswith("2026 [info]") for line in shown.splitlines())

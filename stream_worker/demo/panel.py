@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_worker import logs
+from stream_worker.core.printable import printable
 from stream_worker.demo.scene import Done, Picture
 from stream_worker.demo.shop import Taste, parts
 
@@ -205,11 +206,13 @@ def _customer(picture: Picture) -> Table:
 
 def _action(done: Done, taste: str) -> Text:
     text = Text(f"{done.type:<9}{'*' if done.listed else ' '} ", no_wrap=True, overflow="ellipsis")
-    return text.append(done.item, style=_style(done.item, taste))
+    return text.append(printable(done.item), style=_style(done.item, taste))
 
 
 def _listed(item: str, score: float, taste: str) -> Text:
-    return Text(f"{score:>4.0%}  ", no_wrap=True, overflow="ellipsis").append(item, style=_style(item, taste))
+    return Text(f"{score:>4.0%}  ", no_wrap=True, overflow="ellipsis").append(
+        printable(item), style=_style(item, taste)
+    )
 
 
 def _style(item: str, taste: str) -> str:
