@@ -3,6 +3,11 @@ PYTHON ?= python3
 DURATION ?= 60
 VENV := .venv
 READY := $(VENV)/.ready
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+EVERYTHING := --constraint constraints.txt --editable '.[dev]'
+# TORCH=cpu: a build of torch without CUDA, a fraction of the size. pip can't be told so, the Dockerfile's uv can.
+TORCH ?=
+UV := $(shell sed -n 's/.*uv==\([0-9.]*\).*/\1/p' Dockerfile)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test chaos lint bench quality clean
@@ -10,13 +15,20 @@ READY := $(VENV)/.ready
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(READY) ## .venv with .venv/bin/stream-worker and everything that the tests need
+setup: $(READY) ## .venv with .venv/bin/stream-worker and everything that the tests need (TORCH=cpu: without CUDA)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, got " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing (torch is large: minutes the first time)"
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+ifeq ($(TORCH),)
+	$(PIP) $(EVERYTHING)
+else
+	$(PIP) uv==$(UV)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)/bin/uv pip install --quiet --torch-backend=$(TORCH) $(EVERYTHING) || { \
+	  echo "torch for $(TORCH) can't be had from download.pytorch.org: taking PyPI's, for CUDA, 7.6 GB on disk"; \
+	  $(PIP) $(EVERYTHING); }
+endif
 	@touch $@
 
 demo: $(READY) ## a simulated shop, an embedded Kafka and a worker, for DURATION=60 seconds
