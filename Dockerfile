@@ -8,18 +8,18 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/venv
 RUN uv venv /opt/venv
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md constraints.txt ./
 
 # Dependencies before sources: a changed line of code does not fetch torch again.
 FROM build AS build-cpu
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=cpu -r pyproject.toml
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=cpu --constraint constraints.txt -r pyproject.toml
 COPY model model
 COPY stream_worker stream_worker
 RUN uv pip install --no-deps .
 
 FROM build AS build-cuda
 ARG TORCH_CUDA
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=${TORCH_CUDA} -r pyproject.toml
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=${TORCH_CUDA} --constraint constraints.txt -r pyproject.toml
 COPY model model
 COPY stream_worker stream_worker
 RUN uv pip install --no-deps .
@@ -27,7 +27,7 @@ RUN uv pip install --no-deps .
 FROM ${PYTHON} AS runtime
 RUN groupadd --gid 10001 worker \
  && useradd --uid 10001 --gid worker --no-create-home --home-dir /tmp --shell /usr/sbin/nologin worker \
- && install -d -o worker -g worker /var/lib/stream-worker /var/lib/stream-worker/checkpoints /var/cache/stream-worker
+ && install -d -o worker -g worker /var/lib/stream-worker /var/lib/stream-worker/checkpoints /var/cache/stream-worker /etc/stream-worker
 # Compiled kernels are kept in NUMBA_CACHE_DIR, the only thing besides checkpoints and /tmp that is written.
 # OpenMP's spinning threads starve librdkafka's on few cores; glibc's defaults give large buffers back at every step.
 ENV PATH=/opt/venv/bin:$PATH \
@@ -42,7 +42,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /var/lib/stream-worker
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9100/healthz', timeout=4)"]
+  CMD ["python", "-m", "stream_worker.container", "healthy"]
 ENTRYPOINT ["stream-worker"]
 CMD ["run"]
 

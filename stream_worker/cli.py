@@ -16,6 +16,7 @@ import click
 
 from stream_worker import __version__
 from stream_worker.core.errors import StreamWorkerError
+from stream_worker.core.printable import printable
 from stream_worker.exit_codes import ExitCode, exit_code
 
 _COMMANDS = {
@@ -91,7 +92,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except StreamWorkerError as fault:
-        print(f"stream-worker: {fault}", file=sys.stderr)
+        print(f"stream-worker: {printable(str(fault))}", file=sys.stderr)
         return exit_code(fault)
 
 
@@ -107,7 +108,11 @@ def program(args: Sequence[str] | None = None) -> NoReturn:
     a worker that had stopped in good order has ended with SIGSEGV in malloc (seen twice, never on purpose).
     """
     faulthandler.enable()  # a crash below Python tells where it was, too
-    code = main(args)
+    leave(main(args))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, with all that was said."""
     logging.shutdown()
     with suppress(BrokenPipeError):
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import yaml
 from jsonschema.validators import validator_for
 
 from stream_worker.backends.metrics import MetricsConfig
+from stream_worker.container import CONFIGURATION
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -43,8 +44,8 @@ def image_of(service: dict[str, Any]) -> tuple[str, str]:
 
 
 def mounts(service: dict[str, Any]) -> dict[str, str]:
-    """Target -> source of every volume."""
-    return {volume.split(":")[1]: volume.split(":")[0] for volume in service.get("volumes", [])}
+    """Target -> source of every volume that may be written."""
+    return {v.split(":")[1]: v.split(":")[0] for v in service.get("volumes", []) if not v.endswith(":ro")}
 
 
 def test_the_file_follows_the_compose_specification() -> None:
@@ -116,7 +117,8 @@ def test_dependencies_wait_for_health_or_completion() -> None:
 def test_the_topics_of_the_contract_are_created_and_no_others_by_accident() -> None:
     script = SERVICES["topics"]["command"][-1]
     created = re.findall(r"^create (\S+) (\d+)$", script, re.M)
-    assert created == [("events", "8"), ("recommendations", "8"), ("events.dead", "1")]
+    assert created == [("recommendations", "8"), ("events.dead", "1")]
+    assert "create events 8 --config retention.ms=-1\n" in script  # a recorded log has old times
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
@@ -150,7 +152,7 @@ def test_data_outlives_the_containers() -> None:
 
 @every_service
 def test_every_file_that_is_mounted_is_in_the_repository(service: dict[str, Any]) -> None:
-    for source in mounts(service).values():
+    for source in (volume.split(":")[0] for volume in service.get("volumes", [])):
         assert not source.startswith(".") or (ROOT / source).exists(), source
 
 
@@ -212,7 +214,29 @@ def test_compose_and_image_check_health_alike(worker: dict[str, Any]) -> None:
     found = re.search(r"^HEALTHCHECK .*\\\n\s+CMD (\[.*\])$", DOCKERFILE, re.M)
     assert found is not None
     assert worker["healthcheck"]["test"] == ["CMD", *json.loads(found[1])]
-    assert f"127.0.0.1:{MetricsConfig().port}/healthz" in found[1]
+    assert json.loads(found[1])[1:] == ["-m", "stream_worker.container", "healthy"]
+
+
+@every_worker
+def test_a_worker_that_must_not_be_started_again_is_left_alone(worker: dict[str, Any]) -> None:
+    """Docker restarts by "failed or not": the command turns what means "do not" into 0."""
+    assert worker["restart"] == "on-failure"
+    assert worker["entrypoint"] == ["python", "-m", "stream_worker.container"]
+    assert worker["command"] == ["run"]
+
+
+@every_worker
+def test_a_worker_is_configured_by_a_folder_that_it_only_reads(worker: dict[str, Any]) -> None:
+    assert f"./container:{CONFIGURATION.parent}:ro" in worker["volumes"]
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "/container/*" in ignored
+
+
+@every_service
+def test_memory_processes_and_logs_are_bounded(service: dict[str, Any]) -> None:
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["pids_limit"] >= 100
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
 
 
 @every_worker
@@ -229,6 +253,9 @@ def test_the_image_is_a_slim_one_without_root_that_runs_the_worker() -> None:
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", DOCKERFILE, re.M)
     assert 'ENTRYPOINT ["stream-worker"]\nCMD ["run"]' in DOCKERFILE
     assert "--torch-backend=cpu" in DOCKERFILE
+    installs = re.findall(r"uv pip install (--torch.+)$", DOCKERFILE, re.M)
+    assert len(installs) == 2
+    assert all("--constraint constraints.txt" in install for install in installs)
 
 
 def test_everything_that_the_image_copies_passes_the_ignore_file() -> None:
