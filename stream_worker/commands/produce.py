@@ -11,7 +11,9 @@ from pathlib import Path
 
 import click
 
+from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import load_mapping, read_log
+from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records, require_topic
 from stream_worker.backends.kafka.retention import make_sure_it_keeps
 from stream_worker.commands.options import settings_from, speed_of
@@ -69,11 +71,11 @@ def _oldest_ms(rows: list[_Row]) -> int:
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:
-    """Each row when its time has come, counted from the first one that has a time."""
-    began, first_ms = time.monotonic(), 0
+    """Each row when its time has come, counted from the first one whose time can be right."""
+    first, rows = _begun(rows)
+    pace = Pace(speed, SystemClock(), beginning([timestamp_ms for _, _, timestamp_ms in first]))
     for row in rows:
-        first_ms = first_ms or row[2]
-        time.sleep(max(0.0, began + (row[2] - first_ms) / 1000 / speed - time.monotonic()))
+        time.sleep(max(0.0, pace.seconds_until(row[2])))
         yield row
 
 

@@ -76,6 +76,8 @@ class Mapping:
             raise ValueError(f"format: must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if len(self.delimiter) > 1:
             raise ValueError(f"delimiter: must be one character, got {self.delimiter!r}")
+        if not _is_text_encoding(self.encoding):
+            raise ValueError(f"encoding: must be one that Python knows (utf-8, latin-1), got {self.encoding!r}")
         if self.explode and self.format in ("csv", "tsv"):
             raise ValueError(f"explode: needs a list column (jsonl, parquet), got format {self.format!r}")
         for column, text in self.keep.items():
@@ -86,6 +88,14 @@ class Mapping:
         if found := self.format or _SUFFIXES.get(suffix, ""):
             return found
         raise ConfigurationError(f"format: {path.name} does not tell by its extension; set it to {', '.join(FORMATS)}")
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except LookupError:
+        return False
+    return True
 
 
 def condition(column: str, text: str) -> Condition:
