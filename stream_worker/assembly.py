@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -27,6 +27,7 @@ from stream_worker.core.codec import Decoder, EventsConfig
 from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.events import Events
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Source
 from stream_worker.core.memory_record import MemoryFormat
@@ -151,6 +152,7 @@ def make_worker(
     line: Line,
     events: EventsConfig | None = None,
     columns: Mapping[str, str] | None = None,
+    watch: Callable[[Events], None] | None = None,
     follows_lag: bool = False,
     predictions: bool = False,
     checkpoint_seconds: float | None = None,
@@ -164,7 +166,7 @@ def make_worker(
         store=store,
         checkpoints=checkpoints,
         line=line,
-        decoder=Decoder(events or settings.events, columns),
+        decoder=Decoder(events or settings.events, columns, watch),
         clock=SystemClock(),
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,

@@ -15,6 +15,7 @@ from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.commands.log_findings import refuse_a_log_without_events
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
@@ -90,6 +91,8 @@ def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, lim
     start = time.monotonic()
     with worker.observer, stopped_by_signals(worker.request_stop):
         worker.run()
+    if not worker.stopping:
+        refuse_a_log_without_events(worker.status, source)
     seconds = max(time.monotonic() - start, 1e-9)
     history.finish(worker.status)
     scores = Scores.joined(line.scores)

@@ -20,6 +20,7 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSink, FileSource, load_mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
+from stream_worker.commands.log_findings import findings, refuse_a_log_without_events
 from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
@@ -27,6 +28,7 @@ from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
+from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
@@ -47,7 +49,7 @@ def command(
     reports: tuple[Path, ...],
 ) -> int:
     settings = settings_from(config_path)
-    clock = SystemClock()
+    clock, watch = SystemClock(), LogWatch()
     source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
@@ -66,6 +68,7 @@ def command(
         line=make_line(settings, f"replay-{settings.model.seed}"),
         events=settings.events.canonical(),
         columns=source.columns,
+        watch=watch.add,
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,
@@ -75,7 +78,7 @@ def command(
     worker.start(begun.snapshot, own=begun.own, ancestors=ancestors)
     source.published = sink.next_offset
     history = History(worker.line.monitor)
-    code = _run(worker, source, history)
+    code = _run(worker, source, history, watch)
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
@@ -110,7 +113,7 @@ def _write_reports(
     print(f"report: {', '.join(map(str, paths))}")
 
 
-def _run(worker: Worker, source: FileSource, history: History) -> int:
+def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) -> int:
     progress = ReplayProgress(source, history)
     worker.observer = progress
     start = time.monotonic()
@@ -119,6 +122,8 @@ def _run(worker: Worker, source: FileSource, history: History) -> int:
     seconds = time.monotonic() - start
     status = worker.status
     history.finish(status)
+    if not worker.stopping:
+        refuse_a_log_without_events(status, source)
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     dead = sum(status.dead_letters.values())
     print(
@@ -126,6 +131,8 @@ def _run(worker: Worker, source: FileSource, history: History) -> int:
         f"{dead:,} dead letters, {source.left_out:,} rows left out by the mapping, {status.items:,} items live, "
         f"drift alarms: {sum(status.drift_alarms.values())}"
     )
+    for line in findings(status, watch):
+        print(line)
     if worker.stopping:
         print(f"stopped at row {source.position:,}", file=sys.stderr)
         return ExitCode.INTERRUPTED

@@ -7,7 +7,7 @@ that every replay decides the same. Every record ends as exactly one event or on
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,10 +110,16 @@ class Decoder:
     """Records -> events and dead letters. `columns` are a log's own names of the parts, for reasons; none: a topic's
     records. `dropped` is what could not be read of the last records' optional fields. `key_mismatches` counts events
     whose record key is not their user id: such a topic is not keyed by user, and one user's events may overtake each
-    other."""
+    other. `watch` is shown all events."""
 
-    def __init__(self, config: EventsConfig, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: EventsConfig,
+        columns: Mapping[str, str] | None = None,
+        watch: Callable[[Events], None] | None = None,
+    ) -> None:
         self.config = config
+        self._watch = watch
         self.key_mismatches = 0
         self.dropped: list[DroppedField] = []
         self._codes = {name: code for code, name in enumerate(config.types)}
@@ -131,7 +137,10 @@ class Decoder:
                 rows.append(self._row(record))
             except InvalidEvent as fault:
                 dead_letters.append(DeadLetter(record, fault.error, fault.reason))
-        return _columns(rows), dead_letters
+        events = _columns(rows)
+        if self._watch is not None:
+            self._watch(events)
+        return events, dead_letters
 
     def _row(self, record: Record) -> _Row:
         if record.fault is not None:

@@ -10,6 +10,7 @@ StreamWorkerError
 ├── MemoriesLost            let all partitions go and claim them again: the store is not what it was
 ├── SlotTaken               stop, and do not restart: another process holds this slot (exit 76)
 ├── RestartNeeded           stop, a new process cures it (exit 75)
+├── NoEvents                stop: a log holds nothing that is an event
 ├── OffsetLost              stop: retention has overtaken a committed offset
 └── CorruptCheckpoint       use an older checkpoint
 """
@@ -67,6 +68,10 @@ class SlotTaken(StreamWorkerError):  # noqa: N818
 
 class RestartNeeded(StreamWorkerError):  # noqa: N818
     """A client failed fatally; a new process starts from the committed state."""
+
+
+class NoEvents(StreamWorkerError):  # noqa: N818
+    """Nothing of a log is an event; the message tells the commonest reasons, with a row of each."""
 
 
 class OffsetLost(StreamWorkerError):  # noqa: N818

@@ -19,7 +19,8 @@ An empty file stands for the defaults; a variable STREAM_WORKER__SECTION__KEY go
 would have shown the same. Whether other seeds would, only --seeds can say.
 
 \b
-Exit codes: 0 done (whichever is better), 64 usage, 78 a configuration is wrong, 130 interrupted.
+Exit codes: 0 done (whichever is better), 64 usage, 78 a configuration is wrong, 1 nothing in the log is an event,
+130 interrupted.
 """
 
 

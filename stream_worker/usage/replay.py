@@ -18,6 +18,9 @@ Examples:
 
 The last one goes on where a stopped (or killed) replay of the same log was, and its files end up the same to the bit.
 With another log, or with `run --from learned`, it is a warm start: what was learned, and the users' memories.
+
+\b
+Exit codes: 0 done, 1 nothing in the log is an event, 64 usage, 78 a file or setting is wrong, 130 interrupted.
 """
 
 

@@ -96,8 +96,8 @@ def test_what_only_one_of_them_scores_is_left_out_and_counted(log: Path, files: 
 
 def test_a_log_without_events_has_nothing_to_compare(files: tuple[Path, Path], tmp_path: Path) -> None:
     code, _, err = compare(write_log(tmp_path / "empty.csv", []), *files)
-    assert code == ExitCode.CONFIGURATION
-    assert "no event was scored" in err
+    assert code == ExitCode.FAILED
+    assert "the log has no rows" in err
 
 
 def test_one_that_is_interrupted_compares_nothing(log: Path, files: tuple[Path, Path]) -> None:
