@@ -16,6 +16,7 @@ from rich.table import Table
 
 from stream_worker.backends.files import load_mapping
 from stream_worker.commands.options import differing, settings_from
+from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.paired import Row, compared, in_common
@@ -39,6 +40,7 @@ def command(
     seeds: tuple[int, ...] | None,
     reports: tuple[Path, ...],
 ) -> int:
+    refuse_overwriting([a, b, *log, mapping_path], reports)
     both, mapping = (settings_from(a), settings_from(b)), load_mapping(mapping_path)
     for settings in both:
         warm_up(settings)  # or the first run would pay for compiling

@@ -22,6 +22,7 @@ from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemory
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
 from stream_worker.commands.log_findings import findings, refuse_a_log_without_events
 from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
+from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
@@ -48,6 +49,7 @@ def command(
     checkpoint_from: Path | None,
     reports: tuple[Path, ...],
 ) -> int:
+    refuse_overwriting([*log, mapping_path, config_path], [predictions, recommendations, dead_letters, *reports])
     settings = settings_from(config_path)
     clock, watch = SystemClock(), LogWatch()
     source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
