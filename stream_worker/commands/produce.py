@@ -17,6 +17,7 @@ from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records, require_topic
 from stream_worker.backends.kafka.retention import make_sure_it_keeps
 from stream_worker.commands.options import settings_from, speed_of
+from stream_worker.core.errors import NoEvents
 from stream_worker.core.renaming import renamer
 
 _Row = tuple[str, bytes, int]
@@ -48,6 +49,8 @@ def command(
     records = ((key, rename(value), timestamp_ms) for key, value, timestamp_ms in _counted(rows))
     sent = produce_records(kafka, kafka.input_topic, records)
     seconds = time.monotonic() - start
+    if not sent:
+        raise NoEvents("the log has no rows: nothing was sent")
     rate = sent / max(seconds, 1e-9)
     print(f"{sent:,} records to {kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
 

@@ -24,6 +24,7 @@ _ISO_8601 = re.compile(
     rf"([T ]([01]\d|2[0-3])(:\d\d(:{_SECOND})?|\d\d({_SECOND})?)?(Z|[+-]\d\d(:?[0-5]\d)?)?)?",
     re.ASCII,
 )
+_EIGHT_DIGITS = re.compile(r"\d{8}", re.ASCII)  # a date
 _RFC_2822 = re.compile(
     r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?\d\d? (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4}"
     r" ([01]\d|2[0-3]):\d\d(:\d\d)? (GMT|UTC|[+-]\d\d[0-5]\d)",
@@ -65,13 +66,13 @@ def _scaled(value: float) -> float | None:
 
 
 def _text_seconds(text: str) -> float | None:
+    number = number_of(text)
+    if number is not None and not _EIGHT_DIGITS.fullmatch(text):
+        return timestamp_seconds(number)
     if _RFC_2822.fullmatch(text):
         return _rfc_seconds(text)
     iso = text.removesuffix(" UTC") + "Z" if text.endswith(" UTC") else text
-    if _ISO_8601.fullmatch(iso):  # before numbers: 20140513 is a date
-        return timestamp_seconds(iso)
-    number = number_of(text)
-    return None if number is None else timestamp_seconds(number)
+    return timestamp_seconds(iso) if _ISO_8601.fullmatch(iso) else None
 
 
 def _rfc_seconds(text: str) -> float | None:

@@ -17,6 +17,10 @@ from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.reasons import shorten, shown
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_OTHER_FORMATS = (
+    (b"\0", "looks like Avro, Protobuf or JSON of a schema registry, which begins with a zero byte"),
+    (b"\x1f\x8b", "looks like gzip"),
+)
 _KEY_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
 _QUOTE, _COLON = b'":'
 _DEPTHS = np.zeros(256, dtype=np.int8)
@@ -32,12 +36,19 @@ def json_object(value: bytes | None) -> dict[str, Any]:
         text = value.removeprefix(BYTE_ORDER_MARK)
         if text != value and not text.startswith(BYTE_ORDER_MARK):
             return json_object(text)
-        raise InvalidEvent("NotJson", shorten(f"expected a JSON object, got {value[:40]!r}: {fault}")) from None
+        raise InvalidEvent(
+            "NotJson", shorten(f"expected a JSON object, got {value[:40]!r}: {_looks(value) or fault}")
+        ) from None
     if type(fields) is not dict:
         raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(fields)}")
     if value.count(b":") != len(fields):
         _refuse_a_key_twice(value, len(fields))
     return fields
+
+
+def _looks(value: bytes) -> str:
+    """What is often there in place of JSON, by its first bytes."""
+    return next((name for start, name in _OTHER_FORMATS if value.startswith(start)), "")
 
 
 def _refuse_a_key_twice(value: bytes, distinct: int) -> None:

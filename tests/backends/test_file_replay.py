@@ -131,6 +131,19 @@ class TestFileSource:
         assert [batch for _, batch in came] == offsets(subscribed(FileSource([log], PLAIN)), 10)
         assert [seconds for seconds, _ in came] == pytest.approx([(30 * 9 + 300 * n) / 60 for n in range(10)])
 
+    @pytest.mark.parametrize("junk", [0, 315_532_800, 915_148_800, 4_070_908_800, 1e300, "soon"])
+    @pytest.mark.parametrize("place", [0, 5, 9])
+    def test_a_time_that_can_not_be_right_is_no_reason_to_wait(self, tmp_path: Path, junk: object, place: int) -> None:
+        """A clock of 1970, 1980 or 1999 at the head of the log was a pause of decades, one of 2099 a longer one."""
+        times: list[object] = [T + 30 * n for n in range(40)]
+        times.insert(place, junk)
+        lines = "".join(f"u,i,{ts},click\n" for ts in times)
+        clock = FakeClock()
+        log = write(tmp_path / "log.csv", "user,item,ts,type\n" + lines)
+        source = subscribed(FileSource([log], PLAIN, speed=1, clock=clock, sleep=clock.sleep))
+        assert sum(map(len, batches(source, 10))) == 41
+        assert clock.time - 50.0 == pytest.approx(30 * 39)
+
     def test_a_poll_never_sleeps_past_its_timeout(self, log: Path) -> None:
         clock = FakeClock()
         source = subscribed(FileSource([log], PLAIN, speed=1, clock=clock, sleep=clock.sleep))

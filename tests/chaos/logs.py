@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from stream_worker.backends.files.mapping import load_mapping
-from stream_worker.backends.files.reading import LogReader
+from stream_worker.backends.files.reading import read_log
 from stream_worker.core.codec import encode_event
 from tests.fleet import Event
 
@@ -17,7 +17,7 @@ START_TS = 1_700_000_000
 
 def recorded(log: Path, mapping: Path, limit: int) -> list[Event]:
     """The first `limit` rows, as `produce` would send them; all have to be events."""
-    rows = islice(LogReader([log], load_mapping(mapping)), limit)
+    rows = islice(read_log([log], load_mapping(mapping)), limit)
     return [(user, value, timestamp_ms, True) for user, value, timestamp_ms in rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import random
 import sys
@@ -281,6 +282,13 @@ def test_a_byte_order_mark_is_no_fault() -> None:
     events, dead = decode(mark + event(), mark + mark + event(), mark)
     assert len(events) == 1
     assert [letter.error for letter in dead] == ["NotJson", "Empty"]
+
+
+def test_a_reason_tells_what_is_often_there_in_place_of_json() -> None:
+    _, dead = decode(b"\0\0\0\0\x05" + event(), gzip.compress(event()))
+    assert [letter.error for letter in dead] == ["NotJson", "NotJson"]
+    assert "looks like Avro, Protobuf or JSON of a schema registry" in dead[0].reason
+    assert "looks like gzip" in dead[1].reason
 
 
 @pytest.mark.parametrize("part", ["value", "category", "request_id"])

@@ -54,7 +54,9 @@ def _header(path: Path, number: int, row: list[str] | BadRow) -> list[str]:
 
 
 def _cell(cell: str) -> str | None:
-    return (cell[:-2] if cell.endswith(".0") and _WHOLE_FLOAT.fullmatch(cell) else cell) or None
+    if cell[-2:] == ".0" and _WHOLE_FLOAT.fullmatch(cell):
+        return cell[:-2]
+    return cell or None
 
 
 def places(path: Path, header: Sequence[str], names: Sequence[str], delimiter: str = "") -> list[int]:
@@ -98,7 +100,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if len(self.pending) == _MOST_LINES or (self.pending and sum(map(len, self.pending)) > _MOST_CHARACTERS):
+        if self.pending and (len(self.pending) == _MOST_LINES or sum(map(len, self.pending)) > _MOST_CHARACTERS):
             raise _Unclosed
         line, whole = (self._again.popleft(), True) if self._again else read_line(self._text)
         if not line:
@@ -154,6 +156,8 @@ class _Records:
 
     def _judged(self, row: list[str]) -> list[str] | BadRow:
         lines = len(self._lines.pending)
+        if lines == 1 and len(row) == len(self.header) and not self._lines.ended:
+            return row
         if self._lines.ended or (lines > 1 and not self._is_proper()):
             return self._unclosed()
         if row and self.header and len(row) != len(self.header):

@@ -33,6 +33,7 @@ _IDS = ("user", "item", "session", "request_id", "category")
 _END_SECONDS = 253_402_300_800.0  # the year 10000: what lies beyond is no time, and milliseconds stay an int64
 _SHOWN_BYTES = 40
 _FILE_SHIFT = 40  # a place is the file's number and, below it, the line's
+_NUMBER_MASK = (1 << _FILE_SHIFT) - 1
 
 
 class LogRow(NamedTuple):
@@ -89,7 +90,9 @@ class LogReader:
         self.columns = {part: name for part in _PARTS if (name := getattr(mapping.fields, part))}
         self._tests = [condition(column, text) for column, text in mapping.keep.items()]
         self._parts = list(self.columns)
+        self._ids = [part for part in _IDS if part in self.columns]
         self._names = [*self.columns.values(), *mapping.keep]
+        self._file_names = [path.name for path in paths]
         self._words = ["row" if mapping.format_of(path) == "parquet" else "line" for path in paths]
 
     def __iter__(self) -> Iterator[LogRow]:
@@ -99,8 +102,8 @@ class LogReader:
             yield LogRow(row.key, row.value, round(row.seconds * 1000), self._name(row.place), fault)
 
     def _name(self, place: int) -> str:
-        file, number = place >> _FILE_SHIFT, place & ((1 << _FILE_SHIFT) - 1)
-        return f"{self._words[file]} {number} of {self.paths[file].name}"
+        file, number = place >> _FILE_SHIFT, place & _NUMBER_MASK
+        return f"{self._words[file]} {number} of {self._file_names[file]}"
 
     def _sorted(self) -> Iterator[_Read]:
         table = _as_table(self._rows())
@@ -146,7 +149,7 @@ class LogReader:
     def _event(self, values: Sequence[Any], place: int) -> _Read:
         given = zip(self._parts, values, strict=False)
         event = {part: value for part, value in given if value is not None}
-        for part in _IDS:
+        for part in self._ids:
             if type(value := event.get(part, "")) is not str:
                 event[part] = whole_text(value) or value
         if isinstance(value := event.get("value"), str):
@@ -182,8 +185,8 @@ class LogReader:
         kind = event.get("type")
         if kind is None or kind == "":
             kind = self.mapping.default_type
-        name = kind if isinstance(kind, str) else whole_text(kind)
-        kind = self.mapping.types.get(name, kind) if name is not None else kind
+        if self.mapping.types and (name := kind if isinstance(kind, str) else whole_text(kind)) is not None:
+            kind = self.mapping.types.get(name, kind)
         if kind != "":
             event["type"] = kind
 
