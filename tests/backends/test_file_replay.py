@@ -175,7 +175,7 @@ class TestFileSource:
 
 
 def outputs(offset: int) -> Outputs:
-    record = Record(0, offset, 0, None, b"\xff" * (offset % 5))
+    record = Record(0, offset, 0, None, b"\xff" * (offset % 5), f"line {offset + 2} of log.csv")
     return Outputs(
         [Recommendation(f"u{offset}", 0, offset + 1, 1, 1.0, ["a"], [0.5], "0", offset)],
         [DeadLetter(record, "NotJson", "expected a JSON object, got noise")],
@@ -201,6 +201,7 @@ class TestFileSink:
         assert decode_recommendation((tmp_path / "r.jsonl").read_bytes()).next_offset == 5
         dead = orjson.loads((tmp_path / "d.jsonl").read_bytes())
         assert (dead["topic"], dead["offset"], dead["error"], dead["value"]) == ("t", 4, "NotJson", r"\xff" * 4)
+        assert dead["place"] == "line 6 of log.csv"
 
     @given(done=st.integers(0, 12), lost=st.integers(0, 5))
     @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

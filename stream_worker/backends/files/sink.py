@@ -105,6 +105,7 @@ def _encode_dead_letter(letter: DeadLetter, topic: str) -> bytes:
         "topic": topic,
         "partition": record.partition,
         "offset": record.offset,
+        "place": record.place,
         "error": letter.error,
         "reason": letter.reason,
         "value": value,
