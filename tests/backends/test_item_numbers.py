@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
-from stream_worker.core.errors import Unavailable
+from stream_worker.backends.redis.trial import Trial
+from stream_worker.core.errors import ConfigurationError, Unavailable
 from stream_worker.core.item_dictionary import LAST_NUMBER, numbers_kept_seconds
 from tests.services import RedisService
 
@@ -157,6 +158,17 @@ def test_a_server_whose_memory_is_full_forgets_nothing(own_redis: RedisService) 
     finally:
         shelf.redis.config_set("maxmemory", 0)
     assert store.number_items(["a", "b", "c"]) == [1, 2, 3]
+
+
+def test_check_tries_the_rights_that_forgetting_takes(own_redis: RedisService) -> None:
+    """Else a worker would find out days later; who forgets nothing needs none of them."""
+    admin: Any = redis.Redis.from_url(own_redis.url)
+    admin.execute_command("ACL", "SETUSER", "worker", "on", ">pw", "~*", "&*", "+@all", "-unlink")
+    url = own_redis.url.replace("redis://", "redis://worker:pw@")
+    Trial(MemoryConfig(redis_url=url), "tried:topic").run()
+    with pytest.raises(ConfigurationError, match=r"memory\.redis_url"):
+        Trial(MemoryConfig(redis_url=url, expire_seconds=10.0), "tried:topic").run()
+    Trial(MemoryConfig(redis_url=own_redis.url, expire_seconds=10.0), "tried:topic").run()
 
 
 @pytest.mark.parametrize("length", [7, 36, 256])

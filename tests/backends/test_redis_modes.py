@@ -55,7 +55,7 @@ class TestCluster(MemoryStoreContract):
 
     @pytest.fixture
     def make_store(self, redis_cluster: RedisCluster) -> MakeStore:
-        return lambda: cluster_store(redis_cluster)
+        return lambda item_ids=9_000: cluster_store(redis_cluster, max_item_ids=item_ids)
 
 
 class TestSentinel(MemoryStoreContract):
@@ -63,7 +63,7 @@ class TestSentinel(MemoryStoreContract):
 
     @pytest.fixture
     def make_store(self, redis_sentinel: RedisSentinel) -> MakeStore:
-        return lambda: sentinel_store(redis_sentinel)
+        return lambda item_ids=9_000: sentinel_store(redis_sentinel, max_item_ids=item_ids)
 
 
 def place(store: RedisMemoryStore, partition: int) -> str:
