@@ -32,8 +32,8 @@ _log = structlog.get_logger(__name__)
 @dataclass
 class Written:
     """What one write achieved, by these tokens. `seconds`: spent on it, without its pauses. `checkpoint_ts`: when the
-    line's checkpoint was there, None: it is not. `failed`: why the rest is still owed. `lost`: the store is not what
-    it was."""
+    line's checkpoint was there, None: it is not, or none was due. `failed`: why the rest is still owed. `lost`: the
+    store is not what it was."""
 
     seconds: float = 0.0
     checkpoint_ts: float | None = None
@@ -72,11 +72,21 @@ class Checkpointer:
     def busy(self) -> bool:
         return self._running is not None
 
-    def start(self, snapshot: Snapshot, owed: Owed, tokens: Mapping[int, int], floors: Mapping[int, int]) -> None:
-        """Begin to write; `floors` are the processed offsets that `owed` brings every record up to."""
+    def start(
+        self,
+        snapshot: Snapshot | None,
+        owed: Owed,
+        tokens: Mapping[int, int],
+        floors: Mapping[int, int],
+        stood: Mapping[int, int] | None = None,
+    ) -> None:
+        """Begin to write; `floors` are the processed offsets that `owed` brings every record up to, `stood` those that
+        their reader found no record before. Without a snapshot nothing was learned since the last one."""
         self._started = self._clock.monotonic()
         self._hurry.clear()
-        self._running = self._thread.submit(self._write, snapshot, owed, dict(tokens), dict(floors))
+        self._running = self._thread.submit(
+            self._write, snapshot, owed, dict(tokens), dict(floors), dict(stood or floors)
+        )
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
         """The result of a write that has ended, once. Whoever has the time to wait wants it soon."""
@@ -98,14 +108,22 @@ class Checkpointer:
         self.hurry()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _write(self, snapshot: Snapshot, owed: Owed, tokens: dict[int, int], floors: dict[int, int]) -> Written:
+    def _write(
+        self,
+        snapshot: Snapshot | None,
+        owed: Owed,
+        tokens: dict[int, int],
+        floors: dict[int, int],
+        stood: dict[int, int],
+    ) -> Written:
         written, start = Written(tokens=tokens), self._clock.monotonic()
         try:
-            self._checkpoints.save(snapshot)  # 1. L
-            written.checkpoint_ts = self._clock.now()
+            if snapshot is not None:
+                self._checkpoints.save(snapshot)  # 1. L
+                written.checkpoint_ts = self._clock.now()
             if self._store.durable:
                 rest = partial(self._rest, written)
-                save_memories(self._store, owed, tokens, floors, written, self._reached, rest)  # 2. and 3.
+                save_memories(self._store, owed, tokens, floors, stood, written, self._reached, rest)  # 2. and 3.
                 self._reached("written")
         except (Unavailable, MemoriesLost) as fault:
             written.failed, written.lost = str(fault), isinstance(fault, MemoriesLost)
@@ -125,6 +143,7 @@ def save_memories(
     owed: Owed,
     tokens: Mapping[int, int],
     floors: Mapping[int, int],
+    stood: Mapping[int, int],
     written: Written,
     reached: Reached = no_fault,
     rest: Callable[[float], None] = lambda share: None,
@@ -143,7 +162,7 @@ def save_memories(
                 store.save(partition, tokens[partition], chunk)
                 reached("records.chunk")
             reached("records.written")
-            store.set_floor(partition, tokens[partition], floor)
+            store.set_floor(partition, tokens[partition], floor, stood[partition])
             reached("floor.written")
         except StaleToken as fault:
             written.stale.append(partition)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import structlog
@@ -15,8 +16,17 @@ from numpy.typing import NDArray
 
 from model.memory import UserTable
 from stream_worker.core.errors import Unavailable
-from stream_worker.core.interfaces import MemoryStore
-from stream_worker.core.memory_record import MemoryFormat, fault_of
+from stream_worker.core.interfaces import Claim, MemoryStore
+from stream_worker.core.memory_record import (
+    MemoryFormat,
+    begin_again,
+    fault_of,
+    generation_of,
+    generations_of,
+    in_generations,
+    without_generation,
+)
+from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.status import Status
 
 Key = tuple[int, str]
@@ -38,6 +48,7 @@ class Memories:
     ) -> None:
         self.store = store
         self.tokens: dict[int, int] = {}
+        self._generations: dict[int, int] = {}
         self.line = 0
         self.ancestors: Mapping[str, bytes] = {}
         self._users = users
@@ -51,11 +62,13 @@ class Memories:
         """Records made under other weights than this line's get their states rebuilt."""
         self.line = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1
 
-    def claim(self, marked: Mapping[int, int]) -> dict[int, int | None]:
-        """Fence the partitions off from earlier owners, whose tokens were at most `marked`; returns their floors M."""
-        claims = self.store.claim(list(marked), marked)
+    def claim(self, committed: Mapping[int, Committed]) -> dict[int, Claim]:
+        """Fence the partitions off from earlier owners."""
+        tokens = {partition: at.mark.token for partition, at in committed.items()}
+        claims = self.store.claim(list(committed), tokens, _topic_of(committed))
         self.tokens |= {partition: claim.token for partition, claim in claims.items()}
-        return {partition: claim.floor for partition, claim in claims.items()}
+        self._generations |= {partition: claim.generation for partition, claim in claims.items()}
+        return claims
 
     def begin(self, partition: int, floor: int) -> None:
         """Write the first M of a claimed partition."""
@@ -82,12 +95,13 @@ class Memories:
         strangers = [key for key in keys if key not in known]
         known |= self._ancestors_of(strangers)
         if moved_from:
-            known |= self._moved(strangers, moved_from)
+            known |= self._moved([key for key in keys if self._is_stranger(key, known.get(key))], known, moved_from)
         slots = self._users.add(keys)
         blobs = [known.get(key) for key in keys]
         places = [place for place, blob in enumerate(blobs) if blob is not None]
         if places:
             records = self._layout.decode([blob for blob in blobs if blob is not None])
+            self._count_anew(records, [keys[place][0] for place in places])
             self._users.put(slots[places], records)
             foreign = records["line"] != self.line
             if foreign.any():
@@ -103,6 +117,18 @@ class Memories:
             _log.warning("memory is unreadable, taken for none", user=user, partition=partition, reason=reason)
         return found
 
+    def _count_anew(self, records: NDArray[Any], partitions: Sequence[int]) -> None:
+        """Where a record was written under another topic of the name."""
+        begin_again(records, generations_of(records) != self._generation_of(partitions))
+        without_generation(records)
+
+    def _generation_of(self, partitions: Sequence[int]) -> NDArray[np.int64]:
+        return np.fromiter((self._generations.get(p, 0) for p in partitions), np.int64, len(partitions))
+
+    def _is_stranger(self, key: Key, blob: bytes | None) -> bool:
+        """Whether nothing is known of a user under the partition's topic of now."""
+        return blob is None or generation_of(blob) != self._generations.get(key[0], 0)
+
     def _rebuild_or_forget(self, new: NDArray[np.int64], foreign: NDArray[np.int64]) -> None:
         """A rebuild may have to ask the store: without an answer none of the `new` users is here, or the next recall
         would find states of other weights."""
@@ -115,8 +141,8 @@ class Memories:
     def _ancestors_of(self, keys: Sequence[Key]) -> dict[Key, bytes]:
         return {key: self._as_new(blob) for key in keys if (blob := self.ancestors.get(key[1])) is not None}
 
-    def _moved(self, keys: Sequence[Key], moved_from: Collection[int]) -> dict[Key, bytes]:
-        """The newest record of each user in another partition, as the first one in this. Those that others own may be
+    def _moved(self, keys: Sequence[Key], known: Mapping[Key, bytes], moved_from: Collection[int]) -> dict[Key, bytes]:
+        """The newest record of each user in any partition, as the first one in this. Those that others own may be
         some seconds old; what is on this device, or waits to be written, is not."""
         others = [(partition, user) for own, user in keys for partition in moved_from if partition != own]
         slots = self._users.find(others)
@@ -127,11 +153,15 @@ class Memories:
         records = self._records(peeked, self.store.peek(peeked))
         found = {place: records.get(others[place]) for place in asked}
         newest: dict[str, tuple[float, bytes]] = {}
-        for place, other in enumerate(others):
-            blob = here.get(place) or self._pending.get(other) or found.get(place)
+        candidates = [(key[1], known.get(key)) for key in keys]
+        candidates += [
+            (other[1], here.get(place) or self._pending.get(other) or found.get(place))
+            for place, other in enumerate(others)
+        ]
+        for user, blob in candidates:
             if blob is not None:
                 dated = float(self._layout.decode([blob])["ts"][0]), blob
-                newest[other[1]] = max(dated, newest.get(other[1], dated))
+                newest[user] = max(dated, newest.get(user, dated))
         return {key: self._as_new(newest[key[1]][1]) for key in keys if key[1] in newest}
 
     def _as_new(self, blob: bytes) -> bytes:
@@ -178,6 +208,17 @@ class Memories:
         self._pending = {key: blob for key, blob in self._pending.items() if key[0] not in gone}
         for partition in gone:
             self.tokens.pop(partition, None)
+            self._generations.pop(partition, None)
 
     def _encode(self, slots: NDArray[np.int64]) -> list[bytes]:
-        return self._layout.encode(self._users.get(slots) | {"line": np.full(len(slots), self.line, np.uint64)})
+        columns = self._users.get(slots) | {"line": np.full(len(slots), self.line, np.uint64)}
+        if any(self._generations.values()):
+            generation_R = self._generation_of([partition for partition, _ in self._users.keys_of(slots)])
+            columns["next_offset"] = in_generations(columns["next_offset"], generation_R)
+        return self._layout.encode(columns)
+
+
+def _topic_of(committed: Mapping[int, Committed]) -> Kept:
+    """What is to be kept of the topic that these partitions are of."""
+    at = next(iter(committed.values()), Committed(0))
+    return Kept(topic_id=at.mark.topic_id, first_partitions=at.mark.partitions, partitions=at.partitions)

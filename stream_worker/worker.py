@@ -33,9 +33,9 @@ from stream_worker.core.errors import (
 )
 from stream_worker.core.events import DeadLetter, Events, Outputs, Record
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Snapshot, Source
+from stream_worker.core.interfaces import CheckpointStore, Claim, Clock, MemoryStore, Sink, Snapshot, Source
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.core.offsets import Committed, Mark, Offsets
+from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.item_numbers import ItemNumbers
@@ -127,11 +127,14 @@ class Worker:
         self._skipped_before: dict[str, int] = {}
         self._written_offsets: dict[int, int] = {}
         self._write_began = math.nan
+        self._stood: dict[int, int] = {}
+        self._topic_ids: dict[int, str] = {}
+        self._cluster_id = ""
+        self._learned_of = SourceId("")
         self._leave_by = math.inf
         self._silent_until = -math.inf
         self._stale: set[int] = set()
         self._first_partitions = 0
-        self._began_as = SourceId("")
         # The largest batch there can be: all its users and its new items have to fit.
         rows = min(self._learner.users.max_users, self._learner.config.max_items)
         self._most_events = min(config.batch_size * self._effort.most, max(config.batch_size, rows // 2))
@@ -164,13 +167,13 @@ class Worker:
 
     def _restore(self, snapshot: Snapshot, own: bool) -> None:
         """Offsets, memories and the sink's state mean something only for the source they were made from."""
-        theirs = SourceId.of_json(snapshot.meta["source"])
-        same_source = theirs.is_same(self._source.identity())
-        if same_source:
-            self._began_as = theirs
-        name = snapshot.meta["line"] if own and same_source else self.line.name
-        if own and same_source:
+        theirs, ours = SourceId.of_json(snapshot.meta["source"]), self._source.identity()
+        same_source, same_name = theirs.is_same(ours), replace(theirs, topic_id="").is_same(ours)
+        self._learned_of = theirs if same_name else SourceId("")
+        name = snapshot.meta["line"] if own and same_name else self.line.name
+        if own and same_name:  # of a topic that was made again, users go on from their older records
             self._store.load_state_dict(snapshot.part("memories"))
+        if own and same_source:
             self._sink.load_state_dict(snapshot.meta["sink"])
         try:
             self.line.restore(snapshot, self._numbers.of)
@@ -329,32 +332,67 @@ class Worker:
 
     # -- ownership ---------------------------------------------------------------------------------------------
 
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        """See `PartitionOwner.kept`. A store that knows no topic is as old as what was learned."""
+        before, kept = self._learned_of.topic_id, self._store.kept(partitions)
+        return {p: entry if entry.topic_id else replace(entry, topic_id=before) for p, entry in kept.items()}
+
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """See `PartitionOwner.claim`: fence off, then start at M."""
         if self._numbers.foreign:
             self._numbers.renumber()
-        floors = self._memories.claim({partition: at.mark.token for partition, at in committed.items()})
+        self._learn_of(self._source.identity())
+        claims = self._memories.claim(committed)
         starts = {}
         for partition, at in committed.items():
-            floor = self._floor(partition, at, floors[partition])
+            floor = self._floor(partition, at, claims[partition])
             learned = self.line.offsets.get(partition, 0)
             # An older checkpoint had to be used: what is below the floor will not be read again.
             self.status.gap += max(0, floor - learned) if learned else 0
             starts[partition] = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
             self._first_partitions = max(self._first_partitions, at.mark.partitions)
+            self._cluster_id = at.mark.cluster_id
+            self._topic_ids[partition] = at.mark.topic_id
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
         return starts
 
-    def _floor(self, partition: int, at: Committed, found: int | None) -> int:
-        """M as it is, or, where the store has none, as far back as memories are to be rebuilt from."""
-        if at.mark.is_ahead_of(found):
+    def _learn_of(self, source: SourceId) -> None:
+        """L of another topic means nothing here."""
+        if not self._learned_of.is_same(source):
+            _log.error(
+                "the topic was deleted and made again: its offsets begin again, users start from what is remembered",
+                topic=source.name,
+                topic_id=source.topic_id,
+                before=self._learned_of.topic_id,
+            )
+            self.line.forget_offsets()
+            self._learned_of = source
+        self._learned_of = source.completed(self._learned_of)
+
+    def _floor(self, partition: int, at: Committed, claim: Claim) -> int:
+        """M as it is, or, where the store has none, as far back as memories are to be rebuilt from; under another
+        topic's id nothing has to be: users have their older records."""
+        if claim.before:
+            self._say_made_again(partition, at, claim.before)
+        elif at.mark.is_ahead_of(claim.floor):
             self.status.memories_lost += 1
-            _log.error("memories have fallen back", partition=partition, expected=at.mark.floor, found=found)
-        if found is not None:
-            return found
-        floor = at.next_offset if at.first else max(0, at.next_offset - self._rebuild_records)
+            _log.error("memories have fallen back", partition=partition, expected=at.mark.floor, found=claim.floor)
+        if claim.floor is not None:
+            return claim.floor
+        made_again = claim.before or (claim.generation > 0 and at.mark.floor is None)
+        floor = at.next_offset if at.first or made_again else max(0, at.next_offset - self._rebuild_records)
         self._memories.begin(partition, floor)
         return floor
+
+    def _say_made_again(self, partition: int, at: Committed, before: str) -> None:
+        _log.error(
+            "memories are of another topic: users start from them, with offsets at 0",
+            partition=partition,
+            topic_id=at.mark.topic_id,
+            before=before,
+            begins_at=at.next_offset,
+        )
+        self.line.offsets.pop(partition, None)
 
     def release(self, partitions: Collection[int]) -> None:
         """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
@@ -373,6 +411,8 @@ class Worker:
         outbox = self._outbox
         outbox.recommendations = [r for r in outbox.recommendations if r.partition not in gone]
         outbox.dead_letters = [d for d in outbox.dead_letters if d.record.partition not in gone]
+        for partition in gone:
+            self._stood.pop(partition, None)
         _log.info("partitions given up", partitions=sorted(gone))
 
     def _refused(self, partitions: Collection[int]) -> None:
@@ -408,6 +448,7 @@ class Worker:
         row_B, new_B = self.line.rows(events.items, self._most_events, self._numbers.of)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         self.status.gap += effects.gap
+        self.status.listed_again += effects.again
         self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
         batch = Batch(
             slot_B=slot_B,
@@ -483,12 +524,20 @@ class Worker:
                 self.status.lists += len(self._outbox.recommendations)
         self._outbox = Outputs()
 
-    def _marks(self, partitions: Collection[int]) -> dict[int, Mark]:
-        """What the next owner is to find in the store; without a durable one it finds what is in the checkpoint."""
-        if not self._store.durable:
-            return {}
-        floors, tokens = self._offsets.floors(), self._memories.tokens
-        return {p: Mark(floors[p], tokens[p], self._first_partitions) for p in partitions}
+    def _marks(self, due: Mapping[int, int]) -> dict[int, Mark]:
+        """What the next owner is to find in the store, where it is durable, and what it is to know of the topic."""
+        floors, tokens, stood = self._offsets.floors(), self._memories.tokens, self._source.stood(due)
+        return {
+            partition: Mark(
+                floor=floors[partition] if self._store.durable else None,
+                token=tokens[partition] if self._store.durable else 0,
+                partitions=self._first_partitions,
+                topic_id=self._topic_ids[partition],
+                cluster_id=self._cluster_id,
+                stood=stood[partition],
+            )
+            for partition in due
+        }
 
     # -- persistence -------------------------------------------------------------------------------------------
 
@@ -496,8 +545,11 @@ class Worker:
         if self._offsets.due():
             return  # left unpublished on the way out: nothing may be written past Y
         self._settle(self._checkpointer.finished())
-        if self._checkpointer.due() and self._unwritten():
-            self._begin_write()
+        if self._checkpointer.due():
+            if self._unwritten():
+                self._begin_write()
+            elif self._stands_further():
+                self._write_standing()
         while self._memories.full() and not self._stop:
             # Too much is owed: consumption pauses, membership and health do not.
             if not self._checkpointer.busy():
@@ -515,32 +567,53 @@ class Worker:
         moved = self.line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
         return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
 
+    def _stands_further(self) -> bool:
+        """Whether only offsets without a record came: without a word about them, the next owner could not tell whether
+        retention has removed something else."""
+        processed = self._offsets.processed()
+        return any(at > max(processed[p], self._stood.get(p, 0)) for p, at in self._source.stood(processed).items())
+
+    def _write_standing(self) -> None:
+        """Nothing was learned: a durable store takes M and standing alone, the twin's are in the checkpoint."""
+        if not self._store.durable:
+            return self._begin_write()
+        self._write_began = self._clock.now()
+        floors = self._offsets.processed()
+        self._stood = dict(self._source.stood(floors))
+        self._checkpointer.start(None, {}, self._memories.tokens, floors, self._stood)
+
     def _begin_write(self) -> None:
         self._written_offsets = dict(self.line.offsets)
         self._write_began = self._clock.now()
         owed = self._memories.take_owed()
         floors = self._offsets.processed()
+        self._stood = dict(self._source.stood(floors))
         if not self._store.durable:
             written = Written(tokens=dict(self._memories.tokens))
-            save_memories(self._store, owed, self._memories.tokens, floors, written)
+            save_memories(self._store, owed, self._memories.tokens, floors, self._stood, written)
             self._settle_records(written)
         with self._stage("copy"):
             snapshot = self.line.snapshot(self._identity(), self._sink.state_dict(), self._store.state_dict())
             snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict()})
-        self._checkpointer.start(snapshot, owed, self._memories.tokens, floors)
+        self._checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
 
     def _identity(self) -> SourceId:
         """The source as it is known now, or was when the checkpoint was written that this line goes on from."""
         ours = self._source.identity()
-        return ours.completed(self._began_as) if ours.is_same(self._began_as) else ours
+        return ours.completed(self._learned_of) if ours.is_same(self._learned_of) else ours
 
     def _write_all(self, deadline: float) -> None:
         """Write everything now; what the deadline cuts off is redone by whoever comes next."""
         while self._checkpointer.busy() and self._clock.monotonic() < deadline:
             self._settle(self._checkpointer.finished(0.05))
-        if self._checkpointer.busy() or not self._unwritten():
+        if self._checkpointer.busy():
             return
-        self._begin_write()
+        if self._unwritten():
+            self._begin_write()
+        elif self._stands_further():
+            self._write_standing()
+        else:
+            return
         self._settle(self._checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))
 
     def _settle(self, written: Written | None) -> None:
@@ -554,15 +627,16 @@ class Worker:
     def _settle_checkpoint(self, written: Written | None) -> None:
         if written is None:
             return
-        self.status.checkpoint_seconds = written.seconds
         if written.checkpoint_ts is not None:
             self.status.checkpoints += 1
+            self.status.checkpoint_seconds = written.seconds
             self.status.checkpoint_bytes = self._checkpoints.bytes
             self.status.last_checkpoint_ts = written.checkpoint_ts
-        else:
-            self._written_offsets = {}
         if written.failed:
+            self._stood = {}
             self.status.checkpoint_failures += 1
+            if written.checkpoint_ts is None:
+                self._written_offsets = {}
         else:
             self.status.unwritten_since = self._write_began
 

@@ -60,9 +60,9 @@ class Store(InMemoryMemoryStore):
         finally:
             self.diary.first_chunk.set()
 
-    def set_floor(self, partition: int, token: int, floor: int) -> None:
+    def set_floor(self, partition: int, token: int, floor: int, stood: int = 0) -> None:
         self.diary.note("M", partition, floor)
-        super().set_floor(partition, token, floor)
+        super().set_floor(partition, token, floor, stood)
 
 
 class Scene:
@@ -292,7 +292,7 @@ def test_save_memories_raises_what_is_unavailable_after_noting_what_was_done() -
     scene.diary.failures = {("M", 1): Unavailable("Redis")}
     written = Written()
     with pytest.raises(Unavailable):
-        save_memories(scene.store, {}, scene.tokens, {0: 1, 1: 2}, written)
+        save_memories(scene.store, {}, scene.tokens, {0: 1, 1: 2}, {0: 1, 1: 2}, written)
     assert written.floors == {0: 1}
     assert written.stale == []
     scene.checkpointer.close()

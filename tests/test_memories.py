@@ -14,6 +14,7 @@ from model.memory import UserTable
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.core.offsets import Committed
 from stream_worker.core.status import Status
 from stream_worker.memories import Key, Memories
 
@@ -46,7 +47,7 @@ class Scene:
         self.status = Status()
         self.memories = Memories(self.store, self.table, self._rebuild, LAYOUT, max_pending, self.status)
         self.memories.set_line(line)
-        self.memories.claim({0: 0, 1: 0})
+        self.memories.claim({0: Committed(0), 1: Committed(0)})
 
     def _rebuild(self, slots: NDArray[np.int64]) -> None:
         """As the learner does: a state made anew from the ring. Here: its newest item's number."""
@@ -271,7 +272,7 @@ class TestDrop:
         scene.memories.drop([0])
         assert of(scene.memories.take_owed()) == {(1, "u"): 6}
         assert set(scene.memories.tokens) == {1}
-        scene.memories.claim({0: 0})
+        scene.memories.claim({0: Committed(0)})
         assert scene.seen("u", 0)[:3] == (5, 1, [0, 0, 1])
         assert scene.seen("u", 1)[:3] == (6, 1, [0, 0, 1])
 
@@ -280,7 +281,7 @@ class TestDrop:
         scene.remember("u", 5, item=1)
         former = scene.memories.take_owed()
         scene.memories.drop([0])
-        scene.memories.claim({0: 0})
+        scene.memories.claim({0: Committed(0)})
         scene.remember("u", 5, item=1)
         scene.memories.take_owed()
         scene.memories.written(0, former[0])
@@ -296,7 +297,7 @@ class TestDrop:
     def test_claiming_tells_the_floors(self) -> None:
         scene = Scene()
         scene.store.set_floor(1, scene.memories.tokens[1], 30)
-        assert scene.memories.claim({0: 0, 1: 0}) == {0: None, 1: 30}
+        assert scene.memories.claim({0: Committed(0), 1: Committed(0)})[1].floor == 30
 
 
 class TestLines:
@@ -304,11 +305,11 @@ class TestLines:
         """Two users remembered by another line, and one by this one."""
         store = Store()
         theirs, ours = Scene(store, "theirs"), Scene(store, "ours")
-        theirs.memories.claim({0: 0})
+        theirs.memories.claim({0: Committed(0)})
         theirs.remember("a", 5, item=3)
         theirs.remember("b", 6, item=4)
         theirs.write()
-        ours.memories.claim({0: 0})
+        ours.memories.claim({0: Committed(0)})
         ours.remember("c", 7, item=5)
         ours.write()
         return store

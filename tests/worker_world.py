@@ -80,8 +80,8 @@ def trapped(kind: type[Any]) -> type[Any]:
             self.traps.after(step)
             return answer
 
-        def claim(self, partitions: Any, above: Any = None) -> Any:
-            return self._step("claim", lambda: kind.claim(self, partitions, above))
+        def claim(self, *args: Any) -> Any:
+            return self._step("claim", lambda: kind.claim(self, *args))
 
         def load(self, tokens: Any, keys: Any) -> Any:
             return self._step("load", lambda: kind.load(self, tokens, keys))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,12 +25,14 @@ from stream_worker.core.errors import (
 from stream_worker.core.events import Outputs, Record
 from stream_worker.core.interfaces import Claim, Clock, PartitionOwner, Snapshot
 from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seconds
-from stream_worker.core.offsets import Committed, Mark
+from stream_worker.core.missing_offsets import begin, first_partitions, most_partitions, of_this_topic
+from stream_worker.core.offsets import Committed, Kept, Mark
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
 _FORGOTTEN_SHARE = 16
+_UNKNOWN = Kept()
 
 
 class InMemoryMemoryStore:
@@ -51,6 +54,8 @@ class InMemoryMemoryStore:
         self._records: dict[tuple[int, str], bytes] = {}
         self._tokens: dict[int, int] = {}
         self._floors: dict[int, int] = {}
+        self._topics: dict[int, Kept] = {}
+        self._generations: dict[int, int] = {}
         self._turn = 0
         self._lost = ""
         self._owners: dict[str, str] = {}
@@ -69,14 +74,37 @@ class InMemoryMemoryStore:
     def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         return [self._records.get(key) for key in keys]
 
-    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
+    def kept(self, partitions: Collection[int]) -> dict[int, Kept]:
+        return {p: replace(self._topics.get(p, Kept()), floor=self._floors.get(p)) for p in partitions}
+
+    def claim(
+        self, partitions: Collection[int], above: Mapping[int, int] | None = None, now: Kept = _UNKNOWN
+    ) -> dict[int, Claim]:
         if self._lost:
             raise MemoriesLost(self._lost)
         for partition in partitions:
             # Over losses, too, no token comes again.
             self._turn = 1 + max(self._turn, (above or {}).get(partition, 0), self._tokens.get(partition, 0))
             self._tokens[partition] = self._turn
-        return {p: Claim(self._tokens[p], self._floors.get(p)) for p in partitions}
+        before = {partition: self._belong(partition, now) for partition in partitions}
+        return {
+            p: Claim(self._tokens[p], self._floors.get(p), self._generations.get(p, 0), before[p]) for p in partitions
+        }
+
+    def _belong(self, partition: int, now: Kept) -> str:
+        """Make the partition one of this topic; returns the id of another one that it was of."""
+        kept = self._topics.get(partition, Kept())
+        another = kept.is_of_another(now.topic_id)
+        if another:
+            self._generations[partition] = 1 + self._generations.get(partition, 0)
+            self._floors.pop(partition, None)
+        self._topics[partition] = Kept(
+            topic_id=now.topic_id or kept.topic_id,
+            stood=0 if another else kept.stood,
+            first_partitions=min(filter(None, (kept.first_partitions, now.first_partitions)), default=0),
+            partitions=max(kept.partitions, now.partitions),
+        )
+        return kept.topic_id if another else ""
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         for partition in {partition for partition, _ in keys}:
@@ -104,9 +132,11 @@ class InMemoryMemoryStore:
     def _age(self, key: tuple[int, str]) -> tuple[bytes, tuple[int, str]]:
         return self._next_offset(key), key
 
-    def set_floor(self, partition: int, token: int, floor: int) -> None:
+    def set_floor(self, partition: int, token: int, floor: int, stood: int = 0) -> None:
         self._check(partition, token)
         self._floors[partition] = max(floor, self._floors.get(partition, -1))
+        kept = self._topics.get(partition, Kept())
+        self._topics[partition] = replace(kept, stood=max(kept.stood, stood))
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
         if self._lost:
@@ -154,7 +184,18 @@ class InMemoryMemoryStore:
             "counter": np.array([self._items.counter], np.int64),
             "floors": _pairs(self._floors),
             "tokens": _pairs(self._tokens),
+            "topics": np.frombuffer(self._topics_as_json(), dtype=np.uint8),
         }
+
+    def _topics_as_json(self) -> bytes:
+        known = {p: asdict(kept) for p, kept in sorted(self._topics.items()) if kept != _UNKNOWN}
+        named = {str(p): entry | {"generation": self._generations.get(p, 0)} for p, entry in known.items()}
+        return orjson.dumps(named)
+
+    def _load_topics(self, text: bytes) -> None:
+        named = {int(p): entry for p, entry in orjson.loads(text).items()}
+        self._generations = {p: entry.pop("generation") for p, entry in named.items()}
+        self._topics = {p: Kept(**entry) for p, entry in named.items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         users = [user.decode() for user in _split(state["users"], state["user_lengths"])]
@@ -165,6 +206,7 @@ class InMemoryMemoryStore:
         old = state.get("numbers_old", np.zeros(len(items), np.bool_)).tolist()
         self._items.restore(list(zip(state["numbers"].tolist(), items, old, strict=True)), int(state["counter"][0]))
         self._floors = dict(state["floors"].tolist())
+        self._load_topics(state["topics"].tobytes() if "topics" in state else b"{}")
         # Tokens only grow, also where an older state comes into a store in use.
         self._tokens |= {p: max(token, self._tokens.get(p, 0)) for p, token in state["tokens"].tolist()}
 
@@ -250,6 +292,7 @@ class InMemoryTopic:
         self.partitions: list[list[Record]] = [[] for _ in range(partitions)]
         self.committed: dict[int, int] = {}
         self.marks: dict[int, Mark] = {}
+        self.markers: set[tuple[int, int]] = set()
         self.first_partitions = partitions
         self.outputs = Outputs()
         self.ended = False
@@ -272,8 +315,18 @@ class InMemoryTopic:
         self.topic_id = f"topic-{1 + int(self.topic_id.removeprefix('topic-'))}"
         self.partitions, self.lows = [[] for _ in range(partitions)], [0] * partitions
         self.first_partitions = partitions
-        self.committed, self.marks, self.held = {}, {}, {}
+        self.committed, self.marks, self.held, self.markers = {}, {}, {}, set()
         self.rebalance()
+
+    def append_marker(self, partition: int) -> None:
+        """An offset that holds no record, as the end of a transaction does."""
+        self.markers.add((partition, len(self.partitions[partition])))
+        self.append(None, None, -1, partition)
+
+    def past_markers(self, partition: int, offset: int) -> int:
+        while (partition, offset) in self.markers:
+            offset += 1
+        return offset
 
     def grow(self, partitions: int) -> None:
         """More partitions, which are given to the members in turn; keys are spread anew."""
@@ -325,6 +378,8 @@ class InMemorySource:
         self._topic, self._slot, self._start = topic, slot, start
         self._owner: PartitionOwner | None = None
         self._next: dict[int, int] = {}
+        self._kept: dict[int, Kept] = {}
+        self._first = self._most = topic.first_partitions
         self._generation = -1
         self._lost = False
 
@@ -347,7 +402,7 @@ class InMemorySource:
             start = self._readable(partition, self._next[partition], self._next[partition])
             taken = self._topic.partitions[partition][start : start + max_records - len(records)]
             self._next[partition] = start + len(taken)
-            records += taken
+            records += [record for record in taken if (partition, record.offset) not in self._topic.markers]
         return records
 
     def serve(self) -> None:
@@ -376,12 +431,27 @@ class InMemorySource:
         free = [p for p, owner in sorted(topic.wanted.items()) if owner is self and p not in topic.held]
         if not free or self._owner is None:
             return
-        fresh = [p for p in free if p not in topic.committed]
-        topic.committed |= {p: self._beginning(p) for p in fresh}
-        published = {p: Committed(topic.committed[p], topic.marks.get(p, Mark()), p in fresh) for p in free}
+        published = self._published(self._owner, free)
         starts = self._owner.claim(published)
         self._next |= {p: self._readable(p, starts[p], topic.committed[p]) for p in free}
         topic.held |= dict.fromkeys(free, self)
+
+    def _published(self, owner: PartitionOwner, free: list[int]) -> dict[int, Committed]:
+        topic, count = self._topic, len(self._topic.partitions)
+        there = {p: Committed(at, topic.marks.get(p, Mark())) for p, at in topic.committed.items()}
+        known = of_this_topic(there, self.identity())
+        kept = owner.kept(range(count))
+        self._kept |= {p: kept[p] for p in free}
+        first = min(topic.first_partitions, first_partitions(list(known.values()), kept, count))
+        self._first, self._most = first, most_partitions(kept, count)
+        for p in set(free) - known.keys():
+            begun = begin(kept[p], topic.topic_id, self._start, topic.lows[p], len(topic.partitions[p]), p >= first)
+            mark = Mark(partitions=first, topic_id=topic.topic_id, cluster_id=topic.cluster_id)
+            known[p] = Committed(begun.next_offset, mark, begun.first)
+            topic.committed[p], topic.marks[p] = begun.next_offset, known[p].mark
+        return {
+            p: replace(known[p], mark=replace(known[p].mark, partitions=first), partitions=self._most) for p in free
+        }
 
     def reclaim(self, partitions: Collection[int]) -> None:
         for partition in self._next.keys() & set(partitions):
@@ -390,17 +460,16 @@ class InMemorySource:
                 del self._topic.held[partition]
 
     def moved_from(self) -> Collection[int]:
-        count = len(self._topic.partitions)
-        return range(count) if count > self._topic.first_partitions else ()
+        most = max(self._most, len(self._topic.partitions))
+        return range(most) if most > self._first else ()
 
-    def _beginning(self, partition: int) -> int:
-        if self._start == "earliest" or partition >= self._topic.first_partitions:
-            return self._topic.lows[partition]
-        return len(self._topic.partitions[partition])
+    def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        return {p: self._topic.past_markers(p, offset) for p, offset in next_offsets.items()}
 
     def _readable(self, partition: int, start: int, published: int) -> int:
-        low = self._topic.lows[partition]
-        if max(start, published) < low:
+        low, kept = self._topic.lows[partition], self._kept.get(partition, _UNKNOWN)
+        stood = 0 if kept.is_of_another(self._topic.topic_id) else kept.stood
+        if max(start, published, stood, self._topic.marks.get(partition, Mark()).stood) < low:
             raise OffsetLost(f"{self.name} [{partition}]: next offset {published} is gone, the topic begins at {low}")
         return max(start, low)
 

@@ -164,6 +164,11 @@ class WorkerMetrics:
     stale_writes_refused = Metric(Counter, "writes", "Writes that the store refused because of a newer token.")
     events_gap = Metric(Counter, "events", "Events that the line will never learn, after an unclean takeover.")
     events_overlap = Metric(Counter, "events", "Events that the line learned twice, after an unclean takeover.")
+    events_listed_again = Metric(
+        Counter,
+        "events",
+        "Events listed again after the group's committed offsets expired, as far as memories and weights tell.",
+    )
 
     checkpoint_seconds = Metric(
         Histogram,

@@ -31,6 +31,7 @@ _COUNTERS = {
     "stale_writes_refused": "stale_writes",
     "events_gap": "gap",
     "events_overlap": "overlap",
+    "events_listed_again": "listed_again",
     "checkpoint_failures": "checkpoint_failures",
 }
 _QUALITY = {

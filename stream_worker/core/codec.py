@@ -224,14 +224,17 @@ def encode_event(
 
 
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
-    """A list as contract 1 writes it."""
+    """A list as contract 1 writes it; the topic's id is left out where it is not known."""
     r = recommendation
+    as_of: dict[str, str | int] = {"topic": topic, "partition": r.partition, "offset": r.next_offset - 1}
+    if r.topic_id:
+        as_of["topic_id"] = r.topic_id
     items = [{"item": item, "score": score} for item, score in zip(r.items, r.scores, strict=True)]
     return orjson.dumps(
         {
             "user": r.user,
             "items": items,
-            "as_of": {"topic": topic, "partition": r.partition, "offset": r.next_offset - 1},
+            "as_of": as_of,
             "events": r.events,
             "ts": r.ts,
             "model": {"line": r.line, "step": r.step},
@@ -256,6 +259,7 @@ def decode_recommendation(value: bytes) -> Recommendation:
             line=model["line"],
             step=model["step"],
             request_ids=tuple(fields["request_ids"]),
+            topic_id=as_of.get("topic_id", ""),
         )
     except (ValueError, TypeError, LookupError) as fault:
         raise InvalidEvent("NotARecommendation", f"expected a recommendation, got {value[:60]!r}: {fault!r}") from fault

@@ -80,8 +80,8 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One list for one user of one input partition (contract 1). `next_offset` - 1 is its `as_of` offset. `scores` have
-    `SCORE_DIGITS`, so that the bytes are stable."""
+    """One list for one user of one input partition (contract 1). `next_offset` - 1 is its `as_of` offset, in the topic
+    of `topic_id` where that is known. `scores` have `SCORE_DIGITS`, so that the bytes are stable."""
 
     user: str
     partition: int
@@ -93,6 +93,7 @@ class Recommendation:
     line: str
     step: int
     request_ids: Sequence[str] = ()
+    topic_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,19 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from stream_worker.core.events import Outputs, Record
-from stream_worker.core.offsets import Committed, Mark
+from stream_worker.core.offsets import Committed, Kept, Mark
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
+
+_UNKNOWN = Kept()
 
 
 class PartitionOwner(Protocol):
     """The worker, as a source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
+
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        """What memories are kept of partitions, whoever owns them. May raise Unavailable."""
+        ...
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """Take these partitions over from their Y; returns where to start reading (M). May raise Unavailable: then
@@ -58,8 +64,13 @@ class Source(Protocol):
         ...
 
     def moved_from(self) -> Collection[int]:
-        """Partitions that a user may have been in before; empty unless the topic has more of them than when its group
+        """Partitions that a user may have been in before; empty unless there have been others than when the group
         began."""
+        ...
+
+    def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """How far each next offset could be raised without passing a record: over transaction markers and what was
+        aborted, as far as was read. At least the next offset itself."""
         ...
 
     def serve(self) -> None:
@@ -121,10 +132,14 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A partition's fencing token (grows at every claim, also over losses) and its floor M (None: never written)."""
+    """A partition's fencing token (grows at every claim, also over losses) and its floor M (None: never written).
+    `generation`: how many other topics the partition's memories have seen. `before`: the id of such a topic, whose M
+    this claim has ended."""
 
     token: int
     floor: int | None
+    generation: int = 0
+    before: str = ""
 
 
 class MemoryStore(Protocol):
@@ -139,8 +154,15 @@ class MemoryStore(Protocol):
         """False for the twin: what it holds has to be written with the checkpoint (`state_dict`)."""
         ...
 
-    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
-        """`above`: tokens that are known to have been given before."""
+    def kept(self, partitions: Collection[int]) -> dict[int, Kept]:
+        """What is kept of these partitions, whoever owns them."""
+        ...
+
+    def claim(
+        self, partitions: Collection[int], above: Mapping[int, int] | None = None, now: Kept = _UNKNOWN
+    ) -> dict[int, Claim]:
+        """`above`: tokens that are known to have been given before. `now`: the topic's id and numbers of partitions,
+        to be kept. Under another id than the one that is kept, M is gone; where none is kept, it is adopted."""
         ...
 
     def begin_again(self) -> None:
@@ -161,8 +183,9 @@ class MemoryStore(Protocol):
         Raises StaleToken and then has written nothing."""
         ...
 
-    def set_floor(self, partition: int, token: int, floor: int) -> None:
-        """Raise M: every record of the partition holds all events before it. Never lowers it. Raises StaleToken."""
+    def set_floor(self, partition: int, token: int, floor: int, stood: int = 0) -> None:
+        """Raise M: every record of the partition holds all events before it; and where its reader stood, since offsets
+        without a record may follow. Never lowers either. Raises StaleToken."""
         ...
 
     def number_items(self, ids: Sequence[str]) -> list[int]:

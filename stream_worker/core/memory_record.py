@@ -5,6 +5,10 @@ that a batch of records is a handful of numpy arrays. Byte 0 is the version, byt
 big-endian order (so that stores can compare n as bytes). With H = 64 a user of up to 8 events takes 336 bytes, of up to
 32 takes 480, of 129 or more 1,818; in a ring of 50 none takes more than 588.
 
+Where the topic was deleted and made again, n is of one of its generations. The number of that stands in the two highest
+of the eight bytes, and the version is 2: what is written under a later topic is ahead of all that was written under an
+earlier one.
+
 The ring names items by the store's numbers (0: empty), newest last, empty places in front. `(h, c)` are half
 precision and mean something only under the weights of `line`.
 """
@@ -19,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION, VERSION_OF_GENERATIONS = 1, 2
+_GENERATION_BIT = 48
 # Memories as columns by name, or as records of these fields.
 Columns = Mapping[str, NDArray[Any]] | NDArray[Any]
 _HEADER: list[tuple[str, str]] = [
@@ -86,13 +91,41 @@ class MemoryFormat:
         return records
 
 
+def in_generations(next_offset_R: NDArray[np.int64], generation_R: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Next offsets as they stand in records of these generations."""
+    joined: NDArray[np.int64] = (generation_R << _GENERATION_BIT) | next_offset_R
+    return joined
+
+
+def generations_of(records: Columns) -> NDArray[np.int64]:
+    """The generation of the topic under which each record was written."""
+    generation_R: NDArray[np.int64] = records["next_offset"].astype(np.int64) >> _GENERATION_BIT
+    return generation_R
+
+
+def generation_of(blob: bytes) -> int:
+    """As `generations_of`, of one record's bytes."""
+    return int.from_bytes(blob[1:3], "big")
+
+
+def begin_again(records: NDArray[Any], which_R: NDArray[np.bool_]) -> None:
+    """Set the counters of some to 0: state and ring stay, n and the number of events mean nothing here."""
+    records["next_offset"][which_R] = records["events"][which_R] = 0
+
+
+def without_generation(records: NDArray[Any]) -> None:
+    """Leave n alone in records of the topic of now."""
+    records["next_offset"] &= np.uint64((1 << _GENERATION_BIT) - 1)
+
+
 def header_of(blob: bytes) -> dict[str, Any]:
     """The header's fields by name; ValueError for an unknown version or a size that does not fit."""
     header = np.dtype(_HEADER)
-    if len(blob) < header.itemsize or blob[0] != VERSION:
-        raise ValueError(f"memory record: expected version {VERSION}, got {blob[:1]!r} in {len(blob)} bytes")
+    if len(blob) < header.itemsize or blob[0] not in (VERSION, VERSION_OF_GENERATIONS):
+        raise ValueError(f"memory record: expected version 1 or 2, got {blob[:1]!r} in {len(blob)} bytes")
     fields = np.frombuffer(blob[: header.itemsize], dtype=header)[0]
     named = {name: fields[name].item() for name in fields.dtype.names}
+    named["next_offset"] &= (1 << _GENERATION_BIT) - 1
     expected = MemoryFormat(named["ring_size"], named["hidden"]).dtype.itemsize
     if len(blob) != expected:
         raise ValueError(f"memory record: expected {expected} bytes, got {len(blob)}")
@@ -144,6 +177,7 @@ def _resized(records: Columns, at: NDArray[np.int64], layout: MemoryFormat) -> N
     resized = layout.empty(len(at))
     for name in ("next_offset", "events", "ts"):
         resized[name] = records[name][at]
+    resized["version"][generations_of(resized) > 0] = VERSION_OF_GENERATIONS
     kept = min(layout.ring_size, records["number"].shape[1])
     for name in ("number", "type", "gap"):
         resized[name][:, layout.ring_size - kept :] = records[name][at, records[name].shape[1] - kept :]

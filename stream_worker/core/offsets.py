@@ -25,30 +25,42 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mark:
-    """What goes with a committed Y as its metadata: M and token as they were in the memory store, and how many
-    partitions the topic had when its group began. From it a later owner sees that the store has fallen back, and that
-    users may have moved.
+    """What goes with a committed Y as its metadata. From it a later owner sees that the memory store has fallen back,
+    that users may have moved, and whether Y is one of this topic at all.
 
-    >>> Mark.decode(Mark(12, 3, 8).encode())
-    Mark(floor=12, token=3, partitions=8)
-    >>> Mark.decode("another program's note")
-    Mark(floor=None, token=0, partitions=0)
+    floor, token: M and token as they were in the store.
+    partitions: how many the topic had when its group began.
+    topic_id, cluster_id: where Y belongs; empty where the broker tells none, and in marks of older versions.
+    stood: from Y up to here there was nothing but offsets that hold no record.
+
+    >>> Mark.decode(Mark(12, 3, 8, "t1").encode()) == Mark(12, 3, 8, "t1")
+    True
+    >>> Mark.decode('{"M":12,"token":3,"partitions":8}') == Mark(12, 3, 8)
+    True
+    >>> Mark.decode("another program's note") == Mark()
+    True
     """
 
     floor: int | None = None
     token: int = 0
     partitions: int = 0
+    topic_id: str = ""
+    cluster_id: str = ""
+    stood: int = 0
 
     def encode(self) -> str:
-        return orjson.dumps({"M": self.floor, "token": self.token, "partitions": self.partitions}).decode()
+        named = {"M": self.floor, "token": self.token, "partitions": self.partitions}
+        more = {"topic": self.topic_id, "cluster": self.cluster_id, "stood": self.stood}
+        return orjson.dumps(named | {name: value for name, value in more.items() if value}).decode()
 
     @staticmethod
     def decode(text: str | None) -> Mark:
         """Nothing is known from a text that is no mark."""
         try:
             found = orjson.loads(text or "")
-            return Mark(found["M"], int(found["token"]), int(found["partitions"]))
-        except (ValueError, KeyError, TypeError):
+            ids = str(found.get("topic", "")), str(found.get("cluster", ""))
+            return Mark(found["M"], int(found["token"]), int(found["partitions"]), *ids, int(found.get("stood", 0)))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return Mark()
 
     def is_ahead_of(self, floor: int | None) -> bool:
@@ -58,21 +70,46 @@ class Mark:
 
 @dataclass(frozen=True)
 class Committed:
-    """Y of a partition, as the broker holds it. `first`: nobody of the group has ever read the partition."""
+    """Y of a partition, as the broker holds it, its mark under the topic's id of now. `first`: nobody of the group has
+    ever read the partition. `partitions`: in how many a user's older record may be."""
 
     next_offset: int
     mark: Mark = Mark()
     first: bool = False
+    partitions: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the memory store keeps of a partition.
+
+    floor: M; None where it was never written.
+    topic_id: the topic that M belongs to; empty where it is not known.
+    stood: from M up to here there was nothing but offsets that hold no record.
+    first_partitions, partitions: how few the group began with, and how many there have ever been.
+    """
+
+    floor: int | None = None
+    topic_id: str = ""
+    stood: int = 0
+    first_partitions: int = 0
+    partitions: int = 0
+
+    def is_of_another(self, topic_id: str) -> bool:
+        """Whether what is kept means nothing under this id. An id that is not known differs from none."""
+        return bool(self.topic_id and topic_id) and self.topic_id != topic_id
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Which effects B events still have, as masks, and how many were left out of the line for ever (`gap`)."""
+    """Which effects B events still have, as masks, how many were left out of the line for ever (`gap`), and how many
+    are published once more (`again`): n and L are never past Y, so that an event before either has been published."""
 
     remember_B: NDArray[np.bool_]
     learn_B: NDArray[np.bool_]
     publish_B: NDArray[np.bool_]
     gap: int
+    again: int = 0
 
 
 @dataclass
@@ -120,12 +157,14 @@ class Offsets:
         """What is still to be done for events of owned partitions; `remembered_B` is n of each event's user."""
         published_B = self._column(partition_B, "published")
         learned_B = self._column(partition_B, "learned")
-        remember_B = offset_B >= remembered_B
+        remember_B, publish_B = offset_B >= remembered_B, offset_B >= published_B
+        learn_B = remember_B & (offset_B >= learned_B)
         return Effects(
             remember_B=remember_B,
-            learn_B=remember_B & (offset_B >= learned_B),
-            publish_B=offset_B >= published_B,
+            learn_B=learn_B,
+            publish_B=publish_B,
             gap=int(np.sum((learned_B > 0) & (offset_B >= learned_B) & ~remember_B)),
+            again=int(np.sum(publish_B & (offset_B < np.maximum(remembered_B, learned_B)))),
         )
 
     def publishes(self, partition: int, offset: int) -> bool:

@@ -45,6 +45,7 @@ class Status:
 
     `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
     lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
+    `listed_again`: events that were listed though memories or weights had them: the committed offsets had expired.
     `set_aside` are the dead letters with reasons and places, `fields_dropped` the optional fields that can't be read.
     `events_not_remembered`: those of items that there was no number for.
     """
@@ -61,6 +62,7 @@ class Status:
     transactions_aborted: int = 0
     gap: int = 0
     overlap: int = 0
+    listed_again: int = 0
     stale_writes: int = 0
     memories_lost: int = 0
     recall_misses: int = 0

@@ -15,7 +15,7 @@ import pytest
 from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
 from stream_worker.core.interfaces import Sink, Source
-from stream_worker.core.offsets import Committed
+from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.source_id import SourceId
 
 PATIENCE_SECONDS = 30.0
@@ -63,9 +63,13 @@ class Owner:
         self.diary = [] if diary is None else diary
         self.published: dict[int, int] = {}
         self.floors: dict[int, int] = {}
+        self.memories: dict[int, Kept] = {}
         self.owned: set[int] = set()
         self.failures: list[Exception] = []
         self.release_failures: list[Exception] = []
+
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        return {partition: self.memories.get(partition, Kept()) for partition in partitions}
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         published = {partition: at.next_offset for partition, at in committed.items()}

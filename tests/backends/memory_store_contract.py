@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.offsets import Kept
 
 MakeStore = Callable[..., MemoryStore]
 
@@ -62,6 +63,40 @@ class MemoryStoreContract:
         second = store.claim([0, 1])
         assert [second[p].floor for p in (0, 1)] == [0, 2**53 + 1]
         assert all(second[p].token > first[p].token for p in (0, 1))
+
+    def test_the_id_of_a_topic_is_adopted_once_and_the_floor_stays(self, store: MemoryStore) -> None:
+        """What an older version wrote is of the topic that is there when an id is first known; not to know it again
+        changes nothing."""
+        store.set_floor(0, token_of(store), 40)
+        claims = [store.claim([0], {}, Kept(topic_id=topic_id))[0] for topic_id in ("a", "", "a")]
+        assert [(claim.floor, claim.generation, claim.before) for claim in claims] == [(40, 0, "")] * 3
+        assert store.kept([0])[0].topic_id == "a"
+
+    def test_under_another_id_the_floor_is_gone_and_a_generation_begins(self, store: MemoryStore) -> None:
+        """Also under an id that was there before: M of then says nothing of what was written since. Other partitions
+        keep theirs until they are claimed."""
+        first = store.claim([0, 1], {}, Kept(topic_id="a"))
+        for partition, claim in first.items():
+            store.set_floor(partition, claim.token, 40, 44)
+        second = store.claim([0], {}, Kept(topic_id="b"))[0]
+        assert (second.floor, second.generation, second.before) == (None, 1, "a")
+        kept = store.kept([0, 1])
+        assert [(kept[p].floor, kept[p].topic_id, kept[p].stood) for p in (0, 1)] == [(None, "b", 0), (40, "a", 44)]
+        store.set_floor(0, second.token, 3)
+        assert store.claim([0], {}, Kept(topic_id="b"))[0].floor == 3
+        third = store.claim([0], {}, Kept(topic_id="a"))[0]
+        assert (third.floor, third.generation, third.before) == (None, 2, "b")
+
+    def test_what_is_kept_of_a_partition_is_told_to_whoever_asks(self, store: MemoryStore) -> None:
+        """How few partitions there were and how many there have been, over all topics of the name; where the reader of
+        M stood, which never goes back."""
+        assert store.kept([0, 5]) == {0: Kept(), 5: Kept()}
+        token = store.claim([0], {}, Kept(topic_id="a", first_partitions=4, partitions=8))[0].token
+        store.set_floor(0, token, 10, 12)
+        store.set_floor(0, token, 10, 11)
+        assert store.kept([0])[0] == Kept(10, "a", 12, 4, 8)
+        store.claim([0], {}, Kept(topic_id="b", first_partitions=6, partitions=6))
+        assert store.kept([0])[0] == Kept(None, "b", 0, 4, 8)
 
     def test_claiming_a_partition_leaves_the_others_alone(self, store: MemoryStore) -> None:
         tokens = {p: claim.token for p, claim in store.claim([0, 1]).items()}

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.core.memory_record import VERSION, MemoryFormat, fault_of, header_of, ring_of
+from stream_worker.core.memory_record import (
+    VERSION,
+    VERSION_OF_GENERATIONS,
+    MemoryFormat,
+    fault_of,
+    generation_of,
+    generations_of,
+    header_of,
+    in_generations,
+    ring_of,
+    without_generation,
+)
 
 _FORMAT = MemoryFormat(ring_size=6, hidden=4)
 _COLUMNS = ("next_offset", "line", "events", "ts", "number", "type", "gap", "h", "c")
@@ -19,7 +30,7 @@ def _records(count: int, layout: MemoryFormat = _FORMAT, filled: int | None = No
     """Random records whose rings hold `filled` items at their right end."""
     rng = np.random.default_rng(seed)
     records = layout.empty(count)
-    records["next_offset"] = rng.integers(0, 2**62, count)
+    records["next_offset"] = rng.integers(0, 2**48, count)
     records["line"] = rng.integers(1, 2**64, count, dtype=np.uint64)
     records["events"], records["ts"] = rng.integers(0, 2**32, count), rng.uniform(0, 2e9, count)
     for name in ("h", "c"):
@@ -39,6 +50,21 @@ def test_what_is_encoded_is_decoded(count: int, filled: int, seed: int) -> None:
     """All columns, to the bit, of any number of records."""
     records = _records(count, filled=filled, seed=seed)
     assert _FORMAT.decode(_blobs(records)).tobytes() == records.tobytes()
+
+
+@given(st.integers(0, 2**48 - 1), st.integers(0, 2**15 - 1))
+def test_a_record_of_a_later_topic_is_ahead_of_all_of_earlier_ones(next_offset: int, generation: int) -> None:
+    """Its generation stands above n, and in the version: a program that knows none refuses it."""
+    columns = {name: _records(1)[name] for name in _COLUMNS}
+    columns["next_offset"] = in_generations(np.array([next_offset]), np.array([generation]))
+    [blob] = _FORMAT.encode(columns)
+    assert (header_of(blob)["next_offset"], generation_of(blob)) == (next_offset, generation)
+    assert blob[0] == (VERSION if generation == 0 else VERSION_OF_GENERATIONS)
+    assert int.from_bytes(blob[1:9], "big") == generation * 2**48 + next_offset
+    decoded = _FORMAT.decode([blob])
+    assert generations_of(decoded).tolist() == [generation]
+    without_generation(decoded)
+    assert decoded["next_offset"].tolist() == [next_offset]
 
 
 def test_decoded_records_may_be_written_to() -> None:
@@ -110,7 +136,7 @@ def test_a_record_of_other_sizes_and_the_same_length_is_converted_too() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("version", [0, VERSION + 1, 255])
+@pytest.mark.parametrize("version", [0, VERSION_OF_GENERATIONS + 1, 255])
 def test_an_unknown_version_is_refused(version: int, place: int) -> None:
     """Alone or among good ones; the message says what was expected and what came."""
     blobs = _blobs(_records(2))

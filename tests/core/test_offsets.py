@@ -27,6 +27,18 @@ def test_each_effect_begins_at_its_own_offset(offset: int, learned: int, n: int)
     )
 
 
+@pytest.mark.parametrize(("n", "learned"), [(15, 12), (12, 15), (0, 0), (20, 20)])
+def test_an_event_is_published_again_where_it_was_remembered_or_learned_past_the_published_offset(
+    n: int, learned: int
+) -> None:
+    """n and L are never past Y, so Y was further than it says: the group's offsets had expired."""
+    offsets = Offsets()
+    offsets.claim(3, 10, learned, 10)
+    at = np.arange(8, 24)
+    effects = offsets.effects(np.full(16, 3), at, np.full(16, n))
+    assert effects.again == int(np.sum((at >= 10) & (at < max(n, learned))))
+
+
 def test_partitions_do_not_mix() -> None:
     """Each event is judged by the offsets of its own partition."""
     offsets = Offsets()

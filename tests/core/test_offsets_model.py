@@ -21,27 +21,30 @@ sizes, steps = st.integers(1, 5), st.integers(0, 9)
 
 @dataclass
 class Record:
-    """A user's memory: n, and the offsets that were remembered in it, in order."""
+    """A user's memory: n, and the offsets that were remembered in it, in order; and the topic that both are of."""
 
     n: int = 0
     events: list[int] = field(default_factory=list)
+    generation: int = 0
 
 
 @dataclass
 class Store:
-    """Redis: records with their n, M of each partition (None: never written), and its token."""
+    """Redis: records with their n, M of each partition (None: never written), its token, and the topic that M is of."""
 
     records: dict[Key, Record] = field(default_factory=dict)
     floors: list[int | None] = field(default_factory=lambda: [None] * _PARTITIONS)
     tokens: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
+    topics: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
 
 
 @dataclass
 class Line:
-    """What a checkpoint holds: L, and the offsets that were learned, a partition."""
+    """What a checkpoint holds: L, and the offsets that were learned, a partition; and the topic that they are of."""
 
     learned_to: dict[int, int] = field(default_factory=dict)
     learned: dict[int, list[int]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
+    topics: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
 
 
 @dataclass
@@ -80,6 +83,8 @@ class EverythingDies(RuleBasedStateMachine):
         self.log: list[list[int]] = [[] for _ in range(_PARTITIONS)]
         self.published: list[list[int]] = [[] for _ in range(_PARTITIONS)]
         self.y = [0] * _PARTITIONS
+        self.furthest = [0] * _PARTITIONS
+        self.topic = [0] * _PARTITIONS
         self.store, self.copy_of_store = Store(), Store()
         self.turn = 0
         self.checkpoints: list[list[Line]] = [[] for _ in range(_SLOTS)]
@@ -144,6 +149,36 @@ class EverythingDies(RuleBasedStateMachine):
                 if self.owner[partition] == slot:
                     self.claim(slot, partition)
 
+    @rule(partition=partitions)
+    def expire(self, partition: int) -> None:
+        """The group was away for so long that its Y is gone: it begins at M, and lists what is behind it again."""
+        if any(process is not None for process in self.processes):
+            return
+        self.y[partition] = self.store.floors[partition] or 0
+        self.published[partition] = [o for o in self.published[partition] if o < self.y[partition]]
+
+    @rule(partition=partitions, sent=st.lists(users, max_size=6))
+    def make_again(self, partition: int, sent: list[int]) -> None:
+        """All who lived end when they see it. The next owner knows by the id that M, n and L are of another topic."""
+        self.processes = [None] * _SLOTS
+        self.topic[partition] += 1
+        self.log[partition], self.published[partition] = list(sent), []
+        self.y[partition] = self.furthest[partition] = 0
+
+    def belong(self, process: Process, partition: int) -> None:
+        """What a claim does to M, and to L, where either is of another topic."""
+        if self.store.topics[partition] != self.topic[partition]:
+            self.store.topics[partition], self.store.floors[partition] = self.topic[partition], None
+        if process.line.topics[partition] != self.topic[partition]:
+            process.line.topics[partition] = self.topic[partition]
+            process.line.learned_to.pop(partition, None)
+            process.line.learned[partition] = []
+
+    def of_now(self, key: Key) -> Record:
+        """A record as recalled: of another topic it is a state alone."""
+        found, topic = self.store.records.get(key, Record()), self.topic[key[0]]
+        return copy.deepcopy(found) if found.generation == topic else Record(generation=topic)
+
     # -- one worker's steps --------------------------------------------------------------------------------------
 
     def claim(self, slot: int, partition: int) -> None:
@@ -152,6 +187,7 @@ class EverythingDies(RuleBasedStateMachine):
         self.drop(slot, partition)
         self.turn += 1
         process.tokens[partition] = self.store.tokens[partition] = self.turn
+        self.belong(process, partition)
         learned, floor = process.line.learned_to.get(partition, 0), self.store.floors[partition] or 0
         assert process.offsets.claim(partition, self.y[partition], learned, floor) == floor
         process.claimed_at[partition] = learned
@@ -196,7 +232,7 @@ class EverythingDies(RuleBasedStateMachine):
 
     def _effects(self, process: Process, events: list[tuple[int, int]], keys: list[Key]) -> None:
         for key in keys:
-            process.records.setdefault(key, copy.deepcopy(self.store.records.get(key, Record())))
+            process.records.setdefault(key, self.of_now(key))
         partition_B, offset_B = np.array(events).T
         effects = process.offsets.effects(partition_B, offset_B, np.array([process.records[key].n for key in keys]))
         for k, (p, offset) in enumerate(events):
@@ -243,6 +279,7 @@ class EverythingDies(RuleBasedStateMachine):
         for partition, offset in due.items():
             self.published[partition] += process.outbox.get(partition, [])
             self.y[partition] = offset
+            self.furthest[partition] = max(self.furthest[partition], offset)
 
     def _published(self, process: Process, due: dict[int, int]) -> None:
         process.offsets.publish(due)
@@ -286,7 +323,8 @@ class EverythingDies(RuleBasedStateMachine):
             if self._process(slot).tokens[key[0]] != self.store.tokens[key[0]]:
                 self.drop(slot, key[0])
                 return
-            if record.n >= self.store.records.get(key, Record()).n:  # never lowered
+            stored = self.store.records.get(key, Record())
+            if (record.generation, record.n) >= (stored.generation, stored.n):  # never lowered
                 self.store.records[key] = copy.deepcopy(record)
         del write.records[:_CHUNK]
 
@@ -357,11 +395,15 @@ class EverythingDies(RuleBasedStateMachine):
         living = [process.records for process in self.processes if process is not None]
         for records in [self.store.records, self.copy_of_store.records, *living]:
             for (partition, user), record in records.items():
+                if record.generation != self.topic[partition]:
+                    continue
                 assert record.events == [o for o in range(record.n) if self.log[partition][o] == user]
 
     @invariant()
     def every_record_holds_all_events_before_the_floor(self) -> None:
         for partition, floor in enumerate(self.store.floors):
+            if self.store.topics[partition] != self.topic[partition]:
+                continue
             for user in range(_USERS):
                 wanted = [o for o in range(floor or 0) if self.log[partition][o] == user]
                 held = self.store.records.get((partition, user), Record()).events
@@ -386,9 +428,11 @@ class EverythingDies(RuleBasedStateMachine):
     @invariant()
     def the_offsets_are_in_order(self) -> None:
         for partition in range(_PARTITIONS):
-            assert (self.store.floors[partition] or 0) <= self.y[partition]
+            if self.store.topics[partition] == self.topic[partition]:
+                assert (self.store.floors[partition] or 0) <= self.y[partition]
             for key, record in self.store.records.items():
-                assert key[0] != partition or record.n <= self.y[partition]
+                if key[0] == partition and record.generation == self.topic[partition]:
+                    assert record.n <= self.furthest[partition]
 
     def teardown(self) -> None:
         """Everybody starts again and runs to the end: all is published and remembered."""
@@ -407,7 +451,8 @@ class EverythingDies(RuleBasedStateMachine):
         self.each_event_was_published_once_and_in_order()
         self.each_record_remembers_each_event_of_its_user_once()
         for partition, log in enumerate(self.log):
-            held = [o for (p, _), record in self.store.records.items() if p == partition for o in record.events]
+            records = [r for (p, _), r in self.store.records.items() if (p, r.generation) == (partition, self.topic[p])]
+            held = [o for record in records for o in record.events]
             assert sorted(held) == list(range(len(log)))
 
 

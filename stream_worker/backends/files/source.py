@@ -136,6 +136,10 @@ class FileSource:
     def moved_from(self) -> Collection[int]:
         return ()
 
+    def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """A log has a row at every place."""
+        return next_offsets
+
     def serve(self) -> None:
         """A file has no other readers: nothing to do."""
 

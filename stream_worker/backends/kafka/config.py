@@ -36,6 +36,7 @@ _OURS = frozenset(
         "auto.commit.enable",
         "enable.auto.offset.store",
         "auto.offset.reset",
+        "enable.partition.eof",
         "enable.idempotence",
         "enable.gapless.guarantee",
         "transactional.id",
@@ -142,6 +143,8 @@ def member_settings(config: KafkaConfig, slot: str) -> Settings:
         "client.id": f"{config.group_id}-{slot}",
         **reader_settings(config),
         **_protocol_settings(config),
+        # Only the end of a partition tells that the offsets before it hold no record.
+        "enable.partition.eof": True,
         "group.instance.id": f"{config.group_id}-{slot}",
         "group.protocol": config.group_protocol,
     }

@@ -5,6 +5,9 @@ The mock cluster never answers the question and old brokers have no ids: without
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,6 +17,7 @@ from confluent_kafka.admin._topic import TopicDescription
 
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect, error_of
+from stream_worker.core.errors import RestartNeeded
 from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
 
@@ -21,6 +25,8 @@ _log = get_logger(__name__)
 _ANSWER_SECONDS = 2.0
 # Of a cluster that has answered everything else so far; what has no answer then never gets one.
 _MOST_QUESTIONS = 3
+# How often at most it is asked beside the records: a request takes the broker some milliseconds.
+_AHEAD_SECONDS = 0.25
 _MOCK = "mockCluster"
 _NO_ID = str(Uuid(0, 0))
 _REFUSALS = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION, KafkaError.INVALID_REQUEST})
@@ -29,8 +35,10 @@ _REFUSALS = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_V
 class TopicIdentity:
     """The ids of the input topic and its cluster. `known` is what has been answered so far."""
 
-    def __init__(self, config: KafkaConfig) -> None:
-        self._config = config
+    def __init__(self, config: KafkaConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._monotonic = config, monotonic
+        self._asked: Future[TopicDescription] | None = None
+        self._ask_again_at = 0.0
         self._admin: AdminClient | None = None
         self._unanswered = 0
         self._silent = False
@@ -43,9 +51,37 @@ class TopicIdentity:
                 self.known = self.ask(consumer)
         return self.known
 
+    def confirm(self, consumer: Consumer) -> None:
+        """Make sure that the topic is still the one that was known. Raises RestartNeeded where it is another, and
+        KafkaException where an answer is to be waited for, also while there is no such topic."""
+        found = self.ask(consumer)
+        self._recognize(found.topic_id)
+        self.known = replace(found, topic_id=found.topic_id or self.known.topic_id)
+
+    def ask_ahead(self) -> None:
+        """Ask, and go on meanwhile: records that were fetched before are of the topic that `answer` confirms."""
+        if self.known.topic_id and self._asked is None and self._monotonic() >= self._ask_again_at:
+            self._ask_again_at = self._monotonic() + _AHEAD_SECONDS
+            self._asked = self._describing()
+
+    def answer(self) -> None:
+        """Wait for what was asked ahead. Raises RestartNeeded as `confirm` does; without an answer it asks again."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            with suppress(KafkaException, TimeoutError):
+                self._recognize(str(asked.result(_ANSWER_SECONDS).topic_id))
+
+    def _recognize(self, topic_id: str) -> None:
+        if topic_id and self.known.topic_id not in ("", topic_id):
+            raise RestartNeeded(
+                f"kafka: the topic {self.known.name} was deleted and made again while it was read: its id is "
+                f"{topic_id}, it was {self.known.topic_id}; the next start begins with the new one"
+            )
+
     def ask(self, consumer: Consumer) -> SourceId:
-        """The ids now; an id is empty where there is none to know. Raises KafkaException where an answer is to be
-        waited for."""
+        """The ids now; one is empty where there is none to know. Raises KafkaException as `confirm` does."""
+        if self._silent:
+            return self.known
         cluster_id = self.known.cluster_id or self._cluster_id(consumer)
         topic_id = "" if self._silent else self._topic_id()
         return replace(self.known, topic_id=topic_id, cluster_id=cluster_id)
@@ -53,12 +89,11 @@ class TopicIdentity:
     def _cluster_id(self, consumer: Consumer) -> str:
         cluster_id = consumer.list_topics(self.known.name, timeout=_ANSWER_SECONDS).cluster_id or ""
         if cluster_id.startswith(_MOCK):
-            self._go_without("librdkafka's mock cluster has none")
+            self._go_without("librdkafka's mock cluster has none", level="info")
             return ""
         return str(cluster_id)
 
     def _topic_id(self) -> str:
-        """Empty while the topic is not there, too."""
         try:
             found = str(self._describe().topic_id)
         except KafkaException as fault:
@@ -70,25 +105,28 @@ class TopicIdentity:
         return found
 
     def _describe(self) -> TopicDescription:
+        return self._describing().result()
+
+    def _describing(self) -> Future[TopicDescription]:
         if self._admin is None:
             self._admin = connect(AdminClient, client_settings(self._config))
         name = self.known.name
         asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=_ANSWER_SECONDS)
-        description: TopicDescription = asked[name].result()
-        return description
+        answer: Future[TopicDescription] = asked[name]
+        return answer
 
     def _failed(self, error: KafkaError) -> str:
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return ""
+            raise KafkaException(error)
         self._unanswered += 1
         if error.code() not in _REFUSALS and (self.known.topic_id or self._unanswered < _MOST_QUESTIONS):
             raise KafkaException(error)
         self._go_without(error.str())
         return ""
 
-    def _go_without(self, reason: str) -> None:
+    def _go_without(self, reason: str, level: str = "warning") -> None:
         if not self._silent:
-            _log.warning(
+            getattr(_log, level)(
                 "the topic has no id that could be known: if it is deleted and made again, its first events are lost",
                 topic=self.known.name,
                 reason=reason,

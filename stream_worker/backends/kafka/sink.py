@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -48,6 +49,7 @@ class KafkaSink:
     ) -> None:
         self._config, self._slot, self._monotonic, self._reached = config, slot, monotonic, reached
         self._owns = owns
+        self._topic_ids: dict[int, str] = {}
         self._unknown: dict[int, int] = {}
         # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
         self._unanswered = False
@@ -71,8 +73,10 @@ class KafkaSink:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
         if not next_offsets or self._was_published(next_offsets):
             return
+        marks = marks or {}
         try:
-            offsets = self._with_marks(next_offsets, marks or {})
+            offsets = self._with_marks(next_offsets, marks)
+            self._topic_ids = {partition: mark.topic_id for partition, mark in marks.items()}
             self._publish(self._ready(), outputs, offsets, membership)
         except TransactionAborted as fault:
             refused = [topic for topic, room in self._rooms.items() if room.learn()]
@@ -116,7 +120,8 @@ class KafkaSink:
     ) -> None:
         """1. begin  2. lists and dead letters  3. Y  4. commit."""
         topic, (lists, letters) = self._config.input_topic, self._rooms.values()
-        encoded = [(r, encode_recommendation(r, topic)) for r in outputs.recommendations]
+        marked = [replace(r, topic_id=self._topic_ids.get(r.partition, "")) for r in outputs.recommendations]
+        encoded = [(r, encode_recommendation(r, topic)) for r in marked]
         self._reached("transaction.before")
         # 1.
         for room in self._rooms.values():

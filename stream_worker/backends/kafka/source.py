@@ -31,7 +31,8 @@ from stream_worker.backends.kafka.starts import begin, bounds, committed, count_
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
-from stream_worker.core.offsets import Committed
+from stream_worker.core.missing_offsets import first_partitions, most_partitions, of_this_topic
+from stream_worker.core.offsets import Committed, Kept, Mark
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 from stream_worker.logs import get_logger
@@ -42,7 +43,11 @@ _log = get_logger(__name__)
 _SLICE_SECONDS = 0.1
 _SERVED_AT_ONCE = 1_000
 _SERVE_SECONDS = 0.02
-_COUNT_SECONDS = 10.0
+_LOOK_SECONDS = 10.0
+# Signs that the topic may have been deleted, and made again.
+_TOPIC_CODES = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError.INCONSISTENT_TOPIC_ID}
+)
 # By the new protocol a killed member's successor is refused until the killed one's session has ended.
 _SESSION_MARGIN_SECONDS = 5.0
 
@@ -70,9 +75,12 @@ class KafkaSource:
         self._waiting: set[int] = set()
         self._published: dict[int, int] = {}
         self._partitions = self._first_partitions = 0
-        self._count_again_at = 0.0
+        self._look_again_at = 0.0
         self._next: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+        self._read_to: dict[int, int] = {}
+        self._stood: dict[int, int] = {}
         self._stash: deque[Record] = deque()
         self._failures: list[BaseException] = []
         self._fatal: SlotTaken | RestartNeeded | ConfigurationError | None = None
@@ -81,7 +89,7 @@ class KafkaSource:
         self._paused = False
         self._backoff = Backoff(monotonic=monotonic)
         self._complaints = Complaints(monotonic)
-        self._identity = TopicIdentity(config)
+        self._identity = TopicIdentity(config, monotonic)
         self._membership = Membership(config, slot)
         self._consumer = self._connect()
 
@@ -111,10 +119,12 @@ class KafkaSource:
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         self._resume()
-        self._count()
         self._wait(self._monotonic() + timeout_seconds)
         # One record is waited for, the rest taken as they are: consume(n, t) waits all of t unless n are there.
         self._consume(max(1, max_records - len(self._stash)), 0)
+        self._look_again()
+        if self._stash:
+            self._identity.ask_ahead()
         if self._backoff.ready():
             self._claim()
             self._start()
@@ -148,9 +158,18 @@ class KafkaSource:
         return self._membership.trouble
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        return {p: max(0, self._end(p) - offset) for p, offset in next_offsets.items() if p in self._ends}
+        return {p: max(0, self._end(p) - at) for p, at in self.stood(next_offsets).items() if p in self._ends}
+
+    def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Over what a partition's end was found behind, once all records before it have been given out and taken."""
+        return {
+            p: max(offset, self._read_to.get(p, 0)) if offset >= self._last.get(p, offset + 1) else offset
+            for p, offset in next_offsets.items()
+        }
 
     def membership(self) -> Any:
+        """Nothing is committed of a topic that is another by now."""
+        self._identity.answer()
         return self._consumer.consumer_group_metadata()
 
     def close(self) -> None:
@@ -207,26 +226,37 @@ class KafkaSource:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._on_message_error(message.partition(), error)
+                self._on_message_error(message.partition(), message.offset(), error)
                 continue
             record = _record(message)
             self._membership.reads()
             if record.offset >= self._next.get(record.partition, record.offset + 1):
-                self._next[record.partition] = record.offset + 1
+                self._next[record.partition] = self._last[record.partition] = record.offset + 1
                 self._stash.append(record)
 
-    def _on_message_error(self, partition: int | None, error: KafkaError) -> None:
-        if error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._next:
+    def _on_message_error(self, partition: int | None, offset: int | None, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._found_end(partition, offset)
+        elif error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._next:
+            # The topic may be another: that is asked before anything is read.
+            self._look_again_at = 0.0
             self._consumer.incremental_unassign(self._named({partition} - self._waiting))
             self._waiting.add(partition)
         else:
             self._on_error(error)
+
+    def _found_end(self, partition: int | None, offset: int | None) -> None:
+        if partition is not None and partition in self._next:
+            self._read_to[partition] = offset or 0
 
     def _on_error(self, error: KafkaError) -> None:
         unreleased = says(error, KafkaError.UNRELEASED_INSTANCE_ID)
         if unreleased and not self._next and self._monotonic() < self._patient_until:
             self._refused = True
             self._complain("kafka source: waiting for the slot's last session to end", error)
+        elif error.code() in _TOPIC_CODES:
+            self._look_again_at = 0.0
+            self._complain("kafka source", error)
         elif is_fatal(error):
             self._fatal = self._fatal or fatal_error(error)
         else:
@@ -266,47 +296,69 @@ class KafkaSource:
         self._waiting -= gone
         self._stash = deque(record for record in self._stash if record.partition not in gone)
         for partition in gone:
-            for offsets in (self._published, self._next, self._ends):
+            for offsets in (self._published, self._next, self._ends, self._last, self._read_to, self._stood):
                 offsets.pop(partition, None)
 
     def _claim(self) -> None:
         if not self._unclaimed or self._owner is None:
             return
         try:
-            published = self._ask_published(self._unclaimed)
+            published = self._ask_published(self._owner, self._unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
-        self._next.update(self._owner.claim(published))
+        starts = self._owner.claim(published)
+        self._next.update(starts)
+        self._last.update(starts)
         self._published.update({partition: at.next_offset for partition, at in published.items()})
         self._waiting |= self._unclaimed
         self._unclaimed.clear()
 
-    def _ask_published(self, partitions: Collection[int]) -> dict[int, Committed]:
-        """Y of the partitions; where there is none, the beginning becomes it. Others are asked about only where none of
-        these says how many partitions there were at first: theirs is open while their owners publish."""
-        self._partitions = count_partitions(self._consumer, self.name)
-        known = committed(self._consumer, self.name, partitions)
-        if not _counts(known):
-            known = committed(self._consumer, self.name, range(self._partitions))
-        self._first_partitions = min(_counts(known), default=self._partitions)
-        if fresh := set(partitions) - known.keys():
-            known |= begin(self._consumer, self.name, fresh, self._config.start, self._first_partitions)
-        first = self._first_partitions
-        return {p: replace(known[p], mark=replace(known[p].mark, partitions=first)) for p in partitions}
+    def _ask_published(self, owner: PartitionOwner, partitions: Collection[int]) -> dict[int, Committed]:
+        """Y of the partitions; where there is none, where to begin becomes it. Others are asked about only where none
+        of these says how many partitions there were at first: theirs is open while their owners publish."""
+        self._identity.confirm(self._consumer)
+        now = self._count_partitions()
+        known, kept = self._committed(partitions), dict(owner.kept(partitions))
+        fresh = set(partitions) - known.keys()
+        if fresh or not any(at.mark.partitions for at in known.values()):
+            known, kept = self._committed(range(now)), dict(owner.kept(range(now)))
+        self._first_partitions = first_partitions(list(known.values()), kept, now)
+        self._partitions = most_partitions(kept, now)
+        if fresh:
+            known |= begin(self._consumer, self._config, kept, self._mark(), fresh)
+        self._stood |= {p: self._kept_standing(kept[p], known[p].mark) for p in partitions}
+        first, most = self._first_partitions, self._partitions
+        return {
+            p: replace(known[p], mark=replace(known[p].mark, partitions=first), partitions=most) for p in partitions
+        }
 
-    def _count(self) -> None:
-        """Users may have moved once the topic has grown, also to partitions that are read here for long. Who gets no
-        records learns from this, too, whether the brokers still answer."""
-        if self._monotonic() < self._count_again_at:
+    def _committed(self, partitions: Collection[int]) -> dict[int, Committed]:
+        return of_this_topic(committed(self._consumer, self.name, partitions), self._identity.known)
+
+    def _mark(self) -> Mark:
+        known = self._identity.known
+        return Mark(partitions=self._first_partitions, topic_id=known.topic_id, cluster_id=known.cluster_id)
+
+    def _kept_standing(self, kept: Kept, mark: Mark) -> int:
+        return max(mark.stood, 0 if kept.is_of_another(self._identity.known.topic_id) else kept.stood)
+
+    def _count_partitions(self) -> int:
+        return count_partitions(self._consumer, self.name)
+
+    def _look_again(self) -> None:
+        """The topic may have been made again. Users may have moved once it has grown, also to partitions that are read
+        here for long. Who gets no records learns from this, too, whether the brokers still answer."""
+        if self._monotonic() < self._look_again_at:
             return
-        self._count_again_at = self._monotonic() + _COUNT_SECONDS
+        self._look_again_at = self._monotonic() + _LOOK_SECONDS
         if not self._membership.joined():
             return
         try:
-            self._partitions = count_partitions(self._consumer, self.name)
+            self._identity.confirm(self._consumer)
+            self._partitions = max(self._partitions, self._count_partitions())
         except KafkaException as fault:
-            self._complain("kafka source: the topic's partitions can't be counted", error_of(fault))
+            self._complain("kafka source: the topic can't be described", error_of(fault))
         else:
             self._membership.answered()
 
@@ -316,7 +368,8 @@ class KafkaSource:
             for partition in sorted(self._waiting):
                 low, high = bounds(self._consumer, self.name, partition)
                 needed = max(self._published[partition], self._next[partition])
-                offset = readable(self._config, partition, self._next[partition], needed, low, high)
+                stood = max(self._stood.get(partition, 0), self._read_to.get(partition, 0))
+                offset = readable(self._config, partition, self._next[partition], needed, low, high, stood)
                 self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
                 # One that went away while `serve` had it paused comes back paused.
                 self._consumer.resume(self._named([partition]))
@@ -348,11 +401,6 @@ class KafkaSource:
 
     def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
         return [TopicPartition(self.name, partition) for partition in sorted(partitions)]
-
-
-def _counts(known: Mapping[int, Committed]) -> list[int]:
-    """What they say of how many partitions there were when the group began."""
-    return [at.mark.partitions for at in known.values() if at.mark.partitions]
 
 
 def _record(message: Message) -> Record:

@@ -1,13 +1,37 @@
 """What Redis does in one step for a partition: claim it, save records, raise its floor. All keys are of one slot."""
 
-# KEYS: token, floor. ARGV: a token given before; takes a new one and returns it and the floor, as texts.
+# KEYS: token, floor, topic. ARGV: a token given before, the topic's id ('': not known), how many partitions there were
+# at first, and are now (0: not known); takes a new token and returns it, the floor, the topic's generation, and the id
+# of another topic that the floor was of until now.
 # A token is at least the time in microseconds: one that was given before the store was wiped never comes again.
 CLAIM = """
+local function kept(name) return redis.call('HGET', KEYS[3], name) or '' end
 local now = redis.call('TIME')
 local token = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), tonumber(ARGV[1])) + 1
 token = string.format('%.0f', math.max(token, tonumber(now[1]) * 1000000 + tonumber(now[2])))
 redis.call('SET', KEYS[1], token)
-return {token, redis.call('GET', KEYS[2])}
+local before = ''
+if ARGV[2] ~= '' and kept('id') ~= ARGV[2] then
+  before = kept('id')
+  redis.call('HSET', KEYS[3], 'id', ARGV[2])
+  if before ~= '' then
+    redis.call('HSET', KEYS[3], 'generation', string.format('%.0f', (tonumber(kept('generation')) or 0) + 1))
+    redis.call('HSET', KEYS[3], 'stood', '0')
+    redis.call('SET', KEYS[2], '-1')
+  end
+end
+local first, most = tonumber(kept('first')) or 0, tonumber(kept('most')) or 0
+if tonumber(ARGV[3]) > 0 and (first == 0 or tonumber(ARGV[3]) < first) then
+  redis.call('HSET', KEYS[3], 'first', ARGV[3])
+end
+if tonumber(ARGV[4]) > most then redis.call('HSET', KEYS[3], 'most', ARGV[4]) end
+return {token, redis.call('GET', KEYS[2]), kept('generation'), before}
+"""
+
+# KEYS: floor, topic; returns the floor and what is kept of the topic.
+KEPT = """
+local function kept(name) return redis.call('HGET', KEYS[2], name) or '' end
+return {redis.call('GET', KEYS[1]), kept('id'), kept('stood'), kept('first'), kept('most')}
 """
 
 # KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns how many were written, or
@@ -39,10 +63,13 @@ end
 return written
 """
 
-# KEYS: token, floor. ARGV: token, floor.
+# KEYS: token, floor, topic. ARGV: token, floor, where its reader stood.
 SET_FLOOR = """
 local current = redis.call('GET', KEYS[1])
 if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
 if tonumber(redis.call('GET', KEYS[2]) or '-1') < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
+if tonumber(ARGV[3]) > (tonumber(redis.call('HGET', KEYS[3], 'stood') or '0') or 0) then
+  redis.call('HSET', KEYS[3], 'stood', ARGV[3])
+end
 return 0
 """

@@ -2,7 +2,8 @@
 
 Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (hash-tagged, so that a script stays in one Redis Cluster slot):
 
-    <p>:token   fencing token, grows at every claim         <p>:floor   M
+    <p>:token   fencing token, grows at every claim         <p>:floor   M (-1: not yet under this topic's id)
+    <p>:topic   the topic that M is of: id, generation, where its reader stood, numbers of partitions
     <p>:u:<user>   a memory record
 
 and under `<namespace>:{<group>:items}` the dictionary of item numbers, under `<namespace>:{<group>:slots}` the owners
@@ -27,8 +28,10 @@ from stream_worker.backends.redis.scan import scanned
 from stream_worker.core.errors import StaleToken
 from stream_worker.core.interfaces import Claim
 from stream_worker.core.item_dictionary import numbers_kept_seconds
+from stream_worker.core.offsets import Kept
 
 _CHUNK = 1_000
+_UNKNOWN = Kept()
 
 
 class RedisMemoryStore:
@@ -46,6 +49,7 @@ class RedisMemoryStore:
             self._connection, f"{self._prefix}:items}}", config.max_item_ids, self.numbers_kept_seconds
         )
         self._claim = script_of(scripts.CLAIM)
+        self._kept = script_of(scripts.KEPT)
         self._save = script_of(scripts.SAVE)
         self._set_floor = script_of(scripts.SET_FLOOR)
 
@@ -53,14 +57,29 @@ class RedisMemoryStore:
         self._connection.begin_again()
         self._items.begin_again()
 
-    def claim(self, partitions: Collection[int], above: Mapping[int, int] | None = None) -> dict[int, Claim]:
-        claims: dict[int, Claim] = {}
+    def kept(self, partitions: Collection[int]) -> dict[int, Kept]:
+        found: dict[int, Kept] = {}
         for partition in partitions:
-            keys = [self._key(partition, "token"), self._key(partition, "floor")]
+            with self._connection.available():
+                answer = self._connection.run(self._kept, self._floor_keys(partition)[1:], [])
+            found[partition] = _kept(answer)
+        return found
+
+    def claim(
+        self, partitions: Collection[int], above: Mapping[int, int] | None = None, now: Kept = _UNKNOWN
+    ) -> dict[int, Claim]:
+        claims: dict[int, Claim] = {}
+        topic = [now.topic_id, str(now.first_partitions), str(now.partitions)]
+        for partition in partitions:
+            given = [str((above or {}).get(partition, 0)), *topic]
             with self._connection.claimed():
-                token, floor = self._connection.run(self._claim, keys, [str((above or {}).get(partition, 0))])
-            claims[partition] = Claim(int(token), None if floor is None else int(floor))
+                answer = self._connection.run(self._claim, self._floor_keys(partition), given)
+            token, floor, generation, before = answer
+            claims[partition] = Claim(int(token), _floor(floor), int(generation or 0), before.decode())
         return claims
+
+    def _floor_keys(self, partition: int) -> list[str]:
+        return [self._key(partition, name) for name in ("token", "floor", "topic")]
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
         return self._fetch(keys, tokens)
@@ -97,10 +116,10 @@ class RedisMemoryStore:
             written += self._accepted(int(answer), partition, token)
         return written
 
-    def set_floor(self, partition: int, token: int, floor: int) -> None:
-        keys = [self._key(partition, "token"), self._key(partition, "floor")]
+    def set_floor(self, partition: int, token: int, floor: int, stood: int = 0) -> None:
         with self._connection.claimed():
-            answer = self._connection.run(self._set_floor, keys, [str(token), str(floor)])
+            args = [str(token), str(floor), str(stood)]
+            answer = self._connection.run(self._set_floor, self._floor_keys(partition), args)
         self._accepted(int(answer), partition, token)
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
@@ -152,3 +171,12 @@ class RedisMemoryStore:
 
     def _key(self, partition: int, name: str) -> str:
         return f"{self._prefix}:{partition}}}:{name}"
+
+
+def _floor(text: bytes | None) -> int | None:
+    return None if text is None or int(text) < 0 else int(text)
+
+
+def _kept(answer: Sequence[bytes | None]) -> Kept:
+    floor, topic_id, *numbers = answer
+    return Kept(_floor(floor), (topic_id or b"").decode(), *(int(number or 0) for number in numbers))
