@@ -35,7 +35,7 @@ def command(
     keep_all: bool,
     partitions: int,
 ) -> None:
-    settings = settings_from(config_path)
+    settings, pace = settings_from(config_path), speed_of(speed)
     kafka, rename = _with_topic(settings.kafka, topic), renamer(settings.events)
     if create:
         create_topics(kafka, [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic], partitions)
@@ -43,7 +43,7 @@ def command(
         require_topic(kafka, kafka.input_topic)
     first, rows = _begun(islice(read_log(list(log), load_mapping(mapping_path)), limit))
     make_sure_it_keeps(kafka, _oldest_ms(first), sum(path.stat().st_size for path in log), keep_all)
-    if (pace := speed_of(speed)) is not None:
+    if pace is not None:
         rows = _paced(rows, pace)
     start = time.monotonic()
     records = ((key, rename(value), timestamp_ms) for key, value, timestamp_ms in _counted(rows))
