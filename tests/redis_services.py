@@ -154,7 +154,7 @@ class RedisCluster(_Several):
         return url_of(self.lock, [f"127.0.0.1:{server.port}" for server in self.servers[:2]], password)
 
     def masters(self) -> list[Server]:
-        return [server for server in self.servers if self._role(server) == "master"]
+        return [server for server in self.servers if self.is_master(server)]
 
     def master_of(self, key: str) -> Server:
         """The server that holds the key."""
@@ -167,6 +167,9 @@ class RedisCluster(_Several):
         return next(
             s for s in self.servers if s is not master and self._replication(s).get("master_port") == master.port
         )
+
+    def is_master(self, server: Server) -> bool:
+        return self._role(server) == "master"
 
     def wait(self) -> None:
         """Until every node finds the cluster whole and every replica is in step."""

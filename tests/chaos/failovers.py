@@ -17,7 +17,7 @@ def cluster_masters_killed(stage: Stage) -> Seen:
     with RedisCluster() as cluster, playing(_with(stage, cluster)) as play:
         keys = [f"stream-worker:{{{play.scene.group}:{play.scene.topic}:{of}}}" for of in ("items", "0")]
         with play.streaming(), membership_kept(play):
-            resumed = [_fail_over(play, cluster.master_of(key), cluster.wait) for key in keys]
+            resumed = [_fail_over_of(play, cluster, key) for key in keys]
         return _judged(play, resumed_seconds=resumed)
 
 
@@ -25,9 +25,11 @@ def cluster_master_hangs(stage: Stage) -> Seen:
     """SIGSTOP until its replica has taken over; what it acknowledged last, the replica may never have heard of."""
     with RedisCluster() as cluster, playing(_with(stage, cluster)) as play:
         victim = cluster.master_of(f"stream-worker:{{{play.scene.group}:{play.scene.topic}:0}}")
+        replica = cluster.replica_of(victim)
         with play.streaming(), membership_kept(play):
             victim.pause()
             try:
+                play.fleet.wait_for(lambda: cluster.is_master(replica), "that its replica takes over", 60)
                 resumed = play.advance("progress without a master that hangs")
             finally:
                 victim.resume()
@@ -39,7 +41,8 @@ def sentinel_master_killed(stage: Stage) -> Seen:
     """`kill -9`, and the sentinel names its replica."""
     with RedisSentinel() as service, playing(_with(stage, service), MEMORY__SENTINEL_MASTER=MASTER) as play:
         with play.streaming(), membership_kept(play):
-            resumed = _fail_over(play, service.master(), service.wait)
+            victim = service.master()
+            resumed = _fail_over(play, victim, lambda: service.master() is not victim, service.wait)
         return _judged(play, resumed_seconds=resumed)
 
 
@@ -48,8 +51,16 @@ def _with(stage: Stage, redis: Any) -> Stage:
     return replace(stage, redis=redis)
 
 
-def _fail_over(play: Play, victim: Server, whole: Callable[[], None]) -> float:
+def _fail_over_of(play: Play, cluster: RedisCluster, key: str) -> float:
+    victim = cluster.master_of(key)
+    replica = cluster.replica_of(victim)
+    return _fail_over(play, victim, lambda: cluster.is_master(replica), cluster.wait)
+
+
+def _fail_over(play: Play, victim: Server, taken_over: Callable[[], bool], whole: Callable[[], None]) -> float:
+    """What starts again before that has no data, and gives its replica none."""
     victim.kill()
+    play.fleet.wait_for(taken_over, "that its replica takes over", 60)
     resumed = play.advance(f"progress without {victim.port}")
     play.go_on(play.seconds(1, 5))
     victim.start()

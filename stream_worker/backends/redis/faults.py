@@ -20,7 +20,7 @@ _PASSING = re.compile(r"\b(MISCONF|OOM|READONLY|NOREPLICAS|NOSCRIPT|BUSY|MASTERD
 _RIGHTS = re.compile(r"\bNOPERM\b|can't run this command|no permissions|unknown command", re.IGNORECASE)
 RIGHTS = (
     "+info +evalsha +script|load +script|exists +time +get +set +getrange +mget +incr +hget +hmget +hset, to read "
-    "them with `stream-worker memory` +scan, in a cluster +command +cluster|slots"
+    "them with `stream-worker memory` +scan, for a database other than 0 +select, in a cluster +command +cluster|slots"
 )
 
 
