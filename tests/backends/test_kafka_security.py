@@ -318,3 +318,15 @@ def test_a_fatal_error_about_rights_is_cured_by_no_new_process(code: int) -> Non
     behind: Any = KafkaError(KafkaError._FATAL, f"Fatal error: {KafkaError(code).str()}: heartbeat", True)
     assert isinstance(fatal_error(behind), RightMissing)
     assert isinstance(fatal_error(KafkaError(code, "made by the test", True)), RightMissing)
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_not_there_is_trouble_for_as_long_as_it_is_not(kafka_bootstrap: str) -> None:
+    """Polls in vain do not make it forgotten."""
+    member = Member(KafkaSource(KafkaConfig(kafka_bootstrap, "nowhere", group_id="nowhere"), "a"))
+    until(lambda: "Unknown topic" in member.source.trouble(), member)
+    for _ in range(20):
+        member.poll()
+        assert "Unknown topic" in member.source.trouble()
+    assert not member.source.standing().ready
+    member.source.close()

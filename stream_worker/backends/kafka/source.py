@@ -364,6 +364,9 @@ class KafkaSource:
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
+        if not self._waiting:
+            self._backoff.reset()
+            return
         try:
             for partition in sorted(self._waiting):
                 low, high = bounds(self._consumer, self.name, partition)
