@@ -73,9 +73,19 @@ class TestRealKafka:
         assert [m.value for m in kafka_broker.read(topic)] == [b"%d" % n for n in range(2_000)]
 
     def test_records_that_were_not_written_are_an_error(self, kafka_broker: KafkaBroker) -> None:
-        config = KafkaConfig(kafka_broker.config.bootstrap_servers, extra={"topic.metadata.propagation.max.ms": "500"})
-        with pytest.raises(Unavailable, match="1 of 1 records were not written to nowhere"):
-            produce_records(config, "nowhere", [("u", b"a", 1)])
+        """Here for want of time."""
+        extra = {"linger.ms": "0", "message.timeout.ms": "1"}
+        config = KafkaConfig(kafka_broker.config.bootstrap_servers, extra=extra)
+        with pytest.raises(Unavailable, match="1 of 1 records were not written"):
+            produce_records(config, kafka_broker.config.input_topic, [("u", b"a", 1)])
+
+    def test_a_topic_that_is_not_there_is_said_before_anything_is_read(self, kafka_broker: KafkaBroker) -> None:
+        def records() -> Iterator[tuple[str, bytes, int]]:
+            raise AssertionError("nothing is asked for")
+            yield
+
+        with pytest.raises(Unavailable, match="there is no topic nowhere"):
+            produce_records(kafka_broker.config, "nowhere", records())
 
     def test_tail_gives_lists_as_they_come_and_passes_over_what_is_none(self, kafka_broker: KafkaBroker) -> None:
         member, sink = Member(kafka_broker.source()), kafka_broker.sink()
