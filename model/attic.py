@@ -44,6 +44,10 @@ class Attic:
         """The place of each id, -1 where it is not here."""
         return np.array([self._place_of_id.get(item, -1) for item in ids], dtype=np.int64)
 
+    def ids_at(self, places: NDArray[np.int64]) -> list[str | None]:
+        """The id at each place, None where there is none."""
+        return [(self._ids[place] or None) if place < len(self._ids) else None for place in places.tolist()]
+
     def take(self, places: NDArray[np.int64]) -> Kept:
         """What was kept at these places, which are free from now on."""
         for place in places.tolist():

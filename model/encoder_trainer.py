@@ -182,6 +182,14 @@ class EncoderTrainer:
         return state_of_parts(self._parts()) | fresh | {"steps": np.array([self.steps], dtype=np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        self.load_optimizer(state)
+        self.load_examples(state)
+
+    def load_optimizer(self, state: dict[str, NDArray[Any]]) -> None:
+        load_parts({"optimizer": self.optimizer}, state)
+        self.steps = int(state["steps"][0])
+
+    def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for examples of another width."""
         kept = state.get("replay.window", state.get("fresh.window"))
         expected = self._starts.burn_in + self._encoder.config.window
@@ -190,8 +198,7 @@ class EncoderTrainer:
                 f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
                 f"the configuration {expected}"
             )
-        load_parts(self._parts(), state)
-        self.steps = int(state["steps"][0])
+        load_parts({"replay": self.replay}, state)
         self.fresh = {name: column.copy() for name, column in part(state, "fresh").items()}
 
     def _parts(self) -> dict[str, Any]:

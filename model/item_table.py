@@ -106,7 +106,10 @@ class ItemTable:
         return joined(parts) | {"table": array_of(self.table_ND1[:used])}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
-        used, dim = len(state["table"]), state["table"].shape[1] - 1
+        """Raises ValueError for vectors of another size."""
+        used, dim = len(state["table"]), self.table_ND1.shape[1] - 1
+        if (had := state["table"].shape[1] - 1) != dim:
+            raise ValueError(f"model.dim: the state has {had}, the configuration {dim}")
         self.__init__(rows, dim, self.device)  # type: ignore[misc]
         self.table_ND1[:used] = torch.from_numpy(state["table"].copy()).to(self.device)
         self.adam.load_state_dict(part(state, "adam"))

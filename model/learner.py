@@ -38,10 +38,13 @@ from model.replay import Replay
 from model.returns import TYPES
 from model.sequences import sequences_of
 from model.slow_copy import Referee
-from model.state import Arrays, joined, load_module, load_parts, module_state, part, state_of_parts
+from model.state import Arrays, joined, load_module, load_or_begin, load_parts, module_state, part, state_of_parts
 from model.step_guard import StepGuard
 from model.window_starts import WindowStarts
 
+# What a state may hold that does not fit: see `Learner.load_state_dict`.
+ENCODER_WEIGHTS, ITEM_VECTORS, TRAINING_WINDOWS = "encoder", "item vectors", "training windows"
+RANKER, TRAINING_CHOICES = "ranker", "training choices"
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 # Of a mini-batch: how many of so many events are drawn is random.
 _ENOUGH = 0.75
@@ -542,18 +545,56 @@ class Learner:
         }
         return arrays, meta
 
-    def load_state_dict(self, arrays: Arrays, meta: dict[str, Any], numbers: list[int]) -> None:
-        """`numbers`: the store's item numbers of `Catalog.ids_of_state(part(arrays, "catalog"))`."""
+    def load_state_dict(self, arrays: Arrays, meta: dict[str, Any], numbers: list[int]) -> dict[str, str]:
+        """`numbers`: the store's item numbers of `Catalog.ids_of_state(part(arrays, "catalog"))`.
+
+        Returns why, by name, of the parts that the state does not fit: they begin anew. Catalogue, counts and attic
+        have to fit; raises ValueError and KeyError."""
+        fresh = {name: array.copy() for name, array in self.state_dict()[0].items()}
         self.catalog.load_state_dict(part(arrays, "catalog"), numbers)
-        self.items.load_state_dict(part(arrays, "items"), self.catalog.capacity)
-        load_parts(self._parts(), arrays)
+        load_parts({"counting": self.counting, "attic": self.attic}, arrays)
         if self.counting.rows < self.catalog.capacity:
             self.counting.grow(self.catalog.capacity)
-        for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            load_module(module, part(arrays, name))
         self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
         self.collected = meta["collected"]
         self.rng.bit_generator.state = _numbers(meta["rng"])
+        anew = load_or_begin(self._loads(), arrays, fresh)
+        if ITEM_VECTORS in anew:
+            self._begin_vectors()
+        if ENCODER_WEIGHTS in anew and TRAINING_WINDOWS not in anew:
+            anew[TRAINING_WINDOWS] = "their states are of another encoder"
+            self.encoder_trainer.load_examples(part(fresh, "encoder_trainer"))
+        if RANKER in anew and TRAINING_CHOICES not in anew:
+            anew[TRAINING_CHOICES] = "their features are of another ranker"
+            self.ranker_trainer.load_examples(part(fresh, "ranker_trainer"))
+        return anew
+
+    def _loads(self) -> dict[str, Callable[[Arrays], None]]:
+        """What may begin anew without the rest, by name."""
+
+        def encoder(arrays: Arrays) -> None:
+            load_module(self.encoder, part(arrays, "encoder"))
+            self.encoder_trainer.load_optimizer(part(arrays, "encoder_trainer"))
+
+        def ranker(arrays: Arrays) -> None:
+            load_module(self.ranker, part(arrays, "ranker"))
+            self.ranker_trainer.load_optimizer(part(arrays, "ranker_trainer"))
+
+        return {
+            ITEM_VECTORS: lambda arrays: self.items.load_state_dict(part(arrays, "items"), self.catalog.capacity),
+            ENCODER_WEIGHTS: encoder,
+            TRAINING_WINDOWS: lambda arrays: self.encoder_trainer.load_examples(part(arrays, "encoder_trainer")),
+            RANKER: ranker,
+            TRAINING_CHOICES: lambda arrays: self.ranker_trainer.load_examples(part(arrays, "ranker_trainer")),
+        }
+
+    def _begin_vectors(self) -> None:
+        """Every item, also those in the attic, begins with the vector that follows from its id."""
+        rows = self.catalog.live_rows().astype(np.int32)
+        self.items.start(rows, hashed_vectors([self.catalog.ids[row] for row in rows.tolist()], self.config.dim))
+        if (kept := self.attic.columns.get("table")) is not None:
+            vectors = hashed_vectors(self.attic.ids_at(np.arange(len(kept))), self.config.dim)
+            self.attic.columns["table"] = F.pad(vectors, (0, 1)).half().numpy()
 
 
 def _texts(state: Any) -> Any:

@@ -139,8 +139,9 @@ class RecentChoices:
         self._present_MS = torch.zeros(0, 0, dtype=torch.bool, device=device)
 
     def add(self, new: Choices) -> None:
-        if not self.seen:
-            shape = new.features_MSF.shape[1:]
+        shape = new.features_MSF.shape[1:]
+        if not self.seen or self._features_MSF.shape[1:] != shape:
+            self.seen = 0
             self._features_MSF = torch.zeros(self.capacity, *shape, dtype=torch.float16, device=self.device)
             self._present_MS = torch.zeros(self.capacity, shape[0], dtype=torch.bool, device=self.device)
         newest = min(len(new), self.capacity)
@@ -150,8 +151,8 @@ class RecentChoices:
         self.seen += len(new)
 
     def sample(self, count: int, rng: np.random.Generator, log_weight_S: Tensor) -> Choices | None:
-        """`count` examples, with replacement; None while there are none."""
-        if not self.seen:
+        """`count` examples, with replacement; None while there are none of as many candidates."""
+        if not self.seen or self._features_MSF.shape[1] != len(log_weight_S):
             return None
         at = torch.from_numpy(rng.integers(0, min(self.seen, self.capacity), count)).to(self.device)
         return Choices(self._features_MSF[at].float(), self._present_MS[at], log_weight_S)

@@ -105,7 +105,15 @@ class RankerTrainer:
         return state_of_parts(self._parts()) | fresh
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        load_parts(self._parts(), state)
+        self.load_optimizer(state)
+        self.load_examples(state)
+
+    def load_optimizer(self, state: dict[str, NDArray[Any]]) -> None:
+        load_parts({"optimizer": self.optimizer}, state)
+
+    def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for another number of examples, or examples of another shape."""
+        load_parts({"recent": self.recent}, state)
         fresh = part(state, "fresh")
         self.fresh = Choices.from_state(fresh, self.recent.device) if fresh else None
 

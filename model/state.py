@@ -5,7 +5,7 @@ They are the arrays that are worked on, or made from them: who goes on before a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,25 @@ def load_parts(parts: Mapping[str, Any], state: Arrays) -> None:
 
 def module_state(module: nn.Module) -> Arrays:
     return {name: array_of(tensor) for name, tensor in module.state_dict().items()}
+
+
+def load_or_begin(loads: Mapping[str, Callable[[Arrays], None]], state: Arrays, fresh: Arrays) -> dict[str, str]:
+    """Load each part; one that the state does not fit, or lacks, gets the `fresh` one. Returns why, by part."""
+    anew = {}
+    for name, load in loads.items():
+        try:
+            load(state)
+        except (KeyError, ValueError, RuntimeError, IndexError) as fault:
+            anew[name] = _reason(fault)
+            load(fresh)
+    return anew
+
+
+def _reason(fault: Exception) -> str:
+    """One line; torch lists what does not fit behind its first."""
+    if isinstance(fault, KeyError):
+        return f"there is no {fault.args[0]}"
+    return " ".join(line.strip() for line in str(fault).splitlines()[:2])
 
 
 def load_module(module: nn.Module, state: Arrays) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.catalog import Catalog
-from model.learner import Learner
-from model.state import part
+from model.learner import ENCODER_WEIGHTS, ITEM_VECTORS, Learner
+from model.state import Arrays, load_or_begin, part, state_of_parts
+from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
@@ -27,6 +29,10 @@ from stream_worker.recovery import Given, Recovery
 
 # So many lists are made at a time, so that what is in between stays in the processor's cache.
 _AT_A_TIME = 128
+
+
+# Parts without which a user's (h, c) mean something else.
+WEIGHTS = frozenset({ENCODER_WEIGHTS, ITEM_VECTORS})
 
 
 class Floor(Protocol):
@@ -166,11 +172,8 @@ class Line:
         """As it is now, while the line goes on; the one before it is gone with it."""
         arrays, meta = self.learner.state_dict()
         arrays = {f"learner.{name}": array for name, array in arrays.items()}
-        arrays |= {f"monitor.{name}": array for name, array in self.monitor.state_dict().items()}
-        arrays |= {f"recovery.{name}": array for name, array in self.recovery.state_dict().items()}
+        arrays |= state_of_parts(self._measures())
         arrays |= {f"memories.{name}": array for name, array in memories.items()}
-        for floor, baseline in self.floors.items():
-            arrays |= {f"floor.{floor}.{name}": array for name, array in baseline.state_dict().items()}
         offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
         return Snapshot(
             self._copies.of(arrays, self.each),
@@ -183,20 +186,39 @@ class Line:
             },
         )
 
-    def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> None:
-        learned = dict(snapshot.part("learner"))
-        self.learner.load_state_dict(
+    def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> dict[str, str]:
+        """Take over what a snapshot holds. Returns why, by name, of the parts that do not fit and begin anew; raises
+        ValueError and KeyError for what can't be gone on without: catalogue and counts."""
+        learned, fresh = dict(snapshot.part("learner")), self._measured()
+        anew = self.learner.load_state_dict(
             learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
         )
-        self.monitor.load_state_dict(snapshot.part("monitor"))
-        self.recovery.load_state_dict(snapshot.part("recovery"))
-        for floor, baseline in self.floors.items():
-            baseline.load_state_dict(snapshot.part(f"floor.{floor}"))
+        measured = {name: partial(_load_part, name, owner) for name, owner in self._measures().items()}
+        anew |= load_or_begin(measured, dict(snapshot.arrays), fresh)
         self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
+        return anew
+
+    def _measures(self) -> dict[str, Any]:
+        """What is measured beside the learner, by its name in a snapshot."""
+        floors = {f"floor.{name}": floor for name, floor in self.floors.items()}
+        return {"monitor": self.monitor, "recovery": self.recovery, **floors}
+
+    def _measured(self) -> Arrays:
+        return {name: array.copy() for name, array in state_of_parts(self._measures()).items()}
 
     def _ids(self, rows_K: NDArray[np.int32]) -> list[str]:
         ids = self.learner.catalog.ids
         return [ids[row] for row in rows_K.tolist() if row >= 0]
+
+
+def unfit(fault: Exception) -> str:
+    """What does not fit, and what helps."""
+    found = f"it has no {fault.args[0]}" if isinstance(fault, KeyError) else str(fault).splitlines()[0]
+    return f"{found}; set the key back, go back to the version that wrote it, or {START_ANEW}"
+
+
+def _load_part(name: str, owner: Any, arrays: Arrays) -> None:
+    owner.load_state_dict(part(arrays, name))
 
 
 def _parts(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import structlog
@@ -39,7 +40,7 @@ from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.item_numbers import ItemNumbers
-from stream_worker.line import Line
+from stream_worker.line import WEIGHTS, Line, unfit
 from stream_worker.memories import Memories
 
 _log = structlog.get_logger(__name__)
@@ -172,19 +173,36 @@ class Worker:
         self._learned_of = theirs if same_name else SourceId("")
         name = snapshot.meta["line"] if own and same_name else self.line.name
         if own and same_name:  # of a topic that was made again, users go on from their older records
-            self._store.load_state_dict(snapshot.part("memories"))
+            self._take_memories(snapshot.part("memories"))
         if own and same_source:
             self._sink.load_state_dict(snapshot.meta["sink"])
         try:
-            self.line.restore(snapshot, self._numbers.of)
+            anew = self.line.restore(snapshot, self._numbers.of)
         except (KeyError, ValueError, RuntimeError) as fault:
-            reason = str(fault).splitlines()[0]
-            raise ConfigurationError(f"the checkpoint does not fit this configuration: {reason}") from fault
+            raise ConfigurationError(f"the checkpoint does not fit this configuration: {unfit(fault)}") from fault
         self.line.name = name
         self._effort.load_state_dict(snapshot.meta.get("effort", {}) if same_source else {})
+        if anew:
+            self._say_what_begins_anew(anew)
         if not same_source:
             self.line.forget_offsets()
         _log.info("checkpoint loaded", line=name, events=self._learner.events, same_source=same_source)
+
+    def _take_memories(self, memories: Mapping[str, NDArray[Any]]) -> None:
+        """Of a checkpoint that was written with the other kind of store, none: it can't tell how far they are."""
+        if self._store.durable == bool(memories):
+            _log.warning(
+                "memories are read again from the topic, as far as memory.rebuild_records and its retention reach",
+                reason="they are in the checkpoint's files, not in Redis" if memories else "they were kept in Redis",
+            )
+        if memories:
+            self._store.load_state_dict(memories)
+
+    def _say_what_begins_anew(self, anew: Mapping[str, str]) -> None:
+        """Other weights are another line, so that (h, c) of users are made anew from their rings."""
+        _log.warning("parts of the checkpoint do not fit, and begin anew; all others are kept", parts=dict(anew))
+        if WEIGHTS & anew.keys():
+            self.line.name = f"{self.line.name}-{self._learner.events}"
 
     def run(self) -> None:
         """Run until stopped or exhausted, then leave in good order."""
