@@ -64,7 +64,7 @@ def load_or_begin(loads: Mapping[str, Callable[[Arrays], None]], state: Arrays, 
     for name, load in loads.items():
         try:
             load(state)
-        except (KeyError, ValueError, RuntimeError, IndexError) as fault:
+        except (KeyError, ValueError, RuntimeError, TypeError) as fault:
             anew[name] = _reason(fault)
             load(fresh)
     return anew

@@ -26,6 +26,7 @@ _COMMANDS = {
     "produce": "Send recorded logs to the input topic.",
     "tail": "Print recommendations as they are published.",
     "memory": "Print what is remembered, of all users or of one.",
+    "reset": "Delete what a configuration's workers have kept, to begin anew. Asks first.",
     "demo": "Show everything at once, with nothing installed.",
     "check": "Print the configuration in force, and try what it names.",
 }

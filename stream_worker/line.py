@@ -31,6 +31,8 @@ from stream_worker.recovery import Given, Recovery
 _AT_A_TIME = 128
 
 
+# What loading raises where a state lacks something or has another shape.
+UNFIT = (KeyError, ValueError, RuntimeError, TypeError)
 # Parts without which a user's (h, c) mean something else.
 WEIGHTS = frozenset({ENCODER_WEIGHTS, ITEM_VECTORS})
 

@@ -40,7 +40,7 @@ from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.item_numbers import ItemNumbers
-from stream_worker.line import WEIGHTS, Line, unfit
+from stream_worker.line import UNFIT, WEIGHTS, Line, unfit
 from stream_worker.memories import Memories
 
 _log = structlog.get_logger(__name__)
@@ -178,7 +178,7 @@ class Worker:
             self._sink.load_state_dict(snapshot.meta["sink"])
         try:
             anew = self.line.restore(snapshot, self._numbers.of)
-        except (KeyError, ValueError, RuntimeError) as fault:
+        except UNFIT as fault:
             raise ConfigurationError(f"the checkpoint does not fit this configuration: {unfit(fault)}") from fault
         self.line.name = name
         self._effort.load_state_dict(snapshot.meta.get("effort", {}) if same_source else {})

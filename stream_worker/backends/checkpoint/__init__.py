@@ -15,6 +15,7 @@ Folders and files are for their owner alone (0700, 0600): without Redis, memorie
 
 from stream_worker.backends.checkpoint.config import CheckpointConfig
 from stream_worker.backends.checkpoint.reading import newest_in
+from stream_worker.backends.checkpoint.removal import Found, found_of
 from stream_worker.backends.checkpoint.slot import DirectoryCheckpoints
 from stream_worker.backends.checkpoint.sources import adopt, folder_of, newest_of, slots_below
 from stream_worker.backends.checkpoint.start_lock import start_lock
@@ -22,8 +23,10 @@ from stream_worker.backends.checkpoint.start_lock import start_lock
 __all__ = [
     "CheckpointConfig",
     "DirectoryCheckpoints",
+    "Found",
     "adopt",
     "folder_of",
+    "found_of",
     "newest_in",
     "newest_of",
     "slots_below",

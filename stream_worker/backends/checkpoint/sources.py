@@ -37,7 +37,7 @@ def folder_of(path: Path, source: SourceId) -> Path:
     """The folder of a source below `path`: the one that holds its checkpoints, else one that is still to be made."""
     named = path / name_of(source)
     with unavailable(path):
-        slots = [slot for slot in slots_below(path) if slot.parent != path and _is_of(slot, source)]
+        slots = [slot for slot in slots_below(path) if slot.parent != path and is_of(slot, source)]
         found = sorted({slot.parent for slot in slots}, key=_written, reverse=True)
     return named if named in found or not found else found[0]
 
@@ -65,14 +65,14 @@ def adopt(path: Path, source: SourceId, slot: str) -> None:
     SlotTaken while a process of that version lives there."""
     old = path / slot
     with unavailable(path):
-        ours = [folder for folder in checkpoints_in(old) if _is_same(source_of(folder), source)]
+        ours = [folder for folder in checkpoints_in(old) if is_same(source_of(folder), source)]
         if not ours:
             return
         try:
             with closing(locked(old / LOCK, slot)):
                 _move(ours, folder_of(path, source) / slot)
         except SlotTaken:
-            if _is_of(old, source):
+            if is_of(old, source):
                 raise
             _log.warning("checkpoints of an older version stay: another source's process lives there", of=str(old))
         _remove_if_empty(old)
@@ -105,13 +105,13 @@ def _folders_in(path: Path) -> list[Path]:
     return sorted(folder for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
 
 
-def _is_of(slot: Path, source: SourceId) -> bool:
+def is_of(slot: Path, source: SourceId) -> bool:
     """By the newest checkpoint that tells."""
     told = (source_of(folder) for folder in checkpoints_in(slot))
-    return _is_same(next((found for found in told if found is not None), None), source)
+    return is_same(next((found for found in told if found is not None), None), source)
 
 
-def _is_same(found: SourceId | None, source: SourceId) -> bool:
+def is_same(found: SourceId | None, source: SourceId) -> bool:
     return found is not None and found.is_same(source)
 
 

@@ -2,6 +2,7 @@
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers
+from stream_worker.backends.kafka.groups import Group, delete_group, look_at_group
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
 from stream_worker.backends.kafka.sink import KafkaSink
 from stream_worker.backends.kafka.source import KafkaSource
@@ -17,13 +18,16 @@ from stream_worker.backends.kafka.topics import (
 )
 
 __all__ = [
+    "Group",
     "KafkaConfig",
     "KafkaSink",
     "KafkaSource",
     "Published",
     "create_topics",
     "dead_letter_headers",
+    "delete_group",
     "describe_cluster",
+    "look_at_group",
     "messages",
     "missing_topics",
     "produce_records",

@@ -13,10 +13,10 @@ _SCANNED = 1_000
 
 
 def scanned(connection: Connection, prefix: str, user: str | None) -> Iterator[tuple[int, str, bytes]]:
-    pattern = f"{_literal(prefix)}:*}}:u:{'*' if user is None else _literal(user)}"
+    pattern = f"{literal(prefix)}:*}}:u:{'*' if user is None else literal(user)}"
     with connection.available():
         keys: Any = connection.redis.scan_iter(match=pattern, count=_SCANNED)
-        found = _once(keys)
+        found = once(keys)
         while batch := list(islice(found, _SCANNED)):
             yield from _records(connection, _by_partition(prefix, batch, user))
 
@@ -39,7 +39,7 @@ def _records(connection: Connection, found: dict[int, dict[bytes, str]]) -> Iter
                 yield partition, user, value
 
 
-def _once(keys: Iterable[bytes]) -> Iterator[bytes]:
+def once(keys: Iterable[bytes]) -> Iterator[bytes]:
     """SCAN gives a key again where Redis resizes its table meanwhile."""
     seen: set[bytes] = set()
     for key in keys:
@@ -48,6 +48,6 @@ def _once(keys: Iterable[bytes]) -> Iterator[bytes]:
             yield key
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """`text` for a MATCH pattern, where these characters would be wild."""
     return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)

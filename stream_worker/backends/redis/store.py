@@ -20,6 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import scripts
+from stream_worker.backends.redis import wipe as wiping
 from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.connection import Connection, script_of
 from stream_worker.backends.redis.item_numbers import ItemNumbers
@@ -133,6 +134,14 @@ class RedisMemoryStore:
 
     def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
         return scanned(self._connection, self._prefix, user)
+
+    def counted(self) -> dict[str, int]:
+        """How much is kept, by kind."""
+        return wiping.counted(self._connection, self._prefix)
+
+    def wipe(self) -> int:
+        """Remove all that is kept; returns how many keys. Nobody may be using it."""
+        return wiping.wipe(self._connection, self._prefix)
 
     def take_slot(self, slot: str, nonce: str) -> None:
         with self._connection.available():
