@@ -7,7 +7,7 @@ that is left behind. Sizes that follow from the configuration are no part of the
 (see `Line.restore`).
 
     1  the first; `source` is a name. Without categories in its early days.
-    2  `source` is a `SourceId`.
+    2  `source` is a `SourceId`; also how far the effort for a backlog has come, and what users return to by items.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from tests.test_commands import call
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "warm_up", lambda settings: None)
     monkeypatch.setattr(run, "_RETRY_SECONDS", 0.01)
+    for first in ("require_protocol", "require_rights"):
+        monkeypatch.setattr(run, first, lambda kafka: None)
 
 
 def stopping_at(count: int, number: signal.Signals) -> Callable[..., list[str]]:
