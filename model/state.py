@@ -61,12 +61,12 @@ def module_state(module: nn.Module) -> Arrays:
 def load_or_begin(loads: Mapping[str, Callable[[Arrays], None]], state: Arrays, fresh: Arrays) -> dict[str, str]:
     """Load each part; one that the state does not fit, or lacks, gets the `fresh` one. Returns why, by part."""
     anew = {}
-    for name, load in loads.items():
+    for name, take in loads.items():
         try:
-            load(state)
+            take(state)
         except (KeyError, ValueError, RuntimeError, TypeError) as fault:
             anew[name] = _reason(fault)
-            load(fresh)
+            take(fresh)
     return anew
 
 
