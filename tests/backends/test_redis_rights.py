@@ -18,7 +18,7 @@ from tests.test_commands import call
 
 pytestmark = pytest.mark.redis
 _FEWEST = [word.rstrip(",") for word in RIGHTS.split() if word.startswith("+")]
-_WITHIN_SCRIPTS = ["time", "get", "set", "getrange", "incr", "hget", "hset"]
+_WITHIN_SCRIPTS = ["time", "get", "set", "getrange", "incr", "hget", "hset", "hlen"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,11 @@ def test_a_master_that_sentinels_name(lock: Lock) -> None:
             token_of(RedisMemoryStore(MemoryConfig(redis_url=service.url_with("wrong-one"), **names), "locked:topic"))
 
 
-@pytest.mark.parametrize("right", [*_WITHIN_SCRIPTS, "info", "evalsha", "mget", "hmget", "script|load"])
+def test_forgetting_takes_rights_of_its_own_and_no_others(server: Server) -> None:
+    Trial(_settings(server, expire_seconds=3_600.0), "locked:topic").run()
+
+
+@pytest.mark.parametrize("right", [*_WITHIN_SCRIPTS, "info", "evalsha", "mget", "script|load"])
 def test_a_right_that_is_missing_is_a_sentence(server: Server, right: str) -> None:
     """Also one that a script needs, of which Redis says nothing of a right."""
     admin: Any = server.admin()

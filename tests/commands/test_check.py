@@ -37,7 +37,7 @@ def test_a_part_that_fails_names_the_key_to_change(monkeypatch: pytest.MonkeyPat
     code, out, err = call("check", CHECKPOINT__PATH=str(tmp_path / "file"), WORKER__DEVICE="tpu")
     assert code == ExitCode.FAILED
     kafka, memory, checkpoint, device = out.splitlines()[-4:]
-    assert kafka == "FAIL  kafka: 127.0.0.1:1: no broker (kafka.bootstrap_servers)"
+    assert kafka == "FAIL  kafka: 127.0.0.1:1: no broker ([kafka])"
     assert memory.startswith("ok    memory: in memory")
     assert checkpoint.startswith("FAIL  checkpoint: ")
     assert checkpoint.endswith("(checkpoint.path)")

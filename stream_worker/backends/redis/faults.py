@@ -19,8 +19,9 @@ _PASSING = re.compile(r"\b(MISCONF|OOM|READONLY|NOREPLICAS|NOSCRIPT|BUSY|MASTERD
 # "can't run this command": a right that is missing inside a script (Redis 7).
 _RIGHTS = re.compile(r"\bNOPERM\b|can't run this command|no permissions|unknown command", re.IGNORECASE)
 RIGHTS = (
-    "+info +evalsha +script|load +script|exists +time +get +set +getrange +mget +incr +hget +hmget +hset, to read "
-    "them with `stream-worker memory` +scan, for a database other than 0 +select, in a cluster +command +cluster|slots"
+    "+info +evalsha +script|load +script|exists +time +get +set +getrange +mget +incr +hget +hset +hlen, where "
+    "memory.expire_seconds is set +exists +rename +unlink +hdel, to read them with `stream-worker memory` +scan, for a "
+    "database other than 0 +select, in a cluster +command +cluster|slots"
 )
 
 
