@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stream_worker.core.offsets import Offsets
+from stream_worker.core.missing_offsets import begin
+from stream_worker.core.offsets import Kept, Offsets
 
 _PARTITIONS, _SLOTS, _USERS, _CHUNK, _KEPT = 2, 2, 3, 1, 3
 Key = tuple[int, int]
@@ -151,10 +152,14 @@ class EverythingDies(RuleBasedStateMachine):
 
     @rule(partition=partitions)
     def expire(self, partition: int) -> None:
-        """The group was away for so long that its Y is gone: it begins at M, and lists what is behind it again."""
+        """The group was away for so long that its Y is gone: it begins at M, and lists what is behind it again. Nobody
+        puts back a store that is older than that."""
         if any(process is not None for process in self.processes):
             return
-        self.y[partition] = self.store.floors[partition] or 0
+        kept = Kept(self.store.floors[partition], f"topic {self.store.topics[partition]}")
+        begun = begin(kept, f"topic {self.topic[partition]}", "earliest", 0, len(self.log[partition]), added=False)
+        self.y[partition] = begun.next_offset
+        self.copy_of_store = copy.deepcopy(self.store)
         self.published[partition] = [o for o in self.published[partition] if o < self.y[partition]]
 
     @rule(partition=partitions, sent=st.lists(users, max_size=6))
