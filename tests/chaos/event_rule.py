@@ -135,7 +135,7 @@ def _other_time(text: str) -> str | float:
     """Numbers, and RFC 2822, as what has been told already."""
     if re.fullmatch(r"\d{8}", text, re.ASCII):
         return text
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
+    if re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
         return float(text)
     if match := _RFC.fullmatch(text):
         month = "JanFebMarAprMayJunJulAugSepOctNovDec".index(match["month"]) // 3 + 1
