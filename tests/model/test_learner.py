@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -283,16 +283,38 @@ def test_raising_the_bound_of_items_between_two_starts_keeps_all_tables_of_one_s
 
 
 @pytest.mark.parametrize(
-    "fields", [{"neighbours": 64}, {"dim": 32}, {"replay_capacity": 128}, {"burn_in": 2}, {"window": 3}]
+    ("fields", "anew"),
+    [
+        ({"dim": 32}, {"item vectors", "encoder", "training windows"}),
+        ({"replay_capacity": 128}, {"training windows"}),
+        ({"burn_in": 2}, {"training windows"}),
+        ({"window": 3}, {"encoder", "training windows"}),
+    ],
 )
-def test_a_state_of_other_sizes_is_refused(fields: dict[str, int]) -> None:
-    """Settings that do not fit a checkpoint are an error when it is loaded, not a crash (or worse) later."""
+def test_parts_that_a_state_does_not_fit_begin_anew(fields: dict[str, int], anew: set[str]) -> None:
+    """Each is named; what was counted stays."""
+    line, learner, load = _loaded(fields)
+    assert load().keys() == anew
+    assert learner.events == line.learner.events
+    assert learner.counting.state_dict().keys() == line.learner.counting.state_dict().keys()
+    assert len(learner.catalog) == len(line.learner.catalog)
+
+
+def test_counts_of_other_sizes_are_refused() -> None:
+    """Without them nothing would be left: an error when it is loaded, not a crash (or worse) later."""
+    _, _, load = _loaded({"neighbours": 64})
+    with pytest.raises(ValueError, match=r"model\.neighbours: the state has 8, the configuration 64"):
+        load()
+
+
+def _loaded(fields: dict[str, int]) -> tuple[Line, Learner, Callable[[], dict[str, str]]]:
+    """A line, a learner under other settings, and what loads the state of the one into the other."""
     line = Line()
     line.run(markov_log(18, 96), _SIZE)
     arrays, meta = line.state()
     numbers = [line.numbers[item] for item in Catalog.ids_of_state(part(arrays, "catalog"))]
-    with pytest.raises((ValueError, RuntimeError)):
-        Learner(changed(SMALL, **fields), CPU, 100, EVERY_TYPE).load_state_dict(arrays, meta, numbers)
+    learner = Learner(changed(SMALL, **fields), CPU, 100, EVERY_TYPE)
+    return line, learner, lambda: learner.load_state_dict(arrays, meta, numbers)
 
 
 @pytest.mark.parametrize(
