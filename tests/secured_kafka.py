@@ -7,7 +7,8 @@ make, and each may do what the tests say.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -145,16 +146,25 @@ class SecuredKafka(KafkaBroker):
         return settings | {key.replace("_", "."): value for key, value in changes.items()}
 
     def allow(self, rights: Iterable[Right]) -> None:
-        self._each(self.admin.create_acls([_binding(right) for right in rights]))
+        given = list(rights)
+        self._each(self.admin.create_acls([_binding(right) for right in given]))
+        self._until(lambda: all(self._is_given(right) for right in given))
 
     def forbid(self, right: Right) -> None:
         """Take a right away that was given."""
-        operation, kind, name = right
-        which = AclBindingFilter(
-            ResourceType[kind], name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation[operation],
-            AclPermissionType.ALLOW,
-        )  # fmt: skip
-        self._each(self.admin.delete_acls([which]))
+        self._each(self.admin.delete_acls([_filter(right)]))
+        self._until(lambda: not self._is_given(right))
+
+    def _is_given(self, right: Right) -> bool:
+        return bool(self.admin.describe_acls(_filter(right)).result(30))
+
+    @staticmethod
+    def _until(holds: Callable[[], bool]) -> None:
+        """The broker answers before its authorizer has heard of it."""
+        end = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < end, "the broker's rights do not change"
+            time.sleep(0.05)
 
     def _each(self, futures: Any) -> None:
         for done in futures.values():
@@ -181,3 +191,11 @@ def least_rights(input_topic: str, output_topic: str, dead_letter_topic: str, gr
 
 
 __all__ = ["PASSWORD", "USER", "Certificates", "Right", "SecuredKafka", "least_rights"]
+
+
+def _filter(right: Right) -> AclBindingFilter:
+    operation, kind, name = right
+    return AclBindingFilter(
+        ResourceType[kind], name, ResourcePatternType.LITERAL, f"User:{USER}", "*", AclOperation[operation],
+        AclPermissionType.ALLOW,
+    )  # fmt: skip

@@ -221,7 +221,7 @@ class TestRights:
         self, secured_kafka: SecuredKafka, config: KafkaConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The client hears of it once; that the brokers answer is no sign that it is over."""
-        monkeypatch.setattr("stream_worker.backends.kafka.source._COUNT_SECONDS", 0.5)
+        monkeypatch.setattr("stream_worker.backends.kafka.source._LOOK_SECONDS", 0.5)
         secured_kafka.allow([*least(config), ("DESCRIBE", "TOPIC", config.input_topic)])
         with Running(secured_kafka, config) as worker:
             secured_kafka.forbid(least(config)[0])

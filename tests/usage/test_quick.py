@@ -64,7 +64,7 @@ def test_a_command_that_does_something_would_be_seen() -> None:
     ("words", "offered"),
     [
         ("ru", ["plain,run"]),
-        ("re", ["plain,replay"]),
+        ("rep", ["plain,replay"]),
         ("tail --from", ["plain,--from-beginning"]),
         ("produce --part", ["plain,--partitions"]),
         ("replay --map", ["plain,--mapping"]),
