@@ -145,6 +145,10 @@ class TransactionalProducer:
         if lacks_right(error):
             # The next producer will say whether that is still so.
             return OutcomeUnknown(f"{step}: {error.str()}")
+        if error.code() == KafkaError.INVALID_TXN_STATE:
+            # Coordinator and client disagree about a transaction (seen after a right was taken away within it): another
+            # producer ends it, and Y says what became of it.
+            return OutcomeUnknown(f"{step}: {error.str()}")
         open_seconds = self._monotonic() - self._began
         if self._began and open_seconds >= TRANSACTION_TIMEOUT_SECONDS:
             # The coordinator fences a producer, too, whose transaction it has ended for being late: the brokers were
