@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def _cache_folder() -> Path | None:
     state = hashlib.blake2b(digest_size=8)
     for source in sorted(_PACKAGE.glob("*.py")):
         state.update(source.read_bytes())
-    for place in (*_lasting(), *_fleeting()):
+    for place in chain(_lasting(), _fleeting()):  # one after another: asking for the last makes it
         if _can_be_written(folder := place / f"kernels-{state.hexdigest()}"):
             return folder
     return None
