@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 
 @dataclass(frozen=True)
@@ -23,3 +25,13 @@ def printed(rows: Sequence[Row]) -> str:
         verdict = "" if not row.bar else "good" if row.good else "**below**"
         lines.append(f"| {row.scenario} | {row.measured} | {row.bar} | {verdict} |")
     return "\n".join(lines)
+
+
+def print_and_exit(rows: Iterable[Row]) -> NoReturn:
+    """Print each row as it comes, then the table; exit code 1 below a bar."""
+    done = []
+    for row in rows:
+        done.append(row)
+        print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
+    print(printed(done))
+    sys.exit(not all(row.good for row in done))

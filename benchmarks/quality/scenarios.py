@@ -6,7 +6,6 @@ python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--see
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from benchmarks.quality.drift import abrupt_rows, stationary_row
 from benchmarks.quality.forgetting import forgetting_rows
 from benchmarks.quality.new_items import recorded_row, simulated_row
 from benchmarks.quality.one_pass import CANONICAL
-from benchmarks.quality.rows import Row, printed
+from benchmarks.quality.rows import Row, print_and_exit
 from benchmarks.quality.small_catalogues import ITEMS, small_rows
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
@@ -54,15 +53,10 @@ def scenarios(
 def main(logs: tuple[Path, ...], mapping: Path, limit: int | None, seeds: str, short: bool) -> None:
     """Print the table; exit code 1 below a bar."""
     only_errors()
-    rows = []
     sizes: dict[str, Any] = {"seeds": [int(seed) for seed in seeds.split(",")]}
     if short:
         sizes = {"seeds": [0], "stationary_events": 20_000, "catalogues": [20]}
-    for row in scenarios(None, logs, mapping, limit, **sizes):
-        rows.append(row)
-        print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
-    print(printed(rows))
-    sys.exit(not all(row.good for row in rows))
+    print_and_exit(scenarios(None, logs, mapping, limit, **sizes))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ python -m benchmarks.quality.small_catalogues [--items 1,5,10,20,30,40] [--users
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.floors import DEPTH, floor_ranks
 from benchmarks.quality.one_pass import simulated_pass
-from benchmarks.quality.rows import Row, printed
+from benchmarks.quality.rows import Row, print_and_exit
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
 
@@ -123,12 +122,7 @@ def main(items: str, users: str, events: int, short: bool) -> None:
     """Print the table; exit code 1 below a bar."""
     only_errors()
     sizes = ([5, 20], [20], 4_000) if short else (_numbers(items), _numbers(users), events)
-    rows = []
-    for row in small_rows(Settings(), *sizes):
-        rows.append(row)
-        print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
-    print(printed(rows))
-    sys.exit(not all(row.good for row in rows))
+    print_and_exit(small_rows(Settings(), *sizes))
 
 
 if __name__ == "__main__":
