@@ -160,6 +160,12 @@ class TestFileSource:
         assert names[0].rpartition(":")[2] != names[2].rpartition(":")[2]
         assert FileSource([log], LogMapping(FIELDS, sort=True)).name != names[0]
 
+    def test_a_logs_name_is_the_same_in_every_version(self, tmp_path: Path) -> None:
+        """Lists name the log that they rest on, and checkpoints the log that they go on with."""
+        log = write(tmp_path / "log.csv", "user,item,ts\nu,i,1\n")
+        mapping = LogMapping(FieldNames("user", "item", "ts"), types={"1": "buy"}, keep={"item": "not null"})
+        assert FileSource([log], mapping).name == "file:log.csv:095a55e1f055"
+
     def test_lag_and_total_are_known_for_a_sorted_log(self, log: Path) -> None:
         source = subscribed(FileSource([log], LogMapping(FIELDS, sort=True), limit=90))
         source.poll(10, 1.0)

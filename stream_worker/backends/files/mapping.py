@@ -29,6 +29,11 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
 }
 Condition = Callable[[Any], bool]
+# The keys that `Mapping.identity` spells out even at their defaults, in its order. Never change them.
+_FIELDS_SPELLED_OUT = ("user", "item", "ts", "type", "value", "session", "request_id", "category")
+_KEYS_SPELLED_OUT = (
+    "format", "delimiter", "header", "encoding", "types", "default_type", "explode", "sort", "keep",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,29 @@ class Mapping:
         for column, text in self.keep.items():
             condition(column, text)
 
+    def identity(self) -> str:
+        """Text that tells mappings apart. Logs are named by its hash, so it stays the same for all versions.
+
+        Keys that were added later appear only where they are set.
+        """
+        fields = _spelled(self.fields, _FIELDS_SPELLED_OUT)
+        return f"Mapping(fields=FieldNames({fields}), {_spelled(self, _KEYS_SPELLED_OUT, besides=('fields',))})"
+
     def format_of(self, path: Path) -> str:
         suffix = Path(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix
         if found := self.format or _SUFFIXES.get(suffix, ""):
             return found
         raise ConfigurationError(f"format: {path.name} does not tell by its extension; set it to {', '.join(FORMATS)}")
+
+
+def _spelled(value: FieldNames | Mapping, always: Collection[str], besides: Collection[str] = ()) -> str:
+    added = [each for each in dataclasses.fields(value) if each.name not in {*always, *besides}]
+    later = [each.name for each in added if getattr(value, each.name) != _default(each)]
+    return ", ".join(f"{name}={getattr(value, name)!r}" for name in (*always, *sorted(later)))
+
+
+def _default(each: dataclasses.Field[Any]) -> Any:
+    return each.default if each.default_factory is dataclasses.MISSING else each.default_factory()
 
 
 def _is_text_encoding(name: str) -> bool:

@@ -169,7 +169,7 @@ def _record(offset: int, row: LogRow) -> Record:
 
 def _name(paths: Sequence[Path], mapping: LogMapping) -> str:
     """Other bytes or another mapping make another log, whose row numbers mean something else."""
-    digest = hashlib.sha256(repr(mapping).encode())
+    digest = hashlib.sha256(mapping.identity().encode())
     try:
         for path in paths:
             with path.open("rb") as file:
