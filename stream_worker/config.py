@@ -31,9 +31,8 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
+from stream_worker.variables import PREFIX, misnamed
 from stream_worker.worker import WorkerConfig
-
-_PREFIX = "STREAM_WORKER__"
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,21 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     _refuse_unknown(raw, Settings, str(path))
     if twice := _flatten_extra(raw):
         raise ConfigurationError(f"{path}: kafka.extra.{twice[0]} is there twice")
-    for name, value in sorted((os.environ if environ is None else environ).items()):
-        if name.startswith(_PREFIX):
+    variables = sorted((os.environ if environ is None else environ).items())
+    for name, meant in misnamed(variables, Settings):
+        raise ConfigurationError(f"environment variable {name}: {_remedy(meant)}")
+    for name, value in variables:
+        if name.startswith(PREFIX):
             _set(raw, name, value)
     try:
         return TypeAdapter(Settings).validate_python(raw)
     except ValidationError as fault:
         raise ConfigurationError(_message(fault)) from None  # its own text has all values
+
+
+def _remedy(meant: str) -> str:
+    right = f"did you mean {meant}?" if meant else f"a key is set by {PREFIX}SECTION__KEY"
+    return f"sets nothing, since two underscores part sections and keys; {right}"
 
 
 def effective(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -152,7 +159,7 @@ def _nearest(prefix: str, key: str, known: Mapping[str, Any]) -> str:
 
 
 def _set(raw: dict[str, Any], name: str, text: str) -> None:
-    source, (*sections, last) = f"environment variable {name}", name[len(_PREFIX) :].split("__")
+    source, (*sections, last) = f"environment variable {name}", name[len(PREFIX) :].split("__")
     kind: Any = Settings
     place, prefix = raw, ""
     for part in sections:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stream_worker.config import effective, load_settings
+from stream_worker.config import Settings, effective, load_settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.masking import shown
+from stream_worker.variables import misnamed
 from tests.test_compose import WORKERS
 
 
@@ -87,6 +88,59 @@ def test_a_wrong_variable_is_named_in_one_line(environ: dict[str, str], message:
     said = error_of("", environ, tmp_path)
     assert said.startswith(message)
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("STREAM_WORKER_KAFKA_BOOTSTRAP_SERVERS", "STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS"),
+        ("STREAM_WORKER_KAFKA__BOOTSTRAP_SERVERS", "STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS"),
+        ("STREAM_WORKER__KAFKA_BOOTSTRAP_SERVERS", "STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS"),
+        ("STREAM_WORKER__KAFKA__BOOTSTRAP__SERVERS", "STREAM_WORKER__KAFKA__BOOTSTRAP_SERVERS"),
+        ("STREAM_WORKER___KAFKA__START", "STREAM_WORKER__KAFKA__START"),
+        ("stream_worker__kafka__start", "STREAM_WORKER__KAFKA__START"),
+        ("STREAM_WORKER_KAFAK_START", "STREAM_WORKER__KAFKA__START"),
+        ("STREAM_WORKER_REDIS_URL", "STREAM_WORKER__MEMORY__REDIS_URL"),
+        ("STREAM_WORKER_METRICS_PORT", "STREAM_WORKER__METRICS__PORT"),
+        ("STREAM_WORKER_KAFKA_EXTRA_SASL_PASSWORD", "STREAM_WORKER__KAFKA__EXTRA"),
+        ("STREAM_WORKER_OF_SOMEBODY_ELSE", ""),
+    ],
+)
+def test_a_variable_with_an_underscore_too_few_or_too_many_is_refused(name: str, meant: str, tmp_path: Path) -> None:
+    """The right one is named, or the nearest; the value, which may be a secret, is not."""
+    said = error_of("", {name: "hush", "STREAM_WORKER__KAFKA__GROUP_ID": "g"}, tmp_path)
+    assert said.startswith(f"environment variable {name}: sets nothing")
+    assert said.endswith(f"did you mean {meant}?" if meant else "a key is set by STREAM_WORKER__SECTION__KEY")
+    assert "hush" not in said
+
+
+def test_every_key_can_be_set_by_the_name_that_is_proposed() -> None:
+    """What `misnamed` names is what the loader takes; tables of the user's own names are JSON."""
+    keys = {key for key, _ in effective(load_settings(None, {})) if not key.startswith(("events.types", "kafka.extra"))}
+    for key in keys:
+        right = f"STREAM_WORKER__{key.replace('.', '__').upper()}"
+        assert list(misnamed([(right, "")], Settings)) == []
+        assert list(misnamed([(right.replace("__", "_"), "")], Settings)) == [(right.replace("__", "_"), right)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("_STREAM_WORKER_COMPLETE", "bash_source"),
+        ("STREAM_WORKER_SERVICE_HOST", "10.0.0.1"),
+        ("STREAM_WORKER_SERVICE_PORT", "9100"),
+        ("STREAM_WORKER_SERVICE_PORT_METRICS", "9100"),
+        ("STREAM_WORKER_PORT", "tcp://10.0.0.1:9100"),
+        ("STREAM_WORKER_PORT_9100_TCP", "tcp://10.0.0.1:9100"),
+        ("STREAM_WORKER_PORT_9100_TCP_ADDR", "10.0.0.1"),
+        ("STREAM_WORKER_METRICS_PORT", "tcp://10.0.0.1:9100"),
+        ("STREAM_WORKER_METRICS_SERVICE_HOST", "10.0.0.1"),
+        ("STREAM_WORKERS", "4"),
+    ],
+)
+def test_what_a_shell_or_kubernetes_sets_is_left_alone(name: str, value: str) -> None:
+    """Kubernetes tells each container of every service, also of `stream-worker` and `stream-worker-metrics`."""
+    assert load_settings(None, {name: value}) == Settings()
 
 
 @pytest.mark.parametrize(
