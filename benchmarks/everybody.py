@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.item_table import ItemTable
+from model.items.item_table import ItemTable
 from model.learner import Learner
-from model.row_adam import Rows
+from model.optimizers.row_adam import Rows
 from stream_worker.config import Settings
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.candidates import Breadth
-from model.counting import Events, Users
+from model.counting.candidates import Breadth
+from model.counting.tables import WIDE_SPAN
+from model.counting.walk import Events, Users
 from model.learner import Learner
-from model.tables import WIDE_SPAN
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.codec import encode_event
 from stream_worker.core.memory_record import MemoryFormat

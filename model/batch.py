@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 from model.state import Arrays
 
+TYPES = 16  # event types that are told apart, in the order of the configuration
+# Time since a user's event before: bucket g begins at 2^g - 1 seconds; the last stands for no event before.
+GAP_BUCKETS = 32
+NO_GAP = GAP_BUCKETS - 1
 # Some of B events, in order.
 Places: TypeAlias = "slice | NDArray[np.int64]"
 

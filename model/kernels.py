@@ -28,7 +28,7 @@ _njit: Any = numba.njit  # its types do not declare `_nrt`
 def _cache_folder() -> Path | None:
     """A folder for each state of the sources in the first place that can be written; None where there is none."""
     state = hashlib.blake2b(digest_size=8)
-    for source in sorted(_PACKAGE.glob("*.py")):
+    for source in sorted(_PACKAGE.rglob("*.py")):
         state.update(source.read_bytes())
     for place in chain(_lasting(), _fleeting()):  # one after another: asking for the last makes it
         if _can_be_written(folder := place / f"kernels-{state.hexdigest()}"):

@@ -16,31 +16,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model import popularity
-from model.attic import Attic
-from model.batch import Batch, Outcome, Places
-from model.candidates import Breadth
-from model.catalog import Catalog
-from model.counting import Counting, Each, Events, Users, Walked
-from model.encoder_trainer import EncoderTrainer
-from model.features import ENCODER, FEATURES
-from model.item_table import ItemTable, with_one
+from model.batch import TYPES, Batch, Outcome, Places
+from model.counting import popularity
+from model.counting.candidates import Breadth
+from model.counting.features import ENCODER, FEATURES
+from model.counting.popularity import HALF_LIVES
+from model.counting.walk import Counting, Each, Events, Users, Walked
+from model.encoder.encoder import Encoder, hashed_vectors
+from model.encoder.losses import LOSSES
+from model.encoder.prefixes import fewest_windows
+from model.encoder.replay import Replay
+from model.encoder.sequences import sequences_of
+from model.encoder.trainer import EncoderTrainer
+from model.encoder.window_starts import WindowStarts
+from model.items.attic import Attic
+from model.items.catalog import Catalog
+from model.items.item_table import ItemTable, with_one
 from model.learner_config import LearnerConfig
-from model.losses import LOSSES
-from model.memory import UserTable, unroll
-from model.popularity import HALF_LIVES
-from model.prefixes import fewest_windows
-from model.ranker import Ranker, RecentChoices
-from model.ranker_trainer import RankerTrainer
+from model.optimizers.slow_copy import Referee
+from model.optimizers.step_guard import StepGuard
+from model.ranker.ranker import Ranker, RecentChoices
+from model.ranker.trainer import RankerTrainer
 from model.ranking import Top, rank_of, top_k_blocked
-from model.recommender import Encoder, hashed_vectors
-from model.replay import Replay
-from model.returns import TYPES
-from model.sequences import sequences_of
-from model.slow_copy import Referee
 from model.state import Arrays, joined, load_module, load_or_begin, load_parts, module_state, part, state_of_parts
-from model.step_guard import StepGuard
-from model.window_starts import WindowStarts
+from model.user_table import UserTable, unroll
 
 # What a state may hold that does not fit: see `Learner.load_state_dict`.
 ENCODER_WEIGHTS, ITEM_VECTORS, TRAINING_WINDOWS = "encoder", "item vectors", "training windows"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.counting import CountingConfig
-from model.losses import LOSSES
-from model.recommender import EncoderConfig
+from model.counting.walk import CountingConfig
+from model.encoder.encoder import EncoderConfig
+from model.encoder.losses import LOSSES
 
 _LEAST = {
     "mini_batch": 1, "ranker_steps": 1, "ranker_hard": 0, "ranker_drawn": 1, "ranker_replayed": 0, "ranker_examples": 1,

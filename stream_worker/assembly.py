@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import kernels
-from model.candidates import SOURCES
+from model.counting.candidates import SOURCES
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock

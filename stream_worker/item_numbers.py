@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import structlog
 
-from model.catalog import Catalog
+from model.items.catalog import Catalog
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Clock, MemoryStore
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
-from model.catalog import Catalog
+from model.items.catalog import Catalog
 from model.learner import ENCODER_WEIGHTS, ITEM_VECTORS, Learner
 from model.state import Arrays, load_or_begin, part, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW

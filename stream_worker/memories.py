@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from model.memory import UserTable
+from model.user_table import UserTable
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Claim, MemoryStore
 from stream_worker.core.memory_record import (

@@ -51,7 +51,14 @@ _PROGRAM = (
     "stream_worker.cli", "stream_worker.commands", "stream_worker.assembly", "stream_worker.config",
     "stream_worker.demo", "stream_worker.usage",
 )  # fmt: skip
+# The wings of the model, each above those that it may import; `batch`, `state` and `kernels` are below all.
+_HUBS = ("model.learner", "model.learner_config")
 _RULES = [
+    (("model/optimizers",), (*_HUBS, "model.counting", "model.encoder", "model.items", "model.ranker")),
+    (("model/counting",), (*_HUBS, "model.encoder", "model.items", "model.optimizers", "model.ranker")),
+    (("model/items",), (*_HUBS, "model.encoder", "model.ranker")),
+    (("model/encoder",), (*_HUBS, "model.counting", "model.ranker")),
+    (("model/ranker",), (*_HUBS, "model.counting", "model.encoder", "model.items")),
     (("model",), ("stream_worker",)),
     (("stream_worker/core",), ("model", "stream_worker.backends", "stream_worker.worker", *_PROGRAM)),
     (_LOOP, ("stream_worker.backends", *_PROGRAM)),

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
-from model.catalog import Catalog
+from model.items.catalog import Catalog
 from stream_worker.backends.in_memory import InMemoryMemoryStore, ManualClock
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.errors import MemoriesLost, Unavailable

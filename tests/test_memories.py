@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from model.memory import UserTable
+from model.user_table import UserTable
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.memory_record import MemoryFormat

@@ -14,10 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.candidates import SOURCES
-from model.features import BEHIND, CATEGORY, CONTEXT, COUNTS, ENCODER, FEATURES, OWN_LOGS, OWN_SIGNS, POPULARITIES
+from model.counting.candidates import SOURCES
+from model.counting.features import (
+    BEHIND,
+    CATEGORY,
+    CONTEXT,
+    COUNTS,
+    ENCODER,
+    FEATURES,
+    OWN_LOGS,
+    OWN_SIGNS,
+    POPULARITIES,
+)
 from model.learner import Learner
-from model.ranker import Ranker
+from model.ranker.ranker import Ranker
 from stream_worker.config import Settings
 
 Change = Callable[[Learner], None]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from model.learner import Learner
-from model.memory import UserTable
+from model.user_table import UserTable
 from stream_worker import checkpointer
 from stream_worker.backends.files import sink as files
 from stream_worker.backends.kafka.producer import TransactionalProducer

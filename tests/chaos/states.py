@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.encoder.encoder import Encoder, hashed_vectors
 from model.learner_config import LearnerConfig
-from model.recommender import Encoder, hashed_vectors
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat

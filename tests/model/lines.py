@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from model.batch import Batch, Outcome
-from model.catalog import Catalog
+from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
 from model.state import part

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from model.features import COMPARED, COUNTS, FEATURES
-from model.popularity import HALF_LIVES
-from model.tables import BACKWARD, FORWARD, NEXT, PLAIN, TABLES, WIDE
+from model.counting.features import COMPARED, COUNTS, FEATURES
+from model.counting.popularity import HALF_LIVES
+from model.counting.tables import BACKWARD, FORWARD, NEXT, PLAIN, TABLES, WIDE
 
 Pairs = list[list[Any]]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from model import counting, kernels
+from model import kernels
+from model.counting import walk as counting
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,6 +37,14 @@ def test_another_source_is_another_folder(package: Path) -> None:
     assert before == kernels._cache_folder()
     assert before.parent == package / "__pycache__"
     (package / "callee.py").write_text("one = 2\n")
+    assert kernels._cache_folder() != before
+
+
+def test_a_source_in_a_folder_that_changed_is_another_folder_too(package: Path) -> None:
+    (package / "wing").mkdir()
+    (package / "wing" / "kernel.py").write_text("one = 1\n")
+    before = kernels._cache_folder()
+    (package / "wing" / "kernel.py").write_text("one = 2\n")
     assert kernels._cache_folder() != before
 
 
@@ -132,7 +141,7 @@ def test_an_installation_that_is_read_only_works_and_says_so(tmp_path: Path) -> 
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("needs root and unshare, to mount the sources read-only")
     code = (
-        "import numpy; from model import categories, kernels; print(kernels.NOTE); "
+        "import numpy; from model import kernels; from model.counting import categories; print(kernels.NOTE); "
         "found = numpy.zeros(3, int); categories.assign(found, 1, 7); print(found)"
     )
     script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" || exit 9; cd "$1"; exec "$2" -c "$3"'

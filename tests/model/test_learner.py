@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.catalog import Catalog
+from model.encoder.encoder import hashed_vectors
+from model.encoder.replay import Columns
+from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
-from model.recommender import hashed_vectors
-from model.replay import Columns
 from model.state import part
 from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log
 

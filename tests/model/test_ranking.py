@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model import ranking
-from model.item_table import with_one
+from model.items.item_table import with_one
 from model.ranking import rank_of, top_k_blocked
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.popularity import EVER
+from model.counting.popularity import EVER
 from tests.model.lines import SMALL, Event, Line, changed, markov_log
 
 _DAY = 86_400.0

@@ -1,0 +1,84 @@
+"""Rows that fill a list up where fewer items were proposed than it has room for: what is hot, then any item that
+somebody touched, then what was left out. They stand behind what was proposed, and are neither ranked nor learned from.
+
+So a list is shorter than it may be only where there are no more items. In the first batch of all nobody can say what
+users return to: what was left out, the newest first, stands in front. Legend in `candidates`; K places of a list.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.counting.candidates import Scratch, touch
+from model.counting.popularity import EVER
+from model.counting.tables import Tables
+from model.kernels import kernel
+
+
+@kernel
+def fill(tables: Tables, s: Scratch, size, room, window_L, live_N, spare_K):  # type: ignore[no-untyped-def]
+    """Write up to `room` rows that are no candidates. live_N: whether somebody touched a row before this batch, of the
+    rows that there are; what was touched in this batch has been counted. Returns how many rows were touched."""
+    filled = 0
+    popular = tables.popularity
+    for p in range(len(popular.hottest_PQ)):
+        for row in popular.hottest_PQ[p]:
+            if filled < room and row >= 0:
+                filled, size = _take(s, size, row, filled, spare_K)
+    for row in range(len(live_N)):
+        if filled >= room:
+            break
+        if live_N[row] or popular.weight_PN[EVER, row] > 0.0:
+            filled, size = _take(s, size, row, filled, spare_K)
+    _take_back(s, room, window_L, filled, spare_K)
+    return size
+
+
+@kernel
+def _take(s: Scratch, size, row, filled, spare_K):  # type: ignore[no-untyped-def]
+    """Put a row behind those taken, unless it is a candidate, was left out, or was taken before."""
+    x, size = touch(s, row, size)
+    if not s.is_chosen_X[x]:
+        s.is_chosen_X[x] = True
+        spare_K[filled] = row
+        filled += 1
+    return filled, size
+
+
+@kernel
+def _take_back(s: Scratch, room, window_L, filled, spare_K):  # type: ignore[no-untyped-def]
+    """What was left out, the newest first."""
+    for d in range(len(window_L)):
+        row = window_L[len(window_L) - 1 - d]
+        if filled < room and row >= 0 and s.is_left_out_X[s.place_N[row]]:
+            s.is_left_out_X[s.place_N[row]] = False
+            spare_K[filled] = row
+            filled += 1
+
+
+class Filling(NamedTuple):
+    """spare_BK: what fills each list up, -1: nothing more. Lists begin with it where it stands `in_front`."""
+
+    spare_BK: NDArray[np.int32]
+    in_front: bool
+
+    def lists(self, rows_BK: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The lists with what fills them up."""
+        parts = (self.spare_BK, rows_BK) if self.in_front else (rows_BK, self.spare_BK)
+        both_BX = np.concatenate(parts, axis=1)
+        order_BX = np.argsort(both_BX < 0, axis=1, kind="stable")
+        return np.take_along_axis(both_BX, order_BX[:, : rows_BK.shape[1]], axis=1)
+
+    def ranks(
+        self, rank_B: NDArray[np.int64], candidates_BC: NDArray[np.int32], target_B: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """The places of targets, which have these ranks among the candidates (0: they are none of them)."""
+        is_target_BK = self.spare_BK == target_B[:, None]
+        place_B, is_spare_B = is_target_BK.argmax(axis=1) + 1, is_target_BK.any(axis=1)
+        if self.in_front:
+            behind_B = np.where(rank_B > 0, rank_B + (self.spare_BK >= 0).sum(axis=1), 0)
+            return np.where(is_spare_B, place_B, behind_B)
+        return np.where(is_spare_B, place_B + (candidates_BC >= 0).sum(axis=1), rank_B)

@@ -1,0 +1,254 @@
+"""Counting: who follows whom, what is hot, what this user returns to. Candidates, and their features for the ranker.
+
+The tables live on the host, in a compiled kernel that walks a batch in order: for every event first the candidates
+and their features from what came before it, then the update by it. So counting is exact inside a micro-batch, and a
+prediction cannot see the event it is for.
+
+Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, R of `features.REST`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.counting import candidates, categories, filling, neighbours, popularity, returns, tables
+from model.counting.candidates import Breadth, Scratch
+from model.counting.features import (
+    AMOUNTS,
+    REST,
+    context,
+    log_share,
+    write,
+    write_behind,
+    write_category,
+    write_context,
+)
+from model.counting.filling import Filling
+from model.counting.popularity import EVER, Popularity
+from model.counting.tables import FORWARD, Tables
+from model.kernels import kernel
+from model.state import joined, part
+
+# Events of which nothing is learned are walked in parts, which threads may share: so many at most, of at least so many.
+_MOST_PARTS, _LEAST_OF_A_PART = 4, 8
+# `map`, or that of an executor.
+Each = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
+
+
+@dataclass(frozen=True)
+class CountingConfig:
+    """Bounds of the tables and of what they propose."""
+
+    neighbours: int = 256
+    candidates: int = 128
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 4:
+            raise ValueError(f"model.neighbours: at least 4, got {self.neighbours}")
+
+
+class Users(NamedTuple):
+    """The B users of a batch, each as before the event: rows of the ring (newest last, -1: none or no longer in the
+    catalogue), type and gap bucket before each of its events, log seconds since the last one, and gap bucket of the
+    last one."""
+
+    windows_BL: NDArray[np.int32]
+    types_BL: NDArray[np.uint8]
+    gaps_BL: NDArray[np.uint8]
+    idle_B: NDArray[np.float32]
+    last_gap_B: NDArray[np.float32]
+
+
+class Events(NamedTuple):
+    """The B events themselves: row, category (`categories`), whether it is to be learned, and whether candidates for
+    it are wanted."""
+
+    row_B: NDArray[np.int32]
+    category_B: NDArray[np.uint32]
+    learn_B: NDArray[np.bool_]
+    examine_B: NDArray[np.bool_]
+
+
+class Walked(NamedTuple):
+    """Of the B events that are examined: candidates (row, -1: none), their features (first those of which the logarithm
+    is still to be taken, then the rest, with 0 for the encoder's), the place in `candidates.SOURCES` of what proposed
+    the event's own item (-1: nothing), and what fills lists up."""
+
+    candidates_BC: NDArray[np.int32]
+    amounts_BCL: NDArray[np.float32]
+    rest_BCR: NDArray[np.float32]
+    source_B: NDArray[np.int8]
+    filling: Filling
+
+
+class Counting:
+    """The tables of N rows, and the walk through a batch; where nothing is learned, several threads may walk."""
+
+    def __init__(self, config: CountingConfig, rows: int) -> None:
+        self.config = config
+        self.tables = tables.empty(rows, config.neighbours)
+        self.quota_RS = candidates.QUOTA_RS.copy()
+        self._spare: list[Scratch] = []
+
+    @property
+    def rows(self) -> int:
+        return len(self.tables.rows.start_TN[0])
+
+    def grow(self, rows: int) -> None:
+        self.tables = tables.grown(self.tables, rows)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Recycle rows: their own counts go, and every place where others name them."""
+        tables.forget(self.tables, rows)
+
+    def fade(self, share: float) -> None:
+        """Only so much of all neighbours' counts is left, so that what comes now soon weighs more."""
+        tables.fade(self.tables, share)
+
+    def _scratch(self) -> Scratch:
+        """One that nobody uses: as many are made as ever walk at the same time."""
+        try:
+            spare = self._spare.pop()
+        except IndexError:
+            spare = None
+        if spare is not None and len(spare.place_N) == self.rows:
+            return spare
+        return candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
+
+    def walk(
+        self,
+        users: Users,
+        events: Events,
+        encoder_rows_BE: NDArray[np.int32],
+        live_N: NDArray[np.bool_],
+        breadth: Breadth,
+        each: Each = map,
+    ) -> Walked:
+        """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
+        live_N: the catalogue's items, without those that nobody touched before these events; `breadth`: of fewer
+        candidates each source has fewer in proportion. `each`: who walks where nothing is learned, maybe on several
+        threads."""
+        batch = len(encoder_rows_BE)
+        learned = int(events.learn_B.sum())
+        if learned:
+            self.tables = tables.with_room(self.tables, learned)
+        candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
+        amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
+        rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
+        source_B = np.full(batch, -1, dtype=np.int8)
+        quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
+        spare_BK = np.full((batch, breadth.least), -1, dtype=np.int32)
+        columns = candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK
+        items = int(np.count_nonzero(live_N))
+
+        def look(of: slice) -> None:
+            scratch = self._scratch()
+            _walk(
+                self.tables, scratch, breadth, quota_RS, _some(users, of), _some(events, of), encoder_rows_BE[of],
+                live_N, items, *(column[of] for column in columns),
+            )  # fmt: skip
+            self._spare.append(scratch)
+
+        # What is learned from one event is seen by the next one.
+        alone = learned > 0 or batch < len(events.row_B)
+        for _ in map(look, [slice(0, len(events.row_B))]) if alone else each(look, _parts(batch)):
+            pass
+        return Walked(*columns[:-1], Filling(spare_BK, in_front=items == 0))
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        counted = self.tables
+        parts = {"rows": neighbours.state_of(counted.rows), "popularity": popularity.state_of(counted.popularity)}
+        return joined(parts | {"returns": returns.state_of(counted.returns)}) | {"category_N": counted.category_N}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for tables of another width."""
+        self.tables = Tables(
+            neighbours.from_state(part(state, "rows"), self.config.neighbours),
+            popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
+            returns.from_state(part(state, "returns")),
+            state["category_N"].copy(),
+        )
+
+
+def _some(columns: Any, of: slice) -> Any:
+    return columns._make(column[of] for column in columns)
+
+
+def _parts(count: int) -> list[slice]:
+    """Of about the same size, one or an even number of them, so that two threads end together."""
+    parts = min(_MOST_PARTS, count // _LEAST_OF_A_PART) // 2 * 2 or 1
+    ends = [count * k // parts for k in range(parts + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+
+@kernel
+def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def]
+    """Mean log-popularity of what this user takes."""
+    total = 0.0
+    for row in window_L:
+        if row >= 0:
+            total += log_share(popular, EVER, row)
+    return total / max(1, known)
+
+
+@kernel
+def _walk(  # type: ignore[no-untyped-def]
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: Events, encoder_rows_BE,
+    live_N, items, candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK,
+):  # fmt: skip
+    examined = 0
+    for k in range(len(events.row_B)):
+        if events.examine_B[k]:
+            source_B[examined] = _examine(
+                counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], live_N, items,
+                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined], spare_BK[examined],
+            )  # fmt: skip
+            examined += 1
+        if events.learn_B[k]:
+            tables.learn(
+                counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k], s.place_N
+            )  # fmt: skip
+
+
+@kernel
+def _examine(  # type: ignore[no-untyped-def]
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, live_N, items,
+    candidates_C, amounts_CL, rest_CR, spare_K,
+):  # fmt: skip
+    """Write the candidates for user k, their features, and what fills a list up; returns what proposed `item`, -1:
+    nothing."""
+    window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
+    last, proposed_by = window_L[-1], -1
+    size = candidates.score(counted, s, window_L, breadth)
+    size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
+    candidates.leave_out(counted, s, window_L, items)
+    count, size = candidates.choose(counted, s, size, quota_RS, breadth.candidates, window_L, encoder_rows_E)
+    usual = _usual(counted.popularity, window_L, known)
+    follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
+    returned = returns.share(counted.returns, returns.BY_LAST, type_L[-1]) if last >= 0 else np.float32(1.0)
+    shared = context(known, users.idle_B[k], users.last_gap_B[k], session, repeats, returned, follows)
+    categorised = categories.recent(counted.category_N, window_L, s.category_S)
+    for c in range(count):
+        x = s.chosen_C[c]
+        row = s.row_X[x]
+        candidates_C[c] = row
+        if row == item:
+            proposed_by = s.source_C[c]
+        write(
+            amounts_CL[c], rest_CR[c], s.counts_XT[x], row, row == last, usual, session,
+            counted.popularity, counted.returns,
+        )  # fmt: skip
+        write_context(rest_CR[c], shared)
+        if categorised > 0:
+            write_category(rest_CR[c], counted.category_N[row], s.category_S, categorised)
+    write_behind(amounts_CL, count)
+    if count < breadth.least:
+        size = filling.fill(counted, s, size, breadth.least - count, window_L, live_N, spare_K)
+    candidates.clear(s, size)
+    return proposed_by

@@ -1,0 +1,1 @@
+"""The LSTM encoder of users: its windows, training examples and losses."""

@@ -1,0 +1,173 @@
+"""The encoder: a user's LSTM state and ring -> a query that is compared with every item vector.
+
+Legend of shape suffixes, here and in the rest of `model`:
+    B events or users of a batch    W window of the last items (right-aligned, row -1: empty)
+    H LSTM units                    D item vector             N rows of the item table
+    A users with any event          T events of the longest window
+    C candidates                    F features                K length of a list
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+from model.batch import GAP_BUCKETS, TYPES
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and scales. `dim` is both D and H, since item vectors are tied to the query."""
+
+    dim: int = 64
+    window: int = 20
+    scale: float = 8.0
+    dropout: float = 0.4
+    event_types: int = TYPES
+
+    def __post_init__(self) -> None:
+        if self.dim < 4:
+            raise ValueError(f"model.dim: at least 4, got {self.dim}")
+        if not 1 <= self.window <= 255:
+            raise ValueError(f"model.window: from 1 to 255, got {self.window}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"model.dropout: from 0 to below 1, got {self.dropout}")
+
+
+class Window(NamedTuple):
+    """Events of A of `batch` users, those who have any, as an LSTM reads them: left-aligned, longest first.
+
+    inputs_ATD: of T events at most, behind a user's last one anything; lengths_A; users_A: who they are.
+    """
+
+    inputs_ATD: Tensor
+    lengths_A: Tensor
+    users_A: Tensor
+    batch: int
+
+
+class Encoder(nn.Module):
+    """LSTM memory step (Hochreiter and Schmidhuber, 1997), attention over the ring with the state as query, a fully
+    connected layer. Item vectors come in as arguments, of unit length or zeros: see `item_table`."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.config = config
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.type_vectors = nn.Embedding(config.event_types, dim)
+        self.gap_vectors = nn.Embedding(GAP_BUCKETS, dim)
+        self.position_vectors = nn.Embedding(config.window, dim)
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.hidden = nn.Linear(3 * dim, 2 * dim)
+        self.output = nn.Linear(2 * dim, dim)
+        for table in (self.type_vectors, self.gap_vectors, self.position_vectors):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
+        """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
+        inputs: Tensor = self.type_vectors(types) + self.gap_vectors(gaps)
+        return torch.add(inputs, items_D, alpha=self.config.dim**0.5)
+
+    def read(self, inputs_XD: Tensor, sizes_T: Tensor, h_UH: Tensor, c_UH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Packed sequences: the first event of `sizes_T[0]` users, the second of `sizes_T[1]` of them, ..., who are the
+        first of U. Returns h after every event [X, H], and (h, c) after the last one of those who have any."""
+        if not len(sizes_T):
+            return h_UH[:0], h_UH[:0], c_UH[:0]
+        start = h_UH[None, : sizes_T[0]], c_UH[None, : sizes_T[0]]
+        after, (h_1UH, c_1UH) = self.lstm(PackedSequence(inputs_XD, sizes_T), start)
+        return after.data, h_1UH[0], c_1UH[0]
+
+    def run(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
+        h_BH, c_BH = start or self._zeros(window)
+        if not len(window.users_A):
+            return h_BH, c_BH
+        packed = pack_padded_sequence(window.inputs_ATD, window.lengths_A.cpu(), batch_first=True)
+        start = h_BH[window.users_A], c_BH[window.users_A]
+        _, h_AH, c_AH = self.read(packed.data, packed.batch_sizes, *start)
+        return h_BH.index_copy(0, window.users_A, h_AH), c_BH.index_copy(0, window.users_A, c_AH)
+
+    def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1) -> Tensor:
+        """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
+        are not packed.
+
+        [prefixes, B, H]: after all events, without the last one, and so on; of a prefix without events anything.
+        """
+        h_BH, c_BH = start or self._zeros(window)
+        h_KBH, users_A = h_BH.expand(prefixes, -1, -1), window.users_A
+        if not len(users_A):
+            return h_KBH
+        all_ATH, _ = self.lstm(window.inputs_ATD, (h_BH[users_A][None], c_BH[users_A][None]))
+        last_KA = (window.lengths_A - 1 - torch.arange(prefixes)[:, None]).clamp(min=0).to(all_ATH.device)
+        return h_KBH.index_copy(1, users_A, all_ATH[torch.arange(len(users_A), device=all_ATH.device), last_KA])
+
+    def _zeros(self, window: Window) -> tuple[Tensor, Tensor]:
+        zeros = window.inputs_ATD.new_zeros(window.batch, self.config.dim)
+        return zeros, zeros
+
+    def window(
+        self, ring_BWD: Tensor, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8]
+    ) -> Window:
+        """The events in right-aligned rings of `rows_BW` (-1: none), whose vectors are `ring_BWD`.
+
+        A place whose item has no row any more counts, as nothing; the places before the first one do not.
+        """
+        batch, width = rows_BW.shape
+        filled = rows_BW >= 0
+        lengths_B = np.where(filled.any(axis=1), width - filled.argmax(axis=1), 0)
+        users_A = np.argsort(-lengths_B, kind="stable")[: np.count_nonzero(lengths_B)]
+        lengths_A = lengths_B[users_A]
+        places_AT = np.minimum(width - lengths_A[:, None] + np.arange(lengths_A.max(initial=0)), width - 1)
+        at_AT = users_A[:, None] * width + places_AT
+        device = ring_BWD.device
+        items_ATD = F.embedding(torch.from_numpy(at_AT).to(device), ring_BWD.reshape(-1, self.config.dim))
+        types_AT, gaps_AT = (torch.from_numpy(x.reshape(-1)[at_AT]).to(device).int() for x in (types_BW, gaps_BW))
+        return Window(
+            inputs_ATD=self.inputs(items_ATD, types_AT, gaps_AT),
+            lengths_A=torch.from_numpy(lengths_A),
+            users_A=torch.from_numpy(users_A).to(device),
+            batch=batch,
+        )
+
+    def ring(self, rows_BW: NDArray[np.int32], table_ND1: Tensor) -> tuple[Tensor, Tensor]:
+        """Item vectors [B, W, D] of the places of rings, zeros where there is no item, and which of them hold one."""
+        rows = torch.from_numpy(rows_BW).to(table_ND1.device)
+        filled_BW = rows >= 0
+        return F.embedding(rows.clamp(min=0), table_ND1)[..., :-1] * filled_BW[..., None], filled_BW
+
+    def queries(self, h_BH: Tensor, ring_BWD: Tensor, ring_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).
+
+        attention = softmax(ring . Q h / sqrt(D)); query = normalize(FC([h, attention . ring, newest item]))
+        """
+        # Vectors count sqrt(D) times, so that each coordinate is about 1; a key is a vector and its place.
+        size = self.config.dim**0.5
+        query_BD = self.query(h_BH)
+        places_BW = query_BD @ self.position_vectors.weight[-ring_BWD.shape[1] :].T / size
+        # Not as a product of matrices: those of one column each are several times as slow, there and back.
+        logits_BW = (ring_BWD * query_BD[:, None]).sum(dim=-1) + places_BW
+        attention_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9).softmax(dim=-1) * ring_mask_BW
+        context_BD = size * (ring_BWD * attention_BW[:, :, None]).sum(dim=1)
+        newest_BD = size * ring_BWD[:, -1] * ring_mask_BW[:, -1:]
+        hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
+        return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
+
+
+def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:
+    """Unit vectors [len(ids), D] that follow from the ids alone, in every process alike (SHAKE-256 as two bytes a
+    number, centred); zeros for None."""
+    texts = [b"" if item is None else item.encode() for item in ids]
+    drawn = b"".join(hashlib.shake_256(text).digest(2 * dim) for text in texts)
+    vectors = np.frombuffer(drawn, dtype="<u2").reshape(-1, dim).astype(np.float32) - 32767.5
+    known = np.array([item is not None for item in ids], dtype=np.float32)
+    return F.normalize(torch.from_numpy(vectors * known[:, None]), dim=-1)

@@ -1,0 +1,231 @@
+"""How the encoder learns: an Adam step a mini-batch, on the windows that have just ended beside replayed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.encoder.compared import Compared, compared_loss
+from model.encoder.encoder import Encoder
+from model.encoder.losses import Loss, log_inclusion
+from model.encoder.prefixes import prefixes
+from model.encoder.replay import Columns, Replay
+from model.encoder.window_starts import WindowStarts
+from model.items.catalog import Catalog
+from model.items.item_table import ItemTable
+from model.optimizers.guarded_adam import GuardedAdam
+from model.optimizers.row_adam import Rows, as_rows
+from model.optimizers.slow_copy import DECAY
+from model.state import joined, load_parts, part, state_of_parts
+
+_MOST_DRAWN = 0.999999
+# What has just happened counts so much beside what is replayed.
+_FRESH_WEIGHT = 2.0
+
+
+class EncoderTrainer:
+    """Examples are columns: the window before an event as rows, types and gaps [M, W], the target's row [M], and the
+    generation of the catalogue that names these rows [M]; `targets`, how many of its newest events each predicts [M]
+    (see `prefixes`; of a replayed one as many as the trainer is told); also what `WindowStarts` adds, and how much
+    each counts in the loss (weight [M]).
+
+    A target is compared with all `live` rows, or with `negatives` of them where there are more than
+    `full_softmax_items`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        items: ItemTable,
+        replay: Replay,
+        starts: WindowStarts,
+        rng: np.random.Generator,
+        *,
+        is_target_T: NDArray[np.bool_],
+        targets: int,
+        criterion: Loss,
+        learning_rate: float,
+        full_softmax_items: int,
+        negatives: int,
+        item_vectors_learned: bool,
+    ) -> None:
+        self.replay = replay
+        self.fresh: Columns = {}
+        self.optimizer = GuardedAdam(encoder, learning_rate, DECAY)
+        self.steps = 0
+        self._starts, self._criterion = starts, criterion
+        self._encoder, self._items, self._rng = encoder, items, rng
+        self._is_target_T, self._targets = is_target_T, targets
+        self._full_softmax_items, self._negatives = full_softmax_items, negatives
+        self._item_vectors_learned = item_vectors_learned
+        self.rate_factor = 1.0
+
+    def collect(self, fresh: Columns) -> None:
+        """Keep examples for `learn`."""
+        self.fresh = _joined(self.fresh, fresh) if self.fresh else fresh
+
+    def learn(
+        self, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
+    ) -> float | None:
+        """From what was collected. Returns the step's loss, None where there was nothing to learn. `replayed`: of how
+        many targets beside the fresh ones; `hot_N`: the decayed count of each row."""
+        fresh, self.fresh = self.fresh, {}
+        fresh = self._starts.added(_current(fresh, catalog), self.steps)
+        older = self.replay.sample(replayed // self._targets, self._rng)
+        if older:
+            older["targets"] = np.full_like(older["targets"], self._targets)
+            older = self._starts.renewed(_current(older, catalog), self.steps)
+        self.replay.add(fresh, self._rng)
+        fresh = _weighed(_whole(fresh), _FRESH_WEIGHT)
+        examples = _joined(_weighed(_whole(older), 1.0), fresh) if older else fresh
+        if not len(examples["target"]):
+            return None
+        compared, log_q_S = self._compared(live, hot_N)
+        if self.optimizer.referee.due() and len(fresh["target"]):
+            self._ask_the_referee(fresh, compared, log_q_S)
+        return self._step(examples, compared, log_q_S)
+
+    def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
+        self.steps += 1
+        at, local_N = self._local(examples, compared)
+        table = self._items.table_ND1[at].detach().requires_grad_()
+        loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
+        step = self.optimizer.step(loss, self.rate_factor, beside=table)
+        if step.taken and self._item_vectors_learned and table.grad is not None:
+            rate = self.optimizer.learning_rate * self.rate_factor
+            self._items.step(at, table.grad, rate, followed=step.usual)
+        return step.loss
+
+    @torch.no_grad()
+    def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
+        at, local_N = self._local(fresh, compared)
+        fast, slow = self._items.table_ND1[at], self._items.averages(at)
+        weights = ((self._encoder, fast), (self.optimizer.slow.module, slow))
+        losses = [self._loss(*pair, local_N, fresh, compared, log_q_S, lambda x: x) for pair in weights]
+        self.optimizer.referee.note(*torch.stack(losses).tolist())
+
+    def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
+        """The rows that these examples touch, and the place of each row of the table among them."""
+        touched_N = np.zeros(self._items.rows + 1, dtype=np.bool_)  # the last one for -1, where no item is
+        for rows in (compared, examples["target"], examples["window"][:, -self._encoder.config.window :]):
+            touched_N[rows] = True
+        rows = np.flatnonzero(touched_N[:-1])
+        local_N = np.full(self._items.rows + 1, -1, dtype=np.int32)
+        local_N[rows] = np.arange(len(rows))
+        return as_rows(rows, self._items.device), local_N
+
+    def _loss(
+        self,
+        encoder: Encoder,
+        table: Tensor,
+        local_N: NDArray[np.int32],
+        examples: Columns,
+        compared: NDArray[np.int64],
+        log_q_S: Tensor | None,
+        drop: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        width = encoder.config.window
+        rows, types, gaps = (examples[name][:, -width:] for name in ("window", "type", "gap"))
+        predicted = prefixes(examples, width, self._is_target_T)
+        ring, _ = encoder.ring(local_N[rows], table)
+        window = encoder.window(ring, local_N[rows], types, gaps)
+        window = window._replace(inputs_ATD=drop(window.inputs_ATD))
+        h_KMH = encoder.hidden_after(window, self._starts.of(examples), len(predicted.of_KM))
+        h_XH = h_KMH[torch.from_numpy(predicted.of_KM).to(table.device)]
+        queries_XD, _ = encoder.queries(drop(h_XH), *encoder.ring(local_N[predicted.windows_XW], table))
+        weight_X = np.broadcast_to(examples["weight"], predicted.of_KM.shape)[predicted.of_KM]
+        comparison = Compared(
+            rows=as_rows(local_N[compared].astype(np.int64), table.device),
+            log_q_S=log_q_S,
+            target_X=torch.from_numpy(local_N[predicted.target_X].astype(np.int64)).to(table.device),
+            place_X=torch.from_numpy(_places(predicted.target_X, compared)).to(table.device),
+            weight_X=torch.from_numpy(weight_X / weight_X.sum()).to(table.device),
+        )
+        return compared_loss(queries_XD * encoder.config.scale, table, comparison, self._criterion)
+
+    def roll_back(self) -> None:
+        """The slow copy from now on, with an optimizer that knows nothing."""
+        self.optimizer.roll_back()
+        self._items.roll_back()
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it; by a
+        random byte an element, which is fast and near enough."""
+        kept = round(256 * (1.0 - self._encoder.config.dropout))
+        drawn = np.frombuffer(self._rng.bytes(x.numel()), np.uint8).reshape(x.shape)
+        mask = np.multiply(drawn < kept, 256 / kept, dtype=np.float32)
+        return x * torch.from_numpy(mask).to(x.device)
+
+    def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
+        """The rows that a target is compared with: all, or a sample and its log inclusion probabilities.
+
+        The sample is half uniform, half by decayed counts. Yi et al. (2019) have to estimate from the gaps between
+        its events how often an item stands in a batch, and follow the stream by a decaying mean; here the negatives
+        are drawn, so that the probabilities of this very step are known, and the counts follow the stream.
+        """
+        if len(live) <= self._full_softmax_items:
+            return live, None
+        hot = hot_N[live] + 1e-12
+        probability = 0.5 * hot / hot.sum() + 0.5 / len(live)
+        drawn = np.searchsorted(np.cumsum(probability), self._rng.random(self._negatives) * _MOST_DRAWN)
+        drawn = np.unique(np.minimum(drawn, len(live) - 1))
+        log_q = log_inclusion(torch.from_numpy(probability[drawn]), self._negatives)
+        return live[drawn], log_q.to(self._items.device)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        fresh = joined({"fresh": self.fresh}) if self.fresh else {}
+        return state_of_parts(self._parts()) | fresh | {"steps": np.array([self.steps], dtype=np.int64)}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        self.load_optimizer(state)
+        self.load_examples(state)
+
+    def load_optimizer(self, state: dict[str, NDArray[Any]]) -> None:
+        load_parts({"optimizer": self.optimizer}, state)
+        self.steps = int(state["steps"][0])
+
+    def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for examples of another width."""
+        kept = state.get("replay.window", state.get("fresh.window"))
+        expected = self._starts.burn_in + self._encoder.config.window
+        if kept is not None and kept.shape[1] != expected:
+            raise ValueError(
+                f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
+                f"the configuration {expected}"
+            )
+        load_parts({"replay": self.replay}, state)
+        self.fresh = {name: column.copy() for name, column in part(state, "fresh").items()}
+
+    def _parts(self) -> dict[str, Any]:
+        return {"replay": self.replay, "optimizer": self.optimizer}
+
+
+def _whole(examples: Columns) -> Columns:
+    """Only the examples whose target and newest item still have a row."""
+    whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
+    return {name: column[whole] for name, column in examples.items()}
+
+
+def _current(examples: Columns, catalog: Catalog) -> Columns:
+    """With the rows that these items have now, -1 for those that have none any more."""
+    rows = {name: catalog.current(examples[name], examples["generation"]) for name in ("window", "target")}
+    return examples | rows
+
+
+def _weighed(examples: Columns, weight: float) -> Columns:
+    return examples | {"weight": np.full(len(examples["target"]), weight, np.float32)}
+
+
+def _joined(one: Columns, other: Columns) -> Columns:
+    return {name: np.concatenate([column, other[name]]) for name, column in one.items()}
+
+
+def _places(target_X: NDArray[np.int32], compared: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where among the rows that are compared, which are in order, each target is; -1: nowhere."""
+    at_X = np.searchsorted(compared, target_X).clip(max=len(compared) - 1)
+    return np.where(compared[at_X] == target_X, at_X, -1)

@@ -1,0 +1,129 @@
+"""Item vectors and biases by catalogue row, their optimizer and slow copy, and where a new item's vector starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.optimizers.row_adam import RowAdam, Rows, grown
+from model.optimizers.slow_copy import SlowRows
+from model.state import array_of, joined, part
+
+_CONTEXT_FADE = 0.8
+_NOISE = 0.5
+
+
+class ItemTable:
+    """`table_ND1`: N rows of a unit vector [D] and, in the last column, a bias; zeros where no item is."""
+
+    def __init__(self, rows: int, dim: int, device: torch.device) -> None:
+        self.device = device
+        self.table_ND1 = torch.zeros(rows, dim + 1, device=device)
+        self.adam = RowAdam(rows, dim + 1, device)
+        self.slow = SlowRows(rows, dim + 1, device)
+
+    @property
+    def rows(self) -> int:
+        return self.table_ND1.shape[0]
+
+    @property
+    def all_vectors(self) -> Tensor:
+        return self.table_ND1[:, :-1]
+
+    def vectors(self, rows: NDArray[np.int32]) -> Tensor:
+        """Of rows of any shape, then D; -1 has those of row 0."""
+        return self.all_vectors[torch.from_numpy(np.maximum(rows, 0)).long().to(self.device)]
+
+    def grow(self, rows: int) -> None:
+        self.table_ND1 = grown(self.table_ND1, rows)
+        self.adam.grow(rows)
+        self.slow.grow(rows)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        at = torch.from_numpy(rows).to(self.device)
+        self.table_ND1[at] = 0
+        self.adam.reset(at)
+
+    def start(self, rows: NDArray[np.int32], vectors: Tensor) -> None:
+        at = torch.from_numpy(rows).long().to(self.device)
+        self.all_vectors[at] = vectors.to(self.device)
+        self.slow.start(self.table_ND1, at)
+
+    def half(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Vectors and biases of rows that leave."""
+        return array_of(self.table_ND1[torch.from_numpy(rows).to(self.device)].half())
+
+    def restore(self, rows: NDArray[np.int32], half_MD1: NDArray[np.float16]) -> None:
+        """Vectors and biases of `half`, in other rows by now."""
+        table = torch.from_numpy(half_MD1).float()
+        table[:, :-1] = F.normalize(table[:, :-1], dim=-1)
+        at = torch.from_numpy(rows).long().to(self.device)
+        self.table_ND1[at] = table.to(self.device)
+        self.slow.start(self.table_ND1, at)
+
+    def by_context(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
+        """Where items start that come after these windows: at the decayed mean of what stands there, and some noise."""
+        fades = _CONTEXT_FADE ** np.arange(windows_BW.shape[1])[::-1]
+        weights_BW = torch.from_numpy(np.where(windows_BW >= 0, fades, 0.0).astype(np.float32)).to(self.device)
+        mean_BD = torch.einsum("bw,bwd->bd", weights_BW, self.vectors(windows_BW))
+        noise_BD = _NOISE * F.normalize(noise_BD.to(self.device), dim=-1)
+        return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
+
+    def averages(self, at: Rows) -> Tensor:
+        """The slow copy of these rows, vectors at unit length too."""
+        averages_RD1 = self.slow.averages(self.table_ND1, at)
+        averages_RD1[:, :-1] = F.normalize(averages_RD1[:, :-1], dim=-1)
+        return averages_RD1
+
+    @torch.no_grad()
+    def step(self, at: Rows, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
+        """An Adam step of the rows `at`; vectors are kept at unit length, so that nobody who reads them has
+        to see to it. `followed`: by the slow copy."""
+        rows = self.table_ND1[at]
+        slow = self.slow.averages(self.table_ND1, at)
+        self.adam.step(self.table_ND1, at, _along_sphere(rows, grad), learning_rate)
+        self.table_ND1[at, :-1] = F.normalize(self.table_ND1[at, :-1], dim=-1)
+        if followed:
+            self.slow.follow(self.table_ND1, at, slow)
+        else:
+            self.slow.wait(at, slow)
+
+    def roll_back(self) -> None:
+        """The slow copy from now on, with an optimizer that knows nothing."""
+        self.table_ND1 = self.slow.fallback(self.table_ND1)
+        self.table_ND1[:, :-1] = F.normalize(self.table_ND1[:, :-1], dim=-1)
+        self.adam.reset(slice(None))
+        self.slow.start(self.table_ND1, slice(None))
+
+    def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
+        """Of the first `used` rows."""
+        parts = {"adam": self.adam.state_dict(used), "slow": self.slow.state_dict(used)}
+        return joined(parts) | {"table": array_of(self.table_ND1[:used])}
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
+        """Raises ValueError for vectors of another size."""
+        used, dim = len(state["table"]), self.table_ND1.shape[1] - 1
+        if (had := state["table"].shape[1] - 1) != dim:
+            raise ValueError(f"model.dim: the state has {had}, the configuration {dim}")
+        self.__init__(rows, dim, self.device)  # type: ignore[misc]
+        self.table_ND1[:used] = torch.from_numpy(state["table"].copy()).to(self.device)
+        self.adam.load_state_dict(part(state, "adam"))
+        self.slow.load_state_dict(part(state, "slow"))
+
+
+def with_one(queries_XD: Tensor) -> Tensor:
+    """Queries [X, D + 1] whose products with rows of the table are scores, biases included."""
+    return F.pad(queries_XD, (0, 1), value=1.0)
+
+
+def _along_sphere(rows_RD1: Tensor, grad_RD1: Tensor) -> Tensor:
+    """The gradient without its part along the vectors: what it would be had the loss normalised them."""
+    along_R1 = (rows_RD1[:, :-1] * grad_RD1[:, :-1]).sum(dim=1, keepdim=True)
+    across_RD1 = torch.addcmul(grad_RD1, rows_RD1, along_R1, value=-1)
+    across_RD1[:, -1] = grad_RD1[:, -1]
+    return across_RD1

@@ -1,0 +1,1 @@
+"""Optimizers: Adam for rows and for modules, with its guards, and averages of weights."""

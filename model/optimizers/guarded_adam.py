@@ -1,0 +1,76 @@
+"""How weights learn: Adam steps, as far as they may be taken, followed by a slow copy that is referee and fallback.
+
+A step that is no number, or explodes, is not taken; see `step_guard`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.optimizers.flat_weights import FlatWeights
+from model.optimizers.row_adam import RowAdam
+from model.optimizers.slow_copy import REFEREE_EVERY, Referee, SlowModule
+from model.optimizers.step_guard import StepGuard
+from model.state import load_parts, state_of_parts
+
+_MOST_GRADIENT = 5.0
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Step(NamedTuple):
+    """Its loss, whether it was taken, and whether its loss was a usual one: only then the slow copies follow."""
+
+    loss: float
+    taken: bool
+    usual: bool
+
+
+class GuardedAdam(Generic[M]):
+    """Adam (Kingma and Ba, 2015) on all weights of a module, whose gradient is at most `_MOST_GRADIENT` long."""
+
+    def __init__(self, module: M, learning_rate: float, decay: float) -> None:
+        self._weights = FlatWeights(module)
+        self.learning_rate = learning_rate
+        # All weights are one row.
+        self.adam = RowAdam(1, len(self._weights.vector), self._weights.vector.device)
+        self.guard, self.referee = StepGuard(), Referee(REFEREE_EVERY)
+        self.slow = SlowModule(module, self._weights, decay)
+
+    def step(self, loss: Tensor, factor: float, beside: Tensor | None = None) -> Step:
+        """A step down `loss`, at `factor` times the learning rate. `beside`: what learns from the same loss outside of
+        the module; its gradient counts for whether the step may be taken."""
+        gradient = self._weights.gradient.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = gradient.norm()
+        gradient.mul_((_MOST_GRADIENT / (norm + 1e-6)).clamp(max=1.0))
+        if beside is not None and beside.grad is not None:
+            norm = norm + beside.grad.norm()
+        value, size = torch.stack([loss.detach(), norm]).tolist()
+        taken = self.guard.admits(value, size)
+        usual = taken and self.guard.is_usual(value)
+        if taken:
+            self.adam.step(self._weights.vector[None], slice(None), gradient[None], self.learning_rate * factor)
+        if usual:
+            self.slow.follow()
+        return Step(value, taken, usual)
+
+    def roll_back(self) -> None:
+        """The slow copy from now on, with an optimizer that knows nothing."""
+        self.slow.restore()
+        self.adam.reset(slice(None))
+        self.guard.begin_again()
+        self.referee.forget()
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return state_of_parts(self._parts())
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        load_parts(self._parts(), state)
+
+    def _parts(self) -> dict[str, Any]:
+        return {"adam": self.adam, "guard": self.guard, "slow": self.slow, "referee": self.referee}

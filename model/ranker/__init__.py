@@ -1,0 +1,1 @@
+"""The ranker that orders candidates, and its training."""

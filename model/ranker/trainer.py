@@ -1,0 +1,121 @@
+"""How the ranker learns: Adam steps on the choices of this mini-batch, mixed with recent ones.
+
+Lists are made by a slow copy of the weights (Polyak and Juditsky, 1992), which is also referee now and then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.optimizers.guarded_adam import GuardedAdam
+from model.ranker.ranker import Choices, Ranker, RecentChoices, choices
+from model.state import joined, load_parts, part, state_of_parts
+
+_DECAY = 0.99
+# Of so many events one tells how features are distributed.
+_OBSERVED_EVERY = 4
+# At the very start the rate is four times as high; half of the excess is gone every so many events.
+_FIRST_EXCESS, _EXCESS_HALF_LIFE = 3.0, 5_000
+
+
+class RankerTrainer:
+    """Choices of an event whose target is among its candidates: the target, its `hard` strongest rivals and `drawn` of
+    the others. Each mini-batch `steps` times, every time beside `replayed` of the recent ones."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        recent: RecentChoices,
+        rng: np.random.Generator,
+        *,
+        learning_rate: float,
+        steps: int,
+        hard: int,
+        drawn: int,
+        replayed: int,
+    ) -> None:
+        self.recent = recent
+        self.fresh: Choices | None = None
+        self.optimizer = GuardedAdam(ranker, learning_rate, _DECAY)
+        self.rate_factor = 1.0
+        self._ranker, self._rng = ranker, rng
+        self._steps, self._hard, self._drawn, self._replayed = steps, hard, drawn, replayed
+
+    def scores(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
+        """By the slow weights."""
+        scores_BC: Tensor = self.optimizer.slow.module(features_BCF, present_BC)
+        return scores_BC
+
+    def collect(
+        self,
+        candidates_BC: Tensor,
+        features_BCF: Tensor,
+        scores_BC: Tensor,
+        target_B: Tensor,
+        scored_M: Tensor,
+        step: int,
+    ) -> None:
+        """Keep choices of those of a batch that were `scored_M`, for `learn`. `step`: how many steps there were."""
+        candidates_MC = candidates_BC[scored_M]
+        is_target_MC, present_MC = candidates_MC == target_B[scored_M, None], candidates_MC >= 0
+        usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
+        if not bool(usable.any()):
+            return
+        of_M, present_MC = scored_M[usable], present_MC[usable]
+        self._ranker.observe(features_BCF[of_M[::_OBSERVED_EVERY]], present_MC[::_OBSERVED_EVERY])
+        target_at_M = is_target_MC[usable].int().argmax(dim=1)
+        scores_MC = scores_BC[of_M]
+        fresh = choices(features_BCF, of_M, present_MC, scores_MC, target_at_M, self._hard, self._drawn, step)
+        self.fresh = fresh if self.fresh is None else self.fresh.joined(fresh)
+
+    def learn(self, events: int) -> float | None:
+        """From what was collected. Returns the last step's loss, None where there was nothing to learn. `events`: how
+        many the line has learned."""
+        fresh, self.fresh = self.fresh, None
+        if fresh is None:
+            return None
+        if self.optimizer.referee.due():
+            self._ask_the_referee(fresh)
+        factor = (1 + _FIRST_EXCESS * 0.5 ** (events / _EXCESS_HALF_LIFE)) * self.rate_factor
+        losses = [self._step(fresh, factor) for _ in range(self._steps)]
+        if not self.optimizer.guard.in_a_row:
+            self.recent.add(fresh)
+        return losses[-1]
+
+    def _step(self, fresh: Choices, factor: float) -> float:
+        older = self.recent.sample(self._replayed, self._rng, fresh.log_weight_S)
+        loss = (fresh if older is None else fresh.joined(older)).loss(self._ranker)
+        return self.optimizer.step(loss, factor).loss
+
+    @torch.no_grad()
+    def _ask_the_referee(self, fresh: Choices) -> None:
+        losses = torch.stack([fresh.loss(ranker) for ranker in (self._ranker, self.optimizer.slow.module)])
+        self.optimizer.referee.note(*losses.tolist())
+
+    def roll_back(self) -> None:
+        self.optimizer.roll_back()
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        fresh = {} if self.fresh is None else joined({"fresh": self.fresh.state_dict()})
+        return state_of_parts(self._parts()) | fresh
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        self.load_optimizer(state)
+        self.load_examples(state)
+
+    def load_optimizer(self, state: dict[str, NDArray[Any]]) -> None:
+        load_parts({"optimizer": self.optimizer}, state)
+
+    def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError for another number of examples, or examples of another shape."""
+        load_parts({"recent": self.recent}, state)
+        fresh = part(state, "fresh")
+        self.fresh = Choices.from_state(fresh, self.recent.device) if fresh else None
+
+    def _parts(self) -> dict[str, Any]:
+        return {"recent": self.recent, "optimizer": self.optimizer}

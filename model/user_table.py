@@ -1,0 +1,205 @@
+"""User -> slot: the long-term memory of the users seen last, `(h, c)` on the device, the rest beside it on the host.
+
+Shapes: S slots, L ring entries (right-aligned, newest last, number 0: empty), H LSTM units. `(h, c)` are stored in
+half precision on purpose: a user who was spilled and came back computes exactly what a resident one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.batch import NO_GAP
+from model.kernels import kernel
+
+_FIRST_CAPACITY = 1024
+_EVICTED_SHARE = 16
+
+
+class UserTable:
+    """Slots for at most `max_users` users; the least recently used are evicted, a sixteenth at a time."""
+
+    def __init__(self, max_users: int, ring_size: int, hidden: int, device: torch.device) -> None:
+        self.max_users = max_users
+        self.device = device
+        size = min(_FIRST_CAPACITY, max_users)
+        self.number_SL = np.zeros((size, ring_size), dtype=np.uint32)
+        self.type_SL = np.zeros((size, ring_size), dtype=np.uint8)
+        self.gap_SL = np.zeros((size, ring_size), dtype=np.uint8)
+        self.events_S = np.zeros(size, dtype=np.uint32)
+        self.ts_S = np.zeros(size, dtype=np.float64)
+        self.next_offset_S = np.zeros(size, dtype=np.int64)
+        self.h_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
+        self.c_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
+        self.dirty_S = np.zeros(size, dtype=np.bool_)
+        self._used_S = np.zeros(size, dtype=np.int64)
+        self._turn = 0
+        self._slot_of: dict[Hashable, int] = {}
+        self._keys: list[Hashable | None] = [None] * size
+        self._free = list(range(size - 1, -1, -1))
+
+    def __len__(self) -> int:
+        return len(self._slot_of)
+
+    def find(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
+        """The slot of each key, -1 where it has none."""
+        find = self._slot_of.get
+        return np.fromiter((find(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+
+    def keys_of(self, slots: NDArray[np.int64]) -> list[Any]:
+        return [self._keys[slot] for slot in slots.tolist()]
+
+    def occupied(self) -> NDArray[np.int64]:
+        return np.sort(np.fromiter(self._slot_of.values(), dtype=np.int64, count=len(self._slot_of)))
+
+    def touch(self, slots: NDArray[np.int64]) -> None:
+        self._turn += 1
+        self._used_S[slots] = self._turn
+
+    def overflow(self, count: int) -> NDArray[np.int64]:
+        """The slots to evict before `count` new users fit; those touched last are never among them."""
+        missing = len(self) + count - self.max_users
+        if missing <= 0:
+            return np.zeros(0, dtype=np.int64)
+        occupied = self.occupied()
+        order = np.argsort(self._used_S[occupied], kind="stable")
+        oldest = occupied[order[: max(missing, self.max_users // _EVICTED_SHARE)]]
+        evicted = oldest[self._used_S[oldest] < self._turn]
+        if len(evicted) < missing:
+            raise ValueError(f"memory.device_users: {self.max_users} are too few for one batch of users")
+        return evicted
+
+    def evict(self, slots: NDArray[np.int64]) -> None:
+        for slot in slots.tolist():
+            del self._slot_of[self._keys[slot]]
+            self._keys[slot] = None
+        self._free.extend(slots[::-1].tolist())
+        self.dirty_S[slots] = False
+
+    def add(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
+        """Empty slots for new users; `overflow` must have been evicted first."""
+        if len(self) + len(keys) > self.max_users:
+            raise ValueError(f"memory.device_users: {self.max_users} are in use, no room for {len(keys)} more")
+        while len(self._free) < len(keys):
+            self._grow()
+        slots = np.array([self._free.pop() for _ in keys], dtype=np.int64)
+        for key, slot in zip(keys, slots.tolist(), strict=True):
+            self._slot_of[key] = slot
+            self._keys[slot] = key
+        self._clear(slots)
+        return slots
+
+    def get(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The memories at `slots` as columns, named as in a memory record; one transfer from the device."""
+        at = torch.from_numpy(slots).to(self.device)
+        state = torch.cat([self.h_SH[at], self.c_SH[at]], dim=1).cpu().numpy()
+        hidden = self.h_SH.shape[1]
+        return {
+            "number": self.number_SL[slots],
+            "type": self.type_SL[slots],
+            "gap": self.gap_SL[slots],
+            "events": self.events_S[slots],
+            "ts": self.ts_S[slots],
+            "next_offset": self.next_offset_S[slots],
+            "h": state[:, :hidden],
+            "c": state[:, hidden:],
+        }
+
+    def put(self, slots: NDArray[np.int64], memories: NDArray[Any]) -> None:
+        """Write memories (columns by name, as `get` gives them) to `slots`; one transfer to the device."""
+        self.number_SL[slots], self.type_SL[slots] = memories["number"], memories["type"]
+        self.gap_SL[slots], self.events_S[slots] = memories["gap"], memories["events"]
+        self.ts_S[slots], self.next_offset_S[slots] = memories["ts"], memories["next_offset"]
+        state = np.concatenate([memories["h"], memories["c"]], axis=1)
+        h_c = torch.from_numpy(np.ascontiguousarray(state)).to(self.device)
+        self.put_state(slots, *h_c.chunk(2, dim=1))
+
+    def state(self, slots: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """(h, c), float32 [B, H]."""
+        at = torch.from_numpy(slots).to(self.device)
+        return self.h_SH[at].float(), self.c_SH[at].float()
+
+    def put_state(self, slots: NDArray[np.int64], h_BH: Tensor, c_BH: Tensor) -> None:
+        """What is no number is forgotten: it would never leave an LSTM's state again."""
+        at = torch.from_numpy(slots).to(self.device)
+        self.h_SH[at] = h_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
+        self.c_SH[at] = c_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
+
+    def _clear(self, slots: NDArray[np.int64]) -> None:
+        for column in (self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S, self.next_offset_S):
+            column[slots] = 0
+        at = torch.from_numpy(slots).to(self.device)
+        self.h_SH[at] = 0
+        self.c_SH[at] = 0
+
+    def _grow(self) -> None:
+        old = len(self.events_S)
+        size = min(2 * old, self.max_users)
+        columns = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "dirty_S", "_used_S")
+        for name in columns:
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.zeros((size - old, *column.shape[1:]), column.dtype)]))
+        for name in ("h_SH", "c_SH"):
+            table = getattr(self, name)
+            setattr(self, name, torch.cat([table, table.new_zeros(size - old, table.shape[1])]))
+        self._keys.extend([None] * (size - old))
+        self._free.extend(range(size - 1, old - 1, -1))
+
+
+@kernel
+def unroll(
+    slot_B: NDArray[np.int64],
+    number_B: NDArray[np.uint32],
+    type_B: NDArray[np.uint8],
+    ts_B: NDArray[np.float64],
+    remember_B: NDArray[np.bool_],
+    number_SL: NDArray[np.uint32],
+    type_SL: NDArray[np.uint8],
+    gap_SL: NDArray[np.uint8],
+    events_S: NDArray[np.uint32],
+    ts_S: NDArray[np.float64],
+    before_number_BL: NDArray[np.uint32],
+    before_type_BL: NDArray[np.uint8],
+    before_gap_BL: NDArray[np.uint8],
+    before_ts_B: NDArray[np.float64],
+    gap_B: NDArray[np.uint8],
+    occurrence_B: NDArray[np.int64],
+    occurrences_S: NDArray[np.int64],
+) -> None:
+    """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it. An
+    item without a number only counts: it would be an empty place, and push out one that can be named.
+
+    `occurrence_B` counts the events of the same user earlier in the batch. `occurrences_S` is scratch, zero on entry
+    and on return.
+    """
+    ring = number_SL.shape[1]
+    for k in range(len(slot_B)):
+        s = slot_B[k]
+        for j in range(ring):
+            before_number_BL[k, j], before_type_BL[k, j] = number_SL[s, j], type_SL[s, j]
+            before_gap_BL[k, j] = gap_SL[s, j]
+        before_ts_B[k] = ts_S[s]
+        occurrence_B[k] = occurrences_S[s]
+        occurrences_S[s] += 1
+        gap = NO_GAP
+        if events_S[s] > 0:
+            gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, ts_B[k] - ts_S[s]))))
+        gap_B[k] = gap
+        if remember_B[k] and number_B[k] != 0:
+            for j in range(ring - 1):
+                number_SL[s, j] = number_SL[s, j + 1]
+                type_SL[s, j] = type_SL[s, j + 1]
+                gap_SL[s, j] = gap_SL[s, j + 1]
+            number_SL[s, ring - 1] = number_B[k]
+            type_SL[s, ring - 1] = type_B[k]
+            gap_SL[s, ring - 1] = gap
+        if remember_B[k]:
+            events_S[s] += 1
+            ts_S[s] = max(ts_S[s], ts_B[k])
+    for k in range(len(slot_B)):
+        occurrences_S[slot_B[k]] = 0

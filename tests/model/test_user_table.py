@@ -1,0 +1,204 @@
+"""The user table does what a dictionary of memories does; `unroll` does what one event at a time does."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from model.batch import NO_GAP
+from model.user_table import UserTable, unroll
+from tests.model.lines import SMALL, Line, changed, markov_log
+
+CPU = torch.device("cpu")
+_MOST, _RING, _HIDDEN = 24, 3, 4
+_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "h", "c")
+Memory = dict[str, Any]
+
+
+def _memories(count: int, seed: int, ring: int = _RING, hidden: int = _HIDDEN) -> Memory:
+    rng = np.random.default_rng(seed)
+    return {
+        "number": rng.integers(0, 2**32, (count, ring)).astype(np.uint32),
+        "type": rng.integers(0, 256, (count, ring)).astype(np.uint8),
+        "gap": rng.integers(0, 32, (count, ring)).astype(np.uint8),
+        "events": rng.integers(0, 2**32, count).astype(np.uint32),
+        "ts": rng.uniform(0, 2e9, count),
+        "next_offset": rng.integers(0, 2**62, count),
+        "h": rng.normal(size=(count, hidden)).astype(np.float16),
+        "c": rng.normal(size=(count, hidden)).astype(np.float16) * 100,
+    }
+
+
+def _at(memories: Memory, place: int) -> list[Any]:
+    return [memories[name][place].tolist() for name in _COLUMNS]
+
+
+class UserTableIsADictionary(RuleBasedStateMachine):
+    """`held` maps the users on the device to their memories, the least recently used first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = UserTable(_MOST, _RING, _HIDDEN, CPU)
+        self.held: OrderedDict[str, list[Any]] = OrderedDict()
+        self.turn: dict[str, int] = {}
+        self.turns = 0
+
+    @rule(users=st.lists(st.integers(0, 60), min_size=1, max_size=_MOST, unique=True), seed=st.integers(0, 999))
+    def batch(self, users: list[int], seed: int) -> None:
+        keys = [f"u{user}" for user in users]
+        slots = self.table.find(keys)
+        assert [slot >= 0 for slot in slots] == [key in self.held for key in keys]
+        self.table.touch(slots[slots >= 0])
+        missing = [key for key in keys if key not in self.held]
+        if missing:
+            self._evict(self.table.overflow(len(missing)), keys, len(missing))
+            self._add(missing, seed)
+        self.table.touch(self.table.find(keys))
+        self.turns += 1
+        self.turn |= dict.fromkeys(keys, self.turns)
+
+    def _evict(self, slots: Any, kept: list[str], count: int) -> None:
+        evicted = self.table.keys_of(slots)
+        self.table.evict(slots)
+        assert not set(evicted) & set(kept)
+        missing = len(self.held) + count - _MOST
+        assert (len(evicted) >= missing) if missing > 0 else not evicted
+        for key in evicted:
+            del self.held[key]
+        others = [self.turn[key] for key in self.held if key not in kept]
+        assert max((self.turn[key] for key in evicted), default=0) <= min(others, default=self.turns)
+
+    def _add(self, keys: list[str], seed: int) -> None:
+        slots, memories = self.table.add(keys), _memories(len(keys), seed)
+        assert not any(np.any(column) for column in self.table.get(slots).values()), "a new slot is empty"
+        assert not self.table.dirty_S[slots].any()
+        self.table.put(slots, memories)
+        self.table.dirty_S[slots] = True
+        self.held |= {key: _at(memories, place) for place, key in enumerate(keys)}
+
+    @invariant()
+    def holds_what_the_dictionary_holds(self) -> None:
+        keys = list(self.held)
+        slots = self.table.find(keys)
+        assert len(self.table) == len(keys) <= _MOST
+        assert len(self.table.events_S) <= _MOST
+        assert self.table.keys_of(slots) == keys
+        assert self.table.occupied().tolist() == sorted(slots.tolist())
+        memories = self.table.get(slots)
+        assert [_at(memories, place) for place in range(len(keys))] == list(self.held.values())
+
+
+TestUserTableIsADictionary = UserTableIsADictionary.TestCase
+TestUserTableIsADictionary.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_memories_survive_growth_and_come_back_to_the_bit() -> None:
+    """3,000 users in a table that begins with 1,024 slots: every column as it was put."""
+    table, memories = UserTable(3_000, 5, 8, CPU), _memories(3_000, 1, 5, 8)
+    for start in range(0, 3_000, 300):
+        slots = table.add([f"u{k}" for k in range(start, start + 300)])
+        table.put(slots, {name: column[start : start + 300] for name, column in memories.items()})
+    assert len(table.events_S) == 3_000
+    out = table.get(table.find([f"u{k}" for k in range(3_000)]))
+    assert all(np.array_equal(out[name], memories[name]) for name in _COLUMNS)
+
+
+def test_a_state_is_rounded_to_half_precision_when_it_is_put() -> None:
+    """What a resident computes with is what its record would hold."""
+    table = UserTable(4, 2, 3, CPU)
+    slots = table.add(["u"])
+    third = torch.full((1, 3), 1 / 3)
+    table.put_state(slots, third, -third)
+    assert torch.equal(table.state(slots)[0], third.half().float())
+    assert np.array_equal(table.get(slots)["c"], (-third).half().numpy())
+
+
+def test_a_batch_of_more_users_than_slots_is_refused() -> None:
+    """The users of a batch are never evicted for one another; a full table says so."""
+    table = UserTable(4, 2, 3, CPU)
+    slots = table.add(["a", "b", "c"])
+    table.touch(slots)
+    with pytest.raises(ValueError, match=r"memory\.device_users"):
+        table.overflow(3)
+    with pytest.raises(ValueError, match=r"memory\.device_users"):
+        table.add(["d", "e"])
+    assert len(table) == 3
+
+
+def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
+    """What `unroll` promises, with lists and one event after another."""
+    rings = [[list(e) for e in zip(*cols, strict=True)] for cols in zip(*(users[n].tolist() for n in ("number", "type", "gap")), strict=True)]  # fmt: skip # noqa: E501
+    events, ts = users["events"].tolist(), users["ts"].tolist()
+    met = [0] * len(rings)
+    out: Memory = {"before": [], "before_ts": [], "gap": [], "occurrence": []}
+    for slot, number, kind, when, keep in zip(*(batch[n].tolist() for n in batch), strict=True):
+        gap = NO_GAP
+        if events[slot]:
+            gap = min(30, math.floor(math.log2(1 + max(0.0, when - ts[slot]))))
+        out["before"].append([list(entry) for entry in rings[slot]])
+        out["before_ts"].append(ts[slot])
+        out["gap"].append(gap)
+        out["occurrence"].append(met[slot])
+        met[slot] += 1
+        if keep:
+            if number:
+                rings[slot] = [*rings[slot][1:], [number, kind, gap]]
+            events[slot] += 1
+            ts[slot] = max(ts[slot], when)
+    return out | {"rings": rings, "events": events, "ts": ts}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_unroll_is_one_event_at_a_time(seed: int) -> None:
+    """Rings before each event, gaps, occurrences and what is left in the table, for events that go back in time too."""
+    rng = np.random.default_rng(seed)
+    slots, count, ring = 5, 40, int(rng.integers(2, 6))
+    users = {
+        "number": rng.integers(0, 9, (slots, ring)).astype(np.uint32),
+        "type": rng.integers(0, 3, (slots, ring)).astype(np.uint8),
+        "gap": rng.integers(0, 32, (slots, ring)).astype(np.uint8),
+        "events": np.array([0, 1, 5, 0, 2], dtype=np.uint32),
+        "ts": np.array([0.0, 1e9, 1e9, 0.0, 1e9]),
+    }
+    batch = {
+        "slot": rng.integers(0, slots, count),
+        "number": (rng.integers(1, 99, count) * (rng.random(count) < 0.8)).astype(np.uint32),
+        "type": rng.integers(0, 3, count).astype(np.uint8),
+        "ts": 1e9 + rng.choice([-50.0, 0.0, 0.5, 1.0, 3.0, 1e4, 1e12], count),
+        "remember": rng.random(count) < 0.7,
+    }
+    expected = _one_at_a_time(users, batch)
+    before = [np.zeros((count, ring), users[name].dtype) for name in ("number", "type", "gap")]
+    before_ts, gap, occurrence = np.zeros(count), np.zeros(count, np.uint8), np.zeros(count, np.int64)
+    scratch = np.zeros(slots, np.int64)
+    unroll(*batch.values(), *users.values(), *before, before_ts, gap, occurrence, scratch)
+    assert np.stack(before, axis=-1).tolist() == expected["before"]
+    assert before_ts.tolist() == expected["before_ts"]
+    assert gap.tolist() == expected["gap"]
+    assert occurrence.tolist() == expected["occurrence"]
+    assert np.stack([users[n] for n in ("number", "type", "gap")], axis=-1).tolist() == expected["rings"]
+    assert users["events"].tolist() == expected["events"]
+    assert users["ts"].tolist() == expected["ts"]
+    assert not scratch.any(), "scratch is left at zero"
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_spilled_user_computes_exactly_what_a_resident_one_does(size: int) -> None:
+    """With room for six users of twelve, lists and memories are those of a table that never spills."""
+    log = markov_log(seed=3, events=300)
+    roomy, tight = Line(SMALL, max_users=100), Line(changed(SMALL), max_users=6)
+    for one, other in zip(roomy.run(log, size), tight.run(log, size), strict=True):
+        assert one.lists == other.lists
+        assert one.log_probabilities == other.log_probabilities
+    assert tight.records, "nobody was spilled"
+    roomy.spill()
+    tight.spill()
+    assert roomy.records == tight.records
