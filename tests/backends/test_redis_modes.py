@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 from unittest import mock
@@ -16,7 +17,7 @@ from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.backends.redis.number_gap import GAP
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, Unavailable
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of
-from tests.redis_services import MASTER, RedisCluster, RedisSentinel
+from tests.redis_services import MASTER, RedisCluster, RedisSentinel, Server
 from tests.services import RedisService, free_port
 
 __all__ = ["store"]  # the contract's fixture
@@ -71,7 +72,84 @@ def place(store: RedisMemoryStore, partition: int) -> str:
     return store._key(partition, "token")
 
 
-class TestFailoverInACluster:
+@dataclass(frozen=True)
+class Replicated:
+    """Masters with replicas, a store on them, and how it says that another server is the master now."""
+
+    service: RedisCluster | RedisSentinel
+    store: RedisMemoryStore
+    said: str
+
+    def master(self) -> Server:
+        """The one that holds partition 0."""
+        if isinstance(self.service, RedisSentinel):
+            return self.service.master()
+        return self.service.master_of(place(self.store, 0))
+
+    def hand_over(self) -> None:
+        """What an operator asks for: the replica takes over while the master lives."""
+        asked: Any
+        if isinstance(self.service, RedisSentinel):
+            asked, words = self.service.sentinel.admin(), ("SENTINEL", "FAILOVER", MASTER)
+        else:
+            asked, words = self.service.replica_of(self.master()).admin(), ("CLUSTER", "FAILOVER")
+        asked.execute_command(*words)
+
+
+@pytest.fixture(params=["cluster", "sentinel"])
+def replicated(request: pytest.FixtureRequest) -> Replicated:
+    service = request.getfixturevalue(f"redis_{request.param}")
+    if isinstance(service, RedisCluster):
+        return Replicated(service, cluster_store(service), "is a master now")
+    return Replicated(service, sentinel_store(service), "run_id")
+
+
+class TestFailover:
+    def test_of_a_master_that_dies_during_saves_nothing_is_lost_in_silence(self, replicated: Replicated) -> None:
+        """What was saved before the failure is there, or the store says that it may not be."""
+        store, victim = replicated.store, replicated.master()
+        token = token_of(store)
+        threading.Timer(0.2, victim.kill).start()
+        saved, lost = 0, False
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not lost and time.monotonic() < end:
+            try:
+                store.save(0, token, [("u", record(saved + 1))])
+                saved += 1
+            except Unavailable:
+                time.sleep(0.05)
+            except MemoriesLost:
+                lost = True
+        try:
+            assert saved, "it failed before it had begun"
+            assert lost
+            with pytest.raises(MemoriesLost, match=replicated.said):
+                store.load({0: token}, [(0, "u")])
+            store.begin_again()
+            again = patiently(lambda: store.claim([0]))[0].token
+            assert again > token
+            assert store.save(0, again, [("u", record(saved + 1))]) == 1
+            assert replicated.master() is not victim
+        finally:
+            victim.start()
+            replicated.service.wait()
+
+    def test_a_master_that_hands_over_on_request_is_noticed(self, replicated: Replicated) -> None:
+        """It lives on, and so do its connections. What had been saved is there."""
+        store, before = replicated.store, replicated.master()
+        token = token_of(store)
+        store.save(0, token, [("u", record(1))])
+        replicated.hand_over()
+        with pytest.raises(MemoriesLost, match=replicated.said):
+            _until_lost(lambda: store.load({0: token}, [(0, "u")]))
+        store.begin_again()
+        patiently(lambda: store.claim([0]))
+        assert store.peek([(0, "u")]) == [record(1)]
+        replicated.service.wait()
+        assert replicated.master() is not before
+
+
+class TestMastersOfACluster:
     def test_all_masters_are_used_and_asked(self, redis_cluster: RedisCluster) -> None:
         store = cluster_store(redis_cluster)
         tokens = {p: claim.token for p, claim in store.claim(range(12)).items()}
@@ -90,49 +168,6 @@ class TestFailoverInACluster:
         finally:
             client.config_set("maxmemory-policy", "noeviction")
         cluster_store(redis_cluster).ensure_kept()
-
-    def test_of_a_master_that_dies_during_saves_nothing_is_lost_in_silence(self, redis_cluster: RedisCluster) -> None:
-        """What was saved before the failure is there, or the store says that it may not be."""
-        store = cluster_store(redis_cluster)
-        token = token_of(store)
-        victim = redis_cluster.master_of(place(store, 0))
-        threading.Timer(0.2, victim.kill).start()
-        saved, lost = 0, False
-        end = time.monotonic() + _PATIENCE_SECONDS
-        while not lost and time.monotonic() < end:
-            try:
-                store.save(0, token, [("u", record(saved + 1))])
-                saved += 1
-            except Unavailable:
-                time.sleep(0.05)
-            except MemoriesLost:
-                lost = True
-        try:
-            assert saved, "it failed before it had begun"
-            assert lost
-            with pytest.raises(MemoriesLost, match="is a master now"):
-                store.load({0: token}, [(0, "u")])
-            store.begin_again()
-            again = patiently(lambda: store.claim([0]))[0].token
-            assert again > token
-            assert store.save(0, again, [("u", record(saved + 1))]) == 1
-        finally:
-            victim.start()
-            redis_cluster.wait()
-
-    def test_a_master_that_hands_over_on_request_is_noticed(self, redis_cluster: RedisCluster) -> None:
-        """Its connections stay, and answer MOVED."""
-        store = cluster_store(redis_cluster)
-        token = token_of(store)
-        store.save(0, token, [("u", record(1))])
-        replica: Any = redis_cluster.replica_of(redis_cluster.master_of(place(store, 0))).admin()
-        replica.execute_command("CLUSTER", "FAILOVER")
-        with pytest.raises(MemoriesLost, match="is a master now"):
-            _until_lost(lambda: store.load({0: token}, [(0, "u")]))
-        store.begin_again()
-        patiently(lambda: store.claim([0]))
-        assert store.peek([(0, "u")]) == [record(1)]
-        redis_cluster.wait()
 
     def test_after_a_failover_no_number_is_given_again_that_the_replica_may_have_missed(
         self, redis_cluster: RedisCluster
@@ -248,34 +283,7 @@ def _move(cluster: RedisCluster, source: Any, target: Any, keys: list[str], stop
     return finish if stop_after else finish()
 
 
-class TestFailoverBehindSentinels:
-    def test_of_a_master_that_dies_during_saves_nothing_is_lost_in_silence(self, redis_sentinel: RedisSentinel) -> None:
-        store = sentinel_store(redis_sentinel)
-        token = token_of(store)
-        store.save(0, token, [("u", record(1))])
-        victim = redis_sentinel.master()
-        victim.kill()
-        try:
-            with pytest.raises(Unavailable):
-                store.save(0, token, [("u", record(2))])
-            with pytest.raises(MemoriesLost, match="run_id"):
-                _until_lost(lambda: store.save(0, token, [("u", record(2))]))
-            store.begin_again()
-            assert patiently(lambda: store.claim([0]))[0].token > 0
-            assert redis_sentinel.master() is not victim
-        finally:
-            victim.start()
-            redis_sentinel.wait()
-
-    def test_a_master_that_is_replaced_while_it_lives_is_noticed(self, redis_sentinel: RedisSentinel) -> None:
-        store = sentinel_store(redis_sentinel)
-        token = token_of(store)
-        asked: Any = redis_sentinel.sentinel.admin()
-        asked.execute_command("SENTINEL", "FAILOVER", MASTER)
-        with pytest.raises(MemoriesLost, match="run_id"):
-            _until_lost(lambda: store.save(0, token, [("u", record(1))]))
-        redis_sentinel.wait()
-
+class TestSentinelsThemselves:
     def test_sentinels_that_do_not_answer_are_waited_for(self) -> None:
         hosts = ",".join(f"127.0.0.1:{free_port()}" for _ in range(2))
         store = RedisMemoryStore(MemoryConfig(redis_url=f"redis://{hosts}", sentinel_master=MASTER), "down:topic")
