@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Uuid
 from structlog.testing import capture_logs
 
 from stream_worker.backends.kafka import KafkaConfig, KafkaSource, create_topics
 from stream_worker.backends.kafka.identity import TopicIdentity
+from stream_worker.core.errors import RestartNeeded
 from stream_worker.core.source_id import SourceId
 
 NAME_ALONE = SourceId("events", group="stream-worker")
@@ -62,6 +68,58 @@ def test_an_answer_that_is_late_is_asked_for_again(monkeypatch: pytest.MonkeyPat
     for _ in range(8):
         with pytest.raises(KafkaException):
             identity.ask(cluster)
+
+
+class Asked:
+    """A topic that is asked about ahead of its records: counts the questions and answers at once; its own clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.questions, self.topic_id = 100.0, 0, Uuid(1, 2)
+        self.fault: Exception | None = None
+        self.identity = TopicIdentity(KafkaConfig(), lambda: self.now)
+        self.identity.known = replace(NAME_ALONE, topic_id=str(self.topic_id))
+        monkeypatch.setattr(self.identity, "_describing", self.describing)
+
+    def describing(self) -> Future[Any]:
+        self.questions += 1
+        answer: Future[Any] = Future()
+        answer.set_exception(self.fault) if self.fault else answer.set_result(self)
+        return answer
+
+    def tick(self, seconds: float) -> None:
+        """Records, and their commit."""
+        self.now += seconds
+        self.identity.ask_ahead()
+        self.identity.answer()
+
+
+@pytest.mark.parametrize(("tick_seconds", "questions"), [(0.0625, 40), (0.25, 40), (2.0, 5)])
+def test_beside_records_it_is_asked_at_most_four_times_a_second(
+    tick_seconds: float, questions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast ticks are: here for ten seconds."""
+    asked = Asked(monkeypatch)
+    for _ in range(int(10 / tick_seconds)):
+        asked.tick(tick_seconds)
+    assert asked.questions == questions
+
+
+def test_nothing_is_asked_ahead_of_commits_where_there_is_no_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(monkeypatch)
+    asked.identity.known = NAME_ALONE
+    asked.tick(1.0)
+    assert asked.questions == 0
+
+
+def test_another_topic_is_noticed_before_its_records_are_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a second after it was made, at the latest. Until there is an answer the old one counts."""
+    asked = Asked(monkeypatch)
+    asked.tick(0.25)
+    asked.fault = KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+    asked.tick(0.25)
+    asked.topic_id, asked.fault = Uuid(3, 4), None
+    with pytest.raises(RestartNeeded, match=re.escape(f"its id is {Uuid(3, 4)}, it was {Uuid(1, 2)}")):
+        asked.tick(0.25)
 
 
 def test_a_topic_that_is_not_there_has_no_id_yet(monkeypatch: pytest.MonkeyPatch) -> None:
