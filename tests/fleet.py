@@ -41,6 +41,13 @@ class Sent:
     def records(self) -> int:
         return self.events + len(self.bad)
 
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last valid event of each partition that has any."""
+        ends: dict[int, int] = defaultdict(int)
+        for (_, partition), offsets in self.valid.items():
+            ends[partition] = max([ends[partition], *(offset + 1 for offset in offsets)])
+        return ends
+
     def note(self, key: str, message: Any, value: bytes | None) -> None:
         """A valid event is where `message` says."""
         self.valid[key, message.partition()].append(message.offset())
@@ -140,17 +147,22 @@ def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, se
     return lists
 
 
-def check_lists(bootstrap: str, output_topic: str, valid: Mapping[tuple[str, int], Sequence[int]]) -> int:
+def check_lists(
+    bootstrap: str, output_topic: str, valid: Mapping[tuple[str, int], Sequence[int]], topic_id: str = ""
+) -> int:
     """Contract 1 at every list: per user and input partition `as_of` only grows, and the sum of `events` equals the
-    number of the user's valid events up to it; at the end, all of them. Returns the number of lists."""
+    number of the user's valid events up to it; at the end, all of them. Returns the number of lists. `topic_id`: of
+    lists made of this topic alone."""
     counted: Counter[tuple[str, int]] = Counter()
     newest: dict[tuple[str, int], int] = {}
     # Reports of a broker that was away may come late.
     in_order = {user: sorted(offsets) for user, offsets in valid.items()}
     lists = 0
     for message in read_all(bootstrap, output_topic):
-        lists += 1
         value = json.loads(message.value())
+        if topic_id and value["as_of"]["topic_id"] != topic_id:
+            continue
+        lists += 1
         user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
         assert message.key().decode() == value["user"]
         assert place > newest.get(user, -1), f"{user}: as_of went from {newest[user]} to {place}"

@@ -50,10 +50,14 @@ class Supervisor:
                 raise TimeoutError(f"{what}: not within {timeout} s\n{self._fleet.last_words(*self._fleet.processes)}")
             time.sleep(0.1)
 
-    def judged(self, **seen: object) -> Seen:
-        """All that was sent is published, all workers end with 0; contract 1 at every list, memories as in the log."""
+    def finish(self) -> None:
+        """All that was sent is published, and all workers end with 0."""
         self.wait_for(self._play.scene.done, "all of it", 240)
         for slot in self._fleet.processes.keys() - self.leaving:
             self.leave(slot)
         self.wait_for(lambda: not self._fleet.processes, "all workers gone", 60)
+
+    def judged(self, **seen: object) -> Seen:
+        """Finish; contract 1 at every list, memories as in the log."""
+        self.finish()
         return self._play.verdict(**seen, **{"restarts by 75": self.restarts})
