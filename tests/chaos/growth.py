@@ -100,9 +100,9 @@ class _Retention:
     def overtake(self, records: int, spared: int) -> None:
         """Send that many records, and delete them but for the last `spared` of each partition."""
         scene = self.play.scene
-        ends = _ends(scene.sent)
+        ends = scene.sent.ends()
         scene.produce([next(self.play.events) for _ in range(records)])
-        lows = {partition: max(ends[partition], end - spared) for partition, end in _ends(scene.sent).items()}
+        lows = {partition: max(ends[partition], end - spared) for partition, end in scene.sent.ends().items()}
         admin = AdminClient({"bootstrap.servers": scene.bootstrap}, logger=logging.getLogger("tests.kafka"))
         cuts = [TopicPartition(scene.topic, partition, low) for partition, low in lows.items()]
         for deleted in admin.delete_records(cuts).values():
@@ -117,14 +117,6 @@ class _Retention:
             kept = [place for place, offset in enumerate(offsets) if offset not in self.lost[key[1]]]
             sent.items[key] = [sent.items[key][place] for place in kept]
             sent.valid[key] = [offsets[place] for place in kept]
-
-
-def _ends(sent: Sent) -> dict[int, int]:
-    """The next offset of each partition that anything was sent to."""
-    ends: dict[int, int] = defaultdict(int)
-    for (_, partition), offsets in sent.valid.items():
-        ends[partition] = max([ends[partition], *(offset + 1 for offset in offsets)])
-    return ends
 
 
 def offset_lost(stage: Stage) -> Seen:
