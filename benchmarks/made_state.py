@@ -108,8 +108,8 @@ def _admit(line: Line, store: InMemoryMemoryStore, universe: Universe) -> NDArra
     learner, names = line.learner, [item_name(item) for item in range(universe.items)]
     new = [name for name, row in zip(names, learner.catalog.find(names).tolist(), strict=True) if row < 0]
     learner.add_items(new, store.number_items(new))
-    for floor in line.floors.values():
-        floor.grow(learner.catalog.capacity)
+    for baseline in line.baselines.values():
+        baseline.grow(learner.catalog.capacity)
     return learner.catalog.find(names)
 
 
@@ -166,8 +166,8 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
     learner = line.learner
     learner.counting.walk(users, events, np.zeros((0, 0), np.int32), np.zeros(0, np.bool_), Breadth(1))
     learner.catalog.see(row_X, learner.events, learner.clock_ts)
-    for floor in line.floors.values():
-        floor.rank_then_learn(window_XL, row_X, all_X)
+    for baseline in line.baselines.values():
+        baseline.rank_then_learn(window_XL, row_X, all_X)
 
 
 def _as_after_many_steps(learner: Learner) -> None:

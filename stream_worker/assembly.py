@@ -91,7 +91,7 @@ def make_line(settings: Settings, name: str) -> Line:
         name=name,
         learner=learner,
         monitor=Monitor(settings.monitor, list(settings.events.types), SOURCES),
-        floors={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
+        baselines={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
         recovery=Recovery(learner, settings.drift),
         each=_each(settings.worker.threads),

@@ -1,4 +1,4 @@
-"""A line: one sequence of weights with its catalogue, monitor and floors, and the lists that it makes.
+"""A line: one sequence of weights with its catalogue, monitor and baselines, and the lists that it makes.
 
 Each worker slot has its own. "Learned once" means once in each line.
 """
@@ -37,7 +37,7 @@ UNFIT = (KeyError, ValueError, RuntimeError, TypeError)
 WEIGHTS = frozenset({ENCODER_WEIGHTS, ITEM_VECTORS})
 
 
-class Floor(Protocol):
+class Baseline(Protocol):
     """A baseline that is ranked beside the worker (see `core.baselines`)."""
 
     def rank_then_learn(
@@ -61,7 +61,7 @@ class Line:
     name: str
     learner: Learner
     monitor: Monitor
-    floors: dict[str, Floor]
+    baselines: dict[str, Baseline]
     offsets: dict[int, int]
     recovery: Recovery
     each: Each = map
@@ -77,26 +77,26 @@ class Line:
         catalog = self.learner.catalog
         evicted = self.learner.make_room(room)
         if len(evicted):
-            for floor in self.floors.values():
-                floor.forget(evicted)
+            for baseline in self.baselines.values():
+                baseline.forget(evicted)
         row_B = catalog.find(ids)
         unknown = list(dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0))
         new_B = np.zeros(len(ids), dtype=np.bool_)
         if unknown:
             rows = self.learner.add_items(unknown, number_items(unknown))
-            for floor in self.floors.values():
-                floor.grow(catalog.capacity)
+            for baseline in self.baselines.values():
+                baseline.grow(catalog.capacity)
             row_B = catalog.find(ids)
             _, first = np.unique(row_B, return_index=True)
             new_B[first] = np.isin(row_B[first], rows)
         return row_B, new_B
 
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
-        """Let the monitor see what was predicted, beside the floors on the same events; returns drift alarms."""
+        """Let the monitor see what was predicted, beside the baselines on the same events; returns drift alarms."""
         scored = outcome.scored(batch)
-        floors = {
-            name: floor.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
-            for name, floor in self.floors.items()
+        baselines = {
+            name: baseline.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
+            for name, baseline in self.baselines.items()
         }
         return self.monitor.update(
             outcome.rank_B[scored],
@@ -106,7 +106,7 @@ class Line:
             outcome.first_B[scored],
             outcome.age_B[scored],
             outcome.source_B[scored],
-            floors,
+            baselines,
         )
 
     def recover(
@@ -202,8 +202,8 @@ class Line:
 
     def _measures(self) -> dict[str, Any]:
         """What is measured beside the learner, by its name in a snapshot."""
-        floors = {f"floor.{name}": floor for name, floor in self.floors.items()}
-        return {"monitor": self.monitor, "recovery": self.recovery, **floors}
+        baselines = {f"floor.{name}": baseline for name, baseline in self.baselines.items()}
+        return {"monitor": self.monitor, "recovery": self.recovery, **baselines}
 
     def _measured(self) -> Arrays:
         return {name: array.copy() for name, array in state_of_parts(self._measures()).items()}

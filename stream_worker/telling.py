@@ -82,10 +82,10 @@ def _quality(status: Status) -> dict[str, float | str]:
     report = status.quality
     if not report.get("rolling", {}).get("events"):
         return {}
-    floors = {name: floor["rolling"][_MEASURE] for name, floor in report["floors"].items()}
-    best = max(floors, key=floors.__getitem__, default="")
+    baselines = {name: baseline["rolling"][_MEASURE] for name, baseline in report["baselines"].items()}
+    best = max(baselines, key=baselines.__getitem__, default="")
     ours = {_MEASURE: round(report["rolling"][_MEASURE], 4)}
-    return ours | ({f"{best}_{_MEASURE}": round(floors[best], 4)} if best else {})
+    return ours | ({f"{best}_{_MEASURE}": round(baselines[best], 4)} if best else {})
 
 
 def last_words(status: Status) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table of quality: floors counted by hand, bars, and parts that are really left out."""
+"""The table of quality: baselines counted by hand, bars, and parts that are really left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.ablations import PARTS, settings_without
-from benchmarks.quality.floors import floor_ranks
+from benchmarks.quality.baselines import baseline_ranks
 from benchmarks.quality.one_pass import CANONICAL, one_pass
 from benchmarks.quality.streams import Simulation, StreamConfig, write_log
 from benchmarks.quality.table import BARS, Log, ablation_rows, quality_rows
@@ -38,9 +38,9 @@ def _add_categories(path: Path) -> None:
     path.write_text("\n".join([f"{header},category", *rows]) + "\n")
 
 
-def test_floors_are_those_counted_by_hand() -> None:
+def test_baselines_are_those_counted_by_hand() -> None:
     """b follows a; the second user's a is followed by b, then by the own a again."""
-    ranks = floor_ranks(["u", "u", "v", "v", "v"], ["a", "b", "a", "b", "a"])
+    ranks = baseline_ranks(["u", "u", "v", "v", "v"], ["a", "b", "a", "b", "a"])
     assert {name: rank.tolist() for name, rank in ranks.items()} == {
         "recent popularity": [-1, 0, -1, 0, 0],
         "Markov": [-1, 0, -1, 1, 0],
@@ -49,11 +49,11 @@ def test_floors_are_those_counted_by_hand() -> None:
     }
 
 
-def test_a_floor_never_looks_at_what_comes_later() -> None:
+def test_a_baseline_never_looks_at_what_comes_later() -> None:
     rng = np.random.default_rng(0)
     users, items = ([str(x) for x in rng.integers(0, 9, 200)] for _ in range(2))
     changed = items[:150] + ["z"] * 50
-    first, second = floor_ranks(users, items), floor_ranks(users, changed)
+    first, second = baseline_ranks(users, items), baseline_ranks(users, changed)
     assert all(np.array_equal(first[name][:150], second[name][:150]) for name in first)
 
 

@@ -62,8 +62,8 @@ def test_the_work_is_told_every_minute(world: World) -> None:
 
 
 def test_the_hit_rate_stands_beside_the_better_baseline(world: World) -> None:
-    floors = {"popularity": {"rolling": {"hit_rate@20": 0.1}}, "co_visitation": {"rolling": {"hit_rate@20": 0.3}}}
-    world.status.quality = {"rolling": {"events": 9, "hit_rate@20": 0.45678}, "floors": floors}
+    baselines = {"popularity": {"rolling": {"hit_rate@20": 0.1}}, "co_visitation": {"rolling": {"hit_rate@20": 0.3}}}
+    world.status.quality = {"rolling": {"events": 9, "hit_rate@20": 0.45678}, "baselines": baselines}
     said = world.ticks(60, records=1)[0][2]
     assert (said["hit_rate@20"], said["co_visitation_hit_rate@20"]) == (0.4568, 0.3)
     assert "popularity_hit_rate@20" not in said

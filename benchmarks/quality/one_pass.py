@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.floors import DEPTH
+from benchmarks.quality.baselines import DEPTH
 from benchmarks.quality.streams import write_log
 from model.batch import Batch, Outcome
 from model.learner import Learner
@@ -22,7 +22,7 @@ from stream_worker.backends.files import FileSource, load_mapping
 from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
 from stream_worker.core.status import NoObserver, Status
-from stream_worker.line import Floor, Line
+from stream_worker.line import Baseline, Line
 from stream_worker.scored_replay import worker_without_outputs
 from stream_worker.worker import Worker
 
@@ -66,17 +66,17 @@ class Pass:
 
 
 class _Heard:
-    """A floor whose last ranks can be read."""
+    """A baseline whose last ranks can be read."""
 
-    def __init__(self, floor: Floor) -> None:
-        self._floor = floor
+    def __init__(self, baseline: Baseline) -> None:
+        self._baseline = baseline
         self.ranks = np.zeros(0, dtype=np.int32)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._floor, name)
+        return getattr(self._baseline, name)
 
     def rank_then_learn(self, *columns: Any) -> NDArray[np.int32]:
-        self.ranks = self._floor.rank_then_learn(*columns)
+        self.ranks = self._baseline.rank_then_learn(*columns)
         return self.ranks
 
 
@@ -85,7 +85,7 @@ class _Witness(Line):
 
     def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         alarms = super().score(batch, outcome)
-        popular = self.floors["recent_popularity"].ranks  # type: ignore[attr-defined]
+        popular = self.baselines["recent_popularity"].ranks  # type: ignore[attr-defined]
         scored = ~outcome.first_B & batch.target_B & outcome.examined_B
         length_B = (outcome.list_BK >= 0).sum(axis=1)
         self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B, length_B))
@@ -95,7 +95,7 @@ class _Witness(Line):
     @classmethod
     def of(cls, line: Line) -> _Witness:
         witness = cls(**vars(line))
-        witness.floors = {name: _Heard(floor) for name, floor in line.floors.items()}
+        witness.baselines = {name: _Heard(baseline) for name, baseline in line.baselines.items()}
         witness.seen: list[tuple[NDArray[Any], ...]] = []
         witness.alarms: list[tuple[int, Alarm]] = []
         return witness

@@ -14,7 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.floors import DEPTH, floor_ranks
+from benchmarks.quality.baselines import DEPTH, baseline_ranks
 from benchmarks.quality.one_pass import simulated_pass
 from benchmarks.quality.rows import Row, print_and_exit
 from benchmarks.record import only_errors
@@ -23,18 +23,18 @@ from stream_worker.config import Settings
 ITEMS, USERS, EVENTS = (1, 5, 10, 20, 30, 40), (20, 50), 20_000
 _FAVOURITES, _FAITHFUL = 3, 0.9
 _STANDARD_ERRORS = 2.0
-_BAR = "all lists full; HR 1.000 up to 20 items; MRR of every tenth within two standard errors of the best floor's"
+_BAR = "all lists full; HR 1.000 up to 20 items; MRR of every tenth within two standard errors of the best baseline's"
 
 
 @dataclass(frozen=True)
 class Small:
     """What a log of few items came to. `hit_rate`: of users' later events with items that somebody had touched;
-    `mrr_T`, `floor_T`: of each tenth, ours and the best floor's; `errors_T`: how many standard errors ours is above it,
-    by the same events; `short`: lists with fewer items than they had room for and were known."""
+    `mrr_T`, `baseline_T`: of each tenth, ours and the best baseline's; `errors_T`: how many standard errors ours is
+    above it, by the same events; `short`: lists with fewer items than they had room for and were known."""
 
     hit_rate: float
     mrr_T: NDArray[np.float64]
-    floor_T: NDArray[np.float64]
+    baseline_T: NDArray[np.float64]
     errors_T: NDArray[np.float64]
     short: int
 
@@ -58,18 +58,18 @@ def faithful_users(items: int, users: int, events: int, seed: int = 1) -> list[t
 def measured(events: Sequence[tuple[int, int]], settings: Settings) -> Small:
     one = simulated_pass(settings, list(events))
     items = [str(item) for _, item in events]
-    floors = floor_ranks([str(user) for user, _ in events], items)
+    baselines = baseline_ranks([str(user) for user, _ in events], items)
     _, firsts = np.unique(items, return_index=True)
     known_E = np.searchsorted(np.sort(firsts), np.arange(len(items)))
     found_E = one.scored_E & (one.age_E >= 0)
     ours = [_reciprocal(one.rank_E[part]) for part in _tenths(one.scored_E)]
-    theirs = [[_reciprocal(rank_E[part]) for part in _tenths(one.scored_E)] for rank_E in floors.values()]
+    theirs = [[_reciprocal(rank_E[part]) for part in _tenths(one.scored_E)] for rank_E in baselines.values()]
     best = [max(parts, key=lambda part: float(part.mean())) for parts in zip(*theirs, strict=True)]
     return Small(
         hit_rate=float((one.rank_E[found_E] > 0).mean()),
         mrr_T=np.array([part.mean() for part in ours]),
-        floor_T=np.array([part.mean() for part in best]),
-        errors_T=np.array([_errors(mine - floor) for mine, floor in zip(ours, best, strict=True)]),
+        baseline_T=np.array([part.mean() for part in best]),
+        errors_T=np.array([_errors(mine - baseline) for mine, baseline in zip(ours, best, strict=True)]),
         short=int((one.length_E < np.minimum(known_E, settings.model.list_length)).sum()),
     )
 
@@ -102,8 +102,8 @@ def small_rows(
 def _row(name: str, found: Small, good: bool) -> Row:
     worst = int(found.errors_T.argmin())
     text = (
-        f"HR {found.hit_rate:.4f}, MRR {found.mrr_T.mean():.3f}, best floor {found.floor_T.mean():.3f}; "
-        f"worst tenth {1 + worst}: {found.mrr_T[worst]:.3f}, {found.floor_T[worst]:.3f} "
+        f"HR {found.hit_rate:.4f}, MRR {found.mrr_T.mean():.3f}, best baseline {found.baseline_T.mean():.3f}; "
+        f"worst tenth {1 + worst}: {found.mrr_T[worst]:.3f}, {found.baseline_T[worst]:.3f} "
         f"({found.errors_T[worst]:+.1f} standard errors); {found.short} lists too short"
     )
     return Row(name, text, _BAR, good)

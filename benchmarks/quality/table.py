@@ -1,4 +1,4 @@
-"""The quality of the defaults on recorded logs, beside the floors and against the bars.
+"""The quality of the defaults on recorded logs, beside the baselines and against the bars.
 
 python -m benchmarks.quality.table LOG... [--limit NAME=N] [--seeds 0,1,2] [--ablations N] [--json FILE]
 
@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.quality.ablations import PARTS, settings_without
-from benchmarks.quality.floors import DEPTH, floor_ranks
+from benchmarks.quality.baselines import DEPTH, baseline_ranks
 from benchmarks.quality.new_items import young_row
 from benchmarks.quality.one_pass import CANONICAL, Pass, one_pass
 from benchmarks.quality.rows import Row, printed
@@ -43,22 +43,22 @@ _TENTHS_TO_SETTLE = 2
 
 @dataclass(frozen=True)
 class Log:
-    """The first `limit` rows of a file. `floors`: of each event the rank of what came, by floor (-1: not scored)."""
+    """The first `limit` rows of a file. `baselines`: name -> rank of the item of each event (-1: not scored)."""
 
     name: str
     path: Path
     limit: int | None
-    floors: dict[str, NDArray[np.int64]]
+    baselines: dict[str, NDArray[np.int64]]
 
     @staticmethod
     def read(path: Path, limit: int | None) -> Log:
         with path.open(newline="") as file:
             rows = [(row["user"], row["item"]) for row in islice(csv.DictReader(file), limit)]
-        return Log(path.stem, path, limit, floor_ranks(*zip(*rows, strict=True)))
+        return Log(path.stem, path, limit, baseline_ranks(*zip(*rows, strict=True)))
 
     def tenths(self) -> list[NDArray[np.int64]]:
         """The scored events of each tenth but the first."""
-        known_E = next(iter(self.floors.values())) >= 0
+        known_E = next(iter(self.baselines.values())) >= 0
         ends = [len(known_E) * tenth // 10 for tenth in range(1, 11)]
         return [start + np.flatnonzero(known_E[start:end]) for start, end in pairwise(ends)]
 
@@ -83,16 +83,16 @@ def reciprocal_rank(rank_E: NDArray[np.int64]) -> float:
 def quality_rows(log: Log, passes: Sequence[Pass]) -> Iterator[Row]:
     """Of one log, a pass a seed."""
     scored = log.scored()
-    best = max(log.floors, key=lambda name: hit_rate(log.floors[name][scored]))
+    best = max(log.baselines, key=lambda name: hit_rate(log.baselines[name][scored]))
     least = BARS.get(log.name, (0.0, 0.0)) if log.limit == LIMITS.get(log.name) else (0.0, 0.0)
     for metric, of, bar in zip(("HR@20", "MRR@20"), (hit_rate, reciprocal_rank), least, strict=True):
         seeds = [of(one.rank_E[scored]) for one in passes]
-        floor = of(log.floors[best][scored])
+        baseline = of(log.baselines[best][scored])
         yield Row(
             f"{log.name}, {metric}",
-            f"{_mean_and_spread(seeds)}; best floor ({best}) {floor:.4f}",
-            f"at least {bar or floor:.3f}",
-            statistics.mean(seeds) >= (bar or floor),
+            f"{_mean_and_spread(seeds)}; best baseline ({best}) {baseline:.4f}",
+            f"at least {bar or baseline:.3f}",
+            statistics.mean(seeds) >= (bar or baseline),
         )
     yield _tenths_row(log, passes)
     yield young_row(f"{log.name}, items younger than 100 events", passes[0])
@@ -104,13 +104,13 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 
 
 def _tenths_row(log: Log, passes: Sequence[Pass]) -> Row:
-    """Against whichever floor is best in that tenth."""
+    """Against whichever baseline is best in that tenth."""
     tenths = log.tenths()[_TENTHS_TO_SETTLE - 1 :]
     ours = [min(hit_rate(one.rank_E[tenth]) for one in passes) for tenth in tenths]
-    floors = [max(hit_rate(rank_E[tenth]) for rank_E in log.floors.values()) for tenth in tenths]
-    pairs = " ".join(f"{mine:.3f}/{floor:.3f}" for mine, floor in zip(ours, floors, strict=True))
-    good = all(mine >= floor for mine, floor in zip(ours, floors, strict=True))
-    return Row(f"{log.name}, HR@20 by tenths (worst seed / best floor)", pairs, "never below", good)
+    baselines = [max(hit_rate(rank_E[tenth]) for rank_E in log.baselines.values()) for tenth in tenths]
+    pairs = " ".join(f"{mine:.3f}/{baseline:.3f}" for mine, baseline in zip(ours, baselines, strict=True))
+    good = all(mine >= baseline for mine, baseline in zip(ours, baselines, strict=True))
+    return Row(f"{log.name}, HR@20 by tenths (worst seed / best baseline)", pairs, "never below", good)
 
 
 def _cost_row(log: Log, passes: Sequence[Pass]) -> Row:

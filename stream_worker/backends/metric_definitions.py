@@ -79,8 +79,8 @@ class Metric(Generic[M]):
 class WorkerMetrics:
     """The metrics of one worker, in a registry of its own.
 
-    Quality is labelled by `ranker` (worker, or the floors recent_popularity and co_visitation), `type` (an event type,
-    or all) and `novelty` (repeat: the user has met the item before; new; or all).
+    Quality is labelled by `ranker` (worker, or the baselines recent_popularity and co_visitation), `type` (an event
+    type, or all) and `novelty` (repeat: the user has met the item before; new; or all).
     `last_event_ts`, `last_checkpoint_ts` and `unwritten_ts` are epoch seconds (NaN: none). Their ages are computed when
     they are read: a gauge that the loop sets would stand still when the loop does.
     """

@@ -123,7 +123,7 @@ class MetricsObserver:
             self._set_group(("worker", name, "all"), group)
         for name, group in report.get("by_repeat", {}).items():
             self._set_group(("worker", "all", name), group)
-        for name, group in report.get("floors", {}).items():
+        for name, group in report.get("baselines", {}).items():
             self._set_group((name, "all", "all"), group)
 
     def _set_group(self, labels: tuple[str, str, str], group: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The floors: what plain counting would have ranked, computed beside the model on the same events.
+"""The baselines: what plain counting would have ranked, computed beside the model on the same events.
 
 Exact in sequence: event k is ranked with what came before k, inside a batch too, then learned. Items are catalogue
 rows, -1 means none; ranks count from 1, 0 means not among the first 20. Only the rank of what came is computed, never

@@ -1,9 +1,9 @@
-"""How good the lists are, measured before each event is learned from (test, then train), beside the floors.
+"""How good the lists are, measured before each event is learned from (test, then train), beside the baselines.
 
 A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones;
 and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. New and not unseen
-is what could be discovered (`new_known`). A *floor* is a baseline ranked on the same events. Each has the metrics of
-its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here depends
+is what could be discovered (`new_known`). A *baseline* counts, and is ranked on the same events. Each has the metrics
+of its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here depends
 on how the stream was cut into batches.
 """
 
@@ -24,8 +24,8 @@ from stream_worker.core.tracks import Sources, Track
 _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
 REPEATS = ("repeat", "new", "new_known")
-# Parts of the events on which floors are scored, too, and what a summary calls them.
-_FLOOR_PARTS = {"new_known": "new and known", "cold": "cold"}
+# Parts of the events on which baselines are scored, too, and what a summary calls them.
+_BASELINE_PARTS = {"new_known": "new and known", "cold": "cold"}
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ _Members = NDArray[np.integer] | slice
 
 class Monitor:
     """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen`,
-    `floor.<floor>` and, on such parts alone, `new_known.<floor>` and `cold.<floor>`. `sources`: how many of the events
-    of a window each source of candidates found.
+    `floor.<baseline>` and, on such parts alone, `new_known.<baseline>` and `cold.<baseline>`. `sources`: how many of
+    the events of a window each source of candidates found.
     """
 
     def __init__(self, config: MonitorConfig, type_names: Sequence[str], source_names: Sequence[str] = ()) -> None:
@@ -79,7 +79,7 @@ class Monitor:
         first_B: NDArray[np.bool_],
         age_B: NDArray[np.integer],
         source_B: NDArray[np.integer],
-        floors: Mapping[str, NDArray[np.integer]],
+        baselines: Mapping[str, NDArray[np.integer]],
     ) -> list[Alarm]:
         """Score B events: ranks from 1 (0: not in the list), log-probabilities given to what came (NaN: none), events
         since the item's first (-1: it is this one), and the source that proposed the item (-1: none did).
@@ -91,8 +91,8 @@ class Monitor:
         ranks_S, logprob_S, age_S = self._within(ranks_B[scored]), logprob_B[scored], age_B[scored]
         self.sources.update_many(source_B[scored])
         groups = dict(self._groups(type_B[scored], repeat_B[scored], age_S))
-        for name, ranks in floors.items():
-            self._score_floor(name, self._within(ranks[scored]), groups)
+        for name, ranks in baselines.items():
+            self._score_baseline(name, self._within(ranks[scored]), groups)
         alarms = []
         for group, members in groups.items():
             self.tracks[group].update_many(ranks_S[members], logprob_S[members])
@@ -112,25 +112,27 @@ class Monitor:
             "by_repeat": {name: self.tracks[name].report() for name in REPEATS},
             "by_age": {name: self.tracks[name].report() for name in AGES},
             "sources": self.sources.report(),
-            "floors": {name: self.tracks[f"floor.{name}"].report() for name in self.floor_names},
+            "baselines": {name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
             "alarm_count": self.alarm_count,
             "alarms": [asdict(alarm) for alarm in self.alarms],
         }
 
     def summary_rows(self) -> list[dict[str, str | float]]:
-        """Rows `name, events, <metric>...` over all scored events: the worker, the floors, then groups with events."""
-        names = {"all": "worker", **{f"floor.{name}": name for name in self.floor_names}}
+        """Rows `name, events, <metric>...` of all scored events: worker, baselines, then groups with events."""
+        names = {"all": "worker", **{f"floor.{name}": name for name in self.baseline_names}}
         parts = [f"type.{name}" for name in self.type_names] if len(self.type_names) > 1 else []
         parts += [*REPEATS, *AGES]
-        names |= {part: f"worker, {_FLOOR_PARTS.get(part, part.removeprefix('type.'))}" for part in parts}
+        names |= {part: f"worker, {_BASELINE_PARTS.get(part, part.removeprefix('type.'))}" for part in parts}
         names |= {
-            f"{part}.{name}": f"{name}, {title}" for part, title in _FLOOR_PARTS.items() for name in self.floor_names
+            f"{part}.{name}": f"{name}, {title}"
+            for part, title in _BASELINE_PARTS.items()
+            for name in self.baseline_names
         }
         shown = {track: name for track, name in names.items() if self.tracks[track].events or track == "all"}
         return [{"name": name, **self.tracks[track].report()["total"]} for track, name in shown.items()]
 
     @property
-    def floor_names(self) -> list[str]:
+    def baseline_names(self) -> list[str]:
         return sorted(name.removeprefix("floor.") for name in self.tracks if name.startswith("floor."))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -153,8 +155,8 @@ class Monitor:
         for name, array in state.items():
             part, _, key = name.rpartition(".")
             parts.setdefault(part, {})[key] = array
-        for floor in (part.removeprefix("track.floor.") for part in parts if part.startswith("track.floor.")):
-            self._add_floor(floor)
+        for baseline in (part.removeprefix("track.floor.") for part in parts if part.startswith("track.floor.")):
+            self._add_baseline(baseline)
         for prefix, owners in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.sources})):
             for name, owner in owners.items():
                 if f"{prefix}.{name}" in parts:
@@ -178,14 +180,14 @@ class Monitor:
     def _within(self, ranks: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.where(ranks <= self.config.depth, ranks, 0)
 
-    def _score_floor(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
-        self._add_floor(name)
+    def _score_baseline(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
+        self._add_baseline(name)
         self.tracks[f"floor.{name}"].update_many(ranks_S)
-        for part in _FLOOR_PARTS.keys() & groups.keys():
+        for part in _BASELINE_PARTS.keys() & groups.keys():
             self.tracks[f"{part}.{name}"].update_many(ranks_S[groups[part]])
 
-    def _add_floor(self, name: str) -> None:
-        for track in (f"floor.{name}", *(f"{part}.{name}" for part in _FLOOR_PARTS)):
+    def _add_baseline(self, name: str) -> None:
+        for track in (f"floor.{name}", *(f"{part}.{name}" for part in _BASELINE_PARTS)):
             if track not in self.tracks:
                 self.tracks[track] = self._track(with_loss=False)
 

@@ -188,11 +188,11 @@ class Scene:
 
 
 def _hit_rates(status: Status) -> dict[str, float]:
-    """Of the last scored events: the worker's and the floors'; none before the first."""
+    """Of the last scored events: the worker's and the baselines'; none before the first."""
     if not status.quality.get("rolling", {}).get("events"):
         return {}
-    floors = {name: report["rolling"][HIT_RATE] for name, report in status.quality["floors"].items()}
-    return {"worker": status.quality["rolling"][HIT_RATE], **floors}
+    baselines = {name: report["rolling"][HIT_RATE] for name, report in status.quality["baselines"].items()}
+    return {"worker": status.quality["rolling"][HIT_RATE], **baselines}
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:

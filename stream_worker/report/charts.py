@@ -63,8 +63,8 @@ def charts_of_both(a: History, b: History, gains: Sequence[tuple[str, NDArray[np
     """Two runs A and B on the same events: together, then what B has gained over A by each event of both, as (metric,
     gains [E]), then in parts."""
     metrics = _metrics(a)
-    both = [("A", a, "all", _STRONG[0], "-", 2.2), ("B", b, "all", _STRONG[1], "--", 1.6), *_floors(a)]
-    charts = [Chart("Both beside the floors", _WINDOW.format(a.monitor.config.window), _pair(metrics, both))]
+    both = [("A", a, "all", _STRONG[0], "-", 2.2), ("B", b, "all", _STRONG[1], "--", 1.6), *_baselines(a)]
+    charts = [Chart("Both beside the baselines", _WINDOW.format(a.monitor.config.window), _pair(metrics, both))]
     charts.append(Chart("What B has gained so far", _GAINED, [_gained(name, gain_E) for name, gain_E in gains]))
     for title, reading, tracks in _parts(a):
         lines = [
@@ -96,11 +96,11 @@ _GAINED = (
 _TYPES = "Each event type apart; each curve covers the last events of its own type."
 _REPEATS = (
     "Repeat: the item is among the user's last ones. New: the user has not met it lately, which is harder. New and "
-    "known: somebody has met it before, so it could be discovered. Dashed: the floors on the new and known ones."
+    "known: somebody has met it before, so it could be discovered. Dashed: the baselines on the new and known ones."
 )
 _AGES = (
     "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
-    "floors on the cold ones. An item's very first event is in neither, since nobody could have named it."
+    "baselines on the cold ones. An item's very first event is in neither, since nobody could have named it."
 )
 _SOURCES = (
     "Which source of candidates was the first to propose the item that came, as a share of the last {:,} scored "
@@ -114,18 +114,18 @@ _LEARNING = (
 
 def _quality_charts(history: History) -> Iterator[Chart]:
     metrics, window = _metrics(history), history.monitor.config.window
-    lines = [("worker", history, "all", _STRONG[0], "-", 2.2), *_floors(history)]
-    yield Chart("Hit rate and MRR beside the floors", _WINDOW.format(window), _pair(metrics, lines), history.notes)
+    lines = [("worker", history, "all", _STRONG[0], "-", 2.2), *_baselines(history)]
+    yield Chart("Hit rate and MRR beside the baselines", _WINDOW.format(window), _pair(metrics, lines), history.notes)
     for title, reading, tracks in _parts(history):
         lines = [(name, history, track, c, "-", 1.4) for (track, name), c in zip(tracks, _cycle(), strict=False)]
-        if part := _FLOOR_PARTS.get(title):
-            lines += _floors(history, part)
+        if part := _BASELINE_PARTS.get(title):
+            lines += _baselines(history, part)
         yield Chart(title, reading, _pair(metrics, lines), history.notes)
 
 
 _REPEAT_TITLE, _AGE_TITLE = "Repeats and new items", "Warm and cold items"
-# The part of a chart's events on which the floors are drawn, too.
-_FLOOR_PARTS = {_REPEAT_TITLE: "new_known", _AGE_TITLE: "cold"}
+# The part of a chart's events on which the baselines are drawn, too.
+_BASELINE_PARTS = {_REPEAT_TITLE: "new_known", _AGE_TITLE: "cold"}
 _LABELS = {"floor": "", "new_known": ", new and known", "cold": ", cold"}
 
 
@@ -139,8 +139,8 @@ def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]
     yield _AGE_TITLE, _AGES.format(monitor.config.cold_events), [("warm", "warm"), ("cold", "cold")]
 
 
-def _floors(history: History, of: str = "floor") -> Iterator[_Line]:
-    for k, name in enumerate(history.monitor.floor_names):
+def _baselines(history: History, of: str = "floor") -> Iterator[_Line]:
+    for k, name in enumerate(history.monitor.baseline_names):
         label = name.replace("_", " ") + _LABELS[of]
         yield label, history, f"{of}.{name}", _STRONG[2 + k % 5], _DASHES[k % len(_DASHES)], 1.4
 

@@ -14,7 +14,7 @@ from stream_worker.report.page import Report, Table
 _METRICS = (
     "Every event was predicted before it was learned from. hit_rate@k: the share of events whose item was among the"
     " first k of the list; mrr@k and ndcg@k count a place further up for more. recent_popularity and co_visitation "
-    "are floors: plain counting on the same events. Repeat: the user has done something with the item lately; new: "
+    "are baselines: plain counting on the same events. Repeat: the user has done something with the item lately; new: "
     "not. Cold: the item is young; unseen: it came for the first time, so nobody could have named it. An event of a"
     " basket is predicted from those before it, also where all have one time."
 )
@@ -40,7 +40,7 @@ def report_of(
 
 
 def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
-    """The hit rate of everything and of what could be discovered, each beside the best floor's."""
+    """The hit rate of everything and of what could be discovered, each beside the best baseline's."""
     rate, named = f"hit_rate@{monitor.config.depth}", {str(row["name"]): row for row in rows}
     said = []
     for name, suffix, what in (
@@ -49,9 +49,9 @@ def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
     ):
         if name not in named or not named[name]["events"]:
             continue
-        best = max(monitor.floor_names, key=lambda floor: float(named[floor + suffix][rate]), default="")
-        floor = f"; the best floor, {best.replace('_', ' ')}, {named[best + suffix][rate]:.1%}" if best else ""
-        said.append(f"{named[name][rate]:.1%} {what} ({int(named[name]['events']):,} events){floor}")
+        best = max(monitor.baseline_names, key=lambda baseline: float(named[baseline + suffix][rate]), default="")
+        baseline = f"; the best baseline, {best.replace('_', ' ')}, {named[best + suffix][rate]:.1%}" if best else ""
+        said.append(f"{named[name][rate]:.1%} {what} ({int(named[name]['events']):,} events){baseline}")
     return f"What came was among the first {monitor.config.depth} of the list: " + ". ".join(said) + "." if said else ""
 
 

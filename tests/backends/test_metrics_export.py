@@ -103,14 +103,14 @@ def test_a_checkpoint_is_observed_once(scene: Scene) -> None:
 def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scene: Scene) -> None:
     """A group without scored events has no series: 0 would read as "never right"."""
     rolling = {"events": 10, "hit_rate@10": 0.2, "hit_rate@20": 0.5, "mrr@20": 0.1, "ndcg@20": 0.15, "log_loss": 2.0}
-    floor = {name: value / 2 for name, value in rolling.items() if name != "log_loss"}
+    baseline = {name: value / 2 for name, value in rolling.items() if name != "log_loss"}
     empty = {"rolling": {**rolling, "events": 0}}
     status = Status(
         quality={
             "rolling": rolling,
             "by_type": {"view": {"rolling": rolling}, "cart": empty},
             "by_repeat": {"new": {"rolling": rolling}, "repeat": empty},
-            "floors": {"co_visitation": {"rolling": floor}},
+            "baselines": {"co_visitation": {"rolling": baseline}},
         }
     )
     shown = scene.tick(status)

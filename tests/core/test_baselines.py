@@ -1,4 +1,4 @@
-"""The floors rank exactly what plain Python counting would, see nothing early, and stay bounded."""
+"""The baselines rank exactly what plain Python counting would, see nothing early, and stay bounded."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _log(events: int, items: int, users: int = 50, seed: int = 0) -> Log:
 
 
 class PlainPopularity:
-    """The same floor with a Counter; ties go to the item that has been remembered for longest."""
+    """The same baseline with a Counter; ties go to the item that has been remembered for longest."""
 
     def __init__(self) -> None:
         self.recent: deque[int] = deque(maxlen=5_000)
@@ -46,7 +46,7 @@ class PlainPopularity:
 
 
 class PlainCoVisitation:
-    """The same floor with dictionaries, without a bound on neighbours."""
+    """The same baseline with dictionaries, without a bound on neighbours."""
 
     def __init__(self) -> None:
         self.popularity = PlainPopularity()
@@ -73,11 +73,11 @@ class PlainCoVisitation:
         self.popularity.learn(item)
 
 
-def _in_batches(floor: Any, log: Log, size: int, learn_B: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+def _in_batches(baseline: Any, log: Log, size: int, learn_B: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
     windows_BW, items_B = log
     learn_B = np.ones(len(items_B), dtype=np.bool_) if learn_B is None else learn_B
     parts = [slice(start, start + size) for start in range(0, len(items_B), size)]
-    return np.concatenate([floor.rank_then_learn(windows_BW[p], items_B[p], learn_B[p]) for p in parts])
+    return np.concatenate([baseline.rank_then_learn(windows_BW[p], items_B[p], learn_B[p]) for p in parts])
 
 
 def _place(ranked: list[int], item: int) -> int:
@@ -91,7 +91,7 @@ def _assert_same_state(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-both_floors = pytest.mark.parametrize("floor", [RecentPopularity, CoVisitation])
+both_baselines = pytest.mark.parametrize("baseline", [RecentPopularity, CoVisitation])
 
 
 def test_popularity_ranks_like_a_counter_of_the_last_5000_events() -> None:
@@ -118,32 +118,32 @@ def test_covisitation_ranks_like_dictionaries_do_and_fills_up_with_popularity() 
     assert set(expected) == set(range(TOP + 1))
 
 
-@both_floors
-def test_the_size_of_batches_changes_nothing(floor: type[Any]) -> None:
+@both_baselines
+def test_the_size_of_batches_changes_nothing(baseline: type[Any]) -> None:
     log = _log(events=3_000, items=3_000)
-    single, batched, whole = floor(), floor(), floor()
+    single, batched, whole = baseline(), baseline(), baseline()
     ranks = [_in_batches(each, log, size).tolist() for each, size in ((single, 1), (batched, 77), (whole, 3_000))]
     assert ranks[0] == ranks[1] == ranks[2]
     _assert_same_state(single, batched)
     _assert_same_state(single, whole)
 
 
-@both_floors
-def test_changing_later_events_changes_no_earlier_rank_inside_a_batch_either(floor: type[Any]) -> None:
+@both_baselines
+def test_changing_later_events_changes_no_earlier_rank_inside_a_batch_either(baseline: type[Any]) -> None:
     windows_BW, items_B = _log(events=2_000, items=40)
     changed_B = items_B.copy()
     changed_B[1_500:] = 39 - changed_B[1_500:]
-    first = _in_batches(floor(), (windows_BW, items_B), 2_000)
-    second = _in_batches(floor(), (windows_BW, changed_B), 2_000)
+    first = _in_batches(baseline(), (windows_BW, items_B), 2_000)
+    second = _in_batches(baseline(), (windows_BW, changed_B), 2_000)
     np.testing.assert_array_equal(first[:1_500], second[:1_500])
     assert (first[1_500:] != second[1_500:]).any()
 
 
-@both_floors
-def test_what_must_not_be_learned_is_ranked_and_leaves_no_trace(floor: type[Any]) -> None:
+@both_baselines
+def test_what_must_not_be_learned_is_ranked_and_leaves_no_trace(baseline: type[Any]) -> None:
     windows_BW, items_B = _log(events=4_000, items=200)
     learn_B = np.random.default_rng(1).random(4_000) < 0.5
-    mixed, learned_only = floor(), floor()
+    mixed, learned_only = baseline(), baseline()
     ranks = _in_batches(mixed, (windows_BW, items_B), 256, learn_B)
     kept = _in_batches(learned_only, (windows_BW[learn_B], items_B[learn_B]), 256)
     np.testing.assert_array_equal(ranks[learn_B], kept)
@@ -151,18 +151,18 @@ def test_what_must_not_be_learned_is_ranked_and_leaves_no_trace(floor: type[Any]
     _assert_same_state(mixed, learned_only)
 
 
-@both_floors
-def test_no_item_ranks_nowhere_and_is_not_learned(floor: type[Any]) -> None:
-    none = floor()
+@both_baselines
+def test_no_item_ranks_nowhere_and_is_not_learned(baseline: type[Any]) -> None:
+    none = baseline()
     ranks = _in_batches(none, (np.full((300, 5), -1, np.int32), np.full(300, -1, np.int32)), 300)
     assert not ranks.any()
-    _assert_same_state(none, floor())
+    _assert_same_state(none, baseline())
 
 
-@both_floors
-def test_a_loaded_floor_goes_on_like_the_saved_one(floor: type[Any]) -> None:
+@both_baselines
+def test_a_loaded_baseline_goes_on_like_the_saved_one(baseline: type[Any]) -> None:
     windows_BW, items_B = _log(events=9_000, items=2_500)
-    saved, loaded = floor(), floor()
+    saved, loaded = baseline(), baseline()
     _in_batches(saved, (windows_BW[:6_100], items_B[:6_100]), 256)
     loaded.load_state_dict(saved.state_dict())
     _assert_same_state(saved, loaded)
@@ -171,10 +171,10 @@ def test_a_loaded_floor_goes_on_like_the_saved_one(floor: type[Any]) -> None:
     _assert_same_state(saved, loaded)
 
 
-@both_floors
-def test_a_saved_state_does_not_move_on_with_the_floor(floor: type[Any]) -> None:
+@both_baselines
+def test_a_saved_state_does_not_move_on_with_the_baseline(baseline: type[Any]) -> None:
     windows_BW, items_B = _log(events=2_000, items=100)
-    running = floor()
+    running = baseline()
     _in_batches(running, (windows_BW[:1_000], items_B[:1_000]), 256)
     state = running.state_dict()
     before = {name: array.copy() for name, array in state.items()}
@@ -184,10 +184,12 @@ def test_a_saved_state_does_not_move_on_with_the_floor(floor: type[Any]) -> None
 
 
 def test_a_full_row_lets_its_weakest_neighbour_go_and_keeps_64() -> None:
-    floor = CoVisitation()
+    baseline = CoVisitation()
     followers = np.concatenate([np.repeat(np.arange(1, 65), 2), [100, 101, 101, 101]]).astype(np.int32)
-    floor.rank_then_learn(np.zeros((len(followers), 1), np.int32), followers, np.ones(len(followers), dtype=np.bool_))
-    state = floor.state_dict()
+    baseline.rank_then_learn(
+        np.zeros((len(followers), 1), np.int32), followers, np.ones(len(followers), dtype=np.bool_)
+    )
+    state = baseline.state_dict()
     kept = state["neighbours"][: state["lengths"][0]].tolist()
     assert len(kept) == 64
     assert 101 in kept
@@ -197,12 +199,12 @@ def test_a_full_row_lets_its_weakest_neighbour_go_and_keeps_64() -> None:
 
 def test_a_forgotten_item_leaves_every_list_and_its_row_starts_afresh() -> None:
     windows_BW, items_B = _log(events=6_000, items=60)
-    floor = CoVisitation()
-    _in_batches(floor, (windows_BW, items_B), 256)
+    baseline = CoVisitation()
+    _in_batches(baseline, (windows_BW, items_B), 256)
     gone = np.array([0, 1, 2, 50_000])
-    assert {0, 1, 2} <= set(floor.popularity.top_K.tolist())
-    floor.forget(gone)
-    state = floor.state_dict()
+    assert {0, 1, 2} <= set(baseline.popularity.top_K.tolist())
+    baseline.forget(gone)
+    state = baseline.state_dict()
     assert not np.isin(state["neighbours"], gone).any()
     assert not np.isin(state["popularity.recent"], gone).any()
     assert not np.isin(state["popularity.top"], gone).any()
@@ -210,23 +212,23 @@ def test_a_forgotten_item_leaves_every_list_and_its_row_starts_afresh() -> None:
     assert not state["totals"][:3].any()
     probe = np.array([0, 1, 2], dtype=np.int32)
     windows = np.full((3, 5), 7, dtype=np.int32)
-    assert not floor.rank_then_learn(windows, probe, np.zeros(3, dtype=np.bool_)).any()
+    assert not baseline.rank_then_learn(windows, probe, np.zeros(3, dtype=np.bool_)).any()
     twin = CoVisitation()
     twin.load_state_dict(state)
     np.testing.assert_array_equal(
-        _in_batches(floor, (windows_BW, items_B), 256), _in_batches(twin, (windows_BW, items_B), 256)
+        _in_batches(baseline, (windows_BW, items_B), 256), _in_batches(twin, (windows_BW, items_B), 256)
     )
 
 
-@both_floors
-def test_it_grows_by_doubling_when_asked_and_when_needed(floor: type[Any]) -> None:
-    grown = floor()
+@both_baselines
+def test_it_grows_by_doubling_when_asked_and_when_needed(baseline: type[Any]) -> None:
+    grown = baseline()
     log = _log(events=1_000, items=500)
     ranks = _in_batches(grown, log, 100)
     grown.grow(5_000)
     counts = grown.popularity.count_N if isinstance(grown, CoVisitation) else grown.count_N
     assert len(counts) == 8_192
-    plain = floor()
+    plain = baseline()
     np.testing.assert_array_equal(_in_batches(plain, log, 100), ranks)
     _assert_same_state(plain, grown)
     far = np.array([20_000], dtype=np.int32)
@@ -234,10 +236,10 @@ def test_it_grows_by_doubling_when_asked_and_when_needed(floor: type[Any]) -> No
 
 
 def test_the_state_is_bounded_by_rows_however_many_events_come() -> None:
-    floor, sizes = CoVisitation(), []
+    baseline, sizes = CoVisitation(), []
     for seed in range(6):
-        _in_batches(floor, _log(events=5_000, items=200, seed=seed), 500)
-        sizes.append(sum(array.nbytes for array in floor.state_dict().values()))
+        _in_batches(baseline, _log(events=5_000, items=200, seed=seed), 500)
+        sizes.append(sum(array.nbytes for array in baseline.state_dict().values()))
     assert sizes[-1] <= 200 * (64 * 8 + 12) + 5_000 * 4 + 20 * 4 + 8
     assert sizes[-1] < 1.1 * sizes[1]
 

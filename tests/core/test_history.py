@@ -24,7 +24,7 @@ def feed(monitor: Monitor, events: int, first: bool = False) -> None:
     monitor.update(
         rng.integers(0, 21, events), np.log(rng.random(events)), np.zeros(events, dtype=np.int64),
         rng.random(events) < 0.5, np.full(events, first), rng.integers(-1, 300, events), rng.integers(-1, 2, events),
-        {"floor_a": rng.integers(0, 30, events)},
+        {"baseline_a": rng.integers(0, 30, events)},
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_the_values_are_the_monitors_rolling_ones() -> None:
     assert (at.tolist(), values.tolist()) == ([130], [history.monitor.tracks["all"].rolling["hit_rate@20"].get()])
     shares = [history.series(f"source/{name}")[1][0] for name in ("nowhere", "encoder", "own")]
     assert sum(shares) == pytest.approx(1.0)
-    assert {"floor.floor_a/mrr@20", "cold.floor_a/mrr@20", "type.view/hit_rate@20"} <= set(history.names())
+    assert {"floor.baseline_a/mrr@20", "cold.baseline_a/mrr@20", "type.view/hit_rate@20"} <= set(history.names())
 
 
 def test_what_was_never_scored_is_no_point_at_zero() -> None:

@@ -1,4 +1,4 @@
-"""The monitor's figures are River's, split as promised, beside the floors; its state resumes to the bit."""
+"""The monitor's figures are River's, split as promised, beside the baselines; its state resumes to the bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = ("encoder", "own", "hot")
 
 @dataclass
 class Stream:
-    """Columns of scored events, and the ranks of two floors."""
+    """Columns of scored events, and the ranks of two baselines."""
 
     ranks: NDArray[np.int32]
     logprob: NDArray[np.float64]
@@ -33,7 +33,7 @@ class Stream:
     first: NDArray[np.bool_]
     age: NDArray[np.int64]
     source: NDArray[np.int8]
-    floor: NDArray[np.int32]
+    baseline: NDArray[np.int32]
 
     def part(self, where: Any) -> Stream:
         return Stream(**{name: column[where] for name, column in vars(self).items()})
@@ -42,8 +42,8 @@ class Stream:
         alarms = []
         for start in range(0, len(self.ranks), batch):
             b = self.part(slice(start, start + batch))
-            floors = {"recent-pop": b.floor, "covis-5": b.ranks}
-            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, b.age, b.source, floors)
+            baselines = {"recent-pop": b.baseline, "covis-5": b.ranks}
+            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, b.age, b.source, baselines)
         return alarms
 
 
@@ -58,7 +58,7 @@ def _stream(events: int, seed: int = 0, rate: float = 0.5) -> Stream:
         first=rng.random(events) < 0.1,
         age=rng.integers(-1, 200, events),
         source=rng.integers(-1, len(SOURCES), events).astype(np.int8),
-        floor=rng.integers(0, 40, events).astype(np.int32),
+        baseline=rng.integers(0, 40, events).astype(np.int32),
     )
 
 
@@ -109,37 +109,37 @@ def test_total_figures_are_those_of_all_scored_events() -> None:
     assert report["by_type"]["cart"]["total"]["events"] == 0
 
 
-def test_floors_stand_beside_it_scored_on_the_same_events() -> None:
+def test_baselines_stand_beside_it_scored_on_the_same_events() -> None:
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
     stream.feed(monitor, 100)
-    floors, scored = monitor.report()["floors"], stream.part(~stream.first)
-    within = (scored.floor > 0) & (scored.floor <= 20)  # a rank beyond 20 is no hit
-    assert floors["recent-pop"]["total"]["hit_rate@20"] == pytest.approx(within.mean())
-    assert floors["recent-pop"]["total"]["mrr@20"] == pytest.approx((within / np.maximum(scored.floor, 1)).mean())
-    assert floors["covis-5"]["rolling"]["hit_rate@20"] == monitor.report()["rolling"]["hit_rate@20"]
-    assert "log_loss" not in floors["covis-5"]["total"]
+    baselines, scored = monitor.report()["baselines"], stream.part(~stream.first)
+    within = (scored.baseline > 0) & (scored.baseline <= 20)  # a rank beyond 20 is no hit
+    assert baselines["recent-pop"]["total"]["hit_rate@20"] == pytest.approx(within.mean())
+    assert baselines["recent-pop"]["total"]["mrr@20"] == pytest.approx((within / np.maximum(scored.baseline, 1)).mean())
+    assert baselines["covis-5"]["rolling"]["hit_rate@20"] == monitor.report()["rolling"]["hit_rate@20"]
+    assert "log_loss" not in baselines["covis-5"]["total"]
 
 
-def test_floors_stand_beside_it_on_cold_items_too() -> None:
+def test_baselines_stand_beside_it_on_cold_items_too() -> None:
     """What comes for the first time is no cold item: nobody could have named it."""
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(cold_events=50), TYPES)
     stream.feed(monitor, 100)
     cold = stream.part(~stream.first & (stream.age >= 0) & (stream.age < 50))
-    floor = monitor.tracks["cold.recent-pop"].report()["total"]
-    assert floor["events"] == monitor.report()["by_age"]["cold"]["total"]["events"] == len(cold.ranks)
-    assert floor["hit_rate@20"] == pytest.approx(((cold.floor > 0) & (cold.floor <= 20)).mean())
-    assert monitor.floor_names == ["covis-5", "recent-pop"]
+    baseline = monitor.tracks["cold.recent-pop"].report()["total"]
+    assert baseline["events"] == monitor.report()["by_age"]["cold"]["total"]["events"] == len(cold.ranks)
+    assert baseline["hit_rate@20"] == pytest.approx(((cold.baseline > 0) & (cold.baseline <= 20)).mean())
+    assert monitor.baseline_names == ["covis-5", "recent-pop"]
 
 
-def test_floors_stand_beside_it_on_what_could_be_discovered() -> None:
-    """New to the user, and known to somebody: a floor that returns to the user's own items finds nothing of it."""
+def test_baselines_stand_beside_it_on_what_could_be_discovered() -> None:
+    """New to the user, and known to somebody: a baseline that returns to the user's own items finds nothing of it."""
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
     stream.feed(monitor, 100)
     new = stream.part(~stream.first & ~stream.repeat & (stream.age >= 0))
-    worker, floor = (monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.recent-pop"))
-    assert worker["events"] == floor["events"] == len(new.ranks)
+    worker, baseline = (monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.recent-pop"))
+    assert worker["events"] == baseline["events"] == len(new.ranks)
     assert worker["hit_rate@20"] == pytest.approx((new.ranks > 0).mean())
-    assert floor["hit_rate@20"] == pytest.approx(((new.floor > 0) & (new.floor <= 20)).mean())
+    assert baseline["hit_rate@20"] == pytest.approx(((new.baseline > 0) & (new.baseline <= 20)).mean())
     names = [str(row["name"]) for row in monitor.summary_rows()]
     assert {"worker, new and known", "recent-pop, new and known"} <= set(names)
 
@@ -236,7 +236,7 @@ def test_the_report_is_plain_json() -> None:
     assert json.loads(json.dumps(monitor.report(), allow_nan=False)) == monitor.report()
 
 
-def test_the_summary_has_the_worker_the_floors_and_the_groups_that_have_events() -> None:
+def test_the_summary_has_the_worker_the_baselines_and_the_groups_that_have_events() -> None:
     monitor = Monitor(MonitorConfig(), TYPES)
     assert [row["name"] for row in monitor.summary_rows()] == ["worker"]
     _stream(1_000).feed(monitor, 100)

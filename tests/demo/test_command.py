@@ -58,7 +58,7 @@ def _clean(errors: str) -> bool:
 
 
 def test_the_demo_runs_by_itself_and_ends_with_a_summary(demos: list[Demo], tmp_path: Path) -> None:
-    """Exit code 0; what was sold was read, learned and published; beside the floors; nothing is left behind."""
+    """Exit code 0; what was sold was read, learned and published; beside the baselines; nothing is left behind."""
     demo = _start(demos, tmp_path, "--seconds", "8")
     output, errors = demo.communicate(timeout=_PATIENCE_SECONDS)
     assert demo.returncode == ExitCode.DONE, errors

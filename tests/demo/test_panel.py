@@ -59,7 +59,7 @@ def test_the_panel_fits_a_small_terminal(width: int, of_seconds: float, monkeypa
 
 
 def test_the_panel_shows_all_that_there_is_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speed, lag, latency, hit rates beside the floors, losses, the change, the alarm, the customer."""
+    """Speed, lag, latency, hit rates beside the baselines, losses, the change, the alarm, the customer."""
     text = "\n".join(_drawn(_picture(), 80, monkeypatch))
     for shown in (
         "1,234,567", "43,210 events", "p50 51 ms", "0.710", "0.150", "0.620", "encoder 4.6", "ranker 3.0",

@@ -16,11 +16,11 @@ def labels(chart: Chart) -> list[str]:
     return [curve.label for curve in chart.panels[0].curves]
 
 
-def test_a_run_is_shown_beside_every_floor_and_in_all_its_parts() -> None:
+def test_a_run_is_shown_beside_every_baseline_and_in_all_its_parts() -> None:
     history, _ = run()
     charts = {chart.title: chart for chart in charts_of(history)}
     assert {title: labels(chart) for title, chart in charts.items()} == {
-        "Hit rate and MRR beside the floors": ["worker", "co visitation"],
+        "Hit rate and MRR beside the baselines": ["worker", "co visitation"],
         "By event type": ["view", "cart"],
         "Repeats and new items": ["repeat", "new", "new and known", "co visitation, new and known"],
         "Warm and cold items": ["warm", "cold", "co visitation, cold"],
@@ -53,7 +53,7 @@ def test_a_run_without_events_has_no_charts() -> None:
 
 
 def test_curves_of_one_chart_can_be_told_apart() -> None:
-    """By colour and dashes together, however many sources and floors there are."""
+    """By colour and dashes together, however many sources and baselines there are."""
     history, _ = run()
     for chart in charts_of(history):
         for panel in chart.panels:

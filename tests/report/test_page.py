@@ -128,12 +128,12 @@ def test_what_is_missing_is_named_with_the_extra_that_installs_it() -> None:
         report.require()
 
 
-def test_a_page_begins_with_the_outcome_beside_the_best_floor(text: str) -> None:
+def test_a_page_begins_with_the_outcome_beside_the_best_baseline(text: str) -> None:
     history, _ = run()
-    worker, floor = (
+    worker, baseline = (
         history.monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.co_visitation")
     )
     [result] = re.findall(r'<p class="result">(.*?)</p>', text)
     assert result.startswith("What came was among the first 20 of the list: ")
     assert f"{worker['hit_rate@20']:.1%} of what the user had not met, but somebody had" in result
-    assert result.endswith(f"the best floor, co visitation, {floor['hit_rate@20']:.1%}.")
+    assert result.endswith(f"the best baseline, co visitation, {baseline['hit_rate@20']:.1%}.")

@@ -1,7 +1,7 @@
 """What simple counting ranks, event by event: recent popularity, who follows whom, co-visitation, own last items.
 
-Kept in plain Python and apart from the worker's own floors (`stream_worker.core.baselines`), so that the two can be
-held against each other. A floor ranks 20 items after a user's history, then learns the event.
+Kept in plain Python and apart from the worker's own baselines (`stream_worker.core.baselines`), so that the two can be
+held against each other. A baseline ranks 20 items after a user's history, then learns the event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FADE, _ROW, _ROW_KEPT = 0.6, 400, 200
 _OWN, _HISTORY = 8, 64
 
 
-class Floor(Protocol):
+class Baseline(Protocol):
     def rank(self, history: Sequence[str]) -> list[str]: ...
 
     def learn(self, history: Sequence[str], item: str) -> None: ...
@@ -81,7 +81,7 @@ class CoVisitation:
 
 
 class OwnLast:
-    """The user's own last items, newest first, then another floor's."""
+    """The user's own last items, newest first, then another baseline's."""
 
     def __init__(self, then: CoVisitation) -> None:
         self._then = then
@@ -93,24 +93,24 @@ class OwnLast:
         """Nothing of its own."""
 
 
-def floor_ranks(users: Sequence[str], items: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """Of each event in order, by floor: the place of what came (0: not among the first 20; -1: the user's first)."""
+def baseline_ranks(users: Sequence[str], items: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """Of each event in order, by baseline: the place of what came (0: not among the first 20; -1: the user's first)."""
     popularity = RecentPopularity()
     markov = CoVisitation(1, popularity)
-    floors: dict[str, Floor] = {
+    baselines: dict[str, Baseline] = {
         "recent popularity": popularity, "Markov": markov, "co-visitation": CoVisitation(5, popularity),
         "own last items": OwnLast(markov),
     }  # fmt: skip
-    ranks = {name: np.full(len(users), -1, np.int64) for name in floors}
+    ranks = {name: np.full(len(users), -1, np.int64) for name in baselines}
     histories: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_HISTORY))
     for k, (user, item) in enumerate(zip(users, items, strict=True)):
         history = list(histories[user])
         popularity.rank(history)
-        for name, floor in floors.items():
+        for name, baseline in baselines.items():
             if history:
-                ranked = floor.rank(history)
+                ranked = baseline.rank(history)
                 ranks[name][k] = ranked.index(item) + 1 if item in ranked else 0
-        for floor in floors.values():
-            floor.learn(history, item)
+        for baseline in baselines.values():
+            baseline.learn(history, item)
         histories[user].append(item)
     return ranks
