@@ -183,7 +183,7 @@ class Subject:
         """Make room in a catalogue that is as large as it may be; returns how many items left."""
         catalog = self.line.learner.catalog
         catalog.max_items = before = len(catalog)
-        self.line.rows([], 1, self.store.number_items)
+        self.line.admit([], 1, self.store.number_items)
         return before - len(catalog)
 
     def state(self) -> dict[str, float]:

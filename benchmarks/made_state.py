@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.counting.candidates import Breadth
 from model.counting.tables import WIDE_SPAN
-from model.counting.walk import Events, Users
+from model.counting.walk import Users, WalkedEvents
 from model.learner import Learner
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.codec import encode_event
@@ -162,7 +162,7 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
         last_gap_B=np.zeros(count, np.float32),
     )
     all_X = np.ones(count, np.bool_)
-    events = Events(row_X, np.zeros(count, np.uint32), all_X, ~all_X)
+    events = WalkedEvents(row_X, np.zeros(count, np.uint32), all_X, ~all_X)
     learner = line.learner
     learner.counting.walk(users, events, np.zeros((0, 0), np.int32), np.zeros(0, np.bool_), Breadth(1))
     learner.catalog.see(row_X, learner.events, learner.clock_ts)

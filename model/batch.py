@@ -63,13 +63,13 @@ class Batch:
         """Of the items that come for the first time at event `start` or later."""
         return self.row_B[start:][self.new_B[start:]]
 
-    def part(self, events: Places) -> Batch:
+    def piece(self, events: Places) -> Batch:
         return Batch(**{column.name: getattr(self, column.name)[events] for column in fields(self)})
 
 
 # What stands for events of which nothing was predicted.
 _NOTHING = {
-    "rank_B": 0, "source_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
+    "rank_B": 0, "proposer_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
     "list_BK": -1,
 }  # fmt: skip
 
@@ -78,14 +78,14 @@ _NOTHING = {
 class Outcome:
     """What was predicted for B events before they were learned; of those not `examined_B` nothing.
 
-    rank_B: 1-based place among the candidates, 0: not among them; source_B: what proposed the item, a place in
-    `candidates.SOURCES`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
+    rank_B: 1-based place among the candidates, 0: not among them; proposer_B: what proposed the item, a place in
+    `candidates.PROPOSERS`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
     came, -1: it comes now; repeat_B: it stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of
     the ring before the event.
     """
 
     rank_B: NDArray[np.int64]
-    source_B: NDArray[np.int8]
+    proposer_B: NDArray[np.int8]
     age_B: NDArray[np.int64]
     log_probability_B: NDArray[np.float64]
     repeat_B: NDArray[np.bool_]

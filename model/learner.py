@@ -21,7 +21,7 @@ from model.counting import popularity
 from model.counting.candidates import Breadth
 from model.counting.features import ENCODER, FEATURES
 from model.counting.popularity import HALF_LIVES
-from model.counting.walk import Counting, Each, Events, Users, Walked
+from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
 from model.encoder.encoder import Encoder, hashed_vectors
 from model.encoder.losses import LOSSES
 from model.encoder.prefixes import fewest_windows
@@ -38,7 +38,16 @@ from model.optimizers.step_guard import StepGuard
 from model.ranker.ranker import Ranker, RecentChoices
 from model.ranker.trainer import RankerTrainer
 from model.ranking import Top, rank_of, top_k_blocked
-from model.state import Arrays, joined, load_module, load_or_begin, load_parts, module_state, part, state_of_parts
+from model.state import (
+    Arrays,
+    joined,
+    load_module,
+    load_or_begin,
+    load_parts,
+    module_state,
+    state_below,
+    state_of_parts,
+)
 from model.user_table import UserTable, unroll
 
 # What a state may hold that does not fit: see `Learner.load_state_dict`.
@@ -149,25 +158,25 @@ class Learner:
             self.steps += 1
         return {name: loss for name, loss in (("ranker", ranker), ("encoder", encoder)) if loss is not None}
 
-    def _learn(self, whole: Batch, part: slice) -> Outcome:
+    def _learn(self, whole: Batch, piece: slice) -> Outcome:
         """Items that the rest of the whole batch brings have rows already, which nobody may name or learn yet."""
-        batch, unborn = whole.part(part), whole.new_rows(part.start)
+        batch, unborn = whole.piece(piece), whole.new_rows(piece.start)
         losses = self.step(unborn)
         places = self._drawn(len(batch))
-        walked_B, windows_BL, queries_XD = self._take_in(whole, part, places)
-        examined, windows_XL = batch.part(places), windows_BL[places]
+        walked_B, windows_BL, queries_XD = self._take_in(whole, piece, places)
+        examined, windows_XL = batch.piece(places), windows_BL[places]
         walked = {name: column[places] for name, column in walked_B.items()}
         with self.stage("predict"):
             clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
             users = _users(windows_BL, walked_B["type"], walked_B["gap"], clock_B, walked_B["ts"])
-            events = Events(batch.row_B, batch.category_B, batch.learn_B, _mask(places, len(batch)))
+            events = WalkedEvents(batch.row_B, batch.category_B, batch.learn_B, _mask(places, len(batch)))
             candidates_XC, features_XCF, found = self._candidates(_Context(users, queries_XD), events, unborn)
             with torch.no_grad():
                 scores_XC = self.ranker_trainer.scores(features_XCF, candidates_XC >= 0)
             age_B = np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B])
             rankings = candidates_XC, scores_XC, found
             items_before = len(self.catalog) - len(unborn)
-            outcome = self._score(examined, walked, windows_XL, rankings, age_B[places], items_before)
+            outcome = self._outcome_of(examined, walked, windows_XL, rankings, age_B[places], items_before)
         with self.stage("learn"):
             scored = np.flatnonzero(examined.learn_B & examined.target_B)
             if self.config.learning:
@@ -202,7 +211,9 @@ class Learner:
         self._take_in(batch, slice(0, len(batch)), slice(0))
         self._add_back(batch)
 
-    def recommend(self, slots: NDArray[np.int64], each: Each = map) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def recommend(
+        self, slots: NDArray[np.int64], each: MapSlices = map
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Lists for users as they stand now: rows [U, K] (-1: fewer than K) and probabilities among the candidates.
         Several threads may ask at the same time, while nothing is learned. `each`: see `Counting.walk`; not
         that of the threads who ask, which would wait for themselves."""
@@ -329,13 +340,13 @@ class Learner:
 
     # -- memory ------------------------------------------------------------------------------------------------
 
-    def _take_in(self, whole: Batch, part: slice, examined: Places) -> tuple[Arrays, NDArray[np.int32], Tensor]:
+    def _take_in(self, whole: Batch, piece: slice, examined: Places) -> tuple[Arrays, NDArray[np.int32], Tensor]:
         """Remember the events; returns the rings before each, as walked and as rows, and the queries made from those of
         the examined ones."""
         with self.stage("remember"):
-            batch = whole.part(part)
+            batch = whole.piece(piece)
             walked = self._unroll(batch)
-            windows_BL = whole.born(self.catalog.rows_of_numbers(walked["number"]), part.start)
+            windows_BL = whole.born(self.catalog.rows_of_numbers(walked["number"]), piece.start)
             self._start_new_items(batch, windows_BL)
             h_BH = self._remember(batch, walked)
             with torch.no_grad():
@@ -392,7 +403,7 @@ class Learner:
 
     @torch.no_grad()
     def _candidates(
-        self, context: _Context, events: Events, new_rows: NDArray[np.int32] | None = None, each: Each = map
+        self, context: _Context, events: WalkedEvents, new_rows: NDArray[np.int32] | None = None, each: MapSlices = map
     ) -> tuple[Tensor, Tensor, Walked]:
         """What `Counting.walk` found, with candidates and features (the encoder's, too) on the device, of the examined
         events; the counting tables learn all on the way.
@@ -445,7 +456,7 @@ class Learner:
         return known_BN.gather(1, candidates_BC)
 
     @torch.no_grad()
-    def _score(
+    def _outcome_of(
         self,
         batch: Batch,
         walked: Arrays,
@@ -460,7 +471,7 @@ class Learner:
         rank_B = rank_of(scores_BC, candidates_BC, target_B).cpu().numpy()
         return Outcome(
             rank_B=found.filling.ranks(rank_B, found.candidates_BC, batch.row_B),
-            source_B=found.source_B,
+            proposer_B=found.proposer_B,
             age_B=age_B,
             log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
             repeat_B=((walked["number"] == batch.number_B[:, None]) & (walked["number"] > 0)).any(axis=1),
@@ -545,12 +556,12 @@ class Learner:
         return arrays, meta
 
     def load_state_dict(self, arrays: Arrays, meta: dict[str, Any], numbers: list[int]) -> dict[str, str]:
-        """`numbers`: the store's item numbers of `Catalog.ids_of_state(part(arrays, "catalog"))`.
+        """`numbers`: the store's item numbers of `Catalog.ids_of_state(state_below(arrays, "catalog"))`.
 
         Returns why, by name, of the parts that the state does not fit: they begin anew. Catalogue, counts and attic
         have to fit; raises ValueError and KeyError."""
         fresh = {name: array.copy() for name, array in self.state_dict()[0].items()}
-        self.catalog.load_state_dict(part(arrays, "catalog"), numbers)
+        self.catalog.load_state_dict(state_below(arrays, "catalog"), numbers)
         load_parts({"counting": self.counting, "attic": self.attic}, arrays)
         if self.counting.rows < self.catalog.capacity:
             self.counting.grow(self.catalog.capacity)
@@ -562,29 +573,31 @@ class Learner:
             self._begin_vectors()
         if ENCODER_WEIGHTS in anew and TRAINING_WINDOWS not in anew:
             anew[TRAINING_WINDOWS] = "their states are of another encoder"
-            self.encoder_trainer.load_examples(part(fresh, "encoder_trainer"))
+            self.encoder_trainer.load_examples(state_below(fresh, "encoder_trainer"))
         if RANKER in anew and TRAINING_CHOICES not in anew:
             anew[TRAINING_CHOICES] = "their features are of another ranker"
-            self.ranker_trainer.load_examples(part(fresh, "ranker_trainer"))
+            self.ranker_trainer.load_examples(state_below(fresh, "ranker_trainer"))
         return anew
 
     def _loads(self) -> dict[str, Callable[[Arrays], None]]:
         """What may begin anew without the rest, by name."""
 
         def encoder(arrays: Arrays) -> None:
-            load_module(self.encoder, part(arrays, "encoder"))
-            self.encoder_trainer.load_optimizer(part(arrays, "encoder_trainer"))
+            load_module(self.encoder, state_below(arrays, "encoder"))
+            self.encoder_trainer.load_optimizer(state_below(arrays, "encoder_trainer"))
 
         def ranker(arrays: Arrays) -> None:
-            load_module(self.ranker, part(arrays, "ranker"))
-            self.ranker_trainer.load_optimizer(part(arrays, "ranker_trainer"))
+            load_module(self.ranker, state_below(arrays, "ranker"))
+            self.ranker_trainer.load_optimizer(state_below(arrays, "ranker_trainer"))
 
         return {
-            ITEM_VECTORS: lambda arrays: self.items.load_state_dict(part(arrays, "items"), self.catalog.capacity),
+            ITEM_VECTORS: lambda arrays: self.items.load_state_dict(
+                state_below(arrays, "items"), self.catalog.capacity
+            ),
             ENCODER_WEIGHTS: encoder,
-            TRAINING_WINDOWS: lambda arrays: self.encoder_trainer.load_examples(part(arrays, "encoder_trainer")),
+            TRAINING_WINDOWS: lambda arrays: self.encoder_trainer.load_examples(state_below(arrays, "encoder_trainer")),
             RANKER: ranker,
-            TRAINING_CHOICES: lambda arrays: self.ranker_trainer.load_examples(part(arrays, "ranker_trainer")),
+            TRAINING_CHOICES: lambda arrays: self.ranker_trainer.load_examples(state_below(arrays, "ranker_trainer")),
         }
 
     def _begin_vectors(self) -> None:
@@ -622,10 +635,10 @@ def _users(
     return Users(windows_BL, types_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
 
 
-def _no_events(count: int) -> Events:
+def _no_events(count: int) -> WalkedEvents:
     """For users who are looked at, and of whom nothing is learned."""
     nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), np.zeros(count, np.bool_)
-    return Events(*nothing, np.ones(count, np.bool_))
+    return WalkedEvents(*nothing, np.ones(count, np.bool_))
 
 
 def _mask(places: Places, count: int) -> NDArray[np.bool_]:

@@ -31,8 +31,8 @@ def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64
     for start in range(0, len(items_ND), _BLOCK):
         end = min(start + _BLOCK, len(items_ND))
         inside = banned[np.searchsorted(banned, start) : np.searchsorted(banned, end)] - start
-        part = _top_of(queries_BD, items_ND[start:end], inside, k)
-        parts.append(part._replace(rows_BK=part.rows_BK + start))
+        best = _top_of(queries_BD, items_ND[start:end], inside, k)
+        parts.append(best._replace(rows_BK=best.rows_BK + start))
     if len(parts) == 1:
         return parts[0]
     best_BX, rows_BX = torch.cat([p.scores_BK for p in parts], dim=1), torch.cat([p.rows_BK for p in parts], dim=1)

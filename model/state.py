@@ -38,7 +38,7 @@ def joined(states: Mapping[str, Mapping[str, NDArray[Any]]]) -> Arrays:
     return {f"{part}.{name}": array for part, state in states.items() for name, array in state.items()}
 
 
-def part(arrays: Arrays, prefix: str) -> Arrays:
+def state_below(arrays: Arrays, prefix: str) -> Arrays:
     """The arrays below `prefix.`, without it."""
     head = prefix + "."
     return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
@@ -51,7 +51,7 @@ def state_of_parts(parts: Mapping[str, Any]) -> Arrays:
 
 def load_parts(parts: Mapping[str, Any], state: Arrays) -> None:
     for name, owner in parts.items():
-        owner.load_state_dict(part(state, name))
+        owner.load_state_dict(state_below(state, name))
 
 
 def module_state(module: nn.Module) -> Arrays:

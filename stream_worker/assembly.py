@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import kernels
-from model.counting.candidates import SOURCES
+from model.counting.candidates import PROPOSERS
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
@@ -90,7 +90,7 @@ def make_line(settings: Settings, name: str) -> Line:
     return Line(
         name=name,
         learner=learner,
-        monitor=Monitor(settings.monitor, list(settings.events.types), SOURCES),
+        monitor=Monitor(settings.monitor, list(settings.events.types), PROPOSERS),
         baselines={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
         recovery=Recovery(learner, settings.drift),

@@ -74,7 +74,7 @@ def ancestors_of(
     one that this source was."""
     if snapshot is None or SourceId.of_json(snapshot.meta["source"]).is_same(source):
         return {}
-    if not (memories := snapshot.part("memories")):
+    if not (memories := snapshot.state_below("memories")):
         return {}
     theirs = InMemoryMemoryStore(settings.memory)
     theirs.load_state_dict(memories)

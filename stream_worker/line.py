@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
 from model.learner import ENCODER_WEIGHTS, ITEM_VECTORS, Learner
-from model.state import Arrays, load_or_begin, part, state_of_parts
+from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm
@@ -67,7 +67,7 @@ class Line:
     each: Each = map
     _copies: Copies = field(default_factory=Copies)
 
-    def rows(
+    def admit(
         self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """The catalogue row of each item; `new_B` marks the first event of an item that had none.
@@ -91,7 +91,7 @@ class Line:
             new_B[first] = np.isin(row_B[first], rows)
         return row_B, new_B
 
-    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+    def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Let the monitor see what was predicted, beside the baselines on the same events; returns drift alarms."""
         scored = outcome.scored(batch)
         baselines = {
@@ -105,7 +105,7 @@ class Line:
             outcome.repeat_B[scored],
             outcome.first_B[scored],
             outcome.age_B[scored],
-            outcome.source_B[scored],
+            outcome.proposer_B[scored],
             baselines,
         )
 
@@ -191,9 +191,9 @@ class Line:
     def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> dict[str, str]:
         """Take over what a snapshot holds. Returns why, by name, of the parts that do not fit and begin anew; raises
         ValueError and KeyError for what can't be gone on without: catalogue and counts."""
-        learned, fresh = dict(snapshot.part("learner")), self._measured()
+        learned, fresh = dict(snapshot.state_below("learner")), self._measured()
         anew = self.learner.load_state_dict(
-            learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(part(learned, "catalog")))
+            learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(state_below(learned, "catalog")))
         )
         measured = {name: partial(_load_part, name, owner) for name, owner in self._measures().items()}
         anew |= load_or_begin(measured, dict(snapshot.arrays), fresh)
@@ -220,7 +220,7 @@ def unfit(fault: Exception) -> str:
 
 
 def _load_part(name: str, owner: Any, arrays: Arrays) -> None:
-    owner.load_state_dict(part(arrays, name))
+    owner.load_state_dict(state_below(arrays, name))
 
 
 def _parts(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -33,7 +33,7 @@ class ScoredLine(Line):
     scores: list[Scores] = field(default_factory=lambda: [Scores.none()])
     users: dict[str, int] = field(default_factory=dict)
 
-    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+    def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         scored = outcome.scored(batch)
         scored = scored[~outcome.first_B[scored]]
         self.scores.append(
@@ -47,7 +47,7 @@ class ScoredLine(Line):
                 age_E=outcome.age_B[scored],
             )
         )
-        return super().score(batch, outcome)
+        return super().measure(batch, outcome)
 
     def _numbers(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
         users = [user for _, user in self.learner.users.keys_of(slots)]

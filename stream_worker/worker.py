@@ -173,7 +173,7 @@ class Worker:
         self._learned_of = theirs if same_name else SourceId("")
         name = snapshot.meta["line"] if own and same_name else self.line.name
         if own and same_name:  # of a topic that was made again, users go on from their older records
-            self._take_memories(snapshot.part("memories"))
+            self._take_memories(snapshot.state_below("memories"))
         if own and same_source:
             self._sink.load_state_dict(snapshot.meta["sink"])
         try:
@@ -366,7 +366,7 @@ class Worker:
             floor = self._floor(partition, at, claims[partition])
             learned = self.line.offsets.get(partition, 0)
             # An older checkpoint had to be used: what is below the floor will not be read again.
-            self.status.gap += max(0, floor - learned) if learned else 0
+            self.status.unlearned += max(0, floor - learned) if learned else 0
             starts[partition] = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
             self._first_partitions = max(self._first_partitions, at.mark.partitions)
             self._cluster_id = at.mark.cluster_id
@@ -463,9 +463,9 @@ class Worker:
         """The batch with its users on the device, and which of its events are still to be published."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
         slot_B = self._memories.recall(keys, self._source.moved_from())
-        row_B, new_B = self.line.rows(events.items, self._most_events, self._numbers.of)
+        row_B, new_B = self.line.admit(events.items, self._most_events, self._numbers.of)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
-        self.status.gap += effects.gap
+        self.status.unlearned += effects.unlearned
         self.status.listed_again += effects.again
         self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
         batch = Batch(
@@ -487,7 +487,7 @@ class Worker:
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch)
         with self._stage("score"):
-            alarms = self.line.score(batch, outcome)
+            alarms = self.line.measure(batch, outcome)
         for alarm in alarms:
             self.status.drift_alarms[alarm.stream] += 1
             self._note("alarm", f"{alarm.stream}: hit rate {alarm.before:.3f} to {alarm.after:.3f}")

@@ -75,7 +75,7 @@ def test_all_of_it_is_listed_learned_and_remembered(world: World, events: int, s
     world.check_contract_1()
     assert remembered(world, run) == expected(world, before)
     assert run.learned == 40 + events
-    assert run.worker.status.gap == run.worker.status.overlap == run.worker.status.listed_again == 0
+    assert run.worker.status.unlearned == run.worker.status.overlap == run.worker.status.listed_again == 0
     said = [log for log in logs if log["log_level"] == "error" and log.get("before") == "topic-1"]
     assert {log["topic_id"] for log in said} == {"topic-2"}
 

@@ -52,7 +52,7 @@ def restored(snapshot: Snapshot, **model: Any) -> tuple[Line, dict[str, str]]:
     """A line of the configuration that wrote these checkpoints, but for `model`; and what of it began anew."""
     settings = tiny(**model)
     line, store = make_line(settings, "new"), InMemoryMemoryStore(settings.memory)
-    store.load_state_dict(snapshot.part("memories"))
+    store.load_state_dict(snapshot.state_below("memories"))
     return line, line.restore(snapshot, store.number_items)
 
 
@@ -84,7 +84,7 @@ class TestOlderFormats:
         assert anew.keys() == FORMATS[name]
         assert (line.learner.events, len(line.learner.catalog), line.monitor.events) == (EVENTS, ITEMS, EVENTS)
         assert line.offsets == {0: EVENTS}
-        kept = line.snapshot(SourceId("x"), {}, snapshot.part("memories")).arrays
+        kept = line.snapshot(SourceId("x"), {}, snapshot.state_below("memories")).arrays
         for part in ("learner.catalog", "learner.counting", "learner.encoder", "learner.items", "monitor", "floor"):
             theirs = {key: array for key, array in snapshot.arrays.items() if key.startswith(part + ".")}
             assert theirs
@@ -188,7 +188,7 @@ class TestOtherShapes:
 
 def _memories(snapshot: Snapshot) -> InMemoryMemoryStore:
     store = InMemoryMemoryStore()
-    store.load_state_dict(snapshot.part("memories"))
+    store.load_state_dict(snapshot.state_below("memories"))
     return store
 
 

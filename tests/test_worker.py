@@ -169,7 +169,7 @@ class TestLists:
         world.check_memories(run.store)
         assert run.learned == 100
         status = run.worker.status
-        assert (status.records, status.events, status.overlap, status.gap) == (100 + len(world.bad()), 100, 0, 0)
+        assert (status.records, status.events, status.overlap, status.unlearned) == (100 + len(world.bad()), 100, 0, 0)
         assert sum(status.dead_letters.values()) == len(world.bad())
 
     def test_a_tick_of_bad_records_alone_moves_on(self, world: World) -> None:
@@ -308,7 +308,7 @@ class TestKilled:
         last.to_the_end()
         world.check_contract_1()
         world.check_memories(last.store)
-        assert (last.learned, last.worker.status.gap) == (50, 0)
+        assert (last.learned, last.worker.status.unlearned) == (50, 0)
 
     @pytest.mark.redis
     @pytest.mark.parametrize("step", STEPS)
@@ -381,7 +381,7 @@ class TestKilled:
         world.check_memories(second.store)
         missing = 28 - second.learned
         assert missing > 0
-        assert missing <= second.worker.status.gap <= missing + len(world.bad())
+        assert missing <= second.worker.status.unlearned <= missing + len(world.bad())
 
     def test_without_any_checkpoint_memories_are_kept_and_the_line_begins_anew(self, world: World) -> None:
         world.send_many(16)
@@ -438,7 +438,7 @@ class TestFailures:
         world.check_contract_1()
         world.check_memories(run.store)
         assert run.learned == 40
-        assert (run.worker.status.events, run.worker.status.gap, run.worker.status.overlap) == (40, 0, 0)
+        assert (run.worker.status.events, run.worker.status.unlearned, run.worker.status.overlap) == (40, 0, 0)
 
     @pytest.mark.parametrize("step", ["L", "records", "M"])
     def test_a_write_that_fails_is_made_up_for(self, world: World, step: str) -> None:

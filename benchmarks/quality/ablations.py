@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.counting.candidates import SOURCES
+from model.counting.candidates import PROPOSERS
 from model.counting.features import (
     BEHIND,
     CATEGORY,
@@ -37,7 +37,7 @@ def _without(features: tuple[str, ...], sources: tuple[str, ...] = ()) -> Change
     columns = [FEATURES.index(name) for name in features]
 
     def change(learner: Learner) -> None:
-        learner.counting.quota_RS[:, [SOURCES.index(name) for name in sources]] = 0
+        learner.counting.quota_RS[:, [PROPOSERS.index(name) for name in sources]] = 0
         keep_F = torch.ones(len(FEATURES))
         keep_F[columns] = 0
         for ranker in (learner.ranker, learner.ranker_trainer.optimizer.slow.module):

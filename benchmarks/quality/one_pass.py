@@ -83,8 +83,8 @@ class _Heard:
 class _Witness(Line):
     """A line that keeps what it is told to score."""
 
-    def score(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
-        alarms = super().score(batch, outcome)
+    def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
+        alarms = super().measure(batch, outcome)
         popular = self.baselines["recent_popularity"].ranks  # type: ignore[attr-defined]
         scored = ~outcome.first_B & batch.target_B & outcome.examined_B
         length_B = (outcome.list_BK >= 0).sum(axis=1)

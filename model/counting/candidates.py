@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.counting import categories, neighbours, returns
 from model.counting.features import COLUMNS, COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
-from model.counting.neighbours import Rows
+from model.counting.neighbours import NeighbourRows
 from model.counting.tables import (
     BACKWARD,
     FORWARD,
@@ -44,11 +44,11 @@ _NOT = -1
 
 # What proposes, in this order, and how many at most: in a first round, so that everybody has a say, and in a second one
 # while there is room. Of each popularity as many as of the hot, or fewer.
-SOURCES = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
+PROPOSERS = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
 QUOTA_RS = np.array([[16, 20, 12, 30, 40, 12, 16], [_LONGEST_RING, 40, 24, 60, 56, 20, 40]])
-_ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(SOURCES))
+_ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(PROPOSERS))
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
-# The score that a source goes by, before and after the user's own items.
+# The score that a proposer goes by, before and after the user's own items.
 _PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT), (_NEXT, _NEXT_LAST))
 _PROPOSED_THEN = ((_TOGETHER, _COSINE_RECENT), (_BY_TWO_HOPS, _TWO_HOP))
 _BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
@@ -70,9 +70,9 @@ class Scratch(NamedTuple):
     user's own may be none.
 
     place_N: where among the touched a row is, -1: it is not. counts_XT: a row's scores and own history, a line of the
-    processor's cache. best_SX: of each source the places of its best, in the order touched, best_S of them, with their
-    scores. category_S: the categories of the user's newest items. Between two events all is as it was made, but for
-    what is always written before it is read.
+    processor's cache. best_SX: of each proposer the places of its best, in the order touched, best_S of them, with
+    their scores. category_S: the categories of the user's newest items. Between two events all is as it was made,
+    but for what is always written before it is read.
     """
 
     place_N: NDArray[np.int32]
@@ -87,28 +87,28 @@ class Scratch(NamedTuple):
     picked_X: NDArray[np.int32]
     weight_W: NDArray[np.float32]
     chosen_C: NDArray[np.int32]
-    source_C: NDArray[np.int8]
+    proposer_C: NDArray[np.int8]
     category_S: NDArray[np.uint32]
 
 
 def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
     """For a catalogue of `rows`, each with at most `most` neighbours, and the largest breadth."""
-    sources = breadth.span + _RECENT + breadth.hops + 4
-    touched = min(rows, sources * most + 2 * _LONGEST_RING + breadth.candidates)
+    rows_spread = breadth.span + _RECENT + breadth.hops + 4
+    touched = min(rows, rows_spread * most + 2 * _LONGEST_RING + breadth.candidates)
     return Scratch(
         place_N=np.full(rows, -1, dtype=np.int32),
         row_X=np.zeros(touched, dtype=np.int32),
         counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
         is_left_out_X=np.zeros(touched, dtype=np.bool_),
-        best_S=np.zeros(len(SOURCES), dtype=np.int64),
-        best_SX=np.zeros((len(SOURCES), touched), dtype=np.int32),
-        score_SX=np.zeros((len(SOURCES), touched), dtype=np.float32),
+        best_S=np.zeros(len(PROPOSERS), dtype=np.int64),
+        best_SX=np.zeros((len(PROPOSERS), touched), dtype=np.int32),
+        score_SX=np.zeros((len(PROPOSERS), touched), dtype=np.float32),
         order_X=np.zeros(touched, dtype=np.float32),
         picked_X=np.zeros(touched, dtype=np.int32),
         weight_W=np.zeros(most, dtype=np.float32),
         chosen_C=np.zeros(breadth.candidates, dtype=np.int32),
-        source_C=np.zeros(breadth.candidates, dtype=np.int8),
+        proposer_C=np.zeros(breadth.candidates, dtype=np.int8),
         category_S=np.zeros(categories.SPAN, dtype=np.uint32),
     )
 
@@ -141,10 +141,10 @@ def _at(column, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
+def _spread(s: Scratch, size, rows: NeighbourRows, table, of_row, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
     """A row's neighbours get `scale` times their share of it in `column`; `fade` times that is added in `recent`."""
-    item_W, weight_W = neighbours.of(rows, table, source)
-    share, faded = np.float32(scale / max(rows.total_TN[table, source], 1e-9)), np.float32(fade)
+    item_W, weight_W = neighbours.of(rows, table, of_row)
+    share, faded = np.float32(scale / max(rows.total_TN[table, of_row], 1e-9)), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
             x, size = touch(s, item_W[j], size)
@@ -157,10 +157,10 @@ def _spread(s: Scratch, size, rows: Rows, table, source, column, recent=_NOT, fa
 
 
 @kernel
-def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type: ignore[no-untyped-def]
+def _spread_cosine(s: Scratch, size, rows: NeighbourRows, of_row, is_last, fade):  # type: ignore[no-untyped-def]
     """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
-    item_W, weight_W = neighbours.of(rows, WIDE, source)
-    scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, source], 1e-9))), np.float32(fade)
+    item_W, weight_W = neighbours.of(rows, WIDE, of_row)
+    scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, of_row], 1e-9))), np.float32(fade)
     for j in range(len(item_W)):
         if item_W[j] >= 0:
             x, size = touch(s, item_W[j], size)
@@ -175,7 +175,7 @@ def _spread_cosine(s: Scratch, size, rows: Rows, source, is_last, fade):  # type
 
 
 @kernel
-def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
+def _end_cosine(s: Scratch, size, rows: NeighbourRows):  # type: ignore[no-untyped-def]
     """By the total of the other: once for each row touched, however many have it as a neighbour."""
     for x in range(size):
         scale = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9)))
@@ -184,21 +184,21 @@ def _end_cosine(s: Scratch, size, rows: Rows):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def score(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: ignore[no-untyped-def]
+def count_neighbours(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: ignore[no-untyped-def]
     """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
     ring, rows, size = len(window_L), tables.rows, 0
     near, far = 1.0, 1.0
     for d in range(min(breadth.span, ring)):
-        source = window_L[ring - 1 - d]
-        if source >= 0:
+        of_row = window_L[ring - 1 - d]
+        if of_row >= 0:
             if d < 2:
-                size = _spread(s, size, rows, NEXT, source, _NEXT_LAST + d)
+                size = _spread(s, size, rows, NEXT, of_row, _NEXT_LAST + d)
             if d == 0:
-                size = _spread(s, size, rows, PLAIN, source, _PLAIN_LAST)
-                size = _spread(s, size, rows, BACKWARD, source, _BACKWARD_LAST)
+                size = _spread(s, size, rows, PLAIN, of_row, _PLAIN_LAST)
+                size = _spread(s, size, rows, BACKWARD, of_row, _BACKWARD_LAST)
             if d < _RECENT:
-                size = _spread(s, size, rows, FORWARD, source, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
-            size = _spread_cosine(s, size, rows, source, d == 0, far)
+                size = _spread(s, size, rows, FORWARD, of_row, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
+            size = _spread_cosine(s, size, rows, of_row, d == 0, far)
         near *= _RECENT_FADE
         far *= _COSINE_FADE
     _end_cosine(s, size, rows)
@@ -208,7 +208,7 @@ def score(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: igno
 
 
 @kernel
-def _score_two_hops(s: Scratch, size, rows: Rows, last, hops):  # type: ignore[no-untyped-def]
+def _score_two_hops(s: Scratch, size, rows: NeighbourRows, last, hops):  # type: ignore[no-untyped-def]
     """What follows the likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
     weights = s.weight_W[:width]
@@ -266,47 +266,47 @@ def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-u
 
 
 @kernel
-def _add(s: Scratch, source, x, count):  # type: ignore[no-untyped-def]
+def _add(s: Scratch, proposer, x, count):  # type: ignore[no-untyped-def]
     if not s.is_chosen_X[x]:
         s.is_chosen_X[x] = True
-        s.chosen_C[count], s.source_C[count] = x, source
+        s.chosen_C[count], s.proposer_C[count] = x, proposer
         count += 1
     return count
 
 
 @kernel
-def _choose_one(s: Scratch, source, row, most, count, size):  # type: ignore[no-untyped-def]
+def _choose_one(s: Scratch, proposer, row, most, count, size):  # type: ignore[no-untyped-def]
     """Put a row among the candidates, once, while there is room. Returns (count, size)."""
     if count >= most:
         return count, size
     x, size = touch(s, row, size)
-    return _add(s, source, x, count), size
+    return _add(s, proposer, x, count), size
 
 
 @kernel
 def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
     """Of each score that something is proposed by as many of the best as the quota says; none that was left out."""
-    for source, _ in _BY_SCORE:
-        s.best_S[source] = 0
+    for proposer, _ in _BY_SCORE:
+        s.best_S[proposer] = 0
     for x in range(size):
         counts_T, may_be = s.counts_XT[x], not s.is_chosen_X[x]
-        for source, column in _BY_SCORE:
-            score, place = counts_T[column], s.best_S[source]
-            s.best_SX[source, place], s.score_SX[source, place] = x, score
-            s.best_S[source] += may_be and score > 0.0
-    for source, _ in _BY_SCORE:
-        kept = _pick(s, source, quota_S[source])
+        for proposer, column in _BY_SCORE:
+            score, place = counts_T[column], s.best_S[proposer]
+            s.best_SX[proposer, place], s.score_SX[proposer, place] = x, score
+            s.best_S[proposer] += may_be and score > 0.0
+    for proposer, _ in _BY_SCORE:
+        kept = _pick(s, proposer, quota_S[proposer])
         for i in range(kept):
             at = s.picked_X[i]
-            s.best_SX[source, i], s.score_SX[source, i] = s.best_SX[source, at], s.score_SX[source, at]
-        s.best_S[source] = kept
+            s.best_SX[proposer, i], s.score_SX[proposer, i] = s.best_SX[proposer, at], s.score_SX[proposer, at]
+        s.best_S[proposer] = kept
 
 
 @kernel
-def _pick(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
-    """Where the `quota` best of a source stand among its best, in the order touched; of equal ones the first. Returns
+def _pick(s: Scratch, proposer, quota):  # type: ignore[no-untyped-def]
+    """Where the `quota` best of a proposer stand among its best, in the order touched; of equal ones the first. Returns
     how many there are."""
-    positive, score_X = s.best_S[source], s.score_SX[source]
+    positive, score_X = s.best_S[proposer], s.score_SX[proposer]
     least, ties = np.float32(0.0), 0
     if quota == 0:
         return 0
@@ -326,11 +326,11 @@ def _pick(s: Scratch, source, quota):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _choose_best(s: Scratch, source, quota, most, count):  # type: ignore[no-untyped-def]
-    """The `quota` best of a source, as far as there is room."""
-    for i in range(_pick(s, source, quota)):
+def _choose_best(s: Scratch, proposer, quota, most, count):  # type: ignore[no-untyped-def]
+    """The `quota` best of a proposer, as far as there is room."""
+    for i in range(_pick(s, proposer, quota)):
         if count < most:
-            count = _add(s, source, s.best_SX[source, s.picked_X[i]], count)
+            count = _add(s, proposer, s.best_SX[proposer, s.picked_X[i]], count)
     return count
 
 
@@ -375,13 +375,13 @@ def _choose_a_round(  # type: ignore[no-untyped-def]
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], most, count, size)
-    for source, _ in _PROPOSED_FIRST:
-        count = _choose_best(s, source, quota_S[source], most, count)
+    for proposer, _ in _PROPOSED_FIRST:
+        count = _choose_best(s, proposer, quota_S[proposer], most, count)
     for d in range(min(quota_S[_OWN], len(window_L))):
         if window_L[len(window_L) - 1 - d] >= 0:
             count, size = _choose_one(s, _OWN, window_L[len(window_L) - 1 - d], most, count, size)
-    for source, _ in _PROPOSED_THEN:
-        count = _choose_best(s, source, quota_S[source], most, count)
+    for proposer, _ in _PROPOSED_THEN:
+        count = _choose_best(s, proposer, quota_S[proposer], most, count)
     hottest_PQ = tables.popularity.hottest_PQ
     for p in range(len(hottest_PQ)):
         for q in range(min(quota_S[_HOT], _HOT_AT_MOST[p])):

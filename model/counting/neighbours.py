@@ -18,7 +18,7 @@ _FIRST_POOL = 1 << 14
 _LARGEST_BITS = np.int32(np.iinfo(np.int32).max)
 
 
-class Rows(NamedTuple):
+class NeighbourRows(NamedTuple):
     """T tables of N rows. A block is `width_TN` places of the pool from `start_TN` on: item (-1: none) and weight.
 
     total_TN: all that was ever counted in the row, decayed as the row is. free_S: the first free block of each size, by
@@ -35,8 +35,8 @@ class Rows(NamedTuple):
     most: int
 
 
-def empty(tables: int, rows: int, most: int) -> Rows:
-    return Rows(
+def empty(tables: int, rows: int, most: int) -> NeighbourRows:
+    return NeighbourRows(
         start_TN=np.zeros((tables, rows), np.int64),
         width_TN=np.zeros((tables, rows), np.int32),
         total_TN=np.zeros((tables, rows), np.float32),
@@ -48,7 +48,7 @@ def empty(tables: int, rows: int, most: int) -> Rows:
     )
 
 
-def grown(rows: Rows, count: int) -> Rows:
+def grown(rows: NeighbourRows, count: int) -> NeighbourRows:
     """The same with `count` rows."""
     more = ((0, 0), (0, count - rows.start_TN.shape[1]))
     return rows._replace(
@@ -58,7 +58,7 @@ def grown(rows: Rows, count: int) -> Rows:
     )
 
 
-def with_room(rows: Rows, places: int) -> Rows:
+def with_room(rows: NeighbourRows, places: int) -> NeighbourRows:
     """The same with at least `places` of the pool not given out yet: kernels do not allocate."""
     wanted = int(rows.used_1[0]) + places
     if wanted <= len(rows.item_X):
@@ -70,29 +70,29 @@ def with_room(rows: Rows, places: int) -> Rows:
     return rows._replace(item_X=item_X, weight_X=weight_X)
 
 
-def state_of(rows: Rows) -> dict[str, NDArray[Any]]:
+def state_of(rows: NeighbourRows) -> dict[str, NDArray[Any]]:
     used = int(rows.used_1[0])
     pool = {"item_X": rows.item_X[:used], "weight_X": rows.weight_X[:used]}
     names = ("start_TN", "width_TN", "total_TN", "free_S", "used_1")
     return {name: getattr(rows, name) for name in names} | pool | {"most": np.array([rows.most])}
 
 
-def from_state(state: dict[str, NDArray[Any]], most: int) -> Rows:
+def from_state(state: dict[str, NDArray[Any]], most: int) -> NeighbourRows:
     """Raises ValueError for rows of another width."""
     if (had := int(state["most"][0])) != most:
         raise ValueError(f"model.neighbours: the state has {had}, the configuration {most}")
-    return Rows(**{name: array.copy() for name, array in state.items() if name != "most"}, most=most)
+    return NeighbourRows(**{name: array.copy() for name, array in state.items() if name != "most"}, most=most)
 
 
 @kernel
-def of(rows: Rows, table: int, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def of(rows: NeighbourRows, table: int, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The block of a row: items (-1: none) and weights."""
     start, end = rows.start_TN[table, row], rows.start_TN[table, row] + rows.width_TN[table, row]
     return rows.item_X[start:end], rows.weight_X[start:end]
 
 
 @kernel
-def add(rows: Rows, table: int, row: int, item: int, weight: float, decay: float) -> None:
+def add(rows: NeighbourRows, table: int, row: int, item: int, weight: float, decay: float) -> None:
     """Count `item` in a row by `weight`, after decaying the row."""
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]
     if decay < 1.0:
@@ -174,14 +174,14 @@ def _take(rows, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _give_back(rows: Rows, block: int, width: int) -> None:
+def _give_back(rows: NeighbourRows, block: int, width: int) -> None:
     size = _size(width)
     rows.item_X[block] = rows.free_S[size]
     rows.free_S[size] = block
 
 
 @kernel
-def clear(rows: Rows, table: int, row: int) -> None:
+def clear(rows: NeighbourRows, table: int, row: int) -> None:
     """A row with nothing counted."""
     if rows.width_TN[table, row] > 0:
         _give_back(rows, rows.start_TN[table, row], rows.width_TN[table, row])
@@ -190,7 +190,7 @@ def clear(rows: Rows, table: int, row: int) -> None:
 
 
 @kernel
-def forget(rows: Rows, is_gone_N: NDArray[np.bool_]) -> None:
+def forget(rows: NeighbourRows, is_gone_N: NDArray[np.bool_]) -> None:
     """Clear the rows of items, and take them out of every row that names them; what was counted of them there stays in
     the totals."""
     for table in range(rows.start_TN.shape[0]):

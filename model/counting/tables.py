@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.batch import NO_GAP
 from model.counting import categories, neighbours, popularity, returns
-from model.counting.neighbours import Rows
+from model.counting.neighbours import NeighbourRows
 from model.counting.popularity import Popularity
 from model.counting.returns import Returns
 from model.kernels import kernel
@@ -34,7 +34,7 @@ _NEXT_DECAY, _FORWARD_FADE, _WIDE_FADE = 0.97, 0.7, 0.93
 class Tables(NamedTuple):
     """All that is counted; category_N: see `categories`."""
 
-    rows: Rows
+    rows: NeighbourRows
     popularity: Popularity
     returns: Returns
     category_N: NDArray[np.uint32]
@@ -104,6 +104,6 @@ def learn(tables: Tables, window_L, type_L, item, category, mark_N):  # type: ig
 
 
 @kernel
-def _add_both(rows: Rows, table, one, other, weight):  # type: ignore[no-untyped-def]
+def _add_both(rows: NeighbourRows, table, one, other, weight):  # type: ignore[no-untyped-def]
     neighbours.add(rows, table, one, other, weight, 1.0)
     neighbours.add(rows, table, other, one, weight, 1.0)

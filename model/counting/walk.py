@@ -33,12 +33,12 @@ from model.counting.filling import Filling
 from model.counting.popularity import EVER, Popularity
 from model.counting.tables import FORWARD, Tables
 from model.kernels import kernel
-from model.state import joined, part
+from model.state import joined, state_below
 
 # Events of which nothing is learned are walked in parts, which threads may share: so many at most, of at least so many.
 _MOST_PARTS, _LEAST_OF_A_PART = 4, 8
 # `map`, or that of an executor.
-Each = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
+MapSlices = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Users(NamedTuple):
     last_gap_B: NDArray[np.float32]
 
 
-class Events(NamedTuple):
+class WalkedEvents(NamedTuple):
     """The B events themselves: row, category (`categories`), whether it is to be learned, and whether candidates for
     it are wanted."""
 
@@ -77,13 +77,13 @@ class Events(NamedTuple):
 
 class Walked(NamedTuple):
     """Of the B events that are examined: candidates (row, -1: none), their features (first those of which the logarithm
-    is still to be taken, then the rest, with 0 for the encoder's), the place in `candidates.SOURCES` of what proposed
+    is still to be taken, then the rest, with 0 for the encoder's), the place in `candidates.PROPOSERS` of what proposed
     the event's own item (-1: nothing), and what fills lists up."""
 
     candidates_BC: NDArray[np.int32]
     amounts_BCL: NDArray[np.float32]
     rest_BCR: NDArray[np.float32]
-    source_B: NDArray[np.int8]
+    proposer_B: NDArray[np.int8]
     filling: Filling
 
 
@@ -124,15 +124,15 @@ class Counting:
     def walk(
         self,
         users: Users,
-        events: Events,
+        events: WalkedEvents,
         encoder_rows_BE: NDArray[np.int32],
         live_N: NDArray[np.bool_],
         breadth: Breadth,
-        each: Each = map,
+        each: MapSlices = map,
     ) -> Walked:
         """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
         live_N: the catalogue's items, without those that nobody touched before these events; `breadth`: of fewer
-        candidates each source has fewer in proportion. `each`: who walks where nothing is learned, maybe on several
+        candidates each proposer has fewer in proportion. `each`: who walks where nothing is learned, maybe on several
         threads."""
         batch = len(encoder_rows_BE)
         learned = int(events.learn_B.sum())
@@ -141,10 +141,10 @@ class Counting:
         candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
         amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
-        source_B = np.full(batch, -1, dtype=np.int8)
+        proposer_B = np.full(batch, -1, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
         spare_BK = np.full((batch, breadth.least), -1, dtype=np.int32)
-        columns = candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK
+        columns = candidates_BC, amounts_BCL, rest_BCR, proposer_B, spare_BK
         items = int(np.count_nonzero(live_N))
 
         def look(of: slice) -> None:
@@ -169,9 +169,11 @@ class Counting:
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for tables of another width."""
         self.tables = Tables(
-            neighbours.from_state(part(state, "rows"), self.config.neighbours),
-            popularity.empty(0)._replace(**{name: array.copy() for name, array in part(state, "popularity").items()}),
-            returns.from_state(part(state, "returns")),
+            neighbours.from_state(state_below(state, "rows"), self.config.neighbours),
+            popularity.empty(0)._replace(
+                **{name: array.copy() for name, array in state_below(state, "popularity").items()}
+            ),
+            returns.from_state(state_below(state, "returns")),
             state["category_N"].copy(),
         )
 
@@ -199,13 +201,13 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
-    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: Events, encoder_rows_BE,
-    live_N, items, candidates_BC, amounts_BCL, rest_BCR, source_B, spare_BK,
+    counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: WalkedEvents, encoder_rows_BE,
+    live_N, items, candidates_BC, amounts_BCL, rest_BCR, proposer_B, spare_BK,
 ):  # fmt: skip
     examined = 0
     for k in range(len(events.row_B)):
         if events.examine_B[k]:
-            source_B[examined] = _examine(
+            proposer_B[examined] = _examine(
                 counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], live_N, items,
                 candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined], spare_BK[examined],
             )  # fmt: skip
@@ -225,7 +227,7 @@ def _examine(  # type: ignore[no-untyped-def]
     nothing."""
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], -1
-    size = candidates.score(counted, s, window_L, breadth)
+    size = candidates.count_neighbours(counted, s, window_L, breadth)
     size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
     candidates.leave_out(counted, s, window_L, items)
     count, size = candidates.choose(counted, s, size, quota_RS, breadth.candidates, window_L, encoder_rows_E)
@@ -239,7 +241,7 @@ def _examine(  # type: ignore[no-untyped-def]
         row = s.row_X[x]
         candidates_C[c] = row
         if row == item:
-            proposed_by = s.source_C[c]
+            proposed_by = s.proposer_C[c]
         write(
             amounts_CL[c], rest_CR[c], s.counts_XT[x], row, row == last, usual, session,
             counted.popularity, counted.returns,

@@ -53,14 +53,14 @@ class _ComparedLoss(torch.autograd.Function):
         step = max(1, _CELLS // len(others_SD1))
         scores_MS = own_X.new_empty(min(step, len(own_X)), len(others_SD1))
         for start in range(0, len(own_X), step):
-            part = slice(start, start + step)
-            others_MS = torch.mm(queries_XD1[part], others_SD1.T, out=scores_MS[: len(own_X[part])])
-            known = (place_X[part] >= 0).nonzero()[:, 0]
-            others_MS[known, place_X[part][known]] = -torch.inf
-            losses_X[part], by_own_X[part], by_others_MS = loss(own_X[part], others_MS, log_q_S)
+            piece = slice(start, start + step)
+            others_MS = torch.mm(queries_XD1[piece], others_SD1.T, out=scores_MS[: len(own_X[piece])])
+            known = (place_X[piece] >= 0).nonzero()[:, 0]
+            others_MS[known, place_X[piece][known]] = -torch.inf
+            losses_X[piece], by_own_X[piece], by_others_MS = loss(own_X[piece], others_MS, log_q_S)
             if learns:
-                torch.mm(by_others_MS, others_SD1, out=by_query_XD1[part])
-                by_others_SD1.addmm_(by_others_MS.T, weighted_XD1[part])
+                torch.mm(by_others_MS, others_SD1, out=by_query_XD1[piece])
+                by_others_SD1.addmm_(by_others_MS.T, weighted_XD1[piece])
         if learns:
             by_query_XD1.addcmul_(own_XD1, by_own_X[:, None]).mul_(weight_X[:, None])
             by_table_ND1 = torch.zeros_like(table_ND1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoder.replay import Columns
+from model.encoder.replay import Examples
 
 
 class Prefixes(NamedTuple):
@@ -25,7 +25,7 @@ class Prefixes(NamedTuple):
     windows_XW: NDArray[np.int32]
 
 
-def prefixes(examples: Columns, width: int, is_target_T: NDArray[np.bool_]) -> Prefixes:
+def prefixes(examples: Examples, width: int, is_target_T: NDArray[np.bool_]) -> Prefixes:
     """Of windows of the last `width` events; an example's column "targets" says how many of the newest events are
     predicted, `is_target_T` which types of events at all. No prefix is empty."""
     rows_MW, types_MW = examples["window"][:, -width:], examples["type"][:, -width:]

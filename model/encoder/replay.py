@@ -1,4 +1,4 @@
-"""Bounded memory of training examples: a uniform reservoir of everything, and the last ones whole."""
+"""The replay buffer: bounded, of training examples: a uniform reservoir of everything, and the last ones whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Columns = dict[str, NDArray[Any]]
+Examples = dict[str, NDArray[Any]]
 
 
 class Replay:
@@ -20,12 +20,12 @@ class Replay:
         self.capacity = capacity
         self.recent = recent
         self.seen = 0
-        self._columns: Columns = {}
+        self._columns: Examples = {}
 
     def __len__(self) -> int:
         return min(self.seen, self.capacity)
 
-    def add(self, columns: Columns, rng: np.random.Generator) -> None:
+    def add(self, columns: Examples, rng: np.random.Generator) -> None:
         """Remember B examples; places 0..capacity-1 are the reservoir, the rest a ring of the recent ones."""
         count = len(next(iter(columns.values())))
         if count == 0:
@@ -44,7 +44,7 @@ class Replay:
             self._columns[name][ring] = column
         self.seen += count
 
-    def sample(self, count: int, rng: np.random.Generator) -> Columns:
+    def sample(self, count: int, rng: np.random.Generator) -> Examples:
         """`count` examples, with replacement; fewer than one example seen: none."""
         if self.seen == 0:
             return {}
@@ -53,10 +53,10 @@ class Replay:
         places = np.concatenate([old, recent])
         return {name: column[places] for name, column in self._columns.items()}
 
-    def state_dict(self) -> Columns:
+    def state_dict(self) -> Examples:
         return {"seen": np.array([self.seen], dtype=np.int64), **self._columns}
 
-    def load_state_dict(self, state: Columns) -> None:
+    def load_state_dict(self, state: Examples) -> None:
         """Raises ValueError for a memory of another size."""
         for name, column in state.items():
             if name != "seen" and len(column) != self.capacity + self.recent:

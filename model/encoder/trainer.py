@@ -14,14 +14,14 @@ from model.encoder.compared import Compared, compared_loss
 from model.encoder.encoder import Encoder
 from model.encoder.losses import Loss, log_inclusion
 from model.encoder.prefixes import prefixes
-from model.encoder.replay import Columns, Replay
+from model.encoder.replay import Examples, Replay
 from model.encoder.window_starts import WindowStarts
 from model.items.catalog import Catalog
 from model.items.item_table import ItemTable
 from model.optimizers.guarded_adam import GuardedAdam
 from model.optimizers.row_adam import Rows, as_rows
 from model.optimizers.slow_copy import DECAY
-from model.state import joined, load_parts, part, state_of_parts
+from model.state import joined, load_parts, state_below, state_of_parts
 
 _MOST_DRAWN = 0.999999
 # What has just happened counts so much beside what is replayed.
@@ -55,7 +55,7 @@ class EncoderTrainer:
         item_vectors_learned: bool,
     ) -> None:
         self.replay = replay
-        self.fresh: Columns = {}
+        self.fresh: Examples = {}
         self.optimizer = GuardedAdam(encoder, learning_rate, DECAY)
         self.steps = 0
         self._starts, self._criterion = starts, criterion
@@ -65,7 +65,7 @@ class EncoderTrainer:
         self._item_vectors_learned = item_vectors_learned
         self.rate_factor = 1.0
 
-    def collect(self, fresh: Columns) -> None:
+    def collect(self, fresh: Examples) -> None:
         """Keep examples for `learn`."""
         self.fresh = _joined(self.fresh, fresh) if self.fresh else fresh
 
@@ -90,7 +90,7 @@ class EncoderTrainer:
             self._ask_the_referee(fresh, compared, log_q_S)
         return self._step(examples, compared, log_q_S)
 
-    def _step(self, examples: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
+    def _step(self, examples: Examples, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
         self.steps += 1
         at, local_N = self._local(examples, compared)
         table = self._items.table_ND1[at].detach().requires_grad_()
@@ -102,14 +102,14 @@ class EncoderTrainer:
         return step.loss
 
     @torch.no_grad()
-    def _ask_the_referee(self, fresh: Columns, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
+    def _ask_the_referee(self, fresh: Examples, compared: NDArray[np.int64], log_q_S: Tensor | None) -> None:
         at, local_N = self._local(fresh, compared)
         fast, slow = self._items.table_ND1[at], self._items.averages(at)
         weights = ((self._encoder, fast), (self.optimizer.slow.module, slow))
         losses = [self._loss(*pair, local_N, fresh, compared, log_q_S, lambda x: x) for pair in weights]
         self.optimizer.referee.note(*torch.stack(losses).tolist())
 
-    def _local(self, examples: Columns, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
+    def _local(self, examples: Examples, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
         """The rows that these examples touch, and the place of each row of the table among them."""
         touched_N = np.zeros(self._items.rows + 1, dtype=np.bool_)  # the last one for -1, where no item is
         for rows in (compared, examples["target"], examples["window"][:, -self._encoder.config.window :]):
@@ -124,7 +124,7 @@ class EncoderTrainer:
         encoder: Encoder,
         table: Tensor,
         local_N: NDArray[np.int32],
-        examples: Columns,
+        examples: Examples,
         compared: NDArray[np.int64],
         log_q_S: Tensor | None,
         drop: Callable[[Tensor], Tensor],
@@ -199,29 +199,29 @@ class EncoderTrainer:
                 f"the configuration {expected}"
             )
         load_parts({"replay": self.replay}, state)
-        self.fresh = {name: column.copy() for name, column in part(state, "fresh").items()}
+        self.fresh = {name: column.copy() for name, column in state_below(state, "fresh").items()}
 
     def _parts(self) -> dict[str, Any]:
         return {"replay": self.replay, "optimizer": self.optimizer}
 
 
-def _whole(examples: Columns) -> Columns:
+def _whole(examples: Examples) -> Examples:
     """Only the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
 
 
-def _current(examples: Columns, catalog: Catalog) -> Columns:
+def _current(examples: Examples, catalog: Catalog) -> Examples:
     """With the rows that these items have now, -1 for those that have none any more."""
     rows = {name: catalog.current(examples[name], examples["generation"]) for name in ("window", "target")}
     return examples | rows
 
 
-def _weighed(examples: Columns, weight: float) -> Columns:
+def _weighed(examples: Examples, weight: float) -> Examples:
     return examples | {"weight": np.full(len(examples["target"]), weight, np.float32)}
 
 
-def _joined(one: Columns, other: Columns) -> Columns:
+def _joined(one: Examples, other: Examples) -> Examples:
     return {name: np.concatenate([column, other[name]]) for name, column in one.items()}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.encoder.encoder import Encoder
-from model.encoder.replay import Columns
+from model.encoder.replay import Examples
 from model.items.item_table import ItemTable
 from model.state import array_of
 
@@ -23,14 +23,14 @@ class WindowStarts:
         self._encoder, self._items = encoder, items
         self.burn_in, self._stale_steps = burn_in, stale_steps
 
-    def added(self, examples: Columns, step: int) -> Columns:
+    def added(self, examples: Examples, step: int) -> Examples:
         """The examples with their states, made by the present weights."""
         if not self.burn_in:
             return examples
         states = self._burned_in(examples)
         return examples | states | {"step": np.full(len(states["h"]), step)}
 
-    def renewed(self, examples: Columns, step: int) -> Columns:
+    def renewed(self, examples: Examples, step: int) -> Examples:
         """The examples, stale states of theirs made again."""
         if not self.burn_in:
             return examples
@@ -40,7 +40,7 @@ class WindowStarts:
                 examples[name][stale] = column
         return examples
 
-    def of(self, examples: Columns) -> tuple[Tensor, Tensor] | None:
+    def of(self, examples: Examples) -> tuple[Tensor, Tensor] | None:
         """What `Encoder.run` starts from."""
         if not self.burn_in:
             return None
@@ -48,7 +48,7 @@ class WindowStarts:
         return h, c
 
     @torch.no_grad()
-    def _burned_in(self, examples: Columns) -> Columns:
+    def _burned_in(self, examples: Examples) -> Examples:
         rows, types, gaps = (examples[name][:, : self.burn_in] for name in ("window", "type", "gap"))
         ring, _ = self._encoder.ring(rows, self._items.table_ND1)
         h, c = self._encoder.run(self._encoder.window(ring, rows, types, gaps))

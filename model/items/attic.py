@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.state import array_of_texts, part, texts_of
+from model.state import array_of_texts, state_below, texts_of
 
 _FIRST_CAPACITY = 256
 
@@ -67,7 +67,7 @@ class Attic:
             raise ValueError(f"model.attic_items: the state has {len(ids)}, the configuration {self.capacity}")
         self._ids, self._next = ids, int(state["next"][0])
         self._place_of_id = {item: place for place, item in enumerate(ids) if item}
-        self.columns = {name: column.copy() for name, column in part(state, "column").items()}
+        self.columns = {name: column.copy() for name, column in state_below(state, "column").items()}
 
     def _place(self, item: str) -> int:
         """The next place of the ring, whoever was there."""

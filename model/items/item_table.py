@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from model.optimizers.row_adam import RowAdam, Rows, grown
 from model.optimizers.slow_copy import SlowRows
-from model.state import array_of, joined, part
+from model.state import array_of, joined, state_below
 
 _CONTEXT_FADE = 0.8
 _NOISE = 0.5
@@ -112,8 +112,8 @@ class ItemTable:
             raise ValueError(f"model.dim: the state has {had}, the configuration {dim}")
         self.__init__(rows, dim, self.device)  # type: ignore[misc]
         self.table_ND1[:used] = torch.from_numpy(state["table"].copy()).to(self.device)
-        self.adam.load_state_dict(part(state, "adam"))
-        self.slow.load_state_dict(part(state, "slow"))
+        self.adam.load_state_dict(state_below(state, "adam"))
+        self.slow.load_state_dict(state_below(state, "slow"))
 
 
 def with_one(queries_XD: Tensor) -> Tensor:

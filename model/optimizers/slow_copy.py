@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.optimizers.flat_weights import FlatWeights
 from model.optimizers.row_adam import Rows, grown
-from model.state import array_of, joined, load_module, module_state, part
+from model.state import array_of, joined, load_module, module_state, state_below
 
 DECAY = 0.98
 REFEREE_EVERY = 16
@@ -56,7 +56,7 @@ class SlowModule(Generic[M]):
         return joined({"module": module_state(self.module)}) | {"steps": np.array([self.steps], np.int64)}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        load_module(self.module, part(state, "module"))
+        load_module(self.module, state_below(state, "module"))
         self.steps = int(state["steps"][0])
 
 

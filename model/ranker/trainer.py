@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.optimizers.guarded_adam import GuardedAdam
 from model.ranker.ranker import Choices, Ranker, RecentChoices, choices
-from model.state import joined, load_parts, part, state_of_parts
+from model.state import joined, load_parts, state_below, state_of_parts
 
 _DECAY = 0.99
 # Of so many events one tells how features are distributed.
@@ -114,7 +114,7 @@ class RankerTrainer:
     def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
         """Raises ValueError for another number of examples, or examples of another shape."""
         load_parts({"recent": self.recent}, state)
-        fresh = part(state, "fresh")
+        fresh = state_below(state, "fresh")
         self.fresh = Choices.from_state(fresh, self.recent.device) if fresh else None
 
     def _parts(self) -> dict[str, Any]:

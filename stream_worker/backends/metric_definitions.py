@@ -146,7 +146,7 @@ class WorkerMetrics:
     learning_rate = Metric(Gauge, "ratio", "The optimizer's current learning rate.")
 
     items_live = Metric(Gauge, "items", "Items in the catalogue.")
-    items_evicted = Metric(Counter, "items", "Items dropped from the catalogue because they were cold.")
+    items_evicted = Metric(Counter, "items", "Items dropped from the catalogue, unseen for long or to make room.")
     item_ids_used = Metric(Gauge, "ratio", "Share of memory.max_item_ids (without Redis twin_items) that is taken.")
     events_not_remembered = Metric(
         Counter, "events", "Events that count and get lists, but enter no ring: their item's id found no room."

@@ -29,7 +29,7 @@ _COUNTERS = {
     "unreadable_records": "unreadable_records",
     "memories_lost": "memories_lost",
     "stale_writes_refused": "stale_writes",
-    "events_gap": "gap",
+    "events_gap": "unlearned",
     "events_overlap": "overlap",
     "events_listed_again": "listed_again",
     "checkpoint_failures": "checkpoint_failures",

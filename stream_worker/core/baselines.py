@@ -192,7 +192,7 @@ def _covisitation_pass(
     for b in range(len(items_B)):
         item = items_B[b]
         if item >= 0:
-            size = _score(windows_BW[b], neighbour_NM, weight_NM, length_N, total_N, score_N, touched)
+            size = _count_neighbours(windows_BW[b], neighbour_NM, weight_NM, length_N, total_N, score_N, touched)
             ranks_B[b] = _rank(item, size, score_N, touched, top_K)
             for t in range(size):
                 score_N[touched[t]] = 0.0
@@ -202,7 +202,7 @@ def _covisitation_pass(
 
 
 @njit(cache=True, nogil=True)
-def _score(
+def _count_neighbours(
     window_W: NDArray[np.int32],
     neighbour_NM: NDArray[np.int32],
     weight_NM: NDArray[np.float32],

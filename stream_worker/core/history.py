@@ -30,7 +30,7 @@ class Point:
 class History:
     """Points at least `step` events apart. When there are more than `most`, `step` doubles and about every second goes.
 
-    Names of series: `<track of the monitor>/<metric>` (rolling), `source/<name>` (rolling share), `loss/<name>` (mean
+    Names of series: `<track of the monitor>/<metric>` (rolling), `proposer/<name>` (rolling share), `loss/<name>` (mean
     of the ticks just before), `learning_rate`. `began`: the monitor's events when the run began.
     """
 
@@ -100,5 +100,5 @@ def _rolling(monitor: Monitor) -> dict[str, float]:
     tracks = {name: track.rolling for name, track in monitor.tracks.items() if track.events and name != AGES[-1]}
     values = {f"{name}/{metric}": value.get() for name, track in tracks.items() for metric, value in track.items()}
     if "all" in tracks:
-        values |= {f"source/{name}": share for name, share in monitor.sources.report()["rolling"].items()}
+        values |= {f"proposer/{name}": share for name, share in monitor.proposers.report()["rolling"].items()}
     return values

@@ -238,7 +238,7 @@ class Snapshot:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, prefix: str) -> dict[str, NDArray[Any]]:
+    def state_below(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The arrays below `prefix.`, without it."""
         head = prefix + "."
         return {name[len(head) :]: array for name, array in self.arrays.items() if name.startswith(head)}

@@ -3,8 +3,8 @@
 A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones;
 and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. New and not unseen
 is what could be discovered (`new_known`). A *baseline* counts, and is ranked on the same events. Each has the metrics
-of its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here depends
-on how the stream was cut into batches.
+of its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here
+depends on how the stream was cut into batches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_worker.core.drift import Alarm, DropDetector
-from stream_worker.core.tracks import Sources, Track
+from stream_worker.core.tracks import Proposers, Track
 
 _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
@@ -60,14 +60,14 @@ _Members = NDArray[np.integer] | slice
 
 class Monitor:
     """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen`,
-    `floor.<baseline>` and, on such parts alone, `new_known.<baseline>` and `cold.<baseline>`. `sources`: how many of
-    the events of a window each source of candidates found.
+    `floor.<baseline>` and, on such parts alone, `new_known.<baseline>` and `cold.<baseline>`. `proposers`: how many of
+    the events of a window each proposer of candidates found.
     """
 
-    def __init__(self, config: MonitorConfig, type_names: Sequence[str], source_names: Sequence[str] = ()) -> None:
+    def __init__(self, config: MonitorConfig, type_names: Sequence[str], proposer_names: Sequence[str] = ()) -> None:
         self.config = config
         self.type_names = tuple(type_names)
-        self.source_names = tuple(source_names)
+        self.proposer_names = tuple(proposer_names)
         self._clear()
 
     def update(
@@ -78,18 +78,18 @@ class Monitor:
         repeat_B: NDArray[np.bool_],
         first_B: NDArray[np.bool_],
         age_B: NDArray[np.integer],
-        source_B: NDArray[np.integer],
+        proposer_B: NDArray[np.integer],
         baselines: Mapping[str, NDArray[np.integer]],
     ) -> list[Alarm]:
         """Score B events: ranks from 1 (0: not in the list), log-probabilities given to what came (NaN: none), events
-        since the item's first (-1: it is this one), and the source that proposed the item (-1: none did).
+        since the item's first (-1: it is this one), and the proposer of the item (-1: none did).
         Returns the drift alarms raised by them."""
         self.events += len(ranks_B)
         scored = np.flatnonzero(~first_B)
         if not len(scored):
             return []
         ranks_S, logprob_S, age_S = self._within(ranks_B[scored]), logprob_B[scored], age_B[scored]
-        self.sources.update_many(source_B[scored])
+        self.proposers.update_many(proposer_B[scored])
         groups = dict(self._groups(type_B[scored], repeat_B[scored], age_S))
         for name, ranks in baselines.items():
             self._score_baseline(name, self._within(ranks[scored]), groups)
@@ -111,7 +111,7 @@ class Monitor:
             "by_type": {name: self.tracks[f"type.{name}"].report() for name in self.type_names},
             "by_repeat": {name: self.tracks[name].report() for name in REPEATS},
             "by_age": {name: self.tracks[name].report() for name in AGES},
-            "sources": self.sources.report(),
+            "proposers": self.proposers.report(),
             "baselines": {name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
             "alarm_count": self.alarm_count,
             "alarms": [asdict(alarm) for alarm in self.alarms],
@@ -141,7 +141,7 @@ class Monitor:
             "counts": np.array([self.events, self.alarm_count], dtype=np.int64),
             "alarms": np.frombuffer(alarms, dtype=np.uint8).copy(),
         }
-        for prefix, parts in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.sources})):
+        for prefix, parts in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.proposers})):
             for name, part in parts.items():
                 state |= {f"{prefix}.{name}.{key}": array for key, array in part.state_dict().items()}
         return state
@@ -157,7 +157,7 @@ class Monitor:
             parts.setdefault(part, {})[key] = array
         for baseline in (part.removeprefix("track.floor.") for part in parts if part.startswith("track.floor.")):
             self._add_baseline(baseline)
-        for prefix, owners in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.sources})):
+        for prefix, owners in (("track", self.tracks), ("drift", self._detectors), ("found", {"by": self.proposers})):
             for name, owner in owners.items():
                 if f"{prefix}.{name}" in parts:
                     owner.load_state_dict(parts[f"{prefix}.{name}"])
@@ -168,7 +168,7 @@ class Monitor:
         self.alarm_count = 0
         self.alarms: deque[Alarm] = deque(maxlen=_KEPT_ALARMS)
         self.tracks = {name: self._track(with_loss=True) for name in ("all", *types, *REPEATS, *AGES)}
-        self.sources = Sources(self.source_names, config.window)
+        self.proposers = Proposers(self.proposer_names, config.window)
         self._detectors = {
             name: DropDetector(name.removeprefix("type."), config.drift_delta, config.drift_block, config.drift_memory)
             for name in ("all", *types)

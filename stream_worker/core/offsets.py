@@ -102,13 +102,13 @@ class Kept:
 
 @dataclass(frozen=True)
 class Effects:
-    """Which effects B events still have, as masks, how many were left out of the line for ever (`gap`), and how many
+    """Which effects B events still have, as masks, how many are never learned by this line (`unlearned`), and how many
     are published once more (`again`): n and L are never past Y, so that an event before either has been published."""
 
     remember_B: NDArray[np.bool_]
     learn_B: NDArray[np.bool_]
     publish_B: NDArray[np.bool_]
-    gap: int
+    unlearned: int
     again: int = 0
 
 
@@ -163,7 +163,7 @@ class Offsets:
             remember_B=remember_B,
             learn_B=learn_B,
             publish_B=publish_B,
-            gap=int(np.sum((learned_B > 0) & (offset_B >= learned_B) & ~remember_B)),
+            unlearned=int(np.sum((learned_B > 0) & (offset_B >= learned_B) & ~remember_B)),
             again=int(np.sum(publish_B & (offset_B < np.maximum(remembered_B, learned_B)))),
         )
 

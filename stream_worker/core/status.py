@@ -44,7 +44,7 @@ class Status:
     on something is in no checkpoint (NaN: all is).
 
     `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
-    lost checkpoint had learned them. `gap`: events that had been remembered already, so that this line never will.
+    lost checkpoint had learned them. `unlearned`: events that were remembered before; this line never learns them.
     `listed_again`: events that were listed though memories or weights had them: the committed offsets had expired.
     `set_aside` are the dead letters with reasons and places, `fields_dropped` the optional fields that can't be read.
     `events_not_remembered`: those of items that there was no number for.
@@ -60,7 +60,7 @@ class Status:
     lists_shortened: int = 0
     transactions_committed: int = 0
     transactions_aborted: int = 0
-    gap: int = 0
+    unlearned: int = 0
     overlap: int = 0
     listed_again: int = 0
     stale_writes: int = 0

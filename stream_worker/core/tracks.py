@@ -1,4 +1,4 @@
-"""What is kept of a group of events: metrics of the last ones and of all, and which source found what came."""
+"""What is kept of a group of events: metrics of the last ones and of all, and which proposer found what came."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class Track:
         self._total_loss.load_state_dict({"loss_weight": state["loss"]})
 
 
-class Sources:
-    """Which source of candidates proposed what came, by its place in `names`; `nowhere`: none did."""
+class Proposers:
+    """Which proposer of candidates named what came, by its place in `names`; `nowhere`: none did."""
 
     def __init__(self, names: Sequence[str], window: int) -> None:
         self.names = ("nowhere", *names)
         self._rolling = BatchRolling(RankCounts(), window)
         self._total = RankCounts()
 
-    def update_many(self, source_B: NDArray[np.integer]) -> None:
-        self._rolling.update_many(source_B + 1)
-        self._total.update_many(source_B + 1)
+    def update_many(self, proposer_B: NDArray[np.integer]) -> None:
+        self._rolling.update_many(proposer_B + 1)
+        self._total.update_many(proposer_B + 1)
 
     def report(self) -> dict[str, dict[str, float]]:
         """The share of each among the last `window` events, and among all of them."""

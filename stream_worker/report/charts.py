@@ -102,8 +102,8 @@ _AGES = (
     "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
     "baselines on the cold ones. An item's very first event is in neither, since nobody could have named it."
 )
-_SOURCES = (
-    "Which source of candidates was the first to propose the item that came, as a share of the last {:,} scored "
+_PROPOSERS = (
+    "Which proposer of candidates was the first to propose the item that came, as a share of the last {:,} scored "
     "events. They propose from the bottom up, so what lies above found only what those below did not. "
     "Grey: nothing proposed it, so no ranking could have found it."
 )
@@ -166,15 +166,17 @@ def _curves(lines: Sequence[_Line], metric: str) -> list[Curve]:
 
 
 def _sources_chart(history: History) -> Chart:
-    nowhere, *sources = history.monitor.sources.names
-    colours = [*(_MUTED * (1 + len(sources) // len(_MUTED)))[: len(sources)], _NOWHERE]
+    nowhere, *proposers = history.monitor.proposers.names
+    colours = [*(_MUTED * (1 + len(proposers) // len(_MUTED)))[: len(proposers)], _NOWHERE]
     curves = [
-        Curve(name.replace("_", " "), *history.series(f"source/{name}"), colour)
-        for name, colour in zip([*sources, nowhere], colours, strict=True)
+        Curve(name.replace("_", " "), *history.series(f"proposer/{name}"), colour)
+        for name, colour in zip([*proposers, nowhere], colours, strict=True)
     ]
     shown = [curve for curve in curves if len(curve.at_P)]
-    reading = _SOURCES.format(history.monitor.config.window)
-    return Chart("Sources of candidates", reading, [Panel("First to propose what came", "share", shown, stacked=True)])
+    reading = _PROPOSERS.format(history.monitor.config.window)
+    return Chart(
+        "Proposers of candidates", reading, [Panel("First to propose what came", "share", shown, stacked=True)]
+    )
 
 
 def _learning_chart(history: History) -> Chart:

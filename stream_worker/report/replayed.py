@@ -71,8 +71,8 @@ def _facts(history: History, status: Status, log: str, rows: tuple[int, int]) ->
 
 
 def _sources(monitor: Monitor) -> Table:
-    shares = monitor.sources.report()
+    shares = monitor.proposers.report()
     total, rolling = shares["total"], shares["rolling"]
     rows = [[name.replace("_", " "), f"{total[name]:.3f}", f"{rolling[name]:.3f}"] for name in total]
     window = f"last {monitor.config.window:,}"
-    return Table("First to propose what came", ["source", "share of all", window], rows, reading=_PROPOSERS)
+    return Table("First to propose what came", ["proposer", "share of all", window], rows, reading=_PROPOSERS)

@@ -19,7 +19,7 @@ from stream_worker.core.monitor import Monitor, MonitorConfig
 from stream_worker.core.ranking_metrics import MRR, NDCG, HitRate, LogLoss
 
 TYPES = ("view", "cart", "odd.name")
-SOURCES = ("encoder", "own", "hot")
+PROPOSERS = ("encoder", "own", "hot")
 
 
 @dataclass
@@ -57,7 +57,7 @@ def _stream(events: int, seed: int = 0, rate: float = 0.5) -> Stream:
         repeat=rng.random(events) < 0.3,
         first=rng.random(events) < 0.1,
         age=rng.integers(-1, 200, events),
-        source=rng.integers(-1, len(SOURCES), events).astype(np.int8),
+        source=rng.integers(-1, len(PROPOSERS), events).astype(np.int8),
         baseline=rng.integers(0, 40, events).astype(np.int32),
     )
 
@@ -146,10 +146,10 @@ def test_baselines_stand_beside_it_on_what_could_be_discovered() -> None:
 
 def test_sources_share_what_came_between_them() -> None:
     """Over the window and over all; what no source proposed has its share, too."""
-    stream, monitor = _stream(2_000), Monitor(MonitorConfig(window=300), TYPES, SOURCES)
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(window=300), TYPES, PROPOSERS)
     stream.feed(monitor, 100)
-    scored, shares = stream.part(~stream.first), monitor.report()["sources"]
-    assert list(shares["total"]) == ["nowhere", *SOURCES]
+    scored, shares = stream.part(~stream.first), monitor.report()["proposers"]
+    assert list(shares["total"]) == ["nowhere", *PROPOSERS]
     for number, name in enumerate(shares["total"], start=-1):
         assert shares["total"][name] == pytest.approx((scored.source == number).mean())
         assert shares["rolling"][name] == pytest.approx((scored.source[-300:] == number).mean())
@@ -182,7 +182,7 @@ def test_the_size_of_batches_changes_nothing() -> None:
 @pytest.mark.parametrize("at", [0, 150, 1_234])
 def test_a_restored_monitor_is_identical_to_the_bit_and_goes_on_so(at: int) -> None:
     config, stream = MonitorConfig(window=300, drift_memory=20), _stream(3_000)
-    whole, saved, loaded = (Monitor(config, TYPES, SOURCES) for _ in range(3))
+    whole, saved, loaded = (Monitor(config, TYPES, PROPOSERS) for _ in range(3))
     stream.feed(whole, 3_000)
     stream.part(slice(0, at)).feed(saved, 50)
     _stream(500, seed=9).feed(loaded, 100)  # what it held before must not show through

@@ -12,7 +12,7 @@ def _effects(published: int, learned: int, floor: int, offset: int, n: int) -> t
     offsets = Offsets()
     offsets.claim(3, published, learned, floor)
     effects = offsets.effects(np.array([3]), np.array([offset]), np.array([n]))
-    return bool(effects.remember_B[0]), bool(effects.learn_B[0]), bool(effects.publish_B[0]), effects.gap
+    return bool(effects.remember_B[0]), bool(effects.learn_B[0]), bool(effects.publish_B[0]), effects.unlearned
 
 
 @pytest.mark.parametrize("offset", range(10, 24))

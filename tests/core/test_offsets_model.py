@@ -250,7 +250,7 @@ class EverythingDies(RuleBasedStateMachine):
             if effects.publish_B[k]:
                 process.outbox.setdefault(p, []).append(offset)
             process.line.learned_to[p] = max(process.line.learned_to.get(p, 0), offset + 1)
-        self._check_gap(process, events, effects.gap)
+        self._check_gap(process, events, effects.unlearned)
         process.offsets.process({p: offset + 1 for p, offset in events})
 
     def _check_gap(self, process: Process, events: list[tuple[int, int]], gap: int) -> None:

@@ -14,7 +14,7 @@ from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
-from model.state import part
+from model.state import state_below
 from stream_worker.core.memory_record import MemoryFormat
 
 CPU = torch.device("cpu")
@@ -118,7 +118,7 @@ class Line:
         self.spill()
         line = Line(config or self.learner.config, max_users, dict(self.records), dict(self.numbers))
         line.offset = self.offset
-        ids = Catalog.ids_of_state(part(arrays, "catalog"))
+        ids = Catalog.ids_of_state(state_below(arrays, "catalog"))
         line.learner.load_state_dict(arrays, meta, [line.numbers[item] for item in ids])
         return line
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from model.encoder.encoder import hashed_vectors
-from model.encoder.replay import Columns
+from model.encoder.replay import Examples
 from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
-from model.state import part
+from model.state import state_below
 from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE = 16
@@ -312,7 +312,7 @@ def _loaded(fields: dict[str, int]) -> tuple[Line, Learner, Callable[[], dict[st
     line = Line()
     line.run(markov_log(18, 96), _SIZE)
     arrays, meta = line.state()
-    numbers = [line.numbers[item] for item in Catalog.ids_of_state(part(arrays, "catalog"))]
+    numbers = [line.numbers[item] for item in Catalog.ids_of_state(state_below(arrays, "catalog"))]
     learner = Learner(changed(SMALL, **fields), CPU, 100, EVERY_TYPE)
     return line, learner, lambda: learner.load_state_dict(arrays, meta, numbers)
 
@@ -474,7 +474,7 @@ def test_what_waits_names_an_evicted_item_no_more(monkeypatch: pytest.MonkeyPatc
     fresh = line.learner.encoder_trainer.fresh
     row = int(fresh["target"][0])
     line.recycle(row)
-    seen: list[Columns] = []
+    seen: list[Examples] = []
     step = line.learner.encoder_trainer._step
     monkeypatch.setattr(
         line.learner.encoder_trainer, "_step", lambda examples, *rest: seen.append(examples) or step(examples, *rest)

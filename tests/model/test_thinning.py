@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.batch import Outcome
-from model.state import part
+from model.state import state_below
 from tests.model.lines import SMALL, Line, Tick, changed, markov_log
 
 _SIZE = 64
@@ -40,7 +40,7 @@ def test_everything_is_counted_and_every_ring_is_kept() -> None:
     thin, full = _line(8), _line(1)
     thin.run(_LOG, _SIZE)
     full.run(_LOG, _SIZE)
-    ours, theirs = (part(line.state()[0], "counting") for line in (thin, full))
+    ours, theirs = (state_below(line.state()[0], "counting") for line in (thin, full))
     assert len(ours) > 5
     assert [name for name in theirs if not np.array_equal(ours[name], theirs[name])] == []
     assert thin.learner.events == full.learner.events == len(_LOG)

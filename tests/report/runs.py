@@ -8,12 +8,12 @@ from stream_worker.core.history import History
 from stream_worker.core.monitor import Monitor, MonitorConfig
 from stream_worker.core.status import Note, Status
 
-SOURCES = ("encoder", "own", "hot")
+PROPOSERS = ("encoder", "own", "hot")
 
 
 def run(events: int = 4_000, seed: int = 0, types: int = 2) -> tuple[History, Status]:
     """A run of which the second half is worse; an alarm, an answer, and something without a sign of its own."""
-    monitor = Monitor(MonitorConfig(window=500), ("view", "cart", "never"), SOURCES)
+    monitor = Monitor(MonitorConfig(window=500), ("view", "cart", "never"), PROPOSERS)
     history, status, rng = History(monitor), Status(learning_rate=0.003), np.random.default_rng(seed)
     for start in range(0, events, 50):
         rate = 0.6 if start < events / 2 else 0.3

@@ -24,10 +24,10 @@ def test_a_run_is_shown_beside_every_baseline_and_in_all_its_parts() -> None:
         "By event type": ["view", "cart"],
         "Repeats and new items": ["repeat", "new", "new and known", "co visitation, new and known"],
         "Warm and cold items": ["warm", "cold", "co visitation, cold"],
-        "Sources of candidates": ["encoder", "own", "hot", "nowhere"],
+        "Proposers of candidates": ["encoder", "own", "hot", "nowhere"],
         "Learning": ["encoder", "ranker", "log loss (rolling)"],
     }
-    assert all(len(chart.panels) == 2 for title, chart in charts.items() if title != "Sources of candidates")
+    assert all(len(chart.panels) == 2 for title, chart in charts.items() if title != "Proposers of candidates")
     assert charts["Learning"].notes == history.notes
 
 

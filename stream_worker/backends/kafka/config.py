@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Settings = dict[str, str | int | float | bool]
+ClientSettings = dict[str, str | int | float | bool]
 
 # librdkafka prints on stderr unless a client is given a logger.
 LIBRARY_LOG = logging.getLogger("stream_worker.kafka")
@@ -114,12 +114,12 @@ class KafkaConfig:
         return tuple(t for t in (self.input_topic, self.items_topic, self.output_topic, self.dead_letter_topic) if t)
 
 
-def client_settings(config: KafkaConfig) -> Settings:
+def client_settings(config: KafkaConfig) -> ClientSettings:
     """What every client has."""
     return {**config.extra, "bootstrap.servers": config.bootstrap_servers}
 
 
-def reader_settings(config: KafkaConfig) -> Settings:
+def reader_settings(config: KafkaConfig) -> ClientSettings:
     """A consumer that sees committed records only and commits nothing by itself."""
     return {
         "fetch.min.bytes": 100_000,
@@ -137,7 +137,7 @@ def reader_settings(config: KafkaConfig) -> Settings:
     }
 
 
-def member_settings(config: KafkaConfig, slot: str) -> Settings:
+def member_settings(config: KafkaConfig, slot: str) -> ClientSettings:
     """The reader as a static member of the group."""
     return {
         "client.id": f"{config.group_id}-{slot}",
@@ -160,7 +160,7 @@ def _protocol_settings(config: KafkaConfig) -> Mapping[str, str | int]:
     }
 
 
-def writer_settings(config: KafkaConfig) -> Settings:
+def writer_settings(config: KafkaConfig) -> ClientSettings:
     """A producer that loses and repeats nothing while it lives, and spreads keys as Java's does."""
     return {
         "linger.ms": 5,
@@ -170,7 +170,7 @@ def writer_settings(config: KafkaConfig) -> Settings:
     }
 
 
-def transaction_settings(config: KafkaConfig, slot: str) -> Settings:
+def transaction_settings(config: KafkaConfig, slot: str) -> ClientSettings:
     """The writer of a worker slot. Its name is stable, so that a restart ends what its predecessor left open."""
     return {
         "client.id": f"{config.group_id}-{slot}",

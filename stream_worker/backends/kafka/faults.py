@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_worker.backends.kafka.config import LIBRARY_LOG, Settings
+from stream_worker.backends.kafka.config import LIBRARY_LOG, ClientSettings
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, RightMissing, SlotTaken
 from stream_worker.logs import get_logger
 
@@ -43,7 +43,7 @@ NO_CONSUMER_PROTOCOL = (
 
 
 def connect(
-    kind: Callable[..., _Client], settings: Settings, logger: logging.Logger = LIBRARY_LOG, **callbacks: Any
+    kind: Callable[..., _Client], settings: ClientSettings, logger: logging.Logger = LIBRARY_LOG, **callbacks: Any
 ) -> _Client:
     """A client of librdkafka that logs as the program does. Raises ConfigurationError for a setting it refuses."""
     try:

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from stream_worker.backends.kafka.causes import told
-from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, Settings
+from stream_worker.backends.kafka.config import TRANSACTION_TIMEOUT_SECONDS, ClientSettings
 from stream_worker.backends.kafka.faults import Complaints, connect, error_of, fatal_error, lacks_right
 from stream_worker.backends.kafka.rights import how_to_allow
 from stream_worker.core.errors import (
@@ -48,7 +48,7 @@ class TransactionalProducer:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ClientSettings,
         monotonic: Callable[[], float] = time.monotonic,
         patient: bool = True,
     ) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.counting.candidates import SOURCES, Breadth
+from model.counting.candidates import PROPOSERS, Breadth
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
 from model.counting.tables import FORWARD, TABLES
-from model.counting.walk import Counting, CountingConfig, Events, Users
+from model.counting.walk import Counting, CountingConfig, Users, WalkedEvents
 from tests.model.slow_counting import SlowCounting
 
 _ROWS, _RING = 30, 6
@@ -25,7 +25,7 @@ _ROOMY = CountingConfig(neighbours=64, candidates=64)
 
 @dataclass
 class Log:
-    """Events as columns; windows are those of the users' own earlier events."""
+    """WalkedEvents as columns; windows are those of the users' own earlier events."""
 
     windows: NDArray[np.int32]
     types: NDArray[np.uint8]
@@ -57,7 +57,7 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
 
 
 def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
-    """Events after the same window, at once, without proposals."""
+    """WalkedEvents after the same window, at once, without proposals."""
     count = len(targets)
     windows = np.tile(np.array(window, np.int32), (count, 1))
     nothing = np.zeros(count, np.float32)
@@ -72,11 +72,11 @@ def _walk(counting: Counting, log: Log, start: int, stop: int, each: Any = map) 
     part = slice(start, stop)
     walked = counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
-        Events(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
+        WalkedEvents(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
         log.proposals[part], np.ones(counting.rows, np.bool_), Breadth(counting.config.candidates), each,
     )  # fmt: skip
     features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
-    return walked.candidates_BC, features, walked.source_B
+    return walked.candidates_BC, features, walked.proposer_B
 
 
 def _walk_all(counting: Counting, log: Log, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -170,7 +170,7 @@ def test_the_source_of_what_came_is_one_that_proposed_it(seed: int) -> None:
         reasons = slow.reasons(window)
         named = {"encoder": log.proposals[k].tolist(), "follows": reasons["forward_recent"], "own": window}
         expected = next((name for name, rows in named.items() if target in rows), None)
-        found = SOURCES[source[k]] if source[k] >= 0 else None
+        found = PROPOSERS[source[k]] if source[k] >= 0 else None
         if len(named["follows"]) <= 20 and (expected != "own" or target not in reasons["next_last"]):
             assert found == expected or (expected is None and found not in named)
         named |= {"next": reasons["next_last"], "together": reasons["cosine_recent"], "two_hop": reasons["two_hop"]}

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from model.batch import TYPES
 from model.encoder.prefixes import fewest_windows, prefixes
-from model.encoder.replay import Columns
+from model.encoder.replay import Examples
 
 _WIDTH = 4
 _ALL = np.ones(TYPES, np.bool_)
 
 
-def _examples(windows: list[list[int]], targets: list[int], counts: list[int]) -> Columns:
+def _examples(windows: list[list[int]], targets: list[int], counts: list[int]) -> Examples:
     return {
         "window": np.array(windows, np.int32),
         "type": np.zeros((len(windows), len(windows[0])), np.uint8),

@@ -10,7 +10,7 @@ import torch
 
 from model.encoder.encoder import Encoder, EncoderConfig
 from model.encoder.losses import LOSSES
-from model.encoder.replay import Columns
+from model.encoder.replay import Examples
 from model.encoder.window_starts import WindowStarts
 from model.items.catalog import Catalog
 from model.items.item_table import ItemTable
@@ -19,7 +19,7 @@ from tests.model.lines import CPU, SMALL, Line, changed, markov_log
 _BURN_IN, _WINDOW = 5, 3
 
 
-def _trained_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> Columns:
+def _trained_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> Examples:
     """A step on replayed examples alone: which they were."""
     learner, seen = line.learner, []
     monkeypatch.setattr(learner.encoder_trainer, "_step", lambda examples, *_: seen.append(examples) or 0.0)
@@ -81,7 +81,7 @@ def _starts(stale_steps: int = 10) -> tuple[Encoder, ItemTable, WindowStarts]:
     return encoder, items, WindowStarts(encoder, items, _BURN_IN, stale_steps)
 
 
-def _examples(lengths: list[int]) -> Columns:
+def _examples(lengths: list[int]) -> Examples:
     rng, shape = np.random.default_rng(4), (len(lengths), _BURN_IN + _WINDOW)
     empty = np.arange(shape[1]) < shape[1] - np.array(lengths)[:, None]
     return {
@@ -91,7 +91,7 @@ def _examples(lengths: list[int]) -> Columns:
     }
 
 
-def _run(encoder: Encoder, items: ItemTable, examples: Columns, last: int, start: Any = None) -> torch.Tensor:
+def _run(encoder: Encoder, items: ItemTable, examples: Examples, last: int, start: Any = None) -> torch.Tensor:
     rows, types, gaps = (examples[name][:, -last:] for name in ("window", "type", "gap"))
     ring, _ = encoder.ring(rows, items.table_ND1)
     return encoder.run(encoder.window(ring, rows, types, gaps), start)[0]

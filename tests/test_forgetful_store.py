@@ -43,7 +43,7 @@ def test_a_wiped_store_is_filled_again_from_the_log_and_nothing_is_published_twi
     world.check_memories(run.store)
     assert run.worker.status.memories_lost == 2  # both partitions
     assert run.learned == 80
-    assert run.worker.status.gap == run.worker.status.overlap == 0
+    assert run.worker.status.unlearned == run.worker.status.overlap == 0
 
 
 def test_a_store_put_back_to_an_earlier_state_is_brought_up_to_date(world: World) -> None:
