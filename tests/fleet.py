@@ -165,7 +165,9 @@ def check_lists(
         lists += 1
         user, place = (value["user"], value["as_of"]["partition"]), value["as_of"]["offset"]
         assert message.key().decode() == value["user"]
-        assert place > newest.get(user, -1), f"{user}: as_of went from {newest[user]} to {place}"
+        assert place > newest.get(user, -1), (
+            f"{user}: as_of went from {newest[user]} to {place}, {value['events']} events, at {_place_of(message)}"
+        )
         newest[user] = place
         counted[user] += value["events"]
         upto = bisect_right(in_order.get(user, []), place)
@@ -176,6 +178,10 @@ def check_lists(
     wrong = [user for user in expected.keys() | counted.keys() if expected.get(user) != counted.get(user)]
     assert not wrong, f"{len(wrong)} users, {wrong[0]}: expected {expected.get(wrong[0])}, got {counted[wrong[0]]}"
     return lists
+
+
+def _place_of(message: Any) -> str:
+    return f"{message.partition()}/{message.offset()}, {message.timestamp()[1]}"
 
 
 def committed(bootstrap: str, group: str, topic: str, partitions: int) -> int:

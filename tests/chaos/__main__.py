@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ from tests.chaos.scenarios import SCENARIOS
 from tests.services import KafkaCluster, RedisService
 
 _LANES = 2
+_MOST_LINES = 200  # of a worker's log that are printed where a promise was broken
+_TELLING = re.compile(r"warning|error|critical|partitions (claimed|given up)|Traceback|^\w*Error", re.I)
 
 
 @dataclass
@@ -113,10 +116,19 @@ def _play_once(scenario: Scenario, stage: Stage, protocol: str) -> Line:
         line.result, line.seen = "skipped", {"reason:": reason}
     except Exception as fault:
         traceback.print_exc()
+        _print_evidence(folder)
         line.result = "unclear" if isinstance(fault, TimeoutError | NotShown) else "FAILED"
         line.seen = {"reason:": (str(fault).splitlines() or [repr(fault)])[0][:300]}
     line.seconds = time.monotonic() - start
     return line
+
+
+def _print_evidence(folder: Path) -> None:
+    """What the workers said of partitions, transactions and memories, and all of their warnings."""
+    for log in sorted(folder.rglob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()
+        told = [line for line in lines if _TELLING.search(line)]
+        print(f"--- {log.name}, {len(lines)} lines", *told[-_MOST_LINES:], sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":
