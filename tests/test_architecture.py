@@ -1,4 +1,4 @@
-"""The house keeps its shape: imports point one way, `model` opens nothing, and the README's tree is true."""
+"""The house keeps its shape: imports point one way, `model` opens nothing, the tree in architecture.md is true."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def _called(node: ast.Call) -> str:
 
 
 def _tree() -> dict[str, str]:
-    """Path -> what it is, of the lines between the README's markers."""
-    text = (_ROOT / "README.md").read_text()
-    assert text.count("<!-- tree -->") == text.count("<!-- /tree -->") == 1, "README.md has no marked tree"
+    """Path -> what it is, of the lines between the markers of docs/architecture.md."""
+    text = (_ROOT / "docs/architecture.md").read_text()
+    assert text.count("<!-- tree -->") == text.count("<!-- /tree -->") == 1, "docs/architecture.md has no marked tree"
     lines = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0].splitlines()
     entries = [line.split(maxsplit=1) for line in lines if line.strip() and not line.startswith("```")]
-    assert entries, "the README's tree is empty"
+    assert entries, "the tree is empty"
     assert all(len(entry) == 2 for entry in entries), "each line says what it is about"
     assert len({entry[0] for entry in entries}) == len(entries), "a line stands twice"
     return {path.rstrip("/"): text for path, text in entries}
@@ -147,12 +147,12 @@ def _folders() -> set[str]:
     }
 
 
-def test_the_readme_names_nothing_that_is_not_there() -> None:
+def test_the_tree_names_nothing_that_is_not_there() -> None:
     """A module that was moved or deleted leaves the tree, too."""
     assert [path for path in _tree() if not (_ROOT / path).exists()] == []
 
 
-def test_the_readme_names_all_that_is_there() -> None:
+def test_the_tree_names_all_that_is_there() -> None:
     """Every module by name or by its folder's, and every other folder. A folder whose modules are named one by one
     has all of them named."""
     tree = _tree()
