@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/venv
 RUN uv venv /opt/venv
 WORKDIR /src
-COPY pyproject.toml README.md constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 
 # Dependencies before sources: a changed line of code does not fetch torch again.
 FROM build AS build-cpu
