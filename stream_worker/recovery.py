@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.batch import Batch
 from model.learner import Learner
+from stream_worker.core.amounts import amount
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK, DriftAnswers, DriftConfig, Verdict
 
@@ -76,9 +77,9 @@ class Recovery:
         if name == "fade":
             return f"counts x{config.fade_share:g}"
         if name == "rate":
-            return f"rate x{config.rate_factor:g}, half of it for {config.rate_events:,} events"
+            return f"rate x{config.rate_factor:g}, half of it for {amount(config.rate_events, 'event')}"
         if name == "replay":
-            return f"replay x{config.replay_share:g}, half of it for {config.replay_events:,} events"
+            return f"replay x{config.replay_share:g}, half of it for {amount(config.replay_events, 'event')}"
         return "states are rebuilt"
 
     def state_dict(self) -> dict[str, NDArray[Any]]:

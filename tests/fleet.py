@@ -125,13 +125,24 @@ def _wait_for_transactions(bootstrap: str, topic: str, partitions: Iterable[int]
         for partition in partitions:
             place = TopicPartition(topic, partition)
             while True:
-                stable, high = (c.get_watermark_offsets(place, timeout=10)[1] for c in (committed_only, everything))
+                stable, high = (_end_of(place, c, end) for c in (committed_only, everything))
                 if stable >= high:
                     break
                 assert time.monotonic() < end, f"{topic}/{partition}: a transaction stays open at {stable} of {high}"
                 time.sleep(0.2)
     finally:
         everything.close()
+
+
+def _end_of(place: TopicPartition, consumer: Consumer, deadline: float) -> int:
+    """The offset after the last record. A topic that was just made may have no leader yet."""
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(place, timeout=10)[1])
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def check_contract(bootstrap: str, output_topic: str, dead_letter_topic: str, sent: Sent) -> int:

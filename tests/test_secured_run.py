@@ -74,7 +74,7 @@ def test_the_least_rights_are_enough_and_less_is_a_configuration_error(
         fleet.start("0")
         published = "stream_worker_lists_published_total"
         fleet.wait_for(lambda: fleet.metrics("0").get(published) == 20, "all lists")
-        assert "ok    kafka: 1 brokers" in fleet.command("check")
+        assert "ok    kafka: 1 broker at" in fleet.command("check")
         send(secured_kafka, 20)
         fleet.wait_for(lambda: fleet.metrics("0").get(published) == 40, "more lists after the check")
         status, words = get(fleet, "0", "/readyz")

@@ -19,6 +19,7 @@ from benchmarks.quality.one_pass import simulated_pass
 from benchmarks.quality.rows import Row, print_and_exit
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
+from stream_worker.core.amounts import amount
 
 ITEMS, USERS, EVENTS = (1, 5, 10, 20, 30, 40), (20, 50), 20_000
 _FAVOURITES, _FAITHFUL = 3, 0.9
@@ -96,7 +97,7 @@ def small_rows(
     for count in items:
         for people in users:
             found = measured(faithful_users(count, people, events), settings)
-            yield _row(f"{count} items, {people} users", found, found.good(count))
+            yield _row(f"{amount(count, 'item')}, {people} users", found, found.good(count))
 
 
 def _row(name: str, found: Small, good: bool) -> Row:

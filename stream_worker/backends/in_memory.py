@@ -14,6 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_worker.backends.redis import MemoryConfig
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import (
     MemoriesLost,
     OffsetLost,
@@ -164,7 +165,7 @@ class InMemoryMemoryStore:
         """What has to go is told by `twin_users`."""
 
     def ping(self) -> str:
-        return f"in memory: {len(self._records)} records"
+        return f"in memory: {amount(len(self._records), 'record')}"
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         keys, named = sorted(self._records, key=self._age), list(self._items.entries())

@@ -18,6 +18,7 @@ from stream_worker.backends.files import load_mapping
 from stream_worker.commands.options import differing, settings_from
 from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.paired import Row, compared, in_common
 from stream_worker.exit_codes import ExitCode
@@ -76,7 +77,7 @@ def _say(
     only = max(len(scores.offset_E) for scores in (*scores_a, *scores_b)) - len(common.offset_E)
     if only > len(common.offset_E):
         print(f"compare: most events ({only:,}) were scored by one side only and are left out", file=sys.stderr)
-    facts = [("log", log), ("scored by both", f"{len(common.offset_E):,} events of {users:,} users")]
+    facts = [("log", log), ("scored by both", f"{amount(len(common.offset_E), 'event')} of {amount(users, 'user')}")]
     facts += [("by one only, left out", f"{only:,}")] if only else []
     facts += [(f"{name}, {path.name}", _speed(side)) for name, path, side in zip("AB", (a, b), runs, strict=True)]
     changed = differing(*both)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stream_worker.backends.files import FileSource
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import NoEvents
 from stream_worker.core.fault_counts import FaultKind
 from stream_worker.core.log_watch import LogWatch
@@ -19,10 +20,12 @@ def refuse_a_log_without_events(status: Status, source: FileSource) -> None:
     if status.events or source.position > status.records:
         return
     if not status.records:
-        left_out = f" ({source.left_out:,} rows are left out by [keep] in the mapping)" if source.left_out else ""
-        raise NoEvents(f"the log has no rows{left_out}")
+        left_out = amount(source.left_out, "row is", "rows are")
+        note = f" ({left_out} left out by [keep] in the mapping)" if source.left_out else ""
+        raise NoEvents(f"the log has no rows{note}")
     reasons = "".join(f"\n  {_told(kind)}" for kind in status.set_aside.commonest(_REASONS))
-    raise NoEvents(f"no row of the log is an event, {status.records:,} are dead letters:{reasons}")
+    dead = amount(status.records, "is a dead letter", "are dead letters")
+    raise NoEvents(f"no row of the log is an event, {dead}:{reasons}")
 
 
 def findings(status: Status, watch: LogWatch) -> Iterator[str]:

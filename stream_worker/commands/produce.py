@@ -17,6 +17,7 @@ from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.kafka import KafkaConfig, create_topics, produce_records, require_topic
 from stream_worker.backends.kafka.retention import make_sure_it_keeps
 from stream_worker.commands.options import settings_from, speed_of
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import NoEvents
 from stream_worker.core.renaming import renamer
 
@@ -52,7 +53,7 @@ def command(
     if not sent:
         raise NoEvents("the log has no rows: nothing was sent")
     rate = sent / max(seconds, 1e-9)
-    print(f"{sent:,} records to {kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
+    print(f"{amount(sent, 'record')} to {kafka.input_topic} in {seconds:.1f} s ({rate:,.0f} a second)")
 
 
 def _with_topic(kafka: KafkaConfig, topic: str | None) -> KafkaConfig:
@@ -87,5 +88,5 @@ def _counted(rows: Iterator[_Row]) -> Iterator[_Row]:
     for number, row in enumerate(rows):
         if number % 1_000 == 0 and time.monotonic() - said > 3:
             said = time.monotonic()
-            print(f"produce: {number:,} records", file=sys.stderr, flush=True)
+            print(f"produce: {amount(number, 'record')}", file=sys.stderr, flush=True)
         yield row

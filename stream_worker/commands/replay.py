@@ -26,6 +26,7 @@ from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.commands.progress import ReplayProgress
 from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
@@ -129,8 +130,9 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     dead = sum(status.dead_letters.values())
     print(
-        f"{status.events:,} events in {seconds:.1f} s ({status.events / max(seconds, 1e-9):,.0f} events/s), "
-        f"{dead:,} dead letters, {source.left_out:,} rows left out by the mapping, {status.items:,} items live, "
+        f"{amount(status.events, 'event')} in {seconds:.1f} s ({status.events / max(seconds, 1e-9):,.0f} events/s), "
+        f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
+        f"{amount(status.items, 'item')} live, "
         f"drift alarms: {sum(status.drift_alarms.values())}"
     )
     for line in findings(status, watch):

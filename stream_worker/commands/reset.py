@@ -13,8 +13,10 @@ from stream_worker.assembly import memory_group, start_of
 from stream_worker.backends.checkpoint import Found, found_of, start_lock
 from stream_worker.backends.kafka import Group, KafkaSource, delete_group, look_at_group
 from stream_worker.backends.redis import RedisMemoryStore
+from stream_worker.backends.redis.wipe import ONE_OF
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError, SlotTaken
 from stream_worker.exit_codes import ExitCode
 
@@ -80,8 +82,8 @@ def _look(settings: Settings, store: RedisMemoryStore | None) -> _Kept:
 def _show(settings: Settings, kept: _Kept) -> None:
     kafka, found = settings.kafka, kept.checkpoints
     print(f"what group {kafka.group_id!r} has kept of topic {kafka.input_topic!r} at {kafka.bootstrap_servers}:")
-    print(f"  offsets      {kept.group.offsets.get(kafka.input_topic, 0)} partitions, committed in Kafka")
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kept.in_redis.items())
+    print(f"  offsets      {amount(kept.group.offsets.get(kafka.input_topic, 0), 'partition')}, committed in Kafka")
+    told = ", ".join(amount(count, ONE_OF[kind], kind) for kind, count in kept.in_redis.items())
     print(f"  memories     {told + ', in Redis' if kept.in_redis else 'in the checkpoints (no Redis is configured)'}")
     print(f"  checkpoints  {found.count:,} of {found.bytes / 1e6:,.1f} MB, in {settings.checkpoint.path}")
     for path in found.paths:

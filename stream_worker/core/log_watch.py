@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_worker.core.amounts import amount
 from stream_worker.core.events import Events
 from stream_worker.core.reasons import shown
 
@@ -66,13 +67,13 @@ class LogWatch:
         """Sentences for a person; none where all is well."""
         if self._back:
             yield (
-                f"{self._back:,} events are more than a minute older than the one before (first: row "
-                f"{self._first_back:,}); `sort = true` in the mapping puts them in order"
+                f"{amount(self._back, 'event is', 'events are')} more than a minute older than the one before "
+                f"(first: row {self._first_back:,}); `sort = true` in the mapping puts them in order"
             )
         if self._twice:
             yield (
-                f"{self._twice:,} events stand there twice in a row (first: row {self._first_twice:,}); each counts, "
-                "and is easy to predict"
+                f"{amount(self._twice, 'event stands', 'events stand')} there twice in a row "
+                f"(first: row {self._first_twice:,}); each counts, and is easy to predict"
             )
         [(user, count)] = self._users.most_common(1) or [("", 0)]
         if self._events >= _FEW_EVENTS and count > LARGE_SHARE * self._events:

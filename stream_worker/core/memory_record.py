@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_worker.core.amounts import amount
+
 VERSION, VERSION_OF_GENERATIONS = 1, 2
 _GENERATION_BIT = 48
 # Memories as columns by name, or as records of these fields.
@@ -122,7 +124,7 @@ def header_of(blob: bytes) -> dict[str, Any]:
     """The header's fields by name; ValueError for an unknown version or a size that does not fit."""
     header = np.dtype(_HEADER)
     if len(blob) < header.itemsize or blob[0] not in (VERSION, VERSION_OF_GENERATIONS):
-        raise ValueError(f"memory record: expected version 1 or 2, got {blob[:1]!r} in {len(blob)} bytes")
+        raise ValueError(f"memory record: expected version 1 or 2, got {blob[:1]!r} in {amount(len(blob), 'byte')}")
     fields = np.frombuffer(blob[: header.itemsize], dtype=header)[0]
     named = {name: fields[name].item() for name in fields.dtype.names}
     named["next_offset"] &= (1 << _GENERATION_BIT) - 1

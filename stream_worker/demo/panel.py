@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_worker import logs
+from stream_worker.core.amounts import amount
 from stream_worker.core.printable import printable
 from stream_worker.demo.scene import Done, Picture
 from stream_worker.demo.shop import Taste, parts
@@ -77,7 +78,7 @@ def plain_line(picture: Picture) -> str:
     rates = ", ".join(f"{_NAMES[name]} {rate:.2f}" for name, rate in p.hit_rates.items())
     losses = ", ".join(f"{name} {loss:.2f}" for name, loss in p.losses.items())
     return (
-        f"{p.seconds:.0f} s: {p.events:,} events ({p.events_a_second:.0f}/s), lag {p.lag}, "
+        f"{p.seconds:.0f} s: {amount(p.events, 'event')} ({p.events_a_second:.0f}/s), lag {p.lag}, "
         f"latency {1000 * p.latency_p50:.0f} ms (p99 {1000 * p.latency_p99:.0f}), "
         f"HR@20 {rates or '-'}, loss {losses or '-'}, drift alarms {len(p.noticed)}"
     )
@@ -145,9 +146,9 @@ def _numbers(picture: Picture) -> Table:
     p = picture
     table = Table.grid(padding=(0, 2))
     table.add_row("events", f"{p.events:,}, {p.events_a_second:.0f}/s")
-    table.add_row("lag", f"{p.lag:,} events")
+    table.add_row("lag", amount(p.lag, "event"))
     table.add_row("latency", f"p50 {1000 * p.latency_p50:.0f} ms, p99 {1000 * p.latency_p99:.0f} ms")
-    table.add_row("lists", f"{p.lists:,}, from {p.items:,} items")
+    table.add_row("lists", f"{p.lists:,}, from {amount(p.items, 'item')}")
     table.add_row("loss", ", ".join(f"{name} {loss:.1f}" for name, loss in sorted(p.losses.items())))
     return table
 
@@ -224,7 +225,8 @@ def _style(item: str, taste: str) -> str:
 def summary_lines(picture: Picture, p50_seconds: float, p99_seconds: float) -> list[str]:
     """What the table of metrics does not say."""
     return [
-        f"{picture.events:,} events, {picture.lists:,} lists published, {picture.items:,} items live",
+        f"{amount(picture.events, 'event')}, {amount(picture.lists, 'list')} published, "
+        f"{amount(picture.items, 'item')} live",
         f"from event to readable list: median {1000 * p50_seconds:.0f} ms, p99 {1000 * p99_seconds:.0f} ms",
         *_change(picture),
     ]

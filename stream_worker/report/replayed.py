@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stream_worker import __version__
+from stream_worker.core.amounts import amount
 from stream_worker.core.history import History
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.status import Status
@@ -51,14 +52,14 @@ def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
             continue
         best = max(monitor.baseline_names, key=lambda baseline: float(named[baseline + suffix][rate]), default="")
         baseline = f"; the best baseline, {best.replace('_', ' ')}, {named[best + suffix][rate]:.1%}" if best else ""
-        said.append(f"{named[name][rate]:.1%} {what} ({int(named[name]['events']):,} events){baseline}")
+        said.append(f"{named[name][rate]:.1%} {what} ({amount(int(named[name]['events']), 'event')}){baseline}")
     return f"What came was among the first {monitor.config.depth} of the list: " + ". ".join(said) + "." if said else ""
 
 
 def _facts(history: History, status: Status, log: str, rows: tuple[int, int]) -> list[tuple[str, str]]:
     facts = [("log", log), ("rows", f"{rows[0]:,} to {rows[1]:,}"), ("events", f"{status.events:,}")]
     if history.began:
-        facts.append(("from a checkpoint", f"figures begin after {history.began:,} events; totals are of all"))
+        facts.append(("from a checkpoint", f"figures begin after {amount(history.began, 'event')}; totals are of all"))
     return [
         *facts,
         ("dead letters", f"{sum(status.dead_letters.values()):,}"),

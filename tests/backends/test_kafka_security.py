@@ -135,11 +135,11 @@ class TestConnections:
 
     def test_what_is_right_connects(self, secured_kafka: SecuredKafka) -> None:
         certificates = secured_kafka.certificates
-        assert "1 brokers" in describe_cluster(
+        assert "1 broker at" in describe_cluster(
             KafkaConfig(secured_kafka.address("SASL_SSL"), extra=secured_kafka.scram())
         )
         mutual = KafkaConfig(secured_kafka.address("SSL"), extra=_tls(secured_kafka, **certificates.client))
-        assert "1 brokers" in describe_cluster(mutual)
+        assert "1 broker at" in describe_cluster(mutual)
 
 
 @pytest.mark.kafka

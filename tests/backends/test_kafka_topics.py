@@ -76,7 +76,7 @@ class TestRealKafka:
         """Here for want of time."""
         extra = {"linger.ms": "0", "message.timeout.ms": "1"}
         config = KafkaConfig(kafka_broker.config.bootstrap_servers, extra=extra)
-        with pytest.raises(Unavailable, match="1 of 1 records were not written"):
+        with pytest.raises(Unavailable, match="1 of 1 record was not written"):
             produce_records(config, kafka_broker.config.input_topic, [("u", b"a", 1)])
 
     def test_a_topic_that_is_not_there_is_said_before_anything_is_read(self, kafka_broker: KafkaBroker) -> None:

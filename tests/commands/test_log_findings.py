@@ -60,6 +60,6 @@ def test_fields_left_out_and_habits_of_the_log_are_told_once(tmp_path: Path) -> 
     code, out, err = call("replay", write(tmp_path / "a.csv", text), "-m", mapping)
     assert code == ExitCode.DONE, err
     assert "fields left out: 2 value, the first in line 2 of a.csv: price: expected a finite number" in out
-    assert out.count("note: 1 events are more than a minute older") == 1
-    assert out.count("note: 1 events stand there twice in a row") == 1
+    assert out.count("note: 1 event is more than a minute older") == 1
+    assert out.count("note: 1 event stands there twice in a row") == 1
     assert err.count("EUR 3") == 1

@@ -27,6 +27,7 @@ from stream_worker.backends.checkpoint.reading import (
     sealed,
     sequence,
 )
+from stream_worker.core.amounts import amount
 from stream_worker.core.checkpoint_format import FORMAT
 from stream_worker.core.errors import SlotTaken
 from stream_worker.core.fault_points import Reached, no_fault
@@ -127,7 +128,7 @@ class DirectoryCheckpoints:
             free = shutil.disk_usage(path).free
             slots = [*path.glob(slot), *path.glob(f"*/{slot}")]
         count = sum(len(checkpoints_in(folder)) for folder in slots)
-        return f"{path}: writable, {count} checkpoints of slot {slot!r}, {free / 1e9:.1f} GB free"
+        return f"{path}: writable, {amount(count, 'checkpoint')} of slot {slot!r}, {free / 1e9:.1f} GB free"
 
 
 def _in_order(array: NDArray[Any]) -> NDArray[Any]:

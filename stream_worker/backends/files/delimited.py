@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from stream_worker.backends.files.lines import BadRow, RawRow, open_bytes, read_line, too_long
 from stream_worker.backends.files.mapping import Mapping, nearest
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
 
 _MOST_LINES, _MOST_CHARACTERS = 100, 1 << 16
@@ -181,7 +182,7 @@ class _Records:
         )
 
     def _width(self) -> str:
-        return f"{len(self.header)} columns" if self.header else "a record"
+        return amount(len(self.header), "column") if self.header else "a record"
 
     def _bad(self, reason: str) -> BadRow:
         return BadRow(self._first(), "NotARow", reason)

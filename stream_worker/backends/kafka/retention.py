@@ -18,6 +18,7 @@ from stream_worker.backends.kafka.causes import metadata
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect, error_of
 from stream_worker.backends.kafka.topics import is_mock
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError, Unavailable
 from stream_worker.logs import get_logger
 
@@ -65,7 +66,8 @@ class Retention:
         age_ms = now_ms - oldest_ms
         if 0 <= self.ms < age_ms and not self.by_append_time:
             return (
-                f"retention.ms keeps {self.ms / _DAY_MS:.3g} days, and the log begins {age_ms / _DAY_MS:,.0f} days ago"
+                f"retention.ms keeps {amount(self.ms / _DAY_MS, 'day', form='.3g')}, and the log begins "
+                f"{amount(age_ms / _DAY_MS, 'day', form=',.0f')} ago"
             )
         return ""
 

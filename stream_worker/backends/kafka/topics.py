@@ -18,6 +18,7 @@ from stream_worker.backends.kafka.causes import metadata
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings, reader_settings, writer_settings
 from stream_worker.backends.kafka.faults import Complaints, connect, error_of, lacks_right
 from stream_worker.backends.kafka.rights import hidden_topics, how_to_allow
+from stream_worker.core.amounts import amount
 from stream_worker.core.codec import decode_recommendation
 from stream_worker.core.errors import InvalidEvent, RightMissing, Unavailable
 from stream_worker.core.events import Recommendation
@@ -53,9 +54,9 @@ def describe_cluster(config: KafkaConfig) -> str:
     """One line about what answers, for `check`. Raises Unavailable."""
     known = metadata(config, _ANSWER_SECONDS)
     counts = {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
-    found = [f"{topic} ({count} partitions)" for topic, count in counts.items()]
+    found = [f"{topic} ({amount(count, 'partition')})" for topic, count in counts.items()]
     missing = missing_topics(config)
-    parts = [f"{len(known.brokers)} brokers at {config.bootstrap_servers}", *found]
+    parts = [f"{amount(len(known.brokers), 'broker')} at {config.bootstrap_servers}", *found]
     return ", ".join([*parts, f"missing: {', '.join(missing)}"] if missing else parts)
 
 
@@ -137,7 +138,9 @@ def produce_records(
         left = producer.flush(_FLUSH_SECONDS)
     if left or refused:
         why = refused[0].str() if refused else f"no answer within {_FLUSH_SECONDS:.0f} s"
-        raise Unavailable(f"kafka: {left + len(refused)} of {count} records were not written to {topic}: {why}")
+        of_all = f"of {amount(count, 'record')}"
+        lost = amount(left + len(refused), f"{of_all} was", f"{of_all} were")
+        raise Unavailable(f"kafka: {lost} not written to {topic}: {why}")
     return count
 
 

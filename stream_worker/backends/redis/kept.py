@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream_worker.backends.redis.connection import Connection
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
 
 _KEEPING = "noeviction"
@@ -25,7 +26,7 @@ def ensure_kept(connection: Connection) -> None:
 def described(connection: Connection) -> str:
     with connection.available():
         infos = connection.infos()
-    masters = f", a cluster of {len(infos)} masters" if "" not in infos else ""
+    masters = f", a cluster of {amount(len(infos), 'master')}" if "" not in infos else ""
     version, policy = _all(infos, "redis_version"), _all(infos, "maxmemory_policy")
     line = f"Redis {version}{masters}, maxmemory-policy {policy}, {_disk(infos)}"
     kept = all(info.get("maxmemory_policy") == _KEEPING for info in infos.values())

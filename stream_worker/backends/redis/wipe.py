@@ -15,6 +15,7 @@ _SCANNED = 1_000
 # Behind the group's name; what only looks alike is of group "g:x" under "g".
 _OURS = re.compile(r"([^:{}]+)\}(:|$)")
 MEMORIES, PARTITIONS, OTHERS = "memories", "partitions", "other keys"
+ONE_OF = {MEMORIES: "memory", PARTITIONS: "partition", OTHERS: "other key"}
 
 
 def counted(connection: Connection, prefix: str) -> dict[str, int]:
