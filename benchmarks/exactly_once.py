@@ -41,8 +41,8 @@ from stream_worker.core.interfaces import Sink
 from stream_worker.warm_up import warm_up
 from stream_worker.worker import Worker
 from tests.chaos.logs import made_up, recorded
-from tests.fleet import Event
-from tests.services import KAFKA_VERSION, KafkaCluster, RedisService
+from tests.support.fleet import Event
+from tests.support.services import KAFKA_VERSION, KafkaCluster, RedisService
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTITIONS = 8

@@ -33,8 +33,8 @@ from benchmarks.record import machine, save
 from stream_worker.backends.kafka import create_topics
 from stream_worker.config import load_settings
 from stream_worker.core.codec import encode_event
-from tests.fleet import Fleet
-from tests.services import KAFKA_VERSION, KafkaCluster, RedisService
+from tests.support.fleet import Fleet
+from tests.support.services import KAFKA_VERSION, KafkaCluster, RedisService
 
 _PARTITIONS = 8
 _SLOT = "0"

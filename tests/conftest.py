@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.redis_services import RedisCluster, RedisSentinel
-from tests.secured_kafka import SecuredKafka
-from tests.services import KafkaCluster, RedisService, ServiceMissing
+from tests.support.redis_services import RedisCluster, RedisSentinel
+from tests.support.secured_kafka import SecuredKafka
+from tests.support.services import KafkaCluster, RedisService, ServiceMissing
 
 MakeTopic = Callable[..., str]
 

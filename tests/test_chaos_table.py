@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.__main__ import play
 from tests.chaos.scenario import NotShown, Scenario, Skipped, Stage
-from tests.fleet import Fleet
+from tests.support.fleet import Fleet
 
 
 def _stage(folder: Path, short: bool = True) -> Stage:

@@ -17,8 +17,8 @@ import pytest
 
 from stream_worker.cli import cli, main
 from stream_worker.exit_codes import ExitCode
-from tests.fleet import Fleet, committed, produce
-from tests.services import free_port
+from tests.support.fleet import Fleet, committed, produce
+from tests.support.services import free_port
 from tests.test_replay import MAPPING, shoppers, write_log
 
 COMMANDS = ("run", "replay", "compare", "produce", "tail", "memory", "reset", "demo", "check")
@@ -156,7 +156,7 @@ def test_without_redis_a_restart_loses_nothing(
     kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """One machine, no Redis: memories are in the checkpoint, and a kill -9 repeats and loses no list."""
-    from tests.fleet import check_contract
+    from tests.support.fleet import check_contract
     from tests.test_real_kafka import shoppers as records
 
     topic, output, dead = make_topic(partitions=2), make_topic(partitions=1), make_topic(partitions=1)

@@ -10,7 +10,7 @@ import pytest
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.memory_record import MemoryFormat
-from tests.worker_world import BATCH, MODEL, Durable, Traps, World
+from tests.support.worker_world import BATCH, MODEL, Durable, Traps, World
 
 ROUNDS = 6
 

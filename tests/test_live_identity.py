@@ -14,8 +14,8 @@ from confluent_kafka import OFFSET_END, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.backends.kafka_broker import make_again, topic_id
-from tests.fleet import Event, committed, read_all
-from tests.scene import Scene
+from tests.support.fleet import Event, committed, read_all
+from tests.support.scene import Scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 

@@ -16,7 +16,7 @@ import pytest
 
 from stream_worker.cli import cli
 from stream_worker.core.masking import is_secret
-from tests.services import free_port
+from tests.support.services import free_port
 from tests.test_replay import shoppers, write_log
 from tests.test_secrets import pieces
 

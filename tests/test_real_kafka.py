@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.core.hostile import hostile_records
-from tests.fleet import Event
-from tests.scene import Scene
+from tests.support.fleet import Event
+from tests.support.scene import Scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 

@@ -12,7 +12,7 @@ from model.learner_config import LearnerConfig
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ANSWERS
 from stream_worker.core.source_id import SourceId
-from tests.worker_world import Run, Twin, World
+from tests.support.worker_world import Run, Twin, World
 
 _ALARM = Alarm("all", 50, 0.5, 0.2)
 

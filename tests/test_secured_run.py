@@ -13,8 +13,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from stream_worker.core.codec import encode_event
 from stream_worker.exit_codes import ExitCode
-from tests.fleet import Fleet, produce, read_all
-from tests.secured_kafka import PASSWORD, SecuredKafka, least_rights
+from tests.support.fleet import Fleet, produce, read_all
+from tests.support.secured_kafka import PASSWORD, SecuredKafka, least_rights
 
 pytestmark = pytest.mark.kafka
 TOPICS = ("secured-events", "secured-lists", "secured-dead")

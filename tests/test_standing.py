@@ -8,7 +8,7 @@ import pytest
 
 from stream_worker.core.errors import RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.status import DRAINING, NoObserver, Standing, Status
-from tests.worker_world import Run, Traps, World
+from tests.support.worker_world import Run, Traps, World
 
 
 class Diary(NoObserver):

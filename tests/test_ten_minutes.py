@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import free_port
+from tests.support.services import free_port
 
 ROOT = Path(__file__).parents[1]
 _SECTION = re.search(r"^## Your own topic, in ten minutes$(.*?)^## ", (ROOT / "README.md").read_text(), re.M | re.S)

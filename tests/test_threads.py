@@ -22,7 +22,7 @@ from stream_worker.core.codec import encode_event
 from stream_worker.core.errors import RestartNeeded
 from stream_worker.core.events import Recommendation
 from stream_worker.line import _parts
-from tests.worker_world import World
+from tests.support.worker_world import World
 
 
 def _lists(threads: int, users: int) -> list[Recommendation]:

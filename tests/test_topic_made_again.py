@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from stream_worker.core.errors import OffsetLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.memory_record import header_of, ring_of
-from tests.worker_world import MODEL, Durable, Killed, Redis, Run, Traps, Twin, World
+from tests.support.worker_world import MODEL, Durable, Killed, Redis, Run, Traps, Twin, World
 
 KINDS = [pytest.param("redis", marks=pytest.mark.redis), "durable", "twin"]
 Memory = tuple[int, int, list[str]]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from stream_worker.backends.checkpoint.reading import MANIFEST, source_of
-from tests.fleet import Event, read_all
-from tests.scene import Scene
+from tests.support.fleet import Event, read_all
+from tests.support.scene import Scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.timeout(600)]
 

@@ -26,8 +26,8 @@ from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 from stream_worker.exit_codes import ExitCode
 from stream_worker.line import UNFIT, Line, unfit
+from tests.support.worker_world import Durable, Twin, World
 from tests.test_commands import call
-from tests.worker_world import Durable, Twin, World
 
 DATA = Path(__file__).parent / "data" / "checkpoints"
 CANONICAL = str(Path(__file__).parent.parent / "examples" / "canonical.toml")

@@ -14,7 +14,7 @@ from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.backends.redis.trial import Trial
 from stream_worker.core.errors import ConfigurationError, Unavailable
 from stream_worker.core.item_dictionary import LAST_NUMBER, numbers_kept_seconds
-from tests.services import RedisService
+from tests.support.services import RedisService
 
 pytestmark = pytest.mark.redis
 _GROUPS = count()

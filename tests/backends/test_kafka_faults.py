@@ -19,7 +19,7 @@ from stream_worker.core.events import Outputs
 from tests.backends.contracts_topics import Member, list_for, until, values
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.test_kafka_transactions import error, replace_call
-from tests.services import free_port
+from tests.support.services import free_port
 
 MakeProducer = Callable[..., TransactionalProducer]
 OpenSource = Callable[[bool], KafkaSource]

@@ -21,7 +21,7 @@ from stream_worker.core.events import Outputs
 from stream_worker.core.offsets import Mark
 from tests.backends.contracts_topics import Member, list_for, retry, values
 from tests.backends.kafka_broker import KafkaBroker
-from tests.services import KafkaCluster
+from tests.support.services import KafkaCluster
 
 pytestmark = pytest.mark.kafka
 

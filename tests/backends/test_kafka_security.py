@@ -30,8 +30,8 @@ from stream_worker.backends.kafka.faults import fatal_error
 from stream_worker.core.errors import ConfigurationError, RightMissing, TransactionAborted, Unavailable
 from stream_worker.core.events import Outputs
 from tests.backends.contracts_topics import Member, list_for, retry, until, values
-from tests.secured_kafka import PASSWORD, USER, Right, SecuredKafka, least_rights
-from tests.services import KafkaBroker, free_port
+from tests.support.secured_kafka import PASSWORD, USER, Right, SecuredKafka, least_rights
+from tests.support.services import KafkaBroker, free_port
 
 _NUMBERS = count()
 

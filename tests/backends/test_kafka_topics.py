@@ -21,7 +21,7 @@ from stream_worker.core.errors import Unavailable
 from stream_worker.core.events import Outputs
 from tests.backends.contracts_topics import Member, list_for
 from tests.backends.kafka_broker import KafkaBroker, murmur2
-from tests.services import free_port
+from tests.support.services import free_port
 
 
 @pytest.mark.kafka

@@ -19,7 +19,7 @@ from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.interfaces import Claim
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of
-from tests.services import RedisService, free_port
+from tests.support.services import RedisService, free_port
 
 __all__ = ["store"]  # the contract's fixture
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.backends.redis.address import Address, parse_address
 from stream_worker.core.errors import ConfigurationError, StreamWorkerError
-from tests.services import free_port
+from tests.support.services import free_port
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.backends.redis.number_gap import GAP
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, Unavailable
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of
-from tests.redis_services import MASTER, RedisCluster, RedisSentinel, Server
-from tests.services import RedisService, free_port
+from tests.support.redis_services import MASTER, RedisCluster, RedisSentinel, Server
+from tests.support.services import RedisService, free_port
 
 __all__ = ["store"]  # the contract's fixture
 

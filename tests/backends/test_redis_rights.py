@@ -13,7 +13,7 @@ from stream_worker.backends.redis.faults import RIGHTS
 from stream_worker.core.errors import ConfigurationError, StreamWorkerError, Unavailable
 from stream_worker.exit_codes import ExitCode
 from tests.backends.memory_store_contract import record, token_of
-from tests.redis_services import MASTER, Lock, RedisCluster, RedisSentinel, Server, locked, url_of, wait_until
+from tests.support.redis_services import MASTER, Lock, RedisCluster, RedisSentinel, Server, locked, url_of, wait_until
 from tests.test_commands import call
 
 pytestmark = pytest.mark.redis

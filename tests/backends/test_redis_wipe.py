@@ -8,7 +8,7 @@ from stream_worker.backends.redis import RedisMemoryStore
 from tests.backends.memory_store_contract import ODD_USERS, record
 from tests.backends.test_memory_store import redis_store
 from tests.backends.test_redis_modes import cluster_store
-from tests.redis_services import RedisCluster
+from tests.support.redis_services import RedisCluster
 
 
 def fill(store: RedisMemoryStore, partitions: int, users: list[str]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.chaos.logs import made_up, recorded
 from tests.chaos.scenario import NotShown, Scenario, Seen, Skipped, Stage
 from tests.chaos.scenarios import SCENARIOS
-from tests.services import KafkaCluster, RedisService
+from tests.support.services import KafkaCluster, RedisService
 
 _LANES = 2
 _MOST_LINES = 200  # of a worker's log that are printed where a promise was broken

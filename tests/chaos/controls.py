@@ -22,7 +22,7 @@ from tests.chaos.replays import Replay, compare_checkpoints, compare_files, writ
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states
 from tests.chaos.steps import Meals
-from tests.scene import Scene
+from tests.support.scene import Scene
 
 ROOT = Path(__file__).parents[2]
 USERS = 700

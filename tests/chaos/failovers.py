@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.under_load import Play, membership_kept, playing
-from tests.redis_services import MASTER, RedisCluster, RedisSentinel, Server
+from tests.support.redis_services import MASTER, RedisCluster, RedisSentinel, Server
 
 
 def cluster_masters_killed(stage: Stage) -> Seen:

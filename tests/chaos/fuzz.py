@@ -17,8 +17,8 @@ from tests.chaos.event_rule import event_of
 from tests.chaos.examples import thought_up
 from tests.chaos.mutations import Hostile, giants, mutated
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.fleet import check_lists, read_all
-from tests.scene import Scene, memories_of
+from tests.support.fleet import check_lists, read_all
+from tests.support.scene import Scene, memories_of
 
 REAL_EVERY = 20
 _MOST_SENT_BYTES = 1_048_000  # a broker takes them by default, a client sends a million, headers included

@@ -18,8 +18,8 @@ from stream_worker.exit_codes import ExitCode
 from tests.chaos.logs import START_TS
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.under_load import Play, playing
-from tests.fleet import Event, Sent
-from tests.scene import RING, Memories
+from tests.support.fleet import Event, Sent
+from tests.support.scene import RING, Memories
 
 _NOTICED_SOON = json.dumps({"topic.metadata.refresh.interval.ms": "1000"})
 

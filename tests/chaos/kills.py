@@ -25,8 +25,8 @@ from stream_worker.exit_codes import ExitCode
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states, moved_users
 from tests.core.hostile import hostile_records
-from tests.fleet import Event
-from tests.scene import Scene
+from tests.support.fleet import Event
+from tests.support.scene import Scene
 
 SLOTS = ("a", "b", "c")
 IN_TRANSACTION, HALF_WRITTEN = "in a transaction", "half-written"

@@ -10,7 +10,7 @@ import numpy as np
 from stream_worker.backends.files.mapping import load_mapping
 from stream_worker.backends.files.reading import read_log
 from stream_worker.core.codec import encode_event
-from tests.fleet import Event
+from tests.support.fleet import Event
 
 START_TS = 1_700_000_000
 

@@ -17,8 +17,8 @@ from tests.backends.kafka_broker import make_again, topic_id
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.under_load import Play, playing
-from tests.fleet import Sent, check_lists, read_all
-from tests.scene import RING
+from tests.support.fleet import Sent, check_lists, read_all
+from tests.support.scene import RING
 
 PARTITIONS, SLOTS = 4, ("a", "b")
 BURST = 2_000

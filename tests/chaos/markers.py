@@ -20,7 +20,7 @@ from stream_worker.exit_codes import ExitCode
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.under_load import Play, playing
 from tests.chaos.witness import Published
-from tests.fleet import Sent
+from tests.support.fleet import Sent
 
 PARTITIONS = 4
 _EVENTS, _TIMEOUT_SECONDS = 200, 30.0

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tests.fleet import Event
+from tests.support.fleet import Event
 
 NOW = 1_700_000_000
 GIANT_BYTES = 1_020_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
 
-from tests.fleet import Fleet
+from tests.support.fleet import Fleet
 
 # The scenarios, too: a forked process imports the module that the program was started with.
 _IMPORTED = ["tests.chaos.scenarios", "tests.chaos.warmed"]

@@ -9,9 +9,9 @@ from confluent_kafka.admin import AdminClient
 
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.under_load import Play, membership_kept, own_services, playing
-from tests.fleet import Sent, read_all
-from tests.scene import memories_of
-from tests.services import KafkaBroker
+from tests.support.fleet import Sent, read_all
+from tests.support.scene import memories_of
+from tests.support.services import KafkaBroker
 
 
 def _judged_by_log(play: Play, **seen: object) -> Seen:

@@ -23,7 +23,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.fleet import Event
+from tests.support.fleet import Event
 
 MAPPING = Path(__file__).parents[2] / "examples" / "canonical.toml"
 FILES = ("predictions", "recommendations", "dead-letters")

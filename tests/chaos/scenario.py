@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.nursery import ForkedFleet
-from tests.fleet import Event
-from tests.scene import Scene
-from tests.services import KafkaCluster, RedisService
+from tests.support.fleet import Event
+from tests.support.scene import Scene
+from tests.support.services import KafkaCluster, RedisService
 
 Seen = dict[str, object]
 

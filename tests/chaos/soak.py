@@ -26,9 +26,9 @@ import redis
 
 from stream_worker.core.codec import encode_event
 from tests.chaos.scenario import Scenario, Seen, Stage
-from tests.fleet import Event, Sent, produce
-from tests.scene import Scene
-from tests.services import KafkaCluster, RedisService
+from tests.support.fleet import Event, Sent, produce
+from tests.support.scene import Scene
+from tests.support.services import KafkaCluster, RedisService
 
 MINUTES = 60.0
 USERS, ITEMS = 20_000, 5_000

@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from stream_worker.backends.checkpoint import newest_in, newest_of, slots_below
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.memory_record import header_of
-from tests.fleet import Sent, read_all
-from tests.scene import Scene
+from tests.support.fleet import Sent, read_all
+from tests.support.scene import Scene
 
 Offsets = dict[int, int]
 

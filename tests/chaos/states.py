@@ -21,8 +21,8 @@ from model.learner_config import LearnerConfig
 from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
-from tests.fleet import read_all
-from tests.scene import Scene
+from tests.support.fleet import read_all
+from tests.support.scene import Scene
 
 FIXED = {"MODEL__LEARNING": "false", "MODEL__ITEM_VECTORS": "hashed"}  # settings of the workers
 TOLERANCE = 2e-3

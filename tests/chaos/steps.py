@@ -24,8 +24,8 @@ from tests.chaos.logs import START_TS
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.standing import Standing, learned_at_start, look
 from tests.core.hostile import hostile_records
-from tests.fleet import Event
-from tests.scene import Scene
+from tests.support.fleet import Event
+from tests.support.scene import Scene
 
 USERS = 2_400  # in two partitions: in each more than one chunk of 1,000 records
 # Without thinning, which makes batches larger where the machine is slow: a death waits for a number of them.

@@ -15,9 +15,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tests.chaos.scenario import Seen, Stage
-from tests.fleet import Event, Sent
-from tests.scene import Scene
-from tests.services import KafkaCluster, RedisService
+from tests.support.fleet import Event, Sent
+from tests.support.scene import Scene
+from tests.support.services import KafkaCluster, RedisService
 
 RATE = 300  # events a second that two workers keep up with, also on two cores that have more to do
 # Of brokers that are killed on purpose, that they don't answer is no news.

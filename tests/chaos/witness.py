@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.chaos.under_load import Play
-from tests.fleet import Event
-from tests.scene import Scene
+from tests.support.fleet import Event
+from tests.support.scene import Scene
 
 STARTING, CLAIMED, GIVEN_UP, REFUSED = "starting", "partitions claimed", "partitions given up", "memories refused"
 _ASK_EVERY, _MOST_PATIENCE_SECONDS = 100, 5.0

@@ -13,8 +13,8 @@ from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.retention import Retention, retention_of
 from stream_worker.commands import produce
 from stream_worker.exit_codes import ExitCode
-from tests.fleet import read_all
-from tests.services import free_port
+from tests.support.fleet import read_all
+from tests.support.services import free_port
 from tests.test_commands import call
 from tests.test_replay import MAPPING, shoppers, write_log
 

@@ -17,7 +17,7 @@ from stream_worker.commands import run
 from stream_worker.config import load_settings
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.exit_codes import ExitCode
-from tests.services import free_port
+from tests.support.services import free_port
 from tests.test_commands import call
 
 

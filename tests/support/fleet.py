@@ -18,7 +18,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.services import free_port
+from tests.support.services import free_port
 
 _TRANSACTION_SECONDS = 60.0
 Place = tuple[int, int]  # (partition, offset)

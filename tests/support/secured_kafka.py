@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.services import KafkaBroker, free_port, output_of, program
+from tests.support.services import KafkaBroker, free_port, output_of, program
 
 USER, PASSWORD = "worker", "hunter2"
 Right = tuple[str, str, str]  # operation, kind of resource, its name

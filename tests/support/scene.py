@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from model.learner_config import LearnerConfig
-from tests.fleet import Event, Fleet, Sent, check_contract, committed, produce
+from tests.support.fleet import Event, Fleet, Sent, check_contract, committed, produce
 
 RING = LearnerConfig().ring_size
 _numbers = count()

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import redis
 
-from tests.services import RedisService, Service, ServiceMissing, free_port, program
+from tests.support.services import RedisService, Service, ServiceMissing, free_port, program
 
 SLOTS = 16_384
 MASTER = "mymaster"

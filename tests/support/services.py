@@ -1,6 +1,6 @@
 """A real Apache Kafka and a real Redis for the tests, on free loopback ports, stopped by their own process ids.
 
-python -m tests.services [--kafka-port 19092] [--redis-port 16379]      both of them until Ctrl-C, for manual runs
+python -m tests.support.services [--kafka-port 19092] [--redis-port 16379]      both until Ctrl-C, for manual runs
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ def _until_interrupted(say: Callable[[str], None]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.services", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.support.services", description=__doc__.splitlines()[0])
     parser.add_argument("--kafka-port", type=int, help="default: a free one")
     parser.add_argument("--redis-port", type=int, help="default: a free one")
     given = parser.parse_args(arguments)
