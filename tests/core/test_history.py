@@ -57,7 +57,7 @@ def test_the_values_are_the_monitors_rolling_ones() -> None:
     history = run([70, 60])
     at, values = history.series("all/hit_rate@20")
     assert (at.tolist(), values.tolist()) == ([130], [history.monitor.tracks["all"].rolling["hit_rate@20"].get()])
-    shares = [history.series(f"source/{name}")[1][0] for name in ("nowhere", "encoder", "own")]
+    shares = [history.series(f"proposer/{name}")[1][0] for name in ("nowhere", "encoder", "own")]
     assert sum(shares) == pytest.approx(1.0)
     assert {"floor.baseline_a/mrr@20", "cold.baseline_a/mrr@20", "type.view/hit_rate@20"} <= set(history.names())
 
