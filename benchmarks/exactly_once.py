@@ -38,8 +38,8 @@ from stream_worker.backends.metrics import Health, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.interfaces import Sink
+from stream_worker.loop.worker import Worker
 from stream_worker.warm_up import warm_up
-from stream_worker.worker import Worker
 from tests.chaos.logs import made_up, recorded
 from tests.support.fleet import Event
 from tests.support.services import KAFKA_VERSION, KafkaCluster, RedisService

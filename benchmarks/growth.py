@@ -47,8 +47,8 @@ from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
-from stream_worker.memories import Memories
-from stream_worker.worker import Worker
+from stream_worker.loop.memories import Memories
+from stream_worker.loop.worker import Worker
 
 SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
 # Full effort and catching up: of so many events one is learned from; and the events of a stretch.

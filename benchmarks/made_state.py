@@ -22,7 +22,7 @@ from model.learner import Learner
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.codec import encode_event
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.line import Line
+from stream_worker.loop.line import Line
 
 _SUCCESSORS = 3
 _FOLLOWS = 0.5

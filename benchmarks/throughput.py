@@ -26,7 +26,7 @@ from stream_worker.backends.files import FileSink, FileSource, Mapping, load_map
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.interfaces import Snapshot
-from stream_worker.worker import Worker
+from stream_worker.loop.worker import Worker
 
 _ROOT = Path(__file__).resolve().parent.parent
 THINNINGS = (1, 2, 4, 8, 16)

@@ -34,10 +34,10 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
-from stream_worker.line import Line
 from stream_worker.logs import get_logger
-from stream_worker.recovery import Recovery
-from stream_worker.worker import Worker
+from stream_worker.loop.line import Line
+from stream_worker.loop.recovery import Recovery
+from stream_worker.loop.worker import Worker
 
 _log = get_logger(__name__)
 

@@ -31,8 +31,8 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
+from stream_worker.loop.worker import WorkerConfig
 from stream_worker.variables import PREFIX, misnamed
-from stream_worker.worker import WorkerConfig
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
 from stream_worker.core.history import History
 from stream_worker.core.paired import Scores
-from stream_worker.line import Line
-from stream_worker.worker import Worker
+from stream_worker.loop.line import Line
+from stream_worker.loop.worker import Worker
 
 
 @dataclass

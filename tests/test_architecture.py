@@ -46,7 +46,6 @@ def _is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-_LOOP = tuple(f"stream_worker/{name}.py" for name in ("worker", "line", "recovery", "memories", "checkpointer"))
 _PROGRAM = (
     "stream_worker.cli", "stream_worker.commands", "stream_worker.assembly", "stream_worker.config",
     "stream_worker.demo", "stream_worker.usage",
@@ -60,10 +59,10 @@ _RULES = [
     (("model/encoder",), (*_HUBS, "model.counting", "model.ranker")),
     (("model/ranker",), (*_HUBS, "model.counting", "model.encoder", "model.items")),
     (("model",), ("stream_worker",)),
-    (("stream_worker/core",), ("model", "stream_worker.backends", "stream_worker.worker", *_PROGRAM)),
-    (_LOOP, ("stream_worker.backends", *_PROGRAM)),
-    (("stream_worker/backends",), ("model", "stream_worker.worker", *_PROGRAM)),
-    (("stream_worker/report",), ("model", "stream_worker.backends", "stream_worker.worker", *_PROGRAM)),
+    (("stream_worker/core",), ("model", "stream_worker.backends", "stream_worker.loop", *_PROGRAM)),
+    (("stream_worker/loop",), ("stream_worker.backends", *_PROGRAM)),
+    (("stream_worker/backends",), ("model", "stream_worker.loop", *_PROGRAM)),
+    (("stream_worker/report",), ("model", "stream_worker.backends", "stream_worker.loop", *_PROGRAM)),
 ]
 
 

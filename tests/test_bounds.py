@@ -23,7 +23,7 @@ from stream_worker.backends.in_memory import (
 from stream_worker.backends.redis import MemoryConfig
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.codec import encode_event
-from stream_worker.worker import Worker
+from stream_worker.loop.worker import Worker
 
 USERS, ITEMS, BATCH = 300, 200, 64
 _SHARED = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.FrameType)

@@ -14,7 +14,7 @@ from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemory
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.interfaces import MemoryStore
-from stream_worker.worker import Worker
+from stream_worker.loop.worker import Worker
 from tests.test_bounds import ITEMS, Forgetful, feed, held, settle, small_settings
 
 _ROOM = 4 * ITEMS

@@ -21,7 +21,7 @@ from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
 from stream_worker.core.errors import RestartNeeded
 from stream_worker.core.events import Recommendation
-from stream_worker.line import _parts
+from stream_worker.loop.line import _parts
 from tests.support.worker_world import World
 
 

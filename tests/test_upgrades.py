@@ -25,7 +25,7 @@ from stream_worker.core.checkpoint_format import FORMAT
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 from stream_worker.exit_codes import ExitCode
-from stream_worker.line import UNFIT, Line, unfit
+from stream_worker.loop.line import UNFIT, Line, unfit
 from tests.support.worker_world import Durable, Twin, World
 from tests.test_commands import call
 

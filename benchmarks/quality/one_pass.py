@@ -22,9 +22,9 @@ from stream_worker.backends.files import FileSource, load_mapping
 from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
 from stream_worker.core.status import NoObserver, Status
-from stream_worker.line import Baseline, Line
+from stream_worker.loop.line import Baseline, Line
+from stream_worker.loop.worker import Worker
 from stream_worker.scored_replay import worker_without_outputs
-from stream_worker.worker import Worker
 
 _WARM_UP = 2_000
 # Of a tick, without reading the log and without writing outputs.

@@ -34,7 +34,7 @@ from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
-from stream_worker.worker import Worker
+from stream_worker.loop.worker import Worker
 
 
 def command(

@@ -34,9 +34,9 @@ from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
+from stream_worker.loop.worker import Worker
 from stream_worker.telling import All, Telling, last_words
 from stream_worker.warm_up import warm_up
-from stream_worker.worker import Worker
 
 _log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 3.0

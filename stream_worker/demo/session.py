@@ -23,8 +23,8 @@ from stream_worker.core.codec import decode_recommendation, encode_event
 from stream_worker.demo.embedded import EmbeddedKafka
 from stream_worker.demo.scene import Scene
 from stream_worker.demo.shop import Shop, ShopConfig
+from stream_worker.loop.worker import Worker
 from stream_worker.warm_up import warm_up
-from stream_worker.worker import Worker
 
 _PARTITIONS = 4
 _POLL_SECONDS = 0.1

@@ -16,7 +16,6 @@ import numpy as np
 
 from model.learner import Learner
 from model.user_table import UserTable
-from stream_worker import checkpointer
 from stream_worker.backends.files import sink as files
 from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.backends.kafka.sink import KafkaSink
@@ -24,7 +23,8 @@ from stream_worker.backends.redis import scripts
 from stream_worker.cli import main as program
 from stream_worker.core.errors import TransactionAborted
 from stream_worker.core.offsets import Offsets
-from stream_worker.worker import Worker
+from stream_worker.loop import checkpointer
+from stream_worker.loop.worker import Worker
 
 _ABORTED_EVERY = 3
 

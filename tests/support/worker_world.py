@@ -27,7 +27,7 @@ from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.worker import Worker, WorkerConfig
+from stream_worker.loop.worker import Worker, WorkerConfig
 
 BATCH = 8
 BAD = b"no event"

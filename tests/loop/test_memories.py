@@ -16,7 +16,7 @@ from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed
 from stream_worker.core.status import Status
-from stream_worker.memories import Key, Memories
+from stream_worker.loop.memories import Key, Memories
 
 LAYOUT = MemoryFormat(ring_size=3, hidden=2)
 DEVICE_USERS = 4

@@ -20,7 +20,7 @@ import structlog
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
-from stream_worker.memories import Owed
+from stream_worker.loop.memories import Owed
 
 _CHUNK = 1_000
 # What is more than a chunk is spread over so much of the time until the next write, and over so many seconds at most:

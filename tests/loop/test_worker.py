@@ -21,7 +21,7 @@ from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAbort
 from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
-from stream_worker.worker import WorkerConfig
+from stream_worker.loop.worker import WorkerConfig
 from tests.support.redis_services import RedisCluster, wait_until
 from tests.support.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
 

@@ -20,7 +20,6 @@ import structlog
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
-from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.effort import Effort, EffortConfig
@@ -39,9 +38,10 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
-from stream_worker.item_numbers import ItemNumbers
-from stream_worker.line import UNFIT, WEIGHTS, Line, unfit
-from stream_worker.memories import Memories
+from stream_worker.loop.checkpointer import Checkpointer, Written, save_memories
+from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.line import UNFIT, WEIGHTS, Line, unfit
+from stream_worker.loop.memories import Memories
 
 _log = structlog.get_logger(__name__)
 _MOST_ABORTS = 30

@@ -28,7 +28,7 @@ from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
 from stream_worker.core.errors import MemoriesLost, Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.item_dictionary import numbers_kept_seconds
-from stream_worker.item_numbers import ItemNumbers
+from stream_worker.loop.item_numbers import ItemNumbers
 
 _EXPIRE = 1_000.0
 _KEPT = numbers_kept_seconds(_EXPIRE)

@@ -25,7 +25,7 @@ from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommen
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
-from stream_worker.recovery import Given, Recovery
+from stream_worker.loop.recovery import Given, Recovery
 
 # So many lists are made at a time, so that what is in between stays in the processor's cache.
 _AT_A_TIME = 128

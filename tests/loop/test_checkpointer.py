@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore, ManualClock
-from stream_worker.checkpointer import Checkpointer, Written, save_memories
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Snapshot
-from stream_worker.memories import Owed
+from stream_worker.loop.checkpointer import Checkpointer, Written, save_memories
+from stream_worker.loop.memories import Owed
 
 Step = tuple[Any, ...]
 SNAPSHOT = Snapshot(meta={"n": 1})
@@ -126,7 +126,7 @@ class TestOrder:
         self, scene: Scene, ending: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The loop that looks in without waiting finds one chunk there, and the next one minutes later."""
-        monkeypatch.setattr("stream_worker.checkpointer._MOST_SECONDS", 6_000.0)
+        monkeypatch.setattr("stream_worker.loop.checkpointer._MOST_SECONDS", 6_000.0)
         scene.checkpointer = Checkpointer(scene.checkpoints, scene.store, scene.clock, interval_seconds=6_000.0)
         scene.start({0: records(*(f"u{n}" for n in range(2_500)))}, {0: 9})
         assert scene.diary.first_chunk.wait(10)
@@ -155,7 +155,7 @@ class TestOrder:
             clock.sleep(0.25)
             save(snapshot)
 
-        monkeypatch.setattr("stream_worker.checkpointer.Event", Hurry)
+        monkeypatch.setattr("stream_worker.loop.checkpointer.Event", Hurry)
         monkeypatch.setattr(scene.checkpoints, "save", slow)
         scene.checkpointer = Checkpointer(scene.checkpoints, scene.store, clock, interval_seconds=5.0)
         began = clock.now()
