@@ -22,8 +22,8 @@ from pydantic import TypeAdapter, ValidationError
 from model.learner_config import LearnerConfig
 from stream_worker.backends.checkpoint import CheckpointConfig
 from stream_worker.backends.kafka import KafkaConfig
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.metrics import MetricsConfig
-from stream_worker.backends.redis import MemoryConfig
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.drift_answers import DriftConfig
 from stream_worker.core.effort import EffortConfig

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +89,15 @@ def test_core_imports_only_itself_of_the_program() -> None:
         if _is_in(name, "stream_worker") and not _is_in(name, "stream_worker.core")
     ]
     assert wrong == []
+
+
+def test_the_twins_need_no_client_of_what_they_stand_for() -> None:
+    """Whoever has no Redis and no Kafka needs no library for them either."""
+    told = (
+        "import sys, stream_worker.backends.in_memory; print(sorted({'redis', 'confluent_kafka'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=_ROOT)
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("place", ["model", "stream_worker/core"])

@@ -20,7 +20,7 @@ from stream_worker.backends.in_memory import (
     InMemorySource,
     InMemoryTopic,
 )
-from stream_worker.backends.redis import MemoryConfig
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.codec import encode_event
 from stream_worker.loop.worker import Worker

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.backends.redis.trial import Trial
 from stream_worker.core.errors import ConfigurationError, Unavailable
 from stream_worker.core.item_dictionary import LAST_NUMBER, numbers_kept_seconds

@@ -15,7 +15,8 @@ import pytest
 import redis
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.interfaces import Claim
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of

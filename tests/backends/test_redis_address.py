@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.backends.redis.address import Address, parse_address
 from stream_worker.core.errors import ConfigurationError, StreamWorkerError
 from tests.support.services import free_port

@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 import redis
 
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.backends.redis.number_gap import GAP
 from stream_worker.core.errors import ConfigurationError, MemoriesLost, Unavailable
 from tests.backends.memory_store_contract import MakeStore, MemoryStoreContract, record, store, token_of

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore, Trial
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore, Trial
 from stream_worker.backends.redis.faults import RIGHTS
 from stream_worker.core.errors import ConfigurationError, StreamWorkerError, Unavailable
 from stream_worker.exit_codes import ExitCode

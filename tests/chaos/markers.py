@@ -15,7 +15,8 @@ from typing import Any
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.exit_codes import ExitCode
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.under_load import Play, playing

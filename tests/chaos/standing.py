@@ -11,7 +11,8 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.backends.checkpoint import newest_in, newest_of, slots_below
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.core.memory_record import header_of
 from tests.support.fleet import Sent, read_all
 from tests.support.scene import Scene

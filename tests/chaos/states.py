@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from model.encoder.encoder import Encoder, hashed_vectors
 from model.learner_config import LearnerConfig
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.core.codec import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from tests.support.fleet import read_all

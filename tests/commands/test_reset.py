@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_worker.assembly import start_of
 from stream_worker.backends.checkpoint import CheckpointConfig, DirectoryCheckpoints, folder_of, newest_of, start_lock
 from stream_worker.backends.kafka import KafkaConfig, KafkaSource, look_at_group
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId

@@ -24,7 +24,8 @@ from structlog.testing import capture_logs
 
 from model.items.catalog import Catalog
 from stream_worker.backends.in_memory import InMemoryMemoryStore, ManualClock
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.core.errors import MemoriesLost, Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.item_dictionary import numbers_kept_seconds

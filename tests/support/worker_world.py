@@ -20,7 +20,8 @@ from stream_worker.backends.in_memory import (
     InMemoryTopic,
     ManualClock,
 )
-from stream_worker.backends.redis import MemoryConfig, RedisMemoryStore
+from stream_worker.backends.memory_config import MemoryConfig
+from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder, encode_event
 from stream_worker.core.errors import MemoriesLost

@@ -1,7 +1,6 @@
 """Redis: user memories, one key a record, every write fenced by the partition's token; and the items' numbers."""
 
-from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.store import RedisMemoryStore
 from stream_worker.backends.redis.trial import Trial
 
-__all__ = ["MemoryConfig", "RedisMemoryStore", "Trial"]
+__all__ = ["RedisMemoryStore", "Trial"]

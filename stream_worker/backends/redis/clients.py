@@ -11,8 +11,8 @@ from redis.cluster import REDIS_ALLOWED_KEYS, ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis.address import Address
-from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.core.errors import ConfigurationError
 
 Client = redis.Redis | RedisCluster

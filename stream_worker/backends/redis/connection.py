@@ -14,9 +14,9 @@ from redis.commands.core import Script
 from redis.exceptions import RedisClusterException
 from redis.sentinel import MasterNotFoundError
 
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis.address import parse_address
 from stream_worker.backends.redis.clients import Client, open_client
-from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.faults import is_read_only, meaning
 from stream_worker.backends.redis.masters import Masters, fields_of
 

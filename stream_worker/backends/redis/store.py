@@ -19,9 +19,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import scripts
 from stream_worker.backends.redis import wipe as wiping
-from stream_worker.backends.redis.config import MemoryConfig
 from stream_worker.backends.redis.connection import Connection, script_of
 from stream_worker.backends.redis.item_numbers import ItemNumbers
 from stream_worker.backends.redis.kept import described, ensure_kept

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
 
-from stream_worker.backends.redis.config import MemoryConfig
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis.store import RedisMemoryStore
 from stream_worker.core.errors import StreamWorkerError, Unavailable
 

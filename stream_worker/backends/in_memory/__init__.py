@@ -1,0 +1,17 @@
+"""Twins of the outside things, in memory: same interfaces, same contract suites, nothing to install."""
+
+from stream_worker.backends.in_memory.checkpoints import InMemoryCheckpoints
+from stream_worker.backends.in_memory.clock import ManualClock
+from stream_worker.backends.in_memory.sink import InMemorySink
+from stream_worker.backends.in_memory.source import InMemorySource
+from stream_worker.backends.in_memory.store import InMemoryMemoryStore
+from stream_worker.backends.in_memory.topic import InMemoryTopic
+
+__all__ = [
+    "InMemoryCheckpoints",
+    "InMemoryMemoryStore",
+    "InMemorySink",
+    "InMemorySource",
+    "InMemoryTopic",
+    "ManualClock",
+]

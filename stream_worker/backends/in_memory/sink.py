@@ -1,0 +1,57 @@
+"""A writer of the topic in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stream_worker.backends.in_memory.topic import InMemoryTopic
+from stream_worker.core.errors import SlotTaken, StreamWorkerError, TransactionAborted
+from stream_worker.core.events import Outputs
+from stream_worker.core.offsets import Mark
+
+
+class InMemorySink:
+    """The writer of a slot; a newer one fences it. Each of `failures` is raised by one commit, which then publishes
+    nothing. A membership from before the last rebalance is refused, as the broker does."""
+
+    shortened = 0
+
+    def __init__(self, topic: InMemoryTopic, slot: str = "0") -> None:
+        self._topic, self._slot = topic, slot
+        self.failures: list[StreamWorkerError] = []
+        topic.writers[slot] = self
+
+    @property
+    def outputs(self) -> Outputs:
+        """All that was ever committed to the topic."""
+        return self._topic.outputs
+
+    def commit(
+        self,
+        outputs: Outputs,
+        next_offsets: Mapping[int, int],
+        membership: Any,
+        marks: Mapping[int, Mark] | None = None,
+    ) -> None:
+        if outputs and not next_offsets:
+            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+        if self._topic.writers[self._slot] is not self:
+            raise SlotTaken(f"another sink uses slot {self._slot!r} of {self._topic.name}")
+        if self.failures:
+            raise self.failures.pop(0)
+        if membership != self._topic.generation:
+            raise TransactionAborted(f"generation {membership} is over, it is {self._topic.generation} now")
+        self._topic.committed |= next_offsets
+        self._topic.marks |= marks or {}
+        for name in ("recommendations", "dead_letters", "predictions"):
+            getattr(self._topic.outputs, name).extend(getattr(outputs, name))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing: the topic keeps it."""
+
+    def close(self) -> None:
+        """Nothing is held."""
