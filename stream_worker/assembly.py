@@ -29,7 +29,7 @@ from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Events
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Source
+from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Slots, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
@@ -123,7 +123,7 @@ def start_of(settings: Settings) -> tuple[Path, tuple[str, ...], str]:
 
 
 def make_checkpoints(
-    settings: Settings, path: Path, source: SourceId, nonce: str, store: MemoryStore, reached: Reached = no_fault
+    settings: Settings, path: Path, source: SourceId, nonce: str, store: Slots, reached: Reached = no_fault
 ) -> DirectoryCheckpoints:
     """The slot's folder below the source's, with what an older version left for it elsewhere.
 

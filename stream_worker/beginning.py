@@ -14,7 +14,7 @@ from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
-from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Snapshot
+from stream_worker.core.interfaces import CheckpointStore, ItemNumbering, Snapshot
 from stream_worker.core.source_id import SourceId
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ def _of_topic_before(path: Path, source: SourceId) -> Snapshot | None:
 
 
 def ancestors_of(
-    snapshot: Snapshot | None, source: SourceId, settings: Settings, store: MemoryStore
+    snapshot: Snapshot | None, source: SourceId, settings: Settings, store: ItemNumbering
 ) -> Mapping[str, bytes]:
     """User -> memory record of a snapshot that another source was learned into, under `store`'s item numbers; none of
     one that this source was."""

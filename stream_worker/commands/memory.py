@@ -11,7 +11,7 @@ import orjson
 from stream_worker.assembly import make_store, memory_group
 from stream_worker.commands.options import settings_from
 from stream_worker.core.errors import ConfigurationError
-from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.interfaces import ItemNumbering
 from stream_worker.core.memory_record import fault_of, header_of, ring_of
 from stream_worker.core.printable import printable
 from stream_worker.exit_codes import ExitCode
@@ -33,7 +33,7 @@ def command(user: str | None, config_path: Path | None) -> int:
     return ExitCode.FAILED
 
 
-def describe(store: MemoryStore, partition: int, user: str, blob: bytes) -> bytes:
+def describe(store: ItemNumbering, partition: int, user: str, blob: bytes) -> bytes:
     """A record as one line of JSON."""
     if reason := fault_of(blob):
         return orjson.dumps({"user": user, "partition": partition, "unreadable": reason})

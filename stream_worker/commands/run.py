@@ -31,7 +31,7 @@ from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.fault_points import Reached
-from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.interfaces import MemoryStore, Slots
 from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
 from stream_worker.loop.worker import Worker
@@ -71,7 +71,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
     return ExitCode.DONE
 
 
-def _meaning(fault: SlotTaken, store: MemoryStore, *, slot: str, nonce: str) -> SlotTaken | RestartNeeded:
+def _meaning(fault: SlotTaken, store: Slots, *, slot: str, nonce: str) -> SlotTaken | RestartNeeded:
     """Kafka fences a member that comes back after an outage, too, if it meets traces of itself (seen). A second start
     of the slot has put its own nonce into the store."""
     try:

@@ -142,11 +142,11 @@ class Claim:
     before: str = ""
 
 
-class MemoryStore(Protocol):
+class RecordStore(Protocol):
     """User memories as opaque bytes (see `core.memory_record`), one record a (partition, user), fenced by token.
 
-    Every method raises Unavailable while the store does not answer, and all but `scan`, `ping` and `slot_owner` raise
-    MemoriesLost once it is found to be not what it was, until `begin_again`.
+    Every method raises Unavailable while the store does not answer, and all but `scan` raise MemoriesLost once it is
+    found to be not what it was, until `begin_again`.
     """
 
     @property
@@ -188,6 +188,20 @@ class MemoryStore(Protocol):
         without a record may follow. Never lowers either. Raises StaleToken."""
         ...
 
+    def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
+        """(partition, user, record) of all records, or of one user's."""
+        ...
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """The twin's contents as arrays; empty for a durable store."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
+
+
+class ItemNumbering(Protocol):
+    """Item ids as numbers, which records hold in their place. Raises as `RecordStore` does."""
+
     def number_items(self, ids: Sequence[str]) -> list[int]:
         """A number from 1 for each item id, the same for every worker; new ids get new numbers, and 0 where there is
         room for no more. A number never means another id (see `core.item_dictionary`)."""
@@ -204,8 +218,13 @@ class MemoryStore(Protocol):
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]: ...
 
-    def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
-        """(partition, user, record) of all records, or of one user's."""
+
+class Slots(Protocol):
+    """The start that owns each worker slot. Raises Unavailable while the store does not answer."""
+
+    @property
+    def durable(self) -> bool:
+        """False for the twin: no other process sees who owns a slot."""
         ...
 
     def take_slot(self, slot: str, nonce: str) -> None:
@@ -214,6 +233,15 @@ class MemoryStore(Protocol):
 
     def slot_owner(self, slot: str) -> str | None: ...
 
+
+class MemoryStore(RecordStore, ItemNumbering, Slots, Protocol):
+    """All that is shared by the workers of a group, in one object with one connection."""
+
+    @property
+    def durable(self) -> bool:
+        """False for the twin: it is one process's own, and goes into its checkpoint."""
+        ...
+
     def ensure_kept(self) -> None:
         """Raises ConfigurationError where the store is set to forget records by itself."""
         ...
@@ -221,12 +249,6 @@ class MemoryStore(Protocol):
     def ping(self) -> str:
         """One line about what answers, for `check`."""
         ...
-
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The twin's contents as arrays; empty for a durable store."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
 
     def close(self) -> None: ...
 

@@ -19,7 +19,7 @@ import structlog
 
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Snapshot
+from stream_worker.core.interfaces import CheckpointStore, Clock, RecordStore, Snapshot
 from stream_worker.loop.memories import Owed
 
 _CHUNK = 1_000
@@ -51,7 +51,7 @@ class Checkpointer:
     def __init__(
         self,
         checkpoints: CheckpointStore,
-        store: MemoryStore,
+        store: RecordStore,
         clock: Clock,
         interval_seconds: float,
         reached: Reached = no_fault,
@@ -139,7 +139,7 @@ class Checkpointer:
 
 
 def save_memories(
-    store: MemoryStore,
+    store: RecordStore,
     owed: Owed,
     tokens: Mapping[int, int],
     floors: Mapping[int, int],

@@ -16,7 +16,7 @@ import structlog
 
 from model.items.catalog import Catalog
 from stream_worker.core.errors import Unavailable
-from stream_worker.core.interfaces import Clock, MemoryStore
+from stream_worker.core.interfaces import Clock, ItemNumbering
 
 _CHUNK = 1_000
 _ASKED_A_TIME = 8
@@ -31,7 +31,7 @@ class ItemNumbers:
     way (None: none is), up to row `_at`.
     """
 
-    def __init__(self, store: MemoryStore, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, store: ItemNumbering, catalog: Catalog, clock: Clock) -> None:
         self._store, self._catalog, self._clock = store, catalog, clock
         self.foreign = False
         self._asked_ts = clock.now()

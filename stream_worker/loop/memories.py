@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.user_table import UserTable
 from stream_worker.core.errors import Unavailable
-from stream_worker.core.interfaces import Claim, MemoryStore
+from stream_worker.core.interfaces import Claim, RecordStore
 from stream_worker.core.memory_record import (
     MemoryFormat,
     begin_again,
@@ -39,7 +39,7 @@ class Memories:
 
     def __init__(
         self,
-        store: MemoryStore,
+        store: RecordStore,
         users: UserTable,
         rebuild: Callable[[NDArray[np.int64]], None],
         layout: MemoryFormat,
