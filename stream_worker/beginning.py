@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import structlog
 
 from stream_worker.assembly import memory_layout
 from stream_worker.backends.checkpoint import newest_of
@@ -16,8 +15,9 @@ from stream_worker.config import Settings
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import CheckpointStore, ItemNumbering, Snapshot
 from stream_worker.core.source_id import SourceId
+from stream_worker.logs import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

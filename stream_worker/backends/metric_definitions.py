@@ -12,10 +12,10 @@ from typing import Any, Generic, TypeVar, overload
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from stream_worker.core.drift_answers import ANSWERS, ROLLBACK
 from stream_worker.core.interfaces import Clock
 
 PREFIX = "stream_worker_"
-ANSWERS = ("fade", "rate", "replay", "rebuild", "rollback")
 STAGES = ("poll", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -128,7 +128,7 @@ class WorkerMetrics:
     drift_alarms = Metric(Counter, "alarms", "Drops of the hit rate, by stream of events.", labels=("detector",))
 
     drift_answers = Metric(
-        Counter, "answers", "What was done about drift, by answer.", labels=("answer",), known=ANSWERS
+        Counter, "answers", "What was done about drift, by answer.", labels=("answer",), known=(*ANSWERS, ROLLBACK)
     )
     users_rebuilt = Metric(Counter, "users", "User states that were made anew from the ring, after drift or collapse.")
     steps_skipped = Metric(

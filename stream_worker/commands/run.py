@@ -8,8 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from stream_worker.assembly import (
     device_of,
     fault_points,
@@ -34,11 +32,12 @@ from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore, Slots
 from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
+from stream_worker.logs import get_logger
 from stream_worker.loop.worker import Worker
 from stream_worker.telling import All, Telling, last_words
 from stream_worker.warm_up import warm_up
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _RETRY_SECONDS = 3.0
 T = TypeVar("T")
 

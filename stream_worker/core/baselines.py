@@ -73,6 +73,10 @@ class CoVisitation:
     """
 
     def __init__(self) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
+        """Know nothing, with room for the first rows."""
         # A popularity of its own: inside a batch it has to advance event by event with the pairs.
         self.popularity = RecentPopularity()
         self.neighbour_NM = np.zeros((_FIRST_CAPACITY, _NEIGHBOURS), dtype=np.int32)
@@ -124,7 +128,7 @@ class CoVisitation:
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         head = "popularity."
-        self.__init__()  # type: ignore[misc]
+        self._empty()
         used = len(state["lengths"])
         self.popularity.load_state_dict({name[len(head) :]: a for name, a in state.items() if name.startswith(head)})
         self.grow(max(used, len(self.popularity.count_N)))

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stream_worker.core.ranking_metrics import MRR, NDCG, HitRate, RankingMetric
+from stream_worker.core.ranking_metrics import MRR, NDCG, WORST_LOSS, HitRate, RankingMetric
 
 _RESAMPLES = 2_000
 _LEAST_USERS = 10
 _DRAWN_AT_ONCE = 2_000_000
-_WORST_LOSS = 34.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Scores:
         k = max(hit_rate_k)
         metrics: list[RankingMetric] = [*(HitRate(k) for k in hit_rate_k), MRR(k), NDCG(k)]
         values = {metric.name: _gains(metric, self.rank_E) for metric in metrics}
-        return {**values, "log_loss": np.clip(-self.log_probability_E, 0.0, _WORST_LOSS)}
+        return {**values, "log_loss": np.clip(-self.log_probability_E, 0.0, WORST_LOSS)}
 
 
 @dataclass(frozen=True)

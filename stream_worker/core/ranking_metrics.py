@@ -18,7 +18,7 @@ from river import base, metrics, reco
 from river.utils.rolling import BaseRolling
 
 _QUANTUM = 2.0**-20
-_WORST_LOSS = -math.log(1e-15)  # River clamps probabilities to the same bound
+WORST_LOSS = -math.log(1e-15)  # River clamps probabilities to the same bound
 
 
 def rank_of(came: object, ranked: Sequence[object] | int) -> int:
@@ -244,7 +244,7 @@ def _losses(logprob_B: NDArray[np.floating]) -> NDArray[np.float64]:
     """-log p, at most -log(1e-15), as whole multiples of 2^-20: float sums of these are exact up to 8e9."""
     known = np.asarray(logprob_B, dtype=np.float64)
     known = known[~np.isnan(known)]
-    losses: NDArray[np.float64] = np.rint(np.clip(-known, 0.0, _WORST_LOSS) / _QUANTUM) * _QUANTUM
+    losses: NDArray[np.float64] = np.rint(np.clip(-known, 0.0, WORST_LOSS) / _QUANTUM) * _QUANTUM
     return losses
 
 

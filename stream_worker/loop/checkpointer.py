@@ -15,18 +15,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
-import structlog
-
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import CheckpointStore, Clock, RecordStore, Snapshot
+from stream_worker.logs import get_logger
 from stream_worker.loop.memories import Owed
 
 _CHUNK = 1_000
 # What is more than a chunk is spread over so much of the time until the next write, and over so many seconds at most:
 # at once, it takes the loop's time.
 _SPREAD, _MOST_SECONDS = 0.5, 3.0
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass

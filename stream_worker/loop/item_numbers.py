@@ -12,16 +12,16 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import structlog
 
 from model.items.catalog import Catalog
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Clock, ItemNumbering
+from stream_worker.logs import get_logger
 
 _CHUNK = 1_000
 _ASKED_A_TIME = 8
 _RETRY_SECONDS = 60.0
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class ItemNumbers:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from model.user_table import UserTable
@@ -28,9 +27,10 @@ from stream_worker.core.memory_record import (
 )
 from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.status import Status
+from stream_worker.logs import get_logger
 
 Key = tuple[int, str]
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 Owed = dict[int, list[tuple[str, bytes]]]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import structlog
 from safetensors.numpy import load_file
 
 from stream_worker.backends.checkpoint.disk import corrupt, unavailable
@@ -17,10 +16,11 @@ from stream_worker.core.checkpoint_format import readable, upgraded
 from stream_worker.core.errors import ConfigurationError, CorruptCheckpoint
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
+from stream_worker.logs import get_logger
 
 ARRAYS, MANIFEST, UNFINISHED = "line.safetensors", "manifest.json", ".tmp"
 NAME = re.compile(r"(\d{8,})-([0-9a-z]+)")
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def newest_in(slot: Path) -> Snapshot | None:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-import structlog
-
 from stream_worker.backends.checkpoint.disk import locked, make_folder, sync, unavailable
 from stream_worker.backends.checkpoint.reading import (
     NAME,
@@ -28,9 +26,10 @@ from stream_worker.backends.checkpoint.slot import LOCK
 from stream_worker.core.errors import SlotTaken
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
+from stream_worker.logs import get_logger
 
 _MOST_OF_A_NAME = 100
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 def folder_of(path: Path, source: SourceId) -> Path:

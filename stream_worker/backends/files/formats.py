@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import structlog
 
 from stream_worker.backends.files.delimited import read_delimited
 from stream_worker.backends.files.json_lines import read_json_lines
@@ -15,8 +14,9 @@ from stream_worker.backends.files.lines import RawRow, is_empty
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.backends.files.parquet import read_parquet
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.logs import get_logger
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _READERS = {"jsonl": read_json_lines, "csv": read_delimited, "tsv": read_delimited, "parquet": read_parquet}
 
 
