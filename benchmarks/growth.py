@@ -47,7 +47,9 @@ from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
+from stream_worker.loop.limits import Limits
 from stream_worker.loop.memories import Memories
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
 
 SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
@@ -103,18 +105,15 @@ class Subject:
         self.making_seconds = time.process_time() - began
 
     def _worker(self) -> Worker:
+        settings, clock = self.settings, ProcessorClock()
+        memory = settings.memory
         worker = Worker(
-            self.settings.worker,
-            source=InMemorySource(self.topic),
-            sink=FileSink(),
-            store=self.store,
-            checkpoints=InMemoryCheckpoints(),
-            line=self.line,
-            decoder=Decoder(self.settings.events.canonical()),
-            clock=ProcessorClock(),
-            checkpoint_seconds=math.inf,
-            max_pending=self.settings.memory.pending_users,
-            effort=self.effort,
+            settings.worker,
+            Outside(InMemorySource(self.topic), FileSink(), self.store, InMemoryCheckpoints(), clock),
+            self.line,
+            Decoder(settings.events.canonical()),
+            Limits(math.inf, memory.pending_users, memory.rebuild_records),
+            self.effort,
             observer=self.stopwatch,
         )
         worker.start()

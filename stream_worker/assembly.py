@@ -35,7 +35,9 @@ from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
 from stream_worker.logs import get_logger
+from stream_worker.loop.limits import Limits
 from stream_worker.loop.line import Line
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Recovery
 from stream_worker.loop.worker import Worker
 
@@ -159,20 +161,18 @@ def make_worker(
     observer: Observer | None = None,
     reached: Reached = no_fault,
 ) -> Worker:
-    return Worker(
-        settings.worker,
-        source=source,
-        sink=sink,
-        store=store,
-        checkpoints=checkpoints,
-        line=line,
-        decoder=Decoder(events or settings.events, columns, watch),
-        clock=SystemClock(),
+    limits = Limits(
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,
         rebuild_records=settings.memory.rebuild_records,
-        effort=Effort(settings.effort, follows_lag),
+    )
+    return Worker(
+        settings.worker,
+        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached),
+        line,
+        Decoder(events or settings.events, columns, watch),
+        limits,
+        Effort(settings.effort, follows_lag),
         predictions=predictions,
         observer=observer,
-        reached=reached,
     )

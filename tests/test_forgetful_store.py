@@ -131,7 +131,7 @@ def test_a_write_that_is_refused_for_a_claim_of_before_costs_the_new_claim_nothi
     run.checkpoints.save = wait_and_save  # type: ignore[method-assign]
     world.send("u1", "i1", partition=1)
     run.worker.run_once()
-    assert run.worker._checkpointer.busy()
+    assert run.worker._persistence.checkpointer.busy()
     old = run.worker._memories.tokens[1]
     somebody_claims(world, 1)
     world.send("a newcomer", "i2", partition=1)

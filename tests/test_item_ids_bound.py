@@ -65,7 +65,7 @@ def test_of_more_ids_than_the_bound_redis_and_the_worker_stop_growing_and_lists_
     assert worker.status.item_ids_used == 1.0
     assert worker.status.events_not_remembered - not_remembered > 8_000
     assert worker.status.events == 14_500
-    assert worker._sink.lists > lists  # type: ignore[attr-defined]
+    assert worker._outside.sink.lists > lists  # type: ignore[attr-defined]
     assert len(_said(lines)) == 1
     newest = [blob for _, _, blob in store.scan("u3600")]
     record = memory_layout(settings).decode(newest)[0]
@@ -89,4 +89,4 @@ def test_a_start_from_a_checkpoint_with_more_items_than_there_is_room_for_goes_o
     assert len(_said(lines)) == 1
     feed(second, topic, 1_500, 500)
     assert second.status.events == 2_000, "none is in memory yet"
-    assert second._sink.lists > 0  # type: ignore[attr-defined]
+    assert second._outside.sink.lists > 0  # type: ignore[attr-defined]

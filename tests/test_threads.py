@@ -72,7 +72,7 @@ def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch)
         raise RestartNeeded("the broker says so")
 
     monkeypatch.setattr(run.worker.line.learner, "step", step)
-    monkeypatch.setattr(run.worker._sink, "commit", commit)
+    monkeypatch.setattr(run.worker._outside.sink, "commit", commit)
     with pytest.raises(RestartNeeded):
         run.tick()
     assert steps[-1] == "beside the commit"

@@ -55,8 +55,11 @@ class Baseline(Protocol):
 
 @dataclass
 class Line:
-    """Everything that one line of weights has learned and measured, under its name. `each`: who makes lists and copies,
-    maybe on several threads."""
+    """Everything that one line of weights has learned and measured, under its name.
+
+    offsets: L of each partition of the source `learned_of`.
+    each: who makes lists and copies, maybe on several threads.
+    """
 
     name: str
     learner: Learner
@@ -65,6 +68,7 @@ class Line:
     offsets: dict[int, int]
     recovery: Recovery
     each: Each = map
+    learned_of: SourceId = field(default_factory=lambda: SourceId(""))
     _copies: Copies = field(default_factory=Copies)
 
     def admit(

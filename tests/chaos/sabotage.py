@@ -113,7 +113,7 @@ def written_first() -> None:
 
     def make(original: Callable[..., None]) -> Callable[..., None]:
         def commit(self: Worker) -> None:
-            self._write_all(self._clock.monotonic() + 30)
+            self._persistence.write_all(self._clock.monotonic() + 30)
             original(self)
 
         return commit

@@ -504,7 +504,7 @@ class TestPartitionsThatMove:
         first, second = fleet(world)
         [mine] = first.worker._offsets.owned()
         world.send_many(10)
-        first.worker._checkpointer._interval_seconds = 1e9
+        first.worker._persistence.checkpointer._interval_seconds = 1e9
         first.tick()
         assert list(first.store.scan()) == []
         first.traps.steps.clear()
@@ -523,7 +523,7 @@ class TestPartitionsThatMove:
         """Nor published: its new owner does it all again from M."""
         first, second = fleet(world)
         world.send_many(10)
-        first.worker._checkpointer._interval_seconds = 1e9
+        first.worker._persistence.checkpointer._interval_seconds = 1e9
         first.tick()
         world.topic.lose(first.source, second.source)
         first.store.traps = first.traps
@@ -687,14 +687,14 @@ def test_stopped_while_the_brokers_are_away_nothing_is_written_past_what_was_pub
     world = World(kind)
     world.send_many(40)
     run = world.worker(traps=Traps(failures={"Y": [Unavailable("brokers down")] * 500}))
-    wait = run.worker._pause
+    wait = run.worker._waiting.pause
 
     def wait_and_stop(seconds: float) -> None:
         wait(seconds)
         if not run.worker.stopping:
             run.worker.request_stop()
 
-    run.worker._pause = wait_and_stop
+    run.worker._waiting.pause = wait_and_stop
     run.worker.run()
     # Each partition's first M, from before anything was read.
     assert [step for step in run.traps.steps if step in "LM"] == ["M", "M"]

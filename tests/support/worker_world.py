@@ -24,10 +24,13 @@ from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.loop.limits import Limits
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker, WorkerConfig
 
 BATCH = 8
@@ -240,17 +243,17 @@ class Run:
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
         self.sink = Sink(world.topic, slot, traps)
-        settings = {"checkpoint_seconds": 0.0, "pause": world.pause} | more
+        limits = Limits(checkpoint_seconds=0.0, max_pending=50_000, rebuild_records=1_000_000)
+        asked = {name: more.pop(name) for name in vars(limits) if name in more}
+        pause = more.pop("pause", world.pause)
         self.worker = Worker(
             replace(SETTINGS.worker, slot=slot),
-            source=self.source,
-            sink=self.sink,
-            store=self.store,
-            checkpoints=self.checkpoints,
-            line=make_line(SETTINGS, world.name_of_start(slot)),
-            decoder=Decoder(SETTINGS.events),
-            clock=world.clock,
-            **settings,
+            Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause),
+            make_line(SETTINGS, world.name_of_start(slot)),
+            Decoder(SETTINGS.events),
+            replace(limits, **asked),
+            more.pop("effort", None) or Effort(EffortConfig(), follows=False),
+            **more,
         )
         self.worker.start(self.checkpoints.load_newest(), own=own)
 
@@ -266,12 +269,13 @@ class Run:
             self._unless_killed(self.settle)
 
     def settle(self) -> None:
-        while self.worker._checkpointer.busy():
+        persistence, ownership = self.worker._persistence, self.worker._ownership
+        while persistence.checkpointer.busy():
             try:
-                self.worker._settle(self.worker._checkpointer.finished(1.0))
+                persistence.settle(persistence.checkpointer.finished(1.0))
             except MemoriesLost as fault:
-                self.worker._start_over(fault)
-            self.worker._let_go(self.worker._stale)
+                ownership.start_over(fault)
+            ownership.let_go()
 
     def to_the_end(self) -> None:
         """Everything that was sent, then a good end."""
@@ -285,7 +289,7 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        self.worker._checkpointer.close()
+        self.worker._persistence.close()
 
     def _unless_killed(self, call: Callable[[], None]) -> None:
         try:

@@ -1,0 +1,180 @@
+"""Takes partitions over and gives them up, between two ticks, when no transaction is open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import structlog
+
+from stream_worker.core.errors import MemoriesLost
+from stream_worker.core.interfaces import Claim
+from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
+from stream_worker.core.source_id import SourceId
+from stream_worker.core.status import Status
+from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.leaving import Leaving
+from stream_worker.loop.line import Line
+from stream_worker.loop.memories import Memories
+from stream_worker.loop.outside import Outside
+from stream_worker.loop.persistence import Persistence
+from stream_worker.loop.publisher import Publisher
+from stream_worker.loop.refusals import Refusals
+
+_log = structlog.get_logger(__name__)
+
+
+class Ownership:
+    """The `PartitionOwner` that a source calls from inside `poll` and `serve`, on the loop's thread.
+
+    rebuild_records: records before Y from which memories are made anew where the store has none of a partition.
+    """
+
+    def __init__(
+        self,
+        outside: Outside,
+        line: Line,
+        memories: Memories,
+        numbers: ItemNumbers,
+        offsets: Offsets,
+        refusals: Refusals,
+        publisher: Publisher,
+        persistence: Persistence,
+        leaving: Leaving,
+        status: Status,
+        rebuild_records: int,
+    ) -> None:
+        self._source, self._store, self._clock = outside.source, outside.store, outside.clock
+        self._line, self._memories, self._numbers, self._offsets = line, memories, numbers, offsets
+        self._refusals, self._publisher, self._persistence = refusals, publisher, persistence
+        self._leaving, self._status = leaving, status
+        self._rebuild_records = rebuild_records
+        self._topic_ids: dict[int, str] = {}
+        self._cluster_id = ""
+        self._first_partitions = 0
+
+    # -- the source's calls ------------------------------------------------------------------------------------
+
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        """See `PartitionOwner.kept`. A store that knows no topic is as old as what was learned."""
+        before, kept = self._line.learned_of.topic_id, self._store.kept(partitions)
+        return {p: entry if entry.topic_id else replace(entry, topic_id=before) for p, entry in kept.items()}
+
+    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
+        """See `PartitionOwner.claim`: fence off, then start at M."""
+        if self._numbers.foreign:
+            self._numbers.renumber()
+        self._learn_of(self._source.identity())
+        claims = self._memories.claim(committed)
+        starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
+        _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
+        return starts
+
+    def release(self, partitions: Collection[int]) -> None:
+        """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
+        try:
+            if not self._offsets.due():
+                self._persistence.write_all(self._clock.monotonic() + self._leaving.seconds / 2)
+        finally:
+            self.drop(partitions)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """See `PartitionOwner.drop`."""
+        gone = set(partitions)
+        self._persistence.drop(gone)
+        self._memories.drop(gone)
+        self._offsets.forget(gone)
+        self._publisher.drop(gone)
+        _log.info("partitions given up", partitions=sorted(gone))
+
+    # -- the loop's calls --------------------------------------------------------------------------------------
+
+    def let_go(self) -> None:
+        """Drop the partitions whose tokens were refused, to claim them again as far as they are still this worker's."""
+        self._let_go(self._refusals.partitions)
+
+    def start_over(self, fault: MemoriesLost) -> None:
+        """Claim everything again from a store that was wiped or put back.
+
+        It may be older than what is on the device, and give item numbers again that are in use here.
+        """
+        _log.error("memories lost, claiming again", reason=str(fault))
+        self._persistence.abandon()
+        self._store.begin_again()
+        self._numbers.begin_again()
+        self._memories.ancestors = {}
+        self._let_go(self._offsets.owned())
+
+    def marks(self, due: Mapping[int, int]) -> dict[int, Mark]:
+        """The mark of each partition: what the next owner is to find in the store, where that is durable, and what it
+        is to know of the topic."""
+        floors, tokens, stood = self._offsets.floors(), self._memories.tokens, self._source.stood(due)
+        return {
+            partition: Mark(
+                floor=floors[partition] if self._store.durable else None,
+                token=tokens[partition] if self._store.durable else 0,
+                partitions=self._first_partitions,
+                topic_id=self._topic_ids[partition],
+                cluster_id=self._cluster_id,
+                stood=stood[partition],
+            )
+            for partition in due
+        }
+
+    # -- steps of a claim --------------------------------------------------------------------------------------
+
+    def _start(self, partition: int, at: Committed, claim: Claim) -> int:
+        floor = self._floor(partition, at, claim)
+        learned = self._line.offsets.get(partition, 0)
+        # An older checkpoint had to be used: what is below the floor will not be read again.
+        self._status.unlearned += max(0, floor - learned) if learned else 0
+        start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
+        self._first_partitions = max(self._first_partitions, at.mark.partitions)
+        self._cluster_id = at.mark.cluster_id
+        self._topic_ids[partition] = at.mark.topic_id
+        return start
+
+    def _learn_of(self, source: SourceId) -> None:
+        """L of another topic means nothing here."""
+        line = self._line
+        if not line.learned_of.is_same(source):
+            _log.error(
+                "the topic was deleted and made again: its offsets begin again, users start from what is remembered",
+                topic=source.name,
+                topic_id=source.topic_id,
+                before=line.learned_of.topic_id,
+            )
+            line.forget_offsets()
+            line.learned_of = source
+        line.learned_of = source.completed(line.learned_of)
+
+    def _floor(self, partition: int, at: Committed, claim: Claim) -> int:
+        """M as it is, or, where the store has none, as far back as memories are to be rebuilt from; under another
+        topic's id nothing has to be: users have their older records."""
+        if claim.before:
+            self._say_made_again(partition, at, claim.before)
+        elif at.mark.is_ahead_of(claim.floor):
+            self._status.memories_lost += 1
+            _log.error("memories have fallen back", partition=partition, expected=at.mark.floor, found=claim.floor)
+        if claim.floor is not None:
+            return claim.floor
+        made_again = claim.before or (claim.generation > 0 and at.mark.floor is None)
+        floor = at.next_offset if at.first or made_again else max(0, at.next_offset - self._rebuild_records)
+        self._memories.begin(partition, floor)
+        return floor
+
+    def _say_made_again(self, partition: int, at: Committed, before: str) -> None:
+        _log.error(
+            "memories are of another topic: users start from them, with offsets at 0",
+            partition=partition,
+            topic_id=at.mark.topic_id,
+            before=before,
+            begins_at=at.next_offset,
+        )
+        self._line.offsets.pop(partition, None)
+
+    def _let_go(self, partitions: Collection[int]) -> None:
+        if partitions:
+            self.drop(partitions)
+            self._source.reclaim(partitions)
+            self._refusals.clear()

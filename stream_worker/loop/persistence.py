@@ -1,0 +1,200 @@
+"""Decides when L, records and M are written, and takes over what a write has achieved.
+
+Never past Y: nothing is written while a batch is unpublished. The writing itself, and its order, is `Checkpointer`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import replace
+
+from stream_worker.core.effort import Effort
+from stream_worker.core.errors import MemoriesLost
+from stream_worker.core.offsets import Offsets
+from stream_worker.core.source_id import SourceId
+from stream_worker.loop.checkpointer import Checkpointer, Written, save_memories
+from stream_worker.loop.leaving import Leaving
+from stream_worker.loop.line import Line
+from stream_worker.loop.memories import Memories
+from stream_worker.loop.outside import Outside
+from stream_worker.loop.refusals import Refusals
+from stream_worker.loop.reporting import Reporter
+from stream_worker.loop.waiting import RETRY_SECONDS, Waiting
+
+
+class Persistence:
+    """Writes in the background, one write at a time.
+
+    _written_offsets: L of the write begun last; empty where it has failed.
+    _write_began: the epoch second at which it began.
+    _stood: up to where, by partition, it says that there was nothing but offsets without a record.
+    """
+
+    def __init__(
+        self,
+        outside: Outside,
+        line: Line,
+        memories: Memories,
+        offsets: Offsets,
+        refusals: Refusals,
+        effort: Effort,
+        leaving: Leaving,
+        waiting: Waiting,
+        reporter: Reporter,
+        interval_seconds: float,
+    ) -> None:
+        self._outside, self._store, self._clock = outside, outside.store, outside.clock
+        self._line, self._memories, self._offsets, self._effort = line, memories, offsets, effort
+        self._refusals, self._leaving, self._waiting = refusals, leaving, waiting
+        self._reporter, self._status = reporter, reporter.status
+        self.checkpointer = Checkpointer(
+            outside.checkpoints, outside.store, outside.clock, interval_seconds, outside.reached
+        )
+        self._written_offsets: dict[int, int] = {}
+        self._write_began = math.nan
+        self._stood: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Between two ticks: begin a write when one is due, and wait while too much is owed to the store."""
+        if self._offsets.due():
+            return  # left unpublished on the way out: nothing may be written past Y
+        self.settle(self.checkpointer.finished())
+        if self.checkpointer.due():
+            self._write()
+        while self._memories.full() and not self._leaving.requested:
+            self._catch_up()
+
+    def write_all(self, deadline: float) -> None:
+        """Write everything now; what the deadline cuts off is redone by whoever comes next.
+
+        deadline: a monotonic second.
+        """
+        while self.checkpointer.busy() and self._clock.monotonic() < deadline:
+            self.settle(self.checkpointer.finished(0.05))
+        if not self.checkpointer.busy() and self._write():
+            self.settle(self.checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))
+
+    def unwritten_since(self) -> float:
+        """The epoch second from which on something is in no checkpoint; NaN: all is."""
+        if not (self.checkpointer.busy() or self._unwritten()):
+            return math.nan
+        since = self._status.unwritten_since
+        return self._clock.now() if math.isnan(since) else since
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Hurry the write that is running, and forget what was written of partitions that are another's now."""
+        self.checkpointer.hurry()
+        for partition in partitions:
+            self._stood.pop(partition, None)
+
+    def abandon(self) -> None:
+        """Wait for the write that is running, whose tokens and numbers end here; only its checkpoint counts."""
+        while self.checkpointer.busy():
+            self._settle_checkpoint(self.checkpointer.finished(0.1))
+
+    def close(self) -> None:
+        self.checkpointer.close()
+
+    def settle(self, written: Written | None) -> None:
+        """Take over what a write has achieved. Raises MemoriesLost where the store is not what it was."""
+        if written is None:
+            return
+        self._settle_records(written)
+        self._settle_checkpoint(written)
+        if written.lost:
+            raise MemoriesLost(written.failed)
+
+    # -- what is to be written ---------------------------------------------------------------------------------
+
+    def _unwritten(self) -> bool:
+        """Tell if anything changed since the last write began, or that one has not done all it had to."""
+        moved = self._line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
+        return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
+
+    def _stands_further(self) -> bool:
+        """Tell if only offsets without a record came: without a word about them, the next owner could not tell whether
+        retention has removed something else."""
+        processed = self._offsets.processed()
+        stood = self._outside.source.stood(processed)
+        return any(at > max(processed[p], self._stood.get(p, 0)) for p, at in stood.items())
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def _write(self) -> bool:
+        """Begin to write what there is to write. Returns if there was anything."""
+        if self._unwritten():
+            self._begin_write()
+        elif self._stands_further():
+            self._write_standing()
+        else:
+            return False
+        return True
+
+    def _catch_up(self) -> None:
+        """Consumption pauses while too much is owed; membership and health do not."""
+        if not self.checkpointer.busy():
+            self._begin_write()
+        written = self.checkpointer.finished(0.1)
+        self.settle(written)
+        if written is not None and written.failed:
+            self._status.waiting = f"too many memories wait for the store: {written.failed}"
+            self._waiting.pause(RETRY_SECONDS)
+        self._outside.source.serve()
+        self._reporter.ticked()
+
+    def _write_standing(self) -> None:
+        """Nothing was learned: a durable store takes M and standing alone, the twin's are in the checkpoint."""
+        if not self._store.durable:
+            return self._begin_write()
+        self._write_began = self._clock.now()
+        floors = self._offsets.processed()
+        self._stood = dict(self._outside.source.stood(floors))
+        self.checkpointer.start(None, {}, self._memories.tokens, floors, self._stood)
+
+    def _begin_write(self) -> None:
+        self._written_offsets = dict(self._line.offsets)
+        self._write_began = self._clock.now()
+        owed = self._memories.take_owed()
+        floors = self._offsets.processed()
+        self._stood = dict(self._outside.source.stood(floors))
+        if not self._store.durable:
+            written = Written(tokens=dict(self._memories.tokens))
+            save_memories(self._store, owed, self._memories.tokens, floors, self._stood, written)
+            self._settle_records(written)
+        with self._reporter.stage("copy"):
+            snapshot = self._line.snapshot(self._identity(), self._outside.sink.state_dict(), self._store.state_dict())
+            snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict()})
+        self.checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
+
+    def _identity(self) -> SourceId:
+        """The source as it is known now, or was when the checkpoint was written that this line goes on from."""
+        ours, before = self._outside.source.identity(), self._line.learned_of
+        return ours.completed(before) if ours.is_same(before) else ours
+
+    # -- what was written --------------------------------------------------------------------------------------
+
+    def _settle_checkpoint(self, written: Written | None) -> None:
+        if written is None:
+            return
+        if written.checkpoint_ts is not None:
+            self._status.checkpoints += 1
+            self._status.checkpoint_seconds = written.seconds
+            self._status.checkpoint_bytes = self._outside.checkpoints.bytes
+            self._status.last_checkpoint_ts = written.checkpoint_ts
+        if written.failed:
+            self._stood = {}
+            self._status.checkpoint_failures += 1
+            if written.checkpoint_ts is None:
+                self._written_offsets = {}
+        else:
+            self._status.unwritten_since = self._write_began
+
+    def _settle_records(self, written: Written) -> None:
+        for partition, records in written.records.items():
+            self._memories.written(partition, records)
+        for partition, floor in written.floors.items():
+            self._offsets.set_floor(partition, floor)
+        self._status.stale_writes += len(written.stale)
+        # By a token that is still ours; a partition may have been claimed again since the write began.
+        self._refusals.add([p for p in written.stale if written.tokens.get(p) == self._memories.tokens.get(p)])

@@ -1,0 +1,126 @@
+"""Counts what a worker does and tells its observer after each tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+
+import structlog
+
+from stream_worker.core.codec import Decoder
+from stream_worker.core.drift import Alarm
+from stream_worker.core.drift_answers import ROLLBACK
+from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.offsets import Offsets
+from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
+from stream_worker.loop.leaving import Leaving
+from stream_worker.loop.line import Line
+from stream_worker.loop.memories import Memories
+from stream_worker.loop.outside import Outside
+from stream_worker.loop.recovery import Given
+
+_REPORT_EVERY_TICKS = 16
+_log = structlog.get_logger(__name__)
+
+
+class Reporter:
+    """Writes the `Status` of one worker, and shows it to `observer`."""
+
+    def __init__(
+        self,
+        status: Status,
+        outside: Outside,
+        line: Line,
+        memories: Memories,
+        offsets: Offsets,
+        leaving: Leaving,
+        observer: Observer | None = None,
+    ) -> None:
+        self.status = status
+        self.observer: Observer = observer or NoObserver()
+        self._outside = outside
+        self._line, self._learner = line, line.learner
+        self._memories, self._offsets, self._leaving = memories, offsets, leaving
+        self._ticks = 0
+        self._steps_before = self._evicted_before = 0
+        self._skipped_before: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Count steps, evictions and skips from now on: what a checkpoint brought is not this process's."""
+        self._steps_before, self._evicted_before = self._learner.steps, self._learner.catalog.evicted
+        self._skipped_before = {part: guard.skipped for part, guard in self._learner.guards.items()}
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Add the time of a block to this tick's `name`."""
+        return self.status.stage(name, self._outside.clock.monotonic)
+
+    def note(self, kind: str, text: str) -> None:
+        """Keep something for reports; see `Note`."""
+        self.status.notes.append(Note(self._line.monitor.events, kind, text))
+
+    def count(
+        self, records: Sequence[Record], events: Events, dead_letters: Sequence[DeadLetter], decoder: Decoder
+    ) -> None:
+        """Count a batch that has been done, and what its decoder set aside or left out."""
+        status, now = self.status, self._outside.clock.now()
+        status.records += len(records)
+        status.events += len(events)
+        status.batch_events = len(events)
+        status.dead_letters.update(letter.error for letter in dead_letters)
+        for letter in dead_letters:
+            status.set_aside.add(letter.error, letter.reason, letter.record.place)
+        for part, reason, place in decoder.dropped:
+            if status.fields_dropped.add(part, reason, place):
+                _log.warning("an optional field of an event is left out", reason=reason, place=place)
+        status.key_mismatches = decoder.key_mismatches
+        status.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
+        if len(events):
+            status.last_event_ts = float(events.ts_B[-1])
+
+    def alarms(self, alarms: Iterable[Alarm]) -> None:
+        for alarm in alarms:
+            self.status.drift_alarms[alarm.stream] += 1
+            self.note("alarm", f"{alarm.stream}: hit rate {alarm.before:.3f} to {alarm.after:.3f}")
+            _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
+
+    def answers(self, answers: Iterable[Given]) -> None:
+        for given in answers:
+            self.status.drift_answers[given.name] += 1
+            self.note("rollback" if given.name == ROLLBACK else "answer", given.text)
+            _log.warning("drift answered", answer=given.name, text=given.text, events=self._learner.events)
+
+    def standing(self) -> Standing:
+        if self._leaving.begun():
+            return DRAINING
+        owned = len(self._offsets.owned())
+        if owned:
+            return Standing(True, f"owns {owned} of the partitions")
+        return self._outside.source.standing()
+
+    def observe(self, unwritten_since: float) -> None:
+        """Bring the state up to now and tell the observer.
+
+        unwritten_since: the epoch second from which on something is in no checkpoint (NaN: all is).
+        """
+        status, learner = self.status, self._learner
+        status.standing, status.unwritten_since = self.standing(), unwritten_since
+        status.lag = self._outside.source.lag(self._offsets.processed())
+        status.item_ids_used = self._outside.store.item_ids_used()
+        status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
+        status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
+        status.lists_shortened = self._outside.sink.shortened
+        status.learning_steps = learner.steps - self._steps_before
+        status.learning_rate = learner.config.encoder_learning_rate * learner.rate_factor
+        status.effort = 1 / learner.thinning
+        status.learning_rate_factor, status.users_rebuilt = learner.rate_factor, self._line.recovery.rebuilt
+        for part, guard in learner.guards.items():
+            status.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)
+        status.referees = {part: (referee.fast, referee.slow) for part, referee in learner.referees.items()}
+        if self._ticks % _REPORT_EVERY_TICKS == 0:
+            status.quality = self._line.monitor.report()
+        self._ticks += 1
+        self.ticked()
+
+    def ticked(self) -> None:
+        """Tell the observer."""
+        self.observer.ticked(self.status)

@@ -1,0 +1,38 @@
+"""Waits for something outside, while the membership and the health check are kept alive."""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+
+from stream_worker.core.errors import Unavailable
+from stream_worker.loop.outside import Outside
+from stream_worker.loop.reporting import Reporter
+
+RETRY_SECONDS = 0.5
+_SILENT_SECONDS = 15.0
+_log = structlog.get_logger(__name__)
+
+
+class Waiting:
+    """One wait at a time; `Status.waiting` says for what."""
+
+    def __init__(self, outside: Outside, reporter: Reporter) -> None:
+        self._source, self._clock = outside.source, outside.clock
+        self._reporter = reporter
+        self.pause = outside.pause
+        self._silent_until = -math.inf
+
+    def wait_for(self, fault: Unavailable) -> None:
+        """Wait a little for something that does not answer, and let rebalances through."""
+        if self._clock.monotonic() >= self._silent_until:
+            self._silent_until = self._clock.monotonic() + _SILENT_SECONDS
+            _log.warning("waiting", reason=str(fault))
+        self.rest(str(fault), RETRY_SECONDS)
+        self._source.serve()
+
+    def rest(self, reason: str, seconds: float) -> None:
+        self._reporter.status.waiting = reason
+        self.pause(seconds)
+        self._reporter.ticked()
