@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -78,7 +78,7 @@ def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
     for key, value, timestamp_ms, valid in records:
         while True:
             try:
-                extra = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
+                extra: dict[str, Any] = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
                 producer.produce(topic, key=key, value=value, on_delivery=noted(key, value, valid), **extra)
                 break
             except BufferError:
@@ -107,7 +107,7 @@ def read_all(bootstrap: str, topic: str) -> Iterator[Any]:
         while len(ended) < len(partitions):
             for message in consumer.consume(1000, 1.0):
                 if message.error():
-                    ended.add(message.partition())
+                    ended.add(cast(int, message.partition()))
                 else:
                     yield message
     finally:
@@ -228,7 +228,7 @@ class Fleet:
 
     def _settings(self, slot: str, environment: Mapping[str, str]) -> dict[str, str]:
         """All that a start of the slot is told, its metrics' port among it."""
-        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(free_port())} | environment
+        own = {"WORKER__SLOT": slot, "METRICS__PORT": str(free_port()), **environment}
         self._ports[slot] = int(own["METRICS__PORT"])
         return self.environment | {f"STREAM_WORKER__{key}": value for key, value in own.items()}
 

@@ -247,7 +247,7 @@ class Sentinel(Server):
         return [program("redis-server"), str(settings), "--sentinel"]
 
     def admin(self, **more: Any) -> redis.Redis:
-        tls = {} if self.lock is None else {"ssl": True, "ssl_ca_certs": str(self.lock.ca)}
+        tls: dict[str, Any] = {} if self.lock is None else {"ssl": True, "ssl_ca_certs": str(self.lock.ca)}
         return redis.Redis("127.0.0.1", self.port, **tls, password=self._password or None, **more)
 
 
@@ -290,7 +290,8 @@ class RedisSentinel(_Several):
             asked: Any = self.sentinel.admin()
             state = asked.sentinel_master(MASTER)
             known = state["num-slaves"] == 1 and state["flags"] == "master"
-            return known and info.get("master_link_status") == "up" and info.get("master_port") == master.port
+            follows = info.get("master_link_status") == "up" and info.get("master_port") == master.port
+            return bool(known and follows)
         except redis.RedisError:
             return False
 
