@@ -15,15 +15,15 @@ from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
-from stream_worker.commands.log_findings import refuse_a_log_without_events
-from stream_worker.commands.progress import ReplayProgress
-from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
 from stream_worker.core.history import History
 from stream_worker.core.paired import Scores
+from stream_worker.log_findings import refuse_a_log_without_events
 from stream_worker.loop.line import Line
 from stream_worker.loop.worker import Worker
+from stream_worker.progress import ReplayProgress
+from stream_worker.signals import stopped_by_signals
 
 
 @dataclass

@@ -100,6 +100,18 @@ def test_the_twins_need_no_client_of_what_they_stand_for() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_only_the_program_itself_knows_its_commands() -> None:
+    """What a command and another module need lies beside the commands; `usage` describes them."""
+    wrong = [
+        f"{path.relative_to(_ROOT)} imports {name}"
+        for path in _files("stream_worker")
+        for name in _imports(path)
+        if _is_in(name, "stream_worker.commands")
+        and path.relative_to(_ROOT).parts[1] not in ("commands", "usage", "cli.py")
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("place", ["model", "stream_worker/core"])
 def test_the_pure_parts_import_nothing_of_the_outside(place: str) -> None:
     """No files, no broker, no clock, no threads, no logs. Where compiled code is kept follows from its sources."""

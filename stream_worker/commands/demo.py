@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.exit_codes import ExitCode
+from stream_worker.signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from stream_worker.demo.scene import Scene

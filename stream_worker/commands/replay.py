@@ -20,11 +20,8 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSink, FileSource, load_mapping
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
-from stream_worker.commands.log_findings import findings, refuse_a_log_without_events
 from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
 from stream_worker.commands.outputs import refuse_overwriting
-from stream_worker.commands.progress import ReplayProgress
-from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
@@ -34,7 +31,10 @@ from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
+from stream_worker.log_findings import findings, refuse_a_log_without_events
 from stream_worker.loop.worker import Worker
+from stream_worker.progress import ReplayProgress
+from stream_worker.signals import stopped_by_signals
 
 
 def command(

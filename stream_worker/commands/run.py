@@ -25,7 +25,6 @@ from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.beginning import ancestors_of, beginning_of
 from stream_worker.commands.options import settings_from
-from stream_worker.commands.signals import stopped_by_signals
 from stream_worker.config import Settings
 from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.fault_points import Reached
@@ -34,6 +33,7 @@ from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
 from stream_worker.logs import get_logger
 from stream_worker.loop.worker import Worker
+from stream_worker.signals import stopped_by_signals
 from stream_worker.telling import All, Telling, last_words
 from stream_worker.warm_up import warm_up
 
