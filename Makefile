@@ -10,7 +10,7 @@ TORCH ?=
 UV := $(shell sed -n 's/.*uv==\([0-9.]*\).*/\1/p' Dockerfile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint bench quality clean
+.PHONY: help setup demo test chaos lint docs bench quality clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,9 @@ lint: $(READY) ## ruff and strict mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+docs: $(READY) ## the site in build/site, from docs/; fails on a warning
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 bench: $(READY) ## events a second at every effort, growth, latency and a burst on a real Kafka (LOGS="a.csv b.csv": hit rates, too)
 	$(VENV)/bin/python -m benchmarks.throughput
