@@ -33,7 +33,11 @@ class Catalog:
     def __init__(self, max_items: int, min_items: int = 0, expiry_seconds: float = 0.0) -> None:
         """`expiry_seconds` 0: no item is ever too old."""
         self.max_items, self.min_items, self.expiry_seconds = max_items, min_items, expiry_seconds
-        self.number_N = np.zeros(min(_FIRST_CAPACITY, max_items), dtype=np.uint32)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Become a catalogue without items."""
+        self.number_N = np.zeros(min(_FIRST_CAPACITY, self.max_items), dtype=np.uint32)
         self.live_N = np.zeros(len(self.number_N), dtype=np.bool_)
         self.born_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.seen_N = np.zeros(len(self.number_N), dtype=np.int64)
@@ -167,7 +171,7 @@ class Catalog:
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], numbers: Sequence[int]) -> None:
         """`numbers`: the store's number of each id of `ids_of_state(state)`."""
-        self.__init__(self.max_items, self.min_items, self.expiry_seconds)  # type: ignore[misc]
+        self._clear()
         self.ids = _ids_by_row(state)
         if len(self.ids) > self.max_items:
             raise ValueError(f"model.max_items: at least {len(self.ids)} rows were in use, got {self.max_items}")

@@ -23,9 +23,13 @@ class ItemTable:
 
     def __init__(self, rows: int, dim: int, device: torch.device) -> None:
         self.device = device
-        self.table_ND1 = torch.zeros(rows, dim + 1, device=device)
-        self.adam = RowAdam(rows, dim + 1, device)
-        self.slow = SlowRows(rows, dim + 1, device)
+        self._clear(rows, dim)
+
+    def _clear(self, rows: int, dim: int) -> None:
+        """Become a table without items."""
+        self.table_ND1 = torch.zeros(rows, dim + 1, device=self.device)
+        self.adam = RowAdam(rows, dim + 1, self.device)
+        self.slow = SlowRows(rows, dim + 1, self.device)
 
     @property
     def rows(self) -> int:
@@ -110,7 +114,7 @@ class ItemTable:
         used, dim = len(state["table"]), self.table_ND1.shape[1] - 1
         if (had := state["table"].shape[1] - 1) != dim:
             raise ValueError(f"model.dim: the state has {had}, the configuration {dim}")
-        self.__init__(rows, dim, self.device)  # type: ignore[misc]
+        self._clear(rows, dim)
         self.table_ND1[:used] = torch.from_numpy(state["table"].copy()).to(self.device)
         self.adam.load_state_dict(state_below(state, "adam"))
         self.slow.load_state_dict(state_below(state, "slow"))
