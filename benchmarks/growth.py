@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from benchmarks.made_state import Universe, fill
 from benchmarks.quality.one_pass import STAGES, Stopwatch
 from benchmarks.record import machine, only_errors, save
 from model.learner import Learner
+from model.pace import Pace
 from model.ranking import Top
 from stream_worker.assembly import make_line, memory_layout
 from stream_worker.backends.files import FileSink
@@ -98,7 +100,8 @@ class Subject:
         began = time.process_time()
         self._warm()
         layout, learner = memory_layout(self.settings), self.line.learner
-        memories = Memories(self.store, learner.users, learner.rebuild, layout, 1, Status())
+        rebuild = partial(learner.rebuild, ids_of_numbers=self.store.item_ids)
+        memories = Memories(self.store, learner.users, rebuild, layout, 1, Status())
         memories.set_line(self.line.name)
         fill(self.line, self.store, self.universe, layout, memories.line)
         self.worker = self._worker()
@@ -147,10 +150,9 @@ class Subject:
         """The share of the top 20 that is the same as with an exact search, of users on the device: of their lists, and
         of what the encoder alone would name."""
         learner, slots = self.line.learner, self.line.learner.users.occupied()[:_ASKED]
-        learner.thinning = 1
-        own_UK, _ = learner.recommend(slots)
+        own_UK = learner.recommend(slots, Pace()).rows_UK
         exact = _ExactSearch(learner)
-        exact_UK, _ = exact.instead(lambda: learner.recommend(slots))
+        exact_UK = exact.instead(lambda: learner.recommend(slots, Pace())).rows_UK
         return {"lists": _shared(own_UK, exact_UK), "encoder": statistics.mean(exact.shared)}
 
     def snapshot(self) -> dict[str, float]:
@@ -200,16 +202,16 @@ class _ExactSearch:
     """The encoder's best by the plainest of ways. `shared`: the share of its 20 best that the learner found, too."""
 
     def __init__(self, learner: Learner) -> None:
-        self._learner, self._inexact = learner, learner._asked
+        self._learner, self._inexact = learner, learner.predictor._asked
         self.shared: list[float] = []
 
     def instead(self, asked: Callable[[], _Answer]) -> _Answer:
         """What `asked` returns when this is what searches."""
-        self._learner._asked = self._search  # type: ignore[method-assign]
+        self._learner.predictor._asked = self._search  # type: ignore[method-assign]
         try:
             return asked()
         finally:
-            self._learner._asked = self._inexact  # type: ignore[method-assign]
+            self._learner.predictor._asked = self._inexact  # type: ignore[method-assign]
 
     def _search(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
         table_ND1, top = self._learner.items.table_ND1[: len(live_N)], self._inexact(queries_BD1, live_N)

@@ -52,12 +52,12 @@ def _operations(run: Run, events: int) -> float:
     learner, before, beside = run.worker.line.learner, run.worker.status.events, 0
     step = learner.step
 
-    def counted(*unborn: Any) -> dict[str, float]:
+    def counted(*given: Any, **named: Any) -> dict[str, float]:
         nonlocal beside
         if threading.current_thread() is threading.main_thread():
-            return step(*unborn)
+            return step(*given, **named)
         with FlopCounterMode(display=False) as counter:
-            losses = step(*unborn)
+            losses = step(*given, **named)
         beside += counter.get_total_flops()
         return losses
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.counting.candidates import Breadth
 from model.counting.tables import WIDE_SPAN
 from model.counting.walk import Users, WalkedEvents
+from model.items.starts import ByContext
 from model.learner import Learner
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.codec import encode_event
@@ -148,7 +149,8 @@ def _start(
     if new.any():
         rows, first = rows[new], first[new]
         noise = torch.from_numpy(rng.standard_normal((len(rows), learner.config.dim), dtype=np.float32))
-        learner.items.start(rows, learner.items.by_context(window_XL[first, -learner.config.window :], noise))
+        start = ByContext(learner.items, learner.config.window, rng)
+        learner.items.start(rows, start.near(window_XL[first, -learner.config.window :], noise))
         started_N[rows] = True
 
 

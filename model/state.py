@@ -80,3 +80,25 @@ def _reason(fault: Exception) -> str:
 def load_module(module: nn.Module, state: Arrays) -> None:
     """Raises RuntimeError for weights of another shape."""
     module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
+
+
+def generator_state(rng: np.random.Generator) -> Any:
+    """The state of a random generator as JSON; `load_generator` takes it back."""
+    return _with_texts(rng.bit_generator.state)
+
+
+def load_generator(rng: np.random.Generator, state: Any) -> None:
+    rng.bit_generator.state = _with_numbers(state)
+
+
+def _with_texts(state: Any) -> Any:
+    """128-bit integers as texts, since JSON numbers stop at 64 bits."""
+    if isinstance(state, dict):
+        return {key: _with_texts(value) for key, value in state.items()}
+    return f"int:{state}" if isinstance(state, int) else state
+
+
+def _with_numbers(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _with_numbers(value) for key, value in state.items()}
+    return int(state[4:]) if isinstance(state, str) and state.startswith("int:") else state

@@ -7,18 +7,70 @@ half precision on purpose: a user who was spilled and came back computes exactly
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.batch import NO_GAP
+from model.batch import NO_GAP, Batch, Places
 from model.kernels import kernel
 
 _FIRST_CAPACITY = 1024
 _EVICTED_SHARE = 16
+
+
+class Before(NamedTuple):
+    """Users as they were before each of B events.
+
+    number_BL, type_BL, gap_BL: the ring
+    ts_B: the time of the user's event before
+    own_gap_B: the time bucket between that and the event itself
+    occurrence_B: how many events of the user stand earlier in the batch
+    """
+
+    number_BL: NDArray[np.uint32]
+    type_BL: NDArray[np.uint8]
+    gap_BL: NDArray[np.uint8]
+    ts_B: NDArray[np.float64]
+    own_gap_B: NDArray[np.uint8]
+    occurrence_B: NDArray[np.int64]
+
+    @staticmethod
+    def empty(count: int, ring_size: int) -> Before:
+        """Columns of zeros, to be written."""
+        return Before(
+            number_BL=np.zeros((count, ring_size), np.uint32),
+            type_BL=np.zeros((count, ring_size), np.uint8),
+            gap_BL=np.zeros((count, ring_size), np.uint8),
+            ts_B=np.zeros(count),
+            own_gap_B=np.zeros(count, np.uint8),
+            occurrence_B=np.zeros(count, np.int64),
+        )
+
+    def at(self, places: Places) -> Before:
+        return Before._make(column[places] for column in self)
+
+
+class _Pushed(NamedTuple):
+    """The columns of a batch that move rings and clocks."""
+
+    slot_B: NDArray[np.int64]
+    number_B: NDArray[np.uint32]
+    type_B: NDArray[np.uint8]
+    ts_B: NDArray[np.float64]
+    remember_B: NDArray[np.bool_]
+
+
+class _Rings(NamedTuple):
+    """The columns of the table that events move."""
+
+    number_SL: NDArray[np.uint32]
+    type_SL: NDArray[np.uint8]
+    gap_SL: NDArray[np.uint8]
+    events_S: NDArray[np.uint32]
+    ts_S: NDArray[np.float64]
 
 
 class UserTable:
@@ -38,6 +90,7 @@ class UserTable:
         self.c_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.dirty_S = np.zeros(size, dtype=np.bool_)
         self._used_S = np.zeros(size, dtype=np.int64)
+        self._occurrences_S = np.zeros(size, dtype=np.int64)
         self._turn = 0
         self._slot_of: dict[Hashable, int] = {}
         self._keys: list[Hashable | None] = [None] * size
@@ -119,6 +172,17 @@ class UserTable:
         h_c = torch.from_numpy(np.ascontiguousarray(state)).to(self.device)
         self.put_state(slots, *h_c.chunk(2, dim=1))
 
+    def push(self, batch: Batch) -> Before:
+        """Push the events that are to be remembered onto their users' rings; returns the users before each event."""
+        before = Before.empty(len(batch), self.number_SL.shape[1])
+        events = _Pushed(batch.slot_B, batch.number_B, batch.type_B, batch.ts_B, batch.remember_B)
+        rings = _Rings(self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S)
+        _unroll(events, rings, before, self._occurrences_S)
+        remembered = batch.slot_B[batch.remember_B]
+        np.maximum.at(self.next_offset_S, remembered, batch.next_offset_B[batch.remember_B])
+        self.dirty_S[remembered] = True
+        return before
+
     def state(self, slots: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """(h, c), float32 [B, H]."""
         at = torch.from_numpy(slots).to(self.device)
@@ -140,8 +204,8 @@ class UserTable:
     def _grow(self) -> None:
         old = len(self.events_S)
         size = min(2 * old, self.max_users)
-        columns = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "dirty_S", "_used_S")
-        for name in columns:
+        columns = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S")
+        for name in (*columns, "dirty_S", "_used_S", "_occurrences_S"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros((size - old, *column.shape[1:]), column.dtype)]))
         for name in ("h_SH", "c_SH"):
@@ -152,54 +216,45 @@ class UserTable:
 
 
 @kernel
-def unroll(
-    slot_B: NDArray[np.int64],
-    number_B: NDArray[np.uint32],
-    type_B: NDArray[np.uint8],
-    ts_B: NDArray[np.float64],
-    remember_B: NDArray[np.bool_],
-    number_SL: NDArray[np.uint32],
-    type_SL: NDArray[np.uint8],
-    gap_SL: NDArray[np.uint8],
-    events_S: NDArray[np.uint32],
-    ts_S: NDArray[np.float64],
-    before_number_BL: NDArray[np.uint32],
-    before_type_BL: NDArray[np.uint8],
-    before_gap_BL: NDArray[np.uint8],
-    before_ts_B: NDArray[np.float64],
-    gap_B: NDArray[np.uint8],
-    occurrence_B: NDArray[np.int64],
-    occurrences_S: NDArray[np.int64],
-) -> None:
+def _unroll(events: _Pushed, table: _Rings, before: Before, occurrences_S: NDArray[np.int64]) -> None:
     """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it. An
     item without a number only counts: it would be an empty place, and push out one that can be named.
 
-    `occurrence_B` counts the events of the same user earlier in the batch. `occurrences_S` is scratch, zero on entry
-    and on return.
+    `occurrences_S` is scratch, zero on entry and on return.
     """
-    ring = number_SL.shape[1]
-    for k in range(len(slot_B)):
-        s = slot_B[k]
-        for j in range(ring):
-            before_number_BL[k, j], before_type_BL[k, j] = number_SL[s, j], type_SL[s, j]
-            before_gap_BL[k, j] = gap_SL[s, j]
-        before_ts_B[k] = ts_S[s]
-        occurrence_B[k] = occurrences_S[s]
+    for k in range(len(events.slot_B)):
+        s = events.slot_B[k]
+        _write_before(table, before, k, s)
+        before.occurrence_B[k] = occurrences_S[s]
         occurrences_S[s] += 1
         gap = NO_GAP
-        if events_S[s] > 0:
-            gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, ts_B[k] - ts_S[s]))))
-        gap_B[k] = gap
-        if remember_B[k] and number_B[k] != 0:
-            for j in range(ring - 1):
-                number_SL[s, j] = number_SL[s, j + 1]
-                type_SL[s, j] = type_SL[s, j + 1]
-                gap_SL[s, j] = gap_SL[s, j + 1]
-            number_SL[s, ring - 1] = number_B[k]
-            type_SL[s, ring - 1] = type_B[k]
-            gap_SL[s, ring - 1] = gap
-        if remember_B[k]:
-            events_S[s] += 1
-            ts_S[s] = max(ts_S[s], ts_B[k])
-    for k in range(len(slot_B)):
-        occurrences_S[slot_B[k]] = 0
+        if table.events_S[s] > 0:
+            gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, events.ts_B[k] - table.ts_S[s]))))
+        before.own_gap_B[k] = gap
+        if events.remember_B[k] and events.number_B[k] != 0:
+            _push_one(table, s, events.number_B[k], events.type_B[k], gap)
+        if events.remember_B[k]:
+            table.events_S[s] += 1
+            table.ts_S[s] = max(table.ts_S[s], events.ts_B[k])
+    for k in range(len(events.slot_B)):
+        occurrences_S[events.slot_B[k]] = 0
+
+
+@kernel
+def _write_before(table: _Rings, before: Before, k: int, s: int) -> None:
+    for j in range(table.number_SL.shape[1]):
+        before.number_BL[k, j], before.type_BL[k, j] = table.number_SL[s, j], table.type_SL[s, j]
+        before.gap_BL[k, j] = table.gap_SL[s, j]
+    before.ts_B[k] = table.ts_S[s]
+
+
+@kernel
+def _push_one(table: _Rings, s: int, number: int, kind: int, gap: int) -> None:
+    last = table.number_SL.shape[1] - 1
+    for j in range(last):
+        table.number_SL[s, j] = table.number_SL[s, j + 1]
+        table.type_SL[s, j] = table.type_SL[s, j + 1]
+        table.gap_SL[s, j] = table.gap_SL[s, j + 1]
+    table.number_SL[s, last] = number
+    table.type_SL[s, last] = kind
+    table.gap_SL[s, last] = gap

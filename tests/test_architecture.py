@@ -53,13 +53,18 @@ _PROGRAM = (
     "stream_worker.demo", "stream_worker.usage",
 )  # fmt: skip
 # The wings of the model, each above those that it may import; `batch`, `state` and `kernels` are below all.
-_HUBS = ("model.learner", "model.learner_config")
+_HUBS = ("model.learner", "model.learner_config", "model.predictor", "model.scoring")
+# Items are the lower wing, but for their life, which keeps vectors and counts in step.
+_ITEMS = tuple(f"model/items/{name}.py" for name in ("attic", "catalog", "item_table", "number_table", "starts"))
 _RULES = [
     (("model/optimizers",), (*_HUBS, "model.counting", "model.encoder", "model.items", "model.ranker")),
     (("model/counting",), (*_HUBS, "model.encoder", "model.items", "model.optimizers", "model.ranker")),
     (("model/items",), (*_HUBS, "model.encoder", "model.ranker")),
+    (_ITEMS, ("model.counting", "model.items.lifecycle")),
     (("model/encoder",), (*_HUBS, "model.counting", "model.ranker")),
     (("model/ranker",), (*_HUBS, "model.counting", "model.encoder", "model.items")),
+    (("model/pace.py",), ("model", "numpy", "torch")),
+    (("model/predictor.py", "model/scoring.py"), ("model.learner", "model.items.lifecycle")),
     (("model",), ("stream_worker",)),
     (("stream_worker/core",), ("model", "stream_worker.backends", "stream_worker.loop", *_PROGRAM)),
     (("stream_worker/loop",), ("stream_worker.backends", *_PROGRAM)),

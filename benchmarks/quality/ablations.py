@@ -26,6 +26,7 @@ from model.counting.features import (
     OWN_SIGNS,
     POPULARITIES,
 )
+from model.items.starts import ByContext
 from model.learner import Learner
 from model.ranker.ranker import Ranker
 from stream_worker.config import Settings
@@ -73,7 +74,9 @@ def _without_attention(learner: Learner) -> None:
 
 
 def _without_context_of_new_items(learner: Learner) -> None:
-    learner.items.by_context = lambda windows, noise: F.normalize(noise, dim=-1)
+    start = learner.life.start
+    assert isinstance(start, ByContext)
+    start.near = lambda windows, noise: F.normalize(noise, dim=-1)  # type: ignore[method-assign]
 
 
 def _unchanged(learner: Learner) -> None:

@@ -46,6 +46,7 @@ _NOT = -1
 # while there is room. Of each popularity as many as of the hot, or fewer.
 PROPOSERS = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
 QUOTA_RS = np.array([[16, 20, 12, 30, 40, 12, 16], [_LONGEST_RING, 40, 24, 60, 56, 20, 40]])
+NO_PROPOSER = -1  # of an item that only fills a list up, and of no item at all
 _ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(PROPOSERS))
 _HOT_AT_MOST = np.array([40, 40, 20, 20])
 # The score that a proposer goes by, before and after the user's own items.

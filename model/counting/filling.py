@@ -7,12 +7,12 @@ users return to: what was left out, the newest first, stands in front. Legend in
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.counting.candidates import Scratch, touch
+from model.counting.candidates import NO_PROPOSER, Scratch, touch
 from model.counting.popularity import EVER
 from model.counting.tables import Tables
 from model.kernels import kernel
@@ -65,12 +65,17 @@ class Filling(NamedTuple):
     spare_BK: NDArray[np.int32]
     in_front: bool
 
-    def lists(self, rows_BK: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The lists with what fills them up."""
-        parts = (self.spare_BK, rows_BK) if self.in_front else (rows_BK, self.spare_BK)
-        both_BX = np.concatenate(parts, axis=1)
-        order_BX = np.argsort(both_BX < 0, axis=1, kind="stable")
-        return np.take_along_axis(both_BX, order_BX[:, : rows_BK.shape[1]], axis=1)
+    def lists(
+        self, rows_BK: NDArray[np.int32], proposer_BK: NDArray[np.int8]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+        """The rows and proposers of lists with what fills them up, which nothing proposed."""
+        both_BX = self._beside(rows_BK, self.spare_BK)
+        order_BK = np.argsort(both_BX < 0, axis=1, kind="stable")[:, : rows_BK.shape[1]]
+        proposers_BX = self._beside(proposer_BK, np.full_like(self.spare_BK, NO_PROPOSER, dtype=np.int8))
+        return np.take_along_axis(both_BX, order_BK, axis=1), np.take_along_axis(proposers_BX, order_BK, axis=1)
+
+    def _beside(self, proposed_BK: NDArray[Any], spare_BK: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate((spare_BK, proposed_BK) if self.in_front else (proposed_BK, spare_BK), axis=1)
 
     def ranks(
         self, rank_B: NDArray[np.int64], candidates_BC: NDArray[np.int32], target_B: NDArray[np.int32]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.counting import candidates, categories, filling, neighbours, popularity, returns, tables
-from model.counting.candidates import Breadth, Scratch
+from model.counting.candidates import NO_PROPOSER, Breadth, Scratch
 from model.counting.features import (
     AMOUNTS,
     REST,
@@ -76,13 +76,20 @@ class WalkedEvents(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """Of the B events that are examined: candidates (row, -1: none), their features (first those of which the logarithm
-    is still to be taken, then the rest, with 0 for the encoder's), the place in `candidates.PROPOSERS` of what proposed
-    the event's own item (-1: nothing), and what fills lists up."""
+    """Candidates for the B examined events. Proposers are places in `candidates.PROPOSERS`, or NO_PROPOSER.
+
+    candidates_BC: rows, -1: none
+    amounts_BCL: the features whose logarithm is still to be taken
+    rest_BCR: the other features; the encoder's are 0 and filled in later
+    proposers_BC: what proposed each candidate
+    proposer_B: what proposed the event's own item
+    filling: what fills lists up
+    """
 
     candidates_BC: NDArray[np.int32]
     amounts_BCL: NDArray[np.float32]
     rest_BCR: NDArray[np.float32]
+    proposers_BC: NDArray[np.int8]
     proposer_B: NDArray[np.int8]
     filling: Filling
 
@@ -141,10 +148,11 @@ class Counting:
         candidates_BC = np.full((batch, breadth.candidates), -1, dtype=np.int32)
         amounts_BCL = np.ones((batch, breadth.candidates, len(AMOUNTS)), dtype=np.float32)
         rest_BCR = np.zeros((batch, breadth.candidates, len(REST)), dtype=np.float32)
-        proposer_B = np.full(batch, -1, dtype=np.int8)
+        proposers_BC = np.full((batch, breadth.candidates), NO_PROPOSER, dtype=np.int8)
+        proposer_B = np.full(batch, NO_PROPOSER, dtype=np.int8)
         quota_RS = self.quota_RS * breadth.candidates // self.config.candidates
         spare_BK = np.full((batch, breadth.least), -1, dtype=np.int32)
-        columns = candidates_BC, amounts_BCL, rest_BCR, proposer_B, spare_BK
+        columns = candidates_BC, amounts_BCL, rest_BCR, proposers_BC, proposer_B, spare_BK
         items = int(np.count_nonzero(live_N))
 
         def look(of: slice) -> None:
@@ -202,14 +210,15 @@ def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def
 @kernel
 def _walk(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, events: WalkedEvents, encoder_rows_BE,
-    live_N, items, candidates_BC, amounts_BCL, rest_BCR, proposer_B, spare_BK,
+    live_N, items, candidates_BC, amounts_BCL, rest_BCR, proposers_BC, proposer_B, spare_BK,
 ):  # fmt: skip
     examined = 0
     for k in range(len(events.row_B)):
         if events.examine_B[k]:
             proposer_B[examined] = _examine(
                 counted, s, breadth, quota_RS, users, k, events.row_B[k], encoder_rows_BE[examined], live_N, items,
-                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined], spare_BK[examined],
+                candidates_BC[examined], amounts_BCL[examined], rest_BCR[examined], proposers_BC[examined],
+                spare_BK[examined],
             )  # fmt: skip
             examined += 1
         if events.learn_B[k]:
@@ -221,12 +230,12 @@ def _walk(  # type: ignore[no-untyped-def]
 @kernel
 def _examine(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, live_N, items,
-    candidates_C, amounts_CL, rest_CR, spare_K,
+    candidates_C, amounts_CL, rest_CR, proposers_C, spare_K,
 ):  # fmt: skip
-    """Write the candidates for user k, their features, and what fills a list up; returns what proposed `item`, -1:
-    nothing."""
+    """Write the candidates for user k, their features and proposers, and what fills a list up; returns what proposed
+    `item`."""
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
-    last, proposed_by = window_L[-1], -1
+    last, proposed_by = window_L[-1], NO_PROPOSER
     size = candidates.count_neighbours(counted, s, window_L, breadth)
     size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
     candidates.leave_out(counted, s, window_L, items)
@@ -239,7 +248,7 @@ def _examine(  # type: ignore[no-untyped-def]
     for c in range(count):
         x = s.chosen_C[c]
         row = s.row_X[x]
-        candidates_C[c] = row
+        candidates_C[c], proposers_C[c] = row, s.proposer_C[c]
         if row == item:
             proposed_by = s.proposer_C[c]
         write(

@@ -9,8 +9,6 @@ Legend of shape suffixes, here and in the rest of `model`:
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -161,13 +159,3 @@ class Encoder(nn.Module):
         newest_BD = size * ring_BWD[:, -1] * ring_mask_BW[:, -1:]
         hidden = F.silu(self.hidden(torch.cat([h_BH, context_BD, newest_BD], dim=-1)))
         return F.normalize(self.output(hidden) + newest_BD, dim=-1), attention_BW
-
-
-def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:
-    """Unit vectors [len(ids), D] that follow from the ids alone, in every process alike (SHAKE-256 as two bytes a
-    number, centred); zeros for None."""
-    texts = [b"" if item is None else item.encode() for item in ids]
-    drawn = b"".join(hashlib.shake_256(text).digest(2 * dim) for text in texts)
-    vectors = np.frombuffer(drawn, dtype="<u2").reshape(-1, dim).astype(np.float32) - 32767.5
-    known = np.array([item is not None for item in ids], dtype=np.float32)
-    return F.normalize(torch.from_numpy(vectors * known[:, None]), dim=-1)

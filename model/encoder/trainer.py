@@ -63,17 +63,26 @@ class EncoderTrainer:
         self._is_target_T, self._targets = is_target_T, targets
         self._full_softmax_items, self._negatives = full_softmax_items, negatives
         self._item_vectors_learned = item_vectors_learned
-        self.rate_factor = 1.0
 
     def collect(self, fresh: Examples) -> None:
         """Keep examples for `learn`."""
         self.fresh = _joined(self.fresh, fresh) if self.fresh else fresh
 
     def learn(
-        self, replayed: int, live: NDArray[np.int64], hot_N: NDArray[np.float64], catalog: Catalog
+        self,
+        replayed: int,
+        live: NDArray[np.int64],
+        hot_N: NDArray[np.float64],
+        catalog: Catalog,
+        rate_factor: float,
     ) -> float | None:
-        """From what was collected. Returns the step's loss, None where there was nothing to learn. `replayed`: of how
-        many targets beside the fresh ones; `hot_N`: the decayed count of each row."""
+        """Learn from what was collected. Returns the step's loss, None where there was nothing to learn.
+
+        replayed: how many older targets stand beside the fresh ones
+        live: the rows that targets are compared with
+        hot_N: the decayed count of each row
+        rate_factor: is applied to the learning rate
+        """
         fresh, self.fresh = self.fresh, {}
         fresh = self._starts.added(_current(fresh, catalog), self.steps)
         older = self.replay.sample(replayed // self._targets, self._rng)
@@ -88,16 +97,18 @@ class EncoderTrainer:
         compared, log_q_S = self._compared(live, hot_N)
         if self.optimizer.referee.due() and len(fresh["target"]):
             self._ask_the_referee(fresh, compared, log_q_S)
-        return self._step(examples, compared, log_q_S)
+        return self._step(examples, compared, log_q_S, rate_factor)
 
-    def _step(self, examples: Examples, compared: NDArray[np.int64], log_q_S: Tensor | None) -> float:
+    def _step(
+        self, examples: Examples, compared: NDArray[np.int64], log_q_S: Tensor | None, rate_factor: float
+    ) -> float:
         self.steps += 1
         at, local_N = self._local(examples, compared)
         table = self._items.table_ND1[at].detach().requires_grad_()
         loss = self._loss(self._encoder, table, local_N, examples, compared, log_q_S, self._drop)
-        step = self.optimizer.step(loss, self.rate_factor, beside=table)
+        step = self.optimizer.step(loss, rate_factor, beside=table)
         if step.taken and self._item_vectors_learned and table.grad is not None:
-            rate = self.optimizer.learning_rate * self.rate_factor
+            rate = self.optimizer.learning_rate * rate_factor
             self._items.step(at, table.grad, rate, followed=step.usual)
         return step.loss
 

@@ -84,6 +84,9 @@ class Catalog:
         find = self._row_of_id.get
         return np.fromiter((find(item, -1) for item in ids), dtype=np.int32, count=len(ids))
 
+    def ids_of_rows(self, rows: NDArray[np.integer]) -> list[str]:
+        return [self.ids[row] for row in rows.tolist()]
+
     def rows_of_numbers(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
         """The row of each item number, -1 for 0 and for items without a row."""
         return self._row_of_number.find(numbers)

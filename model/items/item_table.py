@@ -1,4 +1,4 @@
-"""Item vectors and biases by catalogue row, their optimizer and slow copy, and where a new item's vector starts."""
+"""Item vectors and biases by catalogue row, their optimizer and slow copy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from torch.nn import functional as F
 from model.optimizers.row_adam import RowAdam, Rows, grown
 from model.optimizers.slow_copy import SlowRows
 from model.state import array_of, joined, state_below
-
-_CONTEXT_FADE = 0.8
-_NOISE = 0.5
 
 
 class ItemTable:
@@ -69,14 +66,6 @@ class ItemTable:
         at = torch.from_numpy(rows).long().to(self.device)
         self.table_ND1[at] = table.to(self.device)
         self.slow.start(self.table_ND1, at)
-
-    def by_context(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
-        """Where items start that come after these windows: at the decayed mean of what stands there, and some noise."""
-        fades = _CONTEXT_FADE ** np.arange(windows_BW.shape[1])[::-1]
-        weights_BW = torch.from_numpy(np.where(windows_BW >= 0, fades, 0.0).astype(np.float32)).to(self.device)
-        mean_BD = torch.einsum("bw,bwd->bd", weights_BW, self.vectors(windows_BW))
-        noise_BD = _NOISE * F.normalize(noise_BD.to(self.device), dim=-1)
-        return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
 
     def averages(self, at: Rows) -> Tensor:
         """The slow copy of these rows, vectors at unit length too."""

@@ -42,7 +42,6 @@ class RankerTrainer:
         self.recent = recent
         self.fresh: Choices | None = None
         self.optimizer = GuardedAdam(ranker, learning_rate, _DECAY)
-        self.rate_factor = 1.0
         self._ranker, self._rng = ranker, rng
         self._steps, self._hard, self._drawn, self._replayed = steps, hard, drawn, replayed
 
@@ -73,15 +72,16 @@ class RankerTrainer:
         fresh = choices(features_BCF, of_M, present_MC, scores_MC, target_at_M, self._hard, self._drawn, step)
         self.fresh = fresh if self.fresh is None else self.fresh.joined(fresh)
 
-    def learn(self, events: int) -> float | None:
-        """From what was collected. Returns the last step's loss, None where there was nothing to learn. `events`: how
-        many the line has learned."""
+    def learn(self, events: int, rate_factor: float) -> float | None:
+        """Learn from what was collected. Returns the last step's loss, None where there was nothing to learn.
+
+        `events`: how many the line has learned; `rate_factor` is applied to the learning rate."""
         fresh, self.fresh = self.fresh, None
         if fresh is None:
             return None
         if self.optimizer.referee.due():
             self._ask_the_referee(fresh)
-        factor = (1 + _FIRST_EXCESS * 0.5 ** (events / _EXCESS_HALF_LIFE)) * self.rate_factor
+        factor = (1 + _FIRST_EXCESS * 0.5 ** (events / _EXCESS_HALF_LIFE)) * rate_factor
         losses = [self._step(fresh, factor) for _ in range(self._steps)]
         if not self.optimizer.guard.in_a_row:
             self.recent.add(fresh)

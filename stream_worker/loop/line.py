@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
 from model.learner import ENCODER_WEIGHTS, ITEM_VECTORS, Learner
+from model.pace import Pace
+from model.predictor import Lists
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
@@ -136,7 +138,7 @@ class Line:
             yield Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k]))
 
     def recommend(
-        self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]
+        self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64], pace: Pace
     ) -> Iterator[Recommendation]:
         """One list for each user (of one partition) of the `published` events, made from all that is known now."""
         slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
@@ -146,11 +148,11 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        rows_UK, scores_UK = self._lists(slots)
-        rounded_UK = np.round(scores_UK.astype(np.float64), SCORE_DIGITS)
+        lists = self._lists(slots, pace)
+        rounded_UK = np.round(lists.scores_UK.astype(np.float64), SCORE_DIGITS)
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
-            items = self._ids(rows_UK[user])
+            items = self._ids(lists.rows_UK[user])
             yield Recommendation(
                 user=events.users[last],
                 partition=int(events.partition_B[last]),
@@ -164,13 +166,12 @@ class Line:
                 request_ids=requests.get(user, ()),
             )
 
-    def _lists(self, slots: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def _lists(self, slots: NDArray[np.int64], pace: Pace) -> Lists:
         """On all threads: of many users each makes some, of few the candidates alone are shared out, since small
         operations of several threads wait for each other."""
         if len(slots) <= _AT_A_TIME:
-            return self.learner.recommend(slots, self.each)
-        rows, scores = zip(*self.each(self.learner.recommend, _parts(slots)), strict=True)
-        return np.concatenate(rows), np.concatenate(scores)
+            return self.learner.recommend(slots, pace, self.each)
+        return Lists.joined(list(self.each(partial(self.learner.recommend, pace=pace), _parts(slots))))
 
     def snapshot(
         self, source: SourceId, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]

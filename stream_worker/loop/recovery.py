@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batch import Batch
+from model.encoder.remembering import IdsOfNumbers
 from model.learner import Learner
+from model.pace import Pace
 from stream_worker.core.amounts import amount
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK, DriftAnswers, DriftConfig, Verdict
@@ -37,21 +39,23 @@ class Recovery:
         self.rebuilt = 0
         self._learner = learner
 
-    def before(self, batch: Batch, partition_B: NDArray[np.integer]) -> None:
-        """How fast to learn from this batch; and states of its users that are to be made anew."""
-        learner, answers = self._learner, self.answers
-        learner.rate_factor = answers.rate_factor(learner.events)
-        learner.replay_share = answers.replay_share(learner.events)
-        if self.stale_below:
-            self._rebuild(batch, partition_B)
+    def pace(self, thinning: int) -> Pace:
+        """The pace of the next batch, with this effort."""
+        events = self._learner.events
+        return Pace(thinning, self.answers.rate_factor(events), self.answers.replay_share(events))
 
-    def _rebuild(self, batch: Batch, partition_B: NDArray[np.integer]) -> None:
+    def before(self, batch: Batch, partition_B: NDArray[np.integer], ids_of_numbers: IdsOfNumbers) -> None:
+        """Make stale states of the batch's users anew. `ids_of_numbers`: see `Remembering.rebuild`."""
+        if self.stale_below:
+            self._rebuild(batch, partition_B, ids_of_numbers)
+
+    def _rebuild(self, batch: Batch, partition_B: NDArray[np.integer], ids_of_numbers: IdsOfNumbers) -> None:
         users = self._learner.users
         below_B = np.array([self.stale_below.get(partition, -1) for partition in partition_B.tolist()])
         stale_B = (users.next_offset_S[batch.slot_B] <= below_B) & (users.number_SL[batch.slot_B, -1] > 0)
         if stale_B.any():
             slots = np.unique(batch.slot_B[stale_B])
-            self._learner.rebuild(slots)
+            self._learner.rebuild(slots, ids_of_numbers)
             self.rebuilt += len(slots)
 
     def after(self, alarms: Sequence[Alarm], hits_S: NDArray[np.bool_], offsets: Mapping[int, int]) -> list[Given]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import structlog
 
+from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
@@ -97,10 +98,11 @@ class Reporter:
             return Standing(True, f"owns {owned} of the partitions")
         return self._outside.source.standing()
 
-    def observe(self, unwritten_since: float) -> None:
+    def observe(self, unwritten_since: float, pace: Pace) -> None:
         """Bring the state up to now and tell the observer.
 
         unwritten_since: the epoch second from which on something is in no checkpoint (NaN: all is).
+        pace: that of the last tick.
         """
         status, learner = self.status, self._learner
         status.standing, status.unwritten_since = self.standing(), unwritten_since
@@ -110,9 +112,9 @@ class Reporter:
         status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
         status.lists_shortened = self._outside.sink.shortened
         status.learning_steps = learner.steps - self._steps_before
-        status.learning_rate = learner.config.encoder_learning_rate * learner.rate_factor
-        status.effort = 1 / learner.thinning
-        status.learning_rate_factor, status.users_rebuilt = learner.rate_factor, self._line.recovery.rebuilt
+        status.learning_rate = learner.config.encoder_learning_rate * pace.rate_factor
+        status.effort = 1 / pace.thinning
+        status.learning_rate_factor, status.users_rebuilt = pace.rate_factor, self._line.recovery.rebuilt
         for part, guard in learner.guards.items():
             status.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)
         status.referees = {part: (referee.fast, referee.slow) for part, referee in learner.referees.items()}

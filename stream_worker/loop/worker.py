@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
+from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
@@ -88,15 +90,15 @@ class Worker:
         self._outside, self._source, self._clock = outside, outside.source, outside.clock
         self._decoder, self._effort, self._predictions = decoder, effort, predictions
         self._learner = learner = line.learner
+        self._pace = Pace()
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learning")
         self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)
         layout = MemoryFormat(learner.config.ring_size, learner.config.dim)
         self._offsets = offsets = Offsets()
         self._leaving = leaving = Leaving(self._clock, config.shutdown_seconds)
         self._numbers = numbers = ItemNumbers(outside.store, learner.catalog, self._clock)
-        self._memories = memories = Memories(
-            outside.store, learner.users, learner.rebuild, layout, limits.max_pending, status
-        )
+        rebuild = partial(learner.rebuild, ids_of_numbers=outside.store.item_ids)
+        self._memories = memories = Memories(outside.store, learner.users, rebuild, layout, limits.max_pending, status)
         self._reporter = reporter = Reporter(status, outside, line, memories, offsets, leaving, observer)
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
@@ -109,8 +111,6 @@ class Worker:
             limits.rebuild_records,
         )  # fmt: skip
         self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
-        learner.stage = reporter.stage
-        learner.ids_of_numbers = outside.store.item_ids
         # The largest batch there can be: all its users and its new items have to fit.
         rows = min(learner.users.max_users, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
@@ -194,7 +194,7 @@ class Worker:
         7. do the jobs between ticks, in their order: when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
-        self._learner.thinning = self._effort.thinning
+        self._pace = replace(self._pace, thinning=self._effort.thinning)
         began = self._clock.monotonic()
         records: list[Record] = []
         try:
@@ -258,12 +258,13 @@ class Worker:
                 self._waiting.wait_for(fault)
         if recalled is not None:
             batch, publish_B = recalled
-            self.line.recovery.before(batch, events.partition_B)
+            self._pace = self.line.recovery.pace(self._effort.thinning)
+            self.line.recovery.before(batch, events.partition_B, self._outside.store.item_ids)
             if batch.learn_B.any():
                 outcome = self._learn(batch, events.partition_B)  # 4
                 self._collect_predictions(events, outcome, np.flatnonzero(publish_B))
             else:
-                self._learner.remember(batch)
+                self._learner.remember(batch, self._reporter.stage)
             self._collect_lists(events, batch, np.flatnonzero(publish_B))  # 5
         self._publisher.outbox.dead_letters += [
             d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
@@ -274,7 +275,7 @@ class Worker:
 
     def _commit_and_step(self) -> None:
         """The one waits for brokers, the other for nobody. Whatever becomes of the commit, the step is over."""
-        step = self._learning.submit(self._learner.step)
+        step = self._learning.submit(self._learner.step, self._pace, stage=self._reporter.stage)
         try:
             with self._reporter.stage("commit"):
                 self._commit()
@@ -313,7 +314,7 @@ class Worker:
         return batch, effects.publish_B
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
-        outcome = self._learner.learn(batch)
+        outcome = self._learner.learn(batch, self._pace, self._reporter.stage)
         with self._reporter.stage("score"):
             alarms = self.line.measure(batch, outcome)
         self._reporter.alarms(alarms)
@@ -328,7 +329,8 @@ class Worker:
     def _collect_lists(self, events: Events, batch: Batch, published: NDArray[np.int64]) -> None:
         if len(published):
             with self._reporter.stage("recommend"):
-                self._publisher.outbox.recommendations += self.line.recommend(events, batch.slot_B, published)
+                lists = self.line.recommend(events, batch.slot_B, published, self._pace)
+                self._publisher.outbox.recommendations += lists
 
     def _advance(self, records: Sequence[Record]) -> None:
         ends = {record.partition: record.offset + 1 for record in records if record.partition in self._offsets}
@@ -340,4 +342,4 @@ class Worker:
         self._publisher.publish(self._ownership.marks)
 
     def _observe(self) -> None:
-        self._reporter.observe(self._persistence.unwritten_since())
+        self._reporter.observe(self._persistence.unwritten_since(), self._pace)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.encoder.encoder import Encoder, hashed_vectors
+from model.encoder.encoder import Encoder
+from model.items.starts import hashed_vectors
 from model.learner_config import LearnerConfig
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import RedisMemoryStore

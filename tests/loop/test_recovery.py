@@ -66,7 +66,7 @@ def test_states_are_made_anew_at_each_users_next_event_and_once(world: World) ->
     learner, recovery = run.worker.line.learner, run.worker.line.recovery
     told: list[int] = []
     rebuild = learner.rebuild
-    learner.rebuild = lambda slots: (told.extend(slots.tolist()), rebuild(slots))[1]
+    learner.rebuild = lambda slots, ids: (told.extend(slots.tolist()), rebuild(slots, ids))[1]
     run.tick(4)
     users = set(learner.users.keys_of(np.array(sorted(told))))
     assert len(users) == len(told) == recovery.rebuilt > 0

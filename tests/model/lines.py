@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
+from model.pace import Pace
+from model.predictor import Lists
 from model.state import state_below
 from stream_worker.core.memory_record import MemoryFormat
 
@@ -48,7 +51,7 @@ EVERY_TYPE = np.ones(1, np.bool_)
 
 
 class Line:
-    """`records` and `numbers` stand for the store; they outlive the line."""
+    """`records` and `numbers` stand for the store; they outlive the line. `pace`: that of all that comes next."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Line:
         self.learner = Learner(config, CPU, max_users, EVERY_TYPE)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
+        self.pace = Pace()
         self.offset = 0
         self._format = MemoryFormat(config.ring_size, config.dim)
 
@@ -67,8 +71,8 @@ class Line:
         self, events: Sequence[Event], remember: Sequence[bool] | None = None, learn: Sequence[bool] | None = None
     ) -> Tick:
         batch = self.batch(events, remember, learn)
-        outcome = self.learner.learn(batch)
-        outcome.losses.update(self.learner.step())
+        outcome = self.learner.learn(batch, self.pace)
+        outcome.losses.update(self.learner.step(self.pace))
         ids = self.learner.catalog.ids
         lists = [[ids[row] for row in rows if row >= 0] for rows in outcome.list_BK.tolist()]
         return Tick(lists, outcome.rank_B.tolist(), outcome.log_probability_B.tolist(), outcome, batch)
@@ -97,6 +101,9 @@ class Line:
             learn_B=all_B if learn is None else np.array(learn),
             new_B=new_B,
         )
+
+    def recommend(self, slots: NDArray[np.int64]) -> Lists:
+        return self.learner.recommend(slots, self.pace)
 
     def spill(self) -> None:
         """Every user leaves the device, as a record."""
@@ -160,6 +167,11 @@ class Line:
             row_B = catalog.find(ids)
             new_B[[ids.index(item) for item in unknown]] = True
         return row_B, new_B
+
+
+def of_nobody(numbers: Sequence[int]) -> list[str | None]:
+    """Ids of item numbers where nobody knows them."""
+    return [None] * len(numbers)
 
 
 def markov_log(seed: int, events: int, users: int = 12, items: int = 20, noise: float = 0.2) -> list[Event]:

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from model.batch import Batch
-from model.learner import Learner
 from model.learner_config import LearnerConfig
+from model.predictor import Predictor
 from tests.model.lines import SMALL, Event, Line, Tick, changed, markov_log
 
 _SIZE, _EVENTS = 16, 160
@@ -222,7 +222,7 @@ def test_the_start_of_a_new_item_does_not_depend_on_later_new_items(dim: int) ->
         events = [Event("u0", f"new{min(k, newcomers - 1)}", 2e9) for k in range(_SIZE)]
         batch = line.batch(events)
         windows = np.full((_SIZE, config.ring_size), -1, np.int32)
-        line.learner._start_new_items(batch, windows)
+        line.learner.life.begin(batch, windows, line.learner.events)
         vectors.append(line.learner.items.table_ND1[int(batch.row_B[0])].clone())
     assert torch.equal(vectors[0], vectors[1])
     assert torch.equal(vectors[0], vectors[2])
@@ -247,11 +247,7 @@ def test_a_list_names_only_items_that_somebody_has_touched_before() -> None:
 
 def test_the_check_sees_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: with the ban on a batch's new rows lifted, the two logs do part too early."""
-    candidates = Learner._candidates
-
-    def leaky(self: Learner, context: Any, events: Any, new_rows: Any = None) -> Any:
-        return candidates(self, context, events, None)
-
-    monkeypatch.setattr(Learner, "_candidates", leaky)
+    live = Predictor._live
+    monkeypatch.setattr(Predictor, "_live", lambda self, unborn: live(self, unborn[:0]))
     one, other = _pair(_BIG, 87, other_items, seed=87)
     assert _said(one)[:87] != _said(other)[:87]

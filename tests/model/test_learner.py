@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from model.encoder.encoder import hashed_vectors
+from model.counting.candidates import NO_PROPOSER, PROPOSERS
 from model.encoder.replay import Examples
 from model.items.catalog import Catalog
+from model.items.starts import hashed_vectors
 from model.learner import Learner
 from model.learner_config import LearnerConfig
 from model.state import state_below
-from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log
+from tests.model.lines import CPU, EVERY_TYPE, SMALL, Event, Line, Tick, changed, markov_log, of_nobody
 
 _SIZE = 16
 _CONFIGS = {
@@ -203,8 +204,8 @@ def test_recommendations_are_probabilities_best_first_of_distinct_items() -> Non
     line = Line()
     line.run(markov_log(12, 320), _SIZE)
     slots = line._recall([*(f"u{k}" for k in range(12)), "nobody"])
-    rows, scores = line.learner.recommend(slots)
-    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+    lists = line.recommend(slots)
+    for row, score in zip(lists.rows_UK.tolist(), lists.scores_UK.tolist(), strict=True):
         named = [r for r in row if r >= 0]
         assert len(named) == 5
         assert len(set(named)) == 5
@@ -218,16 +219,33 @@ def test_recommending_changes_nothing() -> None:
     line.run(markov_log(13, 160), _SIZE)
     before = _weights(line)
     slots = line._recall(["u0", "u1"])
-    first = line.learner.recommend(slots)[0].tolist()
-    assert line.learner.recommend(slots)[0].tolist() == first
+    first = line.recommend(slots).rows_UK.tolist()
+    assert line.recommend(slots).rows_UK.tolist() == first
     assert _weights(line) == before
+
+
+def test_each_item_of_a_list_keeps_its_proposer() -> None:
+    """Where users' own items alone are proposed, those stand in the ring, and all others only fill the lists up."""
+    line = Line(changed(SMALL, ring_size=3, window=3))
+    line.run(markov_log(13, 160), _SIZE)
+    own = PROPOSERS.index("own")
+    line.learner.counting.quota_RS[:, np.arange(len(PROPOSERS)) != own] = 0
+    slots = line._recall(["u0", "u1", "u2", "nobody"])
+    lists = line.recommend(slots)
+    rings = line.learner.catalog.rows_of_numbers(line.learner.users.number_SL[slots])
+    for rows, proposers, ring in zip(lists.rows_UK, lists.proposer_UK, rings, strict=True):
+        expected = [own if row in ring and row >= 0 else NO_PROPOSER for row in rows]
+        assert proposers.tolist() == expected
+    assert {own, NO_PROPOSER} == set(lists.proposer_UK[0].tolist())
+    assert set(lists.proposer_UK[3].tolist()) == {NO_PROPOSER}
 
 
 def test_a_line_without_items_recommends_nothing() -> None:
     """The first user of all gets an empty list."""
     line = Line()
-    rows, _ = line.learner.recommend(line._recall(["u"]))
-    assert rows.tolist() == [[-1] * 5]
+    lists = line.recommend(line._recall(["u"]))
+    assert lists.rows_UK.tolist() == [[-1] * 5]
+    assert lists.proposer_UK.tolist() == [[NO_PROPOSER] * 5]
 
 
 def test_attention_explains_the_last_items() -> None:
@@ -236,7 +254,7 @@ def test_attention_explains_the_last_items() -> None:
     line.run(markov_log(14, 160), _SIZE)
     events = [Event("alice", f"i{k}", 2e9 + k) for k in (3, 1, 4)]
     line.feed(events)
-    rows, weights = line.learner.attention(int(line._recall(["alice"])[0]))
+    rows, weights = line.learner.predictor.attention(int(line._recall(["alice"])[0]))
     ids = line.learner.catalog.ids
     assert [ids[row] if row >= 0 else None for row in rows.tolist()] == [None, "i3", "i1", "i4"]
     assert weights[0] == 0
@@ -251,7 +269,7 @@ def test_rebuilt_states_are_those_of_serving() -> None:
         line.feed([Event("fresh", f"i{k}", 2e9 + 10 * k)], learn=[False])
     slot = line._recall(["fresh"])
     stepped = [state.clone() for state in line.learner.users.state(slot)]
-    line.learner.rebuild(slot)
+    line.learner.rebuild(slot, of_nobody)
     for served, rebuilt in zip(stepped, line.learner.users.state(slot), strict=True):
         torch.testing.assert_close(rebuilt, served, rtol=0, atol=4e-3)
 
@@ -266,7 +284,7 @@ def test_an_evicted_item_in_a_ring_reads_no_other_items_vector() -> None:
     states = []
     for row_0 in (1.0, -1.0):
         line.learner.items.all_vectors[0] = torch.nn.functional.normalize(torch.full((16,), row_0), dim=0)
-        line.learner.rebuild(slot)
+        line.learner.rebuild(slot, of_nobody)
         states.append(line.learner.users.state(slot)[0].clone())
     assert 0 not in line.learner.catalog.rows_of_numbers(line.learner.users.number_SL[slot])
     assert torch.equal(states[0], states[1])
@@ -432,11 +450,9 @@ def test_a_line_rebuilds_states_from_items_it_has_never_seen() -> None:
     successor = Line(_FIXED, records=line.records, numbers=line.numbers)
     successor.feed([Event("bob", "i2", 2e9)])
     ids = {number: item for item, number in line.numbers.items()}
-    successor.learner.ids_of_numbers = lambda numbers: [ids[number] for number in numbers]
-    successor.learner.rebuild(successor._recall(["alice"]))
+    successor.learner.rebuild(successor._recall(["alice"]), lambda numbers: [ids[number] for number in numbers])
     torch.testing.assert_close(_states(successor, ["alice"]), expected, rtol=0, atol=2e-3)
-    successor.learner.ids_of_numbers = lambda numbers: [None] * len(numbers)
-    successor.learner.rebuild(successor._recall(["alice"]))
+    successor.learner.rebuild(successor._recall(["alice"]), of_nobody)
     assert (_states(successor, ["alice"]) - expected).abs().max() > 0.02
 
 

@@ -54,7 +54,7 @@ def test_the_floor_keeps_the_newest_items_through_a_long_silence() -> None:
     line.feed([Event("u0", "i3", 1.9e9)])
     line.feed([Event("u0", "i3", 1.9e9 + 1)])
     assert len(line.learner.catalog) == 15
-    assert (line.learner.recommend(line._recall(["u1"]))[0] >= 0).all()
+    assert (line.recommend(line._recall(["u1"])).rows_UK >= 0).all()
 
 
 def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:

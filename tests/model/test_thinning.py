@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from model.batch import Outcome
+from model.pace import Pace
 from model.state import state_below
 from tests.model.lines import SMALL, Line, Tick, changed, markov_log
 
@@ -18,7 +19,7 @@ _LOG = markov_log(7, 960, items=30)
 
 def _line(thinning: int, **settings: object) -> Line:
     line = Line(changed(SMALL, **{"mini_batch": 16, "max_items": 4_000} | settings))
-    line.learner.thinning = thinning
+    line.pace = Pace(thinning)
     return line
 
 
@@ -77,9 +78,9 @@ def test_lists_come_from_half_as_many_candidates(
     monkeypatch.setattr(
         line.learner.ranker_trainer, "scores", lambda *given: widths.append(given[0].shape[1]) or scores(*given)
     )
-    for line.learner.thinning in (1, 2, 1):
+    for line.pace in (Pace(1), Pace(2), Pace(1)):
         line.run(_LOG[:_SIZE], _SIZE)
-        line.learner.recommend(line.learner.users.occupied())
+        line.recommend(line.learner.users.occupied())
     assert set(widths) == {candidates, thinned}
 
 
@@ -112,7 +113,7 @@ def test_a_resumed_line_draws_the_same() -> None:
     line = _line(4)
     line.run(_LOG[:480], _SIZE)
     other = line.resumed()
-    other.learner.thinning = 4
+    other.pace = line.pace
     line.spill()
     ours, theirs = line.run(_LOG[480:], _SIZE), other.run(_LOG[480:], _SIZE)
     for one, two in zip(ours, theirs, strict=True):

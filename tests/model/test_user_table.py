@@ -1,4 +1,4 @@
-"""The user table does what a dictionary of memories does; `unroll` does what one event at a time does."""
+"""The user table does what a dictionary of memories does; `push` does what one event at a time does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from model.batch import NO_GAP
-from model.user_table import UserTable, unroll
+from model.batch import NO_GAP, Batch
+from model.user_table import UserTable
 from tests.model.lines import SMALL, Line, changed, markov_log
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_a_batch_of_more_users_than_slots_is_refused() -> None:
 
 
 def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
-    """What `unroll` promises, with lists and one event after another."""
+    """What `push` promises, with lists and one event after another."""
     rings = [[list(e) for e in zip(*cols, strict=True)] for cols in zip(*(users[n].tolist() for n in ("number", "type", "gap")), strict=True)]  # fmt: skip # noqa: E501
     events, ts = users["events"].tolist(), users["ts"].tolist()
     met = [0] * len(rings)
@@ -156,8 +156,26 @@ def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
     return out | {"rings": rings, "events": events, "ts": ts}
 
 
+def _batch(columns: Memory) -> Batch:
+    count = len(columns["slot"])
+    nothing_B, all_B = np.zeros(count, np.int32), np.ones(count, np.bool_)
+    return Batch(
+        slot_B=columns["slot"],
+        row_B=nothing_B,
+        number_B=columns["number"],
+        category_B=nothing_B.astype(np.uint32),
+        type_B=columns["type"],
+        ts_B=columns["ts"],
+        next_offset_B=np.arange(count) + 1,
+        target_B=all_B,
+        remember_B=columns["remember"],
+        learn_B=all_B,
+        new_B=~all_B,
+    )
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_unroll_is_one_event_at_a_time(seed: int) -> None:
+def test_push_is_one_event_at_a_time(seed: int) -> None:
     """Rings before each event, gaps, occurrences and what is left in the table, for events that go back in time too."""
     rng = np.random.default_rng(seed)
     slots, count, ring = 5, 40, int(rng.integers(2, 6))
@@ -176,18 +194,24 @@ def test_unroll_is_one_event_at_a_time(seed: int) -> None:
         "remember": rng.random(count) < 0.7,
     }
     expected = _one_at_a_time(users, batch)
-    before = [np.zeros((count, ring), users[name].dtype) for name in ("number", "type", "gap")]
-    before_ts, gap, occurrence = np.zeros(count), np.zeros(count, np.uint8), np.zeros(count, np.int64)
-    scratch = np.zeros(slots, np.int64)
-    unroll(*batch.values(), *users.values(), *before, before_ts, gap, occurrence, scratch)
-    assert np.stack(before, axis=-1).tolist() == expected["before"]
-    assert before_ts.tolist() == expected["before_ts"]
-    assert gap.tolist() == expected["gap"]
-    assert occurrence.tolist() == expected["occurrence"]
-    assert np.stack([users[n] for n in ("number", "type", "gap")], axis=-1).tolist() == expected["rings"]
-    assert users["events"].tolist() == expected["events"]
-    assert users["ts"].tolist() == expected["ts"]
-    assert not scratch.any(), "scratch is left at zero"
+    table = UserTable(slots, ring, _HIDDEN, CPU)
+    at = table.add([f"u{slot}" for slot in range(slots)])
+    assert at.tolist() == list(range(slots))
+    table.put(at, _memories(slots, 0, ring) | users | {"next_offset": np.zeros(slots, np.int64)})
+    before = table.push(_batch(batch))
+    found = table.get(at)
+    assert np.stack(before[:3], axis=-1).tolist() == expected["before"]
+    assert before.ts_B.tolist() == expected["before_ts"]
+    assert before.own_gap_B.tolist() == expected["gap"]
+    assert before.occurrence_B.tolist() == expected["occurrence"]
+    assert np.stack([found[n] for n in ("number", "type", "gap")], axis=-1).tolist() == expected["rings"]
+    assert found["events"].tolist() == expected["events"]
+    assert found["ts"].tolist() == expected["ts"]
+    next_offsets = (np.arange(count) + 1) * batch["remember"]
+    remembered = [next_offsets * (batch["slot"] == slot) for slot in range(slots)]
+    assert found["next_offset"].tolist() == [int(offsets.max()) for offsets in remembered]
+    assert table.dirty_S[at].tolist() == [bool(offsets.any()) for offsets in remembered]
+    assert not table._occurrences_S.any(), "scratch is left at zero"
 
 
 @pytest.mark.parametrize("size", [1, 5])

@@ -9,6 +9,7 @@ import pytest
 
 from model.counting.filling import Filling
 from model.learner_config import LearnerConfig
+from model.pace import Pace
 from tests.model.lines import SMALL, Event, Line, changed, markov_log
 
 _SHORT = changed(SMALL, max_items=200)  # nothing has to leave
@@ -40,7 +41,7 @@ def test_every_list_is_as_long_as_it_may_be_and_names_what_was_touched(
 ) -> None:
     """At every event, from the first batch on, and of users who are asked for."""
     line, touched = Line(config), list[str]()
-    line.learner.thinning = thinning
+    line.pace = Pace(thinning)
     for start in range(0, len(_LOGS[name]), 32):
         events = _LOGS[name][start : start + 32]
         tick = line.feed(events)
@@ -49,7 +50,7 @@ def test_every_list_is_as_long_as_it_may_be_and_names_what_was_touched(
                 assert len(set(named)) == len(named) == min(config.list_length, len(set(touched)))
                 assert set(named) <= set(touched)
             touched.append(event.item)
-    rows_UK, _ = line.learner.recommend(line._recall([event.user for event in _LOGS[name][-8:]] + ["nobody"]))
+    rows_UK = line.recommend(line._recall([event.user for event in _LOGS[name][-8:]] + ["nobody"])).rows_UK
     assert ((rows_UK >= 0).sum(axis=1) == min(config.list_length, len(set(touched)))).all()
 
 
@@ -92,7 +93,7 @@ def test_a_list_fills_up_again_after_items_left() -> None:
     line.run(markov_log(1, 320), 32)
     later = [replace(event, item=f"j{k % 4}", ts=1.6e9 + 3 * 86_400 + k) for k, event in enumerate(markov_log(2, 64))]
     line.run(later, 32)
-    rows_UK, _ = line.learner.recommend(line._recall(["u0", "u1"]))
+    rows_UK = line.recommend(line._recall(["u0", "u1"])).rows_UK
     assert {line.learner.catalog.ids[row] for row in rows_UK[0] if row >= 0} == {"j0", "j1", "j2", "j3"}
 
 
@@ -105,14 +106,18 @@ def test_in_the_first_batch_of_all_a_users_own_items_stand_in_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_front", "lists", "ranks"),
-    [(False, [[1, 2, 7], [3, 8, 9]], [2, 3, 0]), (True, [[7, 1, 2], [8, 9, 3]], [3, 2, 0])],
+    ("in_front", "lists", "proposers", "ranks"),
+    [
+        (False, [[1, 2, 7], [3, 8, 9]], [[4, 0, -1], [6, -1, -1]], [2, 3, 0]),
+        (True, [[7, 1, 2], [8, 9, 3]], [[-1, 4, 0], [-1, -1, 6]], [3, 2, 0]),
+    ],
 )
 def test_lists_and_ranks_of_what_was_proposed_and_what_was_not(
-    in_front: bool, lists: list[list[int]], ranks: list[int]
+    in_front: bool, lists: list[list[int]], proposers: list[list[int]], ranks: list[int]
 ) -> None:
     filling = Filling(np.array([[7, -1, -1], [8, 9, -1]], np.int32), in_front)
-    assert filling.lists(np.array([[1, 2, -1], [3, -1, -1]], np.int32)).tolist() == lists
+    proposed = np.array([[1, 2, -1], [3, -1, -1]], np.int32), np.array([[4, 0, -1], [6, -1, -1]], np.int8)
+    assert [found.tolist() for found in filling.lists(*proposed)] == [lists, proposers]
     spare_BK = np.array([[7, -1], [8, 9], [7, -1]], np.int32)
     candidates_BC = np.array([[1, 2, -1], [3, -1, -1], [1, 2, -1]], np.int32)
     found = Filling(spare_BK, in_front).ranks(np.array([2, 0, 0]), candidates_BC, np.array([2, 9, 4], np.int32))

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.counting.candidates import PROPOSERS, Breadth
+from model.counting.candidates import NO_PROPOSER, PROPOSERS, Breadth
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
 from model.counting.tables import FORWARD, TABLES
-from model.counting.walk import Counting, CountingConfig, Users, WalkedEvents
+from model.counting.walk import Counting, CountingConfig, Users, Walked, WalkedEvents
 from tests.model.slow_counting import SlowCounting
 
 _ROWS, _RING = 30, 6
@@ -68,15 +68,19 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
 
 
 def _walk(counting: Counting, log: Log, start: int, stop: int, each: Any = map) -> Any:
-    """Candidates, their features, and the source of what came."""
+    """Candidates, their features, and the proposer of what came."""
+    walked = _walked(counting, log, start, stop, each)
+    features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
+    return walked.candidates_BC, features, walked.proposer_B
+
+
+def _walked(counting: Counting, log: Log, start: int, stop: int, each: Any = map) -> Walked:
     part = slice(start, stop)
-    walked = counting.walk(
+    return counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         WalkedEvents(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
         log.proposals[part], np.ones(counting.rows, np.bool_), Breadth(counting.config.candidates), each,
     )  # fmt: skip
-    features = np.concatenate([np.log(walked.amounts_BCL), walked.rest_BCR], axis=-1)
-    return walked.candidates_BC, features, walked.proposer_B
 
 
 def _walk_all(counting: Counting, log: Log, size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -195,6 +199,21 @@ def test_of_a_score_no_more_than_its_quota_is_proposed_in_the_first_round() -> N
     first = set(_proposed(20))
     assert set(range(70, 81)) <= first <= set(range(60, 81)), "70 came eight times, sixty seven times"
     assert 0 in _proposed(40), "the user's own, before more of them"
+
+
+def test_every_candidate_keeps_its_proposer() -> None:
+    """The proposer of what came is that of the same candidate; the encoder is asked first, so its rows are its own."""
+    counting, log, came = Counting(_ROOMY, _ROWS), _log(5), 0
+    walked = _walked(counting, log, 0, len(log.target))
+    assert ((walked.proposers_BC == NO_PROPOSER) == (walked.candidates_BC < 0)).all()
+    for k, target in enumerate(log.target.tolist()):
+        rows = walked.candidates_BC[k].tolist()
+        by = dict(zip(rows, walked.proposers_BC[k].tolist(), strict=True))
+        assert by.get(target, NO_PROPOSER) == walked.proposer_B[k]
+        came += target in by
+        assert all(PROPOSERS[by[row]] == "encoder" for row in log.proposals[k].tolist() if row in by and row >= 0)
+    assert came > 50
+    assert len(set(walked.proposers_BC.ravel().tolist())) > 4
 
 
 def test_with_room_for_it_there_is_a_second_round() -> None:

@@ -27,7 +27,7 @@ def _trained_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> Examples:
     none = {name: column[:0] for name, column in kept.items()}
     live, popularity = learner.catalog.live_rows(), np.ones(learner.catalog.capacity)
     learner.encoder_trainer.collect(none)
-    learner.encoder_trainer.learn(400, live, popularity, learner.catalog)
+    learner.encoder_trainer.learn(400, live, popularity, learner.catalog, 1.0)
     return seen[0]
 
 

@@ -13,7 +13,8 @@ from model.items.item_table import ItemTable
 from model.learner import Learner
 from model.optimizers.flat_weights import FlatWeights
 from model.optimizers.slow_copy import DECAY, Referee, SlowModule, SlowRows
-from tests.model.lines import CPU, SMALL, Event, Line
+from model.pace import Pace
+from tests.model.lines import CPU, SMALL, Event, Line, of_nobody
 from tests.model.test_learner import markov_log
 
 _SIZE = 16
@@ -153,7 +154,7 @@ def test_predictions_go_on_whatever_is_no_number_and_all_is_finite_after_a_rollb
     assert all(len(names) == SMALL.list_length for tick in ticks for names in tick.lists)
     assert all(np.isfinite(tick.log_probabilities).all() for tick in ticks)
     line.learner.roll_back()
-    line.learner.rebuild(line.learner.users.occupied())
+    line.learner.rebuild(line.learner.users.occupied(), of_nobody)
     ticks = line.run(log[480:], _SIZE)
     assert all(np.isfinite(list(tick.outcome.losses.values())).all() for tick in ticks)
     arrays, _ = line.state()
@@ -187,9 +188,9 @@ def test_a_rolled_back_line_resumes_to_the_bit(learned: Line) -> None:
     """Also what the guard, the referee and the slow copy know."""
     log = markov_log(30, 1_920)[1_600:]
     learned.learner.roll_back()
-    learned.learner.rate_factor, learned.learner.replay_share = 3.0, 0.5
+    learned.pace = Pace(rate_factor=3.0, replay_share=0.5)
     one, other = learned, learned.resumed()
-    other.learner.rate_factor, other.learner.replay_share = 3.0, 0.5
+    other.pace = learned.pace
     for events in (log[:160], log[160:]):
         assert [t.lists for t in one.run(events, _SIZE)] == [t.lists for t in other.run(events, _SIZE)]
     ours, theirs = one.state(), other.state()
@@ -204,7 +205,7 @@ def test_the_rate_and_the_share_of_replay_are_heeded() -> None:
     for line in lines:
         line.run(log[:320], _SIZE)
     usual, still, alone = lines
-    still.learner.rate_factor, alone.learner.replay_share = 1e-9, 0.0
+    still.pace, alone.pace = Pace(rate_factor=1e-9), Pace(replay_share=0.0)
     before = still.learner.encoder.output.weight.clone()
     ticks = [line.run(log[320:], _SIZE) for line in lines]
     assert torch.allclose(still.learner.encoder.output.weight, before, atol=1e-6)

@@ -1,0 +1,100 @@
+"""The life of an item: a row, a first vector, years of events, eviction, the attic, and perhaps a return."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from model.batch import Batch
+from model.counting import popularity
+from model.counting.walk import Counting
+from model.items.attic import Attic
+from model.items.catalog import Catalog
+from model.items.item_table import ItemTable
+from model.items.starts import Start, hashed_vectors
+from model.state import Arrays
+
+
+class ItemLife:
+    """Keeps catalogue, vectors, counts and attic in step. `events`, wherever it is asked for: how many the line has
+    learned; `clock_ts`: the time of the newest one, in seconds."""
+
+    def __init__(self, catalog: Catalog, items: ItemTable, counting: Counting, attic: Attic, start: Start) -> None:
+        self.start = start
+        self._catalog, self._items, self._counting, self._attic = catalog, items, counting, attic
+
+    def make_room(self, count: int, events: int, clock_ts: float) -> NDArray[np.int64]:
+        """Evict items that are too old, or so many that `count` new ones fit; returns the rows evicted (others may
+        index by row, too). `Catalog.leaving` says when to ask."""
+        rows = self._catalog.leaving(count, clock_ts)
+        if len(rows):
+            self._keep(rows, events)
+            self._catalog.evict(rows)
+            self._counting.forget(rows)
+            self._items.forget(rows)
+        return rows
+
+    def _keep(self, rows: NDArray[np.int64], events: int) -> None:
+        kept: Arrays = {
+            "table": self._items.half(rows),
+            "popularity": popularity.kept(self._counting.tables.popularity, rows),
+            "category": self._counting.tables.category_N[rows],
+            "born": self._catalog.born_N[rows],
+            "events": np.full(len(rows), events),
+        }
+        self._attic.put(self._catalog.ids_of_rows(rows), kept)
+
+    def add(self, ids: list[str], numbers: list[int], events: int, clock_ts: float) -> NDArray[np.int32]:
+        """Give new items rows; their vectors start when their first events are learned (`begin`)."""
+        rows = self._catalog.add(ids, numbers, events, clock_ts)
+        if self._catalog.capacity > self._items.rows:
+            self._items.grow(self._catalog.capacity)
+            self._counting.grow(self._catalog.capacity)
+        return rows
+
+    def begin(self, batch: Batch, windows_BL: NDArray[np.int32], events: int) -> None:
+        """Start the vectors of the items whose first events are in this batch. `windows_BL`: the rows of the ring
+        before each of its events."""
+        places = np.flatnonzero(batch.new_B)
+        if len(places) == 0:
+            return
+        rows = batch.row_B[places]
+        self._catalog.begin(rows, events)
+        self._items.start(rows, self.start.vectors(rows, places, windows_BL))
+        self._restore(rows)
+
+    def _restore(self, rows: NDArray[np.int32]) -> None:
+        """Give items that come back their category and age again, and their own vectors."""
+        places = self._in_attic(rows)
+        back = places >= 0
+        if back.any():
+            kept, rows, places = self._attic.columns, rows[back], places[back]
+            self._catalog.born_N[rows] = kept["born"][places]
+            self._counting.tables.category_N[rows] = kept["category"][places]
+            if self.start.takes_back:
+                self._items.restore(rows, kept["table"][places])
+
+    def add_back(self, batch: Batch, events: int) -> None:
+        """Give items that come back their popularity again. Not before the mini-batch is over, or they were candidates
+        of its earlier events."""
+        rows = batch.row_B[batch.new_B]
+        places = self._in_attic(rows)
+        back = places >= 0
+        if back.any():
+            kept = self._attic.take(places[back])
+            popularity.add_back(
+                self._counting.tables.popularity, rows[back], kept["popularity"], events - kept["events"]
+            )
+
+    def _in_attic(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        return self._attic.find(self._catalog.ids_of_rows(rows))
+
+    def start_all_anew(self) -> None:
+        """Start the vector of every item, also of those in the attic, where its id says: of no other is anything
+        known."""
+        dim, rows = self._items.all_vectors.shape[1], self._catalog.live_rows().astype(np.int32)
+        self._items.start(rows, hashed_vectors(self._catalog.ids_of_rows(rows), dim))
+        if (kept := self._attic.columns.get("table")) is not None:
+            vectors = hashed_vectors(self._attic.ids_at(np.arange(len(kept))), dim)
+            self._attic.columns["table"] = F.pad(vectors, (0, 1)).half().numpy()

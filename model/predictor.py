@@ -1,0 +1,253 @@
+"""Lists for users: context -> candidates -> features -> scores -> `Lists`.
+
+Nothing is learned here, but that the counting tables learn from events on the way (see `Counting.walk`). Legend in
+`encoder.encoder`; also U users who are asked for, L ring entries, E proposals of the encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.counting.candidates import Breadth
+from model.counting.features import ENCODER, FEATURES
+from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
+from model.encoder.encoder import Encoder
+from model.items.catalog import Catalog
+from model.items.item_table import ItemTable, with_one
+from model.learner_config import LearnerConfig
+from model.pace import Pace
+from model.ranker.trainer import RankerTrainer
+from model.ranking import Top, top_k_blocked
+from model.user_table import UserTable
+
+_ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
+_NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
+# `Breadth.span` and `hops` of a thinned tick.
+_THIN_SPAN, _THIN_HOPS = 8, 3
+
+
+@dataclass(frozen=True)
+class Context:
+    """Users as they stand before an event, and query vectors [B, D] of the examined ones."""
+
+    users: Users
+    queries_BD: Tensor
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates of B events with their features and scores, on the device; `found`: the same on the host, with what
+    proposed them."""
+
+    candidates_BC: Tensor
+    features_BCF: Tensor
+    scores_BC: Tensor
+    found: Walked
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The K best items of each user, best first.
+
+    rows_UK: catalogue rows, -1: there are fewer than K
+    scores_UK: probabilities among the candidates
+    proposer_UK: places in `candidates.PROPOSERS`, NO_PROPOSER for items that only fill a list up
+    """
+
+    rows_UK: NDArray[np.int32]
+    scores_UK: NDArray[np.float32]
+    proposer_UK: NDArray[np.int8]
+
+    @staticmethod
+    def joined(parts: Sequence[Lists]) -> Lists:
+        """The lists of the users of all parts."""
+        return Lists(
+            rows_UK=np.concatenate([part.rows_UK for part in parts]),
+            scores_UK=np.concatenate([part.scores_UK for part in parts]),
+            proposer_UK=np.concatenate([part.proposer_UK for part in parts]),
+        )
+
+
+class Predictor:
+    """Ranks items by all that the line's parts know now. Several threads may ask at the same time, while nothing is
+    learned."""
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        encoder: Encoder,
+        items: ItemTable,
+        catalog: Catalog,
+        counting: Counting,
+        users: UserTable,
+        ranker: RankerTrainer,
+    ) -> None:
+        self.config = config
+        self._encoder, self._items, self._catalog, self._counting = encoder, items, catalog, counting
+        self._users, self._ranker = users, ranker
+
+    @torch.no_grad()
+    def recommend(self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map) -> Lists:
+        """Lists for the users in these slots as they stand now.
+
+        slots: of U users [U]
+        pace: its thinning tells how broadly candidates are looked for
+        clock_ts: the time of the newest event, in seconds
+        each: maps over parts of the users, maybe on several threads; not on that of a thread who asks, which would
+            wait for itself
+        """
+        users = self._users
+        windows_UL = self._catalog.rows_of_numbers(users.number_SL[slots])
+        queries_UD, _ = self._attended(users.state(slots)[0], windows_UL)
+        rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
+        as_they_stand = users_of(*rings, np.full(len(slots), clock_ts), users.ts_S[slots])
+        context = Context(as_they_stand, queries_UD)
+        return self.lists(self.rank(context, _no_events(len(slots)), pace, each=each))
+
+    @torch.no_grad()
+    def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The last W item rows of a user and their attention weights, one reason for the user's list."""
+        slots = np.array([slot])
+        windows_1L = self._catalog.rows_of_numbers(self._users.number_SL[slots])
+        _, attention_1W = self._attended(self._users.state(slots)[0], windows_1L)
+        return windows_1L[0, -self.config.window :], attention_1W[0].cpu().numpy()
+
+    @torch.no_grad()
+    def queries(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> Tensor:
+        """Query vectors [B, D] of users with these states and rings."""
+        return self._attended(h_BH, windows_BL)[0]
+
+    def _attended(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+        ring = self._encoder.ring(windows_BL[:, -self.config.window :], self._items.table_ND1)
+        attended: tuple[Tensor, Tensor] = self._encoder.queries(h_BH, *ring)
+        return attended
+
+    @torch.no_grad()
+    def rank(
+        self,
+        context: Context,
+        events: WalkedEvents,
+        pace: Pace,
+        unborn: NDArray[np.int32] = _NO_ROWS,
+        each: MapSlices = map,
+    ) -> Ranking:
+        """Candidates with features and scores, of the examined events; the counting tables learn from all events.
+
+        unborn: rows of items that come with these events or later. The encoder may not name them, since some events
+            come before them.
+        """
+        live_N = self._live(unborn)
+        queries_BD1 = with_one(context.queries_BD * self._encoder.config.scale)
+        top = self._asked(queries_BD1, live_N) if pace.thinning == 1 else None
+        proposals_BE = _proposals(top, len(queries_BD1))
+        found = self._counting.walk(context.users, events, proposals_BE, live_N, self._breadth(pace), each)
+        logits_BC = self._logits(queries_BD1, found.candidates_BC, None if top is None else top.all_BN)
+        candidates_BC = torch.from_numpy(found.candidates_BC).to(self._items.device).long()
+        features_BCF = self._features(found, candidates_BC, logits_BC)
+        scores_BC = self._ranker.scores(features_BCF, candidates_BC >= 0)
+        return Ranking(candidates_BC, features_BCF, scores_BC, found)
+
+    def lists(self, ranking: Ranking) -> Lists:
+        """The best candidates of each event, and what fills the lists up."""
+        found = ranking.found
+        top = ranking.scores_BC.topk(self.config.list_length, dim=1)
+        rows_BK = ranking.candidates_BC.gather(1, top.indices).to(torch.int32).cpu().numpy()
+        scores_BK = ranking.scores_BC.softmax(dim=1).gather(1, top.indices).nan_to_num().cpu().numpy()
+        proposer_BK = np.take_along_axis(found.proposers_BC, top.indices.cpu().numpy(), axis=1)
+        rows_BK, proposer_BK = found.filling.lists(rows_BK, proposer_BK)
+        return Lists(rows_BK, scores_BK, proposer_BK)
+
+    def _breadth(self, pace: Pace) -> Breadth:
+        """Thinned, there are no fewer candidates than the ranker's choices are made of, so that all are alike."""
+        config, length = self.config, self.config.list_length
+        if pace.thinning == 1:
+            return Breadth(config.candidates, least=length)
+        least = max(length, 1 + config.ranker_hard + config.ranker_drawn)
+        most = min(config.candidates, max(least, config.candidates // 2))
+        return Breadth(most, span=_THIN_SPAN, hops=_THIN_HOPS, least=length)
+
+    def _live(self, unborn: NDArray[np.int32]) -> NDArray[np.bool_]:
+        live_N = self._catalog.live_N[: max(1, self._catalog.rows_used)].copy()
+        live_N[unborn] = False
+        return live_N
+
+    def _asked(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
+        """The encoder's best of all live items, of too many those that were seen last; thinned, it is asked about the
+        candidates of others alone."""
+        count, table_ND1 = self.config.encoder_candidates, self._items.table_ND1
+        if np.count_nonzero(live_N) > self.config.encoder_items:
+            latest = self._catalog.latest(np.flatnonzero(live_N), self.config.encoder_items)
+            at = torch.from_numpy(latest).to(self._items.device)
+            top = top_k_blocked(queries_BD1, table_ND1[at], _NO_PLACES, count)
+            return top._replace(rows_BK=at[top.rows_BK], all_BN=None)
+        # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
+        used = int(np.flatnonzero(live_N).max(initial=0)) + 1
+        return top_k_blocked(queries_BD1, table_ND1[:used], np.flatnonzero(~live_N[:used]), count)
+
+    def _logits(self, queries_BD1: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
+        """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""
+        table_ND1 = self._items.table_ND1
+        candidates_BC = torch.from_numpy(np.maximum(rows_BC, 0)).to(table_ND1.device).long()
+        if known_BN is None:
+            return (F.embedding(candidates_BC, table_ND1) * queries_BD1[:, None]).sum(dim=-1)
+        newer_MD1 = table_ND1[known_BN.shape[1] : int(rows_BC.max(initial=0)) + 1]
+        if len(newer_MD1):
+            known_BN = torch.cat([known_BN, torch.mm(queries_BD1, newer_MD1.T)], dim=1)
+        return known_BN.gather(1, candidates_BC)
+
+    def _features(self, found: Walked, candidates_BC: Tensor, logits_BC: Tensor) -> Tensor:
+        amounts, rest = (torch.from_numpy(x).to(logits_BC.device) for x in (found.amounts_BCL, found.rest_BCR))
+        features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
+        present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
+        total_B1, best_B1 = present_BC.logsumexp(dim=1, keepdim=True), present_BC.amax(dim=1, keepdim=True)
+        # Of an encoder that has no numbers nothing is known, and counting still ranks.
+        features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B1))
+        features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B1))
+        return features_BCF
+
+
+def users_of(
+    windows_BL: NDArray[np.int32],
+    types_BL: NDArray[np.uint8],
+    gaps_BL: NDArray[np.uint8],
+    clock_B: NDArray[np.float64],
+    last_ts_B: NDArray[np.float64],
+) -> Users:
+    """Users as the counting tables see them.
+
+    windows_BL: rows of the ring, -1: none
+    types_BL: types of its events
+    gaps_BL: time buckets before its events
+    clock_B: the time of the event before the one to predict, whoever's it was, in seconds
+    last_ts_B: the time of the user's own last event, in seconds, 0: there was none
+    """
+    seconds_B = np.where(last_ts_B > 0, np.maximum(0.0, clock_B - last_ts_B), 0.0)
+    last_gap_B = np.ascontiguousarray(gaps_BL[:, -1]).astype(np.float32)
+    return Users(windows_BL, types_BL, gaps_BL, np.log1p(seconds_B).astype(np.float32), last_gap_B)
+
+
+def _no_events(count: int) -> WalkedEvents:
+    """Events of users who are looked at, and of whom nothing is learned."""
+    nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), np.zeros(count, np.bool_)
+    return WalkedEvents(*nothing, np.ones(count, np.bool_))
+
+
+def _proposals(top: Top | None, count: int) -> NDArray[np.int32]:
+    """The rows that the encoder proposes [B, E], -1: none; no column where it was not asked."""
+    if top is None:
+        return np.zeros((count, 0), np.int32)
+    proposals_BE: NDArray[np.int32] = (
+        torch.where(top.scores_BK > -torch.inf, top.rows_BK, -1).to(torch.int32).cpu().numpy()
+    )
+    return proposals_BE
+
+
+def _finite(x: Tensor) -> Tensor:
+    return torch.where(torch.isfinite(x), x, torch.zeros_like(x))

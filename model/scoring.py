@@ -1,0 +1,58 @@
+"""How good a prediction was: rank and probability of the item that came."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.batch import Batch, Outcome
+from model.predictor import Lists, Ranking
+from model.ranking import rank_of
+from model.user_table import Before
+
+# Shares of the probability that go to the ranker's candidates and, evenly, to the whole catalogue: no item that comes
+# has a probability of 0.
+_AMONG_CANDIDATES, _AMONG_ALL = 0.99, 0.01
+
+
+@torch.no_grad()
+def outcome_of(
+    batch: Batch,
+    before: Before,
+    windows_BL: NDArray[np.int32],
+    ranking: Ranking,
+    lists: Lists,
+    age_B: NDArray[np.int64],
+    items_before: int,
+) -> Outcome:
+    """The outcome of B events that all were examined.
+
+    before: their users before them
+    windows_BL: the rows of the rings before them, -1: none
+    ranking, lists: what was predicted
+    age_B: events learned since each item first came, -1: it comes now
+    items_before: the size of the catalogue before them
+    """
+    target_B = torch.from_numpy(batch.row_B).to(ranking.scores_BC.device).long()
+    log_probability_B = _log_probability(ranking, target_B, items_before)
+    rank_B = rank_of(ranking.scores_BC, ranking.candidates_BC, target_B).cpu().numpy()
+    return Outcome(
+        rank_B=ranking.found.filling.ranks(rank_B, ranking.found.candidates_BC, batch.row_B),
+        proposer_B=ranking.found.proposer_B,
+        age_B=age_B,
+        log_probability_B=log_probability_B.cpu().numpy().astype(np.float64),
+        repeat_B=((before.number_BL == batch.number_B[:, None]) & (before.number_BL > 0)).any(axis=1),
+        first_B=(before.number_BL == 0).all(axis=1),
+        examined_B=np.ones(len(batch), np.bool_),
+        windows_BL=windows_BL,
+        list_BK=lists.rows_UK,
+    )
+
+
+def _log_probability(ranking: Ranking, target_B: Tensor, items: int) -> Tensor:
+    """log(.99 * P(target) by the ranker among its candidates + .01 / items)."""
+    is_target = ranking.candidates_BC == target_B[:, None]
+    among = torch.where(is_target, ranking.scores_BC.softmax(dim=1), 0.0).sum(dim=1).nan_to_num()
+    return torch.log(_AMONG_CANDIDATES * among + _AMONG_ALL / max(1, items))
