@@ -1,6 +1,6 @@
-"""The line: everything that learns, and the order in which it does. Predict, score, remember, then learn.
+"""The learner: all parts of a line that learn, and their order: predict, score, remember, then learn.
 
-Legend in `encoder.encoder`; also X examined events, S slots or sampled rows, L ring entries.
+Shape suffixes as in `encoder.encoder`; also X examined events, S slots or sampled rows, L ring entries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model import learner_state
 from model.batch import TYPES, Batch, Outcome, Places
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
@@ -38,38 +39,24 @@ from model.predictor import Context, Lists, Predictor, Ranking, users_of
 from model.ranker.ranker import Ranker, RecentChoices
 from model.ranker.trainer import RankerTrainer
 from model.scoring import outcome_of
-from model.state import (
-    Arrays,
-    generator_state,
-    joined,
-    load_generator,
-    load_module,
-    load_or_begin,
-    load_parts,
-    module_state,
-    state_below,
-    state_of_parts,
-)
+from model.state import Arrays
 from model.user_table import Before, UserTable
 
-# Parts of a state that may not fit: see `Learner.load_state_dict`.
-ENCODER_WEIGHTS, ITEM_VECTORS, TRAINING_WINDOWS = "encoder", "item vectors", "training windows"
-RANKER, TRAINING_CHOICES = "ranker", "training choices"
-# Share of a mini-batch that is enough for a step: how many of so many events are drawn is random.
+# The weights step once this share of a mini-batch is collected: under thinning the number of examined events is random.
 _ENOUGH = 0.75
 _NO_ROWS = np.zeros(0, np.int32)
-_HOT = HALF_LIVES.tolist().index(2_000.0)  # by which negatives are drawn
-# Told when a stage of the tick, by name, begins and ends; the clock is the caller's.
+_HOT = HALF_LIVES.tolist().index(2_000.0)  # negatives are drawn by the counts with this half-life, in events
+# Context manager per named stage of a tick; the caller measures time with it.
 Stage = Callable[[str], AbstractContextManager[None]]
 
 
 def untimed(name: str) -> AbstractContextManager[None]:
-    """The stage of a caller who has no clock."""
+    """Return a stage that measures nothing."""
     return nullcontext()
 
 
 class _Taken(NamedTuple):
-    """B events that were taken in: their users before them, the rows of the rings then, and the LSTM's h then."""
+    """State of the users of B events before each event: tables, item rows of their rings, and h of the LSTM."""
 
     before: Before
     windows_BL: NDArray[np.int32]
@@ -77,7 +64,7 @@ class _Taken(NamedTuple):
 
 
 class Learner:
-    """Encoder, ranker, counting, catalogue, replay and user table of one line, and their optimizers."""
+    """Encoder, ranker, counting, catalogue, replay buffer and user table of one line, with their optimizers."""
 
     def __init__(
         self,
@@ -86,13 +73,17 @@ class Learner:
         max_users: int,
         is_target_T: NDArray[np.bool_],
     ) -> None:
-        """`is_target_T`: which types of events are to be predicted; types beyond those are."""
+        """Build all parts.
+
+        max_users: users on the device, the least recently used are evicted
+        is_target_T: True for the event types to predict; types that are not in it are predicted, too
+        """
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
         self.events = 0
         self.steps = 0
-        self.collected = 0  # events that were examined and not yet learned from
+        self.collected = 0  # examined events since the last step of the weights
         self.clock_ts = 0.0
         self.rng = np.random.default_rng(config.seed)
         self.catalog = Catalog(config.max_items, config.min_items, config.item_expiry_days * 86_400)
@@ -149,19 +140,20 @@ class Learner:
     # -- one tick ----------------------------------------------------------------------------------------------
 
     def learn(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> Outcome:
-        """Predict each event from what came before it and remember it; then collect what is to be learned from it.
+        """Predict each event from the events before it, remember it, then collect training examples from it.
 
-        A mini-batch at a time, which is larger the fewer of its events are examined; weights make their step before
-        the next one, or when `step` is called: lists need not wait for it."""
+        Works in mini-batches of `mini_batch * thinning` events. The weights step before the next mini-batch or when
+        `step` is called, so that lists need not wait for the last step.
+        """
         size = self.config.mini_batch * pace.thinning
         starts = range(0, max(1, len(batch)), size)
         return Outcome.joined([self._learn(batch, slice(at, at + size), pace, stage) for at in starts])
 
     def step(self, pace: Pace, unborn: NDArray[np.int32] = _NO_ROWS, stage: Stage = untimed) -> dict[str, float]:
-        """Learn from what was collected, as soon as it is enough. Returns the losses, by part.
+        """Step the weights if enough examples are collected. Returns the losses by part, none without a step.
 
-        The encoder learns from `replayed` times as many older targets as there were events. `unborn`: rows of items
-        that come only later."""
+        unborn: rows of items that first appear later in the batch; they are no negatives yet
+        """
         if self.collected < _ENOUGH * self.config.mini_batch:
             return {}
         with stage("learn"):
@@ -180,8 +172,8 @@ class Learner:
         return self.encoder_trainer.learn(replayed, live, hot_N, self.catalog, pace.rate_factor)
 
     def _learn(self, whole: Batch, piece: slice, pace: Pace, stage: Stage) -> Outcome:
-        """Learn one mini-batch. Items that the rest of the whole batch brings have rows already, which nobody may name
-        or learn yet."""
+        """Run one mini-batch. Items that first appear later in `whole` have rows already; they must not be proposed or
+        trained on yet."""
         batch, unborn = whole.piece(piece), whole.new_rows(piece.start)
         losses = self.step(pace, unborn, stage)
         places = self._drawn(len(batch), pace)
@@ -201,13 +193,13 @@ class Learner:
         return outcome.among(events.examine_B, taken.windows_BL)
 
     def _drawn(self, count: int, pace: Pace) -> Places:
-        """Which of so many events are examined."""
+        """Draw the events to examine: one in `thinning`, at random."""
         if pace.thinning == 1:
             return slice(None)
         return np.flatnonzero(self.rng.random(count) * pace.thinning < 1)
 
     def _take_in(self, whole: Batch, piece: slice) -> _Taken:
-        """Remember the events of one piece."""
+        """Push the events of one piece into rings and LSTM states."""
         batch = whole.piece(piece)
         before = self.users.push(batch)
         windows_BL = whole.born(self.catalog.rows_of_numbers(before.number_BL), piece.start)
@@ -228,24 +220,24 @@ class Learner:
         )  # fmt: skip
 
     def _count(self, batch: Batch) -> None:
-        """Move the line's clocks past a mini-batch."""
+        """Count a mini-batch: event time, number of events, last use of items."""
         self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
         self.life.add_back(batch, self.events)
 
     def remember(self, batch: Batch, stage: Stage = untimed) -> None:
-        """Only bring the memories up to date, with events that were learned before."""
+        """Update memories alone, with events that were learned before."""
         with stage("remember"):
             self._take_in(batch, slice(0, len(batch)))
         self.life.add_back(batch, self.events)
 
     def rebuild(self, slots: NDArray[np.int64], ids_of_numbers: IdsOfNumbers) -> None:
-        """Make (h, c) of users anew: see `Remembering.rebuild`."""
+        """Rebuild (h, c) of users from their rings: see `Remembering.rebuild`."""
         self.remembering.rebuild(slots, ids_of_numbers)
 
     def recommend(self, slots: NDArray[np.int64], pace: Pace, each: MapSlices = map) -> Lists:
-        """Lists for users as they stand now: see `Predictor.recommend`."""
+        """Return lists for users as they stand now: see `Predictor.recommend`."""
         return self.predictor.recommend(slots, pace, self.clock_ts, each)
 
     # -- items -------------------------------------------------------------------------------------------------
@@ -261,7 +253,7 @@ class Learner:
     # -- learn -------------------------------------------------------------------------------------------------
 
     def _collect(self, batch: Batch, before: Before, windows_XL: NDArray[np.int32], ranking: Ranking) -> None:
-        """Keep what is to be learned from a batch of X events that all were examined."""
+        """Collect training examples from X examined events."""
         scored = np.flatnonzero(batch.learn_B & batch.target_B)
         self.ranker_trainer.collect(
             ranking.candidates_BC,
@@ -279,7 +271,7 @@ class Learner:
     ) -> None:
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_XL[scored, -1] >= 0]
-        # Where rings stood still, an event is not in the window of the next one.
+        # Events that do not enter the ring are not in the next event's window, so no window predicts several of them.
         targets = self.config.targets if batch.enters_rings().all() else 1
         chosen, counts = fewest_windows(batch.slot_B[usable], before.occurrence_B[usable], targets)
         usable = usable[chosen]
@@ -298,85 +290,28 @@ class Learner:
 
     @property
     def guards(self) -> dict[str, StepGuard]:
-        """What was not learned, by part."""
+        """Step guards by part; they count the steps that were not taken."""
         return {"encoder": self.encoder_trainer.optimizer.guard, "ranker": self.ranker_trainer.optimizer.guard}
 
     @property
     def referees(self) -> dict[str, Referee]:
-        """The weights against their slow copy, by part."""
+        """Referees by part; they compare the weights with their slow copy."""
         return {"encoder": self.encoder_trainer.optimizer.referee, "ranker": self.ranker_trainer.optimizer.referee}
 
     def roll_back(self) -> None:
-        """The weights' slow copy from now on, with optimizers that know nothing; what was counted stays."""
+        """Replace the weights by their slow copy and reset the optimizers; counts stay."""
         self.encoder_trainer.roll_back()
         self.ranker_trainer.roll_back()
 
     # -- state -------------------------------------------------------------------------------------------------
 
-    def _parts(self) -> dict[str, Any]:
-        """What a state is made of, by its name there; all but the items and the catalogue."""
-        trainers = {"encoder_trainer": self.encoder_trainer, "ranker_trainer": self.ranker_trainer}
-        return {"counting": self.counting, "attic": self.attic, **trainers}
-
     def state_dict(self) -> tuple[Arrays, dict[str, Any]]:
-        """Arrays by dotted name and JSON scalars: all of the line except the users' memories."""
-        states = {"catalog": self.catalog.state_dict(), "items": self.items.state_dict(self.catalog.rows_used)}
-        for name, module in (("encoder", self.encoder), ("ranker", self.ranker)):
-            states[name] = module_state(module)
-        arrays = state_of_parts(self._parts()) | joined(states)
-        meta = {
-            "events": self.events,
-            "steps": self.steps,
-            "collected": self.collected,
-            "clock_ts": self.clock_ts,
-            "rng": generator_state(self.rng),
-        }
-        return arrays, meta
+        """Return arrays by dotted name and JSON scalars: the line without the users' memories."""
+        return learner_state.state_of(self)
 
     def load_state_dict(self, arrays: Arrays, meta: dict[str, Any], numbers: list[int]) -> dict[str, str]:
-        """`numbers`: the store's item numbers of `Catalog.ids_of_state(state_below(arrays, "catalog"))`.
-
-        Returns why, by name, of the parts that the state does not fit: they begin anew. Catalogue, counts and attic
-        have to fit; raises ValueError and KeyError."""
-        fresh = {name: array.copy() for name, array in self.state_dict()[0].items()}
-        self.catalog.load_state_dict(state_below(arrays, "catalog"), numbers)
-        load_parts({"counting": self.counting, "attic": self.attic}, arrays)
-        if self.counting.rows < self.catalog.capacity:
-            self.counting.grow(self.catalog.capacity)
-        self.events, self.steps, self.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
-        self.collected = meta["collected"]
-        load_generator(self.rng, meta["rng"])
-        anew = load_or_begin(self._loads(), arrays, fresh)
-        if ITEM_VECTORS in anew:
-            self.life.start_all_anew()
-        if ENCODER_WEIGHTS in anew and TRAINING_WINDOWS not in anew:
-            anew[TRAINING_WINDOWS] = "their states are of another encoder"
-            self.encoder_trainer.load_examples(state_below(fresh, "encoder_trainer"))
-        if RANKER in anew and TRAINING_CHOICES not in anew:
-            anew[TRAINING_CHOICES] = "their features are of another ranker"
-            self.ranker_trainer.load_examples(state_below(fresh, "ranker_trainer"))
-        return anew
-
-    def _loads(self) -> dict[str, Callable[[Arrays], None]]:
-        """What may begin anew without the rest, by name."""
-
-        def encoder(arrays: Arrays) -> None:
-            load_module(self.encoder, state_below(arrays, "encoder"))
-            self.encoder_trainer.load_optimizer(state_below(arrays, "encoder_trainer"))
-
-        def ranker(arrays: Arrays) -> None:
-            load_module(self.ranker, state_below(arrays, "ranker"))
-            self.ranker_trainer.load_optimizer(state_below(arrays, "ranker_trainer"))
-
-        return {
-            ITEM_VECTORS: lambda arrays: self.items.load_state_dict(
-                state_below(arrays, "items"), self.catalog.capacity
-            ),
-            ENCODER_WEIGHTS: encoder,
-            TRAINING_WINDOWS: lambda arrays: self.encoder_trainer.load_examples(state_below(arrays, "encoder_trainer")),
-            RANKER: ranker,
-            TRAINING_CHOICES: lambda arrays: self.ranker_trainer.load_examples(state_below(arrays, "ranker_trainer")),
-        }
+        """Load a state: see `learner_state.load_into`. Returns the parts that begin anew, each with the reason."""
+        return learner_state.load_into(self, arrays, meta, numbers)
 
 
 def _mask(places: Places, count: int) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The dials of the model, one set for all logs, and what they may be."""
+"""The configuration of the model, one set of defaults for all logs, and its bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST = {
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """The few dials of the model; sizes that follow from them are derived.
+    """Configuration of the model; sizes that follow from it are derived.
 
     `item_expiry_days`: for how long nobody has touched an item that leaves (0: none does), while more than `min_items`
     are live; of the last `attic_items` that left what is restored when they return. `loss`: see `losses`.

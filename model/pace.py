@@ -1,4 +1,4 @@
-"""How much of a batch is examined, and how fast the weights follow it."""
+"""The pace of learning: share of events that is examined, and learning rates."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Pace:
-    """Effort and haste of one tick.
+    """Pace of one tick.
 
-    thinning: one of so many events, drawn at random, is examined: predicted, scored and learned from. All are
-        remembered and counted. Above 1 candidates are looked for less broadly, too.
-    rate_factor: is applied to all learning rates, 1.0 for the configured ones
-    replay_share: is applied to the number of replayed targets, 1.0 for the configured one
+    thinning: one in `thinning` events, drawn at random, is examined: predicted, scored and learned from. All events
+        are remembered and counted. Above 1 there are fewer candidates, too.
+    rate_factor: factor on all learning rates; 1.0: as configured
+    replay_share: factor on the number of replayed targets; 1.0: as configured
     """
 
     thinning: int = 1

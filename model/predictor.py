@@ -1,7 +1,7 @@
-"""Lists for users: context -> candidates -> features -> scores -> `Lists`.
+"""The predictor: context -> candidates -> features -> scores -> `Lists`.
 
-Nothing is learned here, but that the counting tables learn from events on the way (see `Counting.walk`). Legend in
-`encoder.encoder`; also U users who are asked for, L ring entries, E proposals of the encoder.
+No weights change here. The counting tables learn from events on the way (see `Counting.walk`). Shape suffixes as in
+`encoder.encoder`; also U users to recommend to, L ring entries, E proposals of the encoder.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from model.user_table import UserTable
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
-# `Breadth.span` and `hops` of a thinned tick.
+# `Breadth.span` and `hops` of a thinned tick, in items: below the defaults, to save time.
 _THIN_SPAN, _THIN_HOPS = 8, 3
 
 
 @dataclass(frozen=True)
 class Context:
-    """Users as they stand before an event, and query vectors [B, D] of the examined ones."""
+    """Users as they stand before their events, and query vectors [B, D] of the examined ones."""
 
     users: Users
     queries_BD: Tensor
@@ -43,8 +43,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates of B events with their features and scores, on the device; `found`: the same on the host, with what
-    proposed them."""
+    """Candidates of B events with features and scores, on the device. `found`: the same on the host, with proposers."""
 
     candidates_BC: Tensor
     features_BCF: Tensor
@@ -56,7 +55,7 @@ class Ranking:
 class Lists:
     """The K best items of each user, best first.
 
-    rows_UK: catalogue rows, -1: there are fewer than K
+    rows_UK: catalogue rows, -1 behind the last item
     scores_UK: probabilities among the candidates
     proposer_UK: places in `candidates.PROPOSERS`, NO_PROPOSER for items that only fill a list up
     """
@@ -67,7 +66,7 @@ class Lists:
 
     @staticmethod
     def joined(parts: Sequence[Lists]) -> Lists:
-        """The lists of the users of all parts."""
+        """Concatenate lists of several groups of users."""
         return Lists(
             rows_UK=np.concatenate([part.rows_UK for part in parts]),
             scores_UK=np.concatenate([part.scores_UK for part in parts]),
@@ -76,7 +75,7 @@ class Lists:
 
 
 class Predictor:
-    """Ranks items by all that the line's parts know now. Several threads may ask at the same time, while nothing is
+    """Ranks items with the present state of the line's parts. Several threads may call it at once while nothing is
     learned."""
 
     def __init__(
@@ -95,13 +94,13 @@ class Predictor:
 
     @torch.no_grad()
     def recommend(self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map) -> Lists:
-        """Lists for the users in these slots as they stand now.
+        """Return lists for the users in these slots as they stand now.
 
-        slots: of U users [U]
-        pace: its thinning tells how broadly candidates are looked for
+        slots: slots of U users [U]
+        pace: above thinning 1 there are fewer candidates
         clock_ts: the time of the newest event, in seconds
-        each: maps over parts of the users, maybe on several threads; not on that of a thread who asks, which would
-            wait for itself
+        each: `map`, or the `map` of an executor to use several threads; not of the executor that runs this call, which
+            would wait for itself
         """
         users = self._users
         windows_UL = self._catalog.rows_of_numbers(users.number_SL[slots])
@@ -113,7 +112,7 @@ class Predictor:
 
     @torch.no_grad()
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The last W item rows of a user and their attention weights, one reason for the user's list."""
+        """Return the last W item rows of a user and their attention weights."""
         slots = np.array([slot])
         windows_1L = self._catalog.rows_of_numbers(self._users.number_SL[slots])
         _, attention_1W = self._attended(self._users.state(slots)[0], windows_1L)
@@ -121,7 +120,7 @@ class Predictor:
 
     @torch.no_grad()
     def queries(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> Tensor:
-        """Query vectors [B, D] of users with these states and rings."""
+        """Return query vectors [B, D] of users with these states and rings."""
         return self._attended(h_BH, windows_BL)[0]
 
     def _attended(self, h_BH: Tensor, windows_BL: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
@@ -138,10 +137,9 @@ class Predictor:
         unborn: NDArray[np.int32] = _NO_ROWS,
         each: MapSlices = map,
     ) -> Ranking:
-        """Candidates with features and scores, of the examined events; the counting tables learn from all events.
+        """Rank candidates for the examined events; the counting tables learn from all events.
 
-        unborn: rows of items that come with these events or later. The encoder may not name them, since some events
-            come before them.
+        unborn: rows of items that first appear in or after these events; the encoder may not propose them
         """
         live_N = self._live(unborn)
         queries_BD1 = with_one(context.queries_BD * self._encoder.config.scale)
@@ -155,7 +153,7 @@ class Predictor:
         return Ranking(candidates_BC, features_BCF, scores_BC, found)
 
     def lists(self, ranking: Ranking) -> Lists:
-        """The best candidates of each event, and what fills the lists up."""
+        """Return the best candidates of each event, filled up to the length of a list."""
         found = ranking.found
         top = ranking.scores_BC.topk(self.config.list_length, dim=1)
         rows_BK = ranking.candidates_BC.gather(1, top.indices).to(torch.int32).cpu().numpy()
@@ -165,7 +163,7 @@ class Predictor:
         return Lists(rows_BK, scores_BK, proposer_BK)
 
     def _breadth(self, pace: Pace) -> Breadth:
-        """Thinned, there are no fewer candidates than the ranker's choices are made of, so that all are alike."""
+        """Return how widely to look for candidates; a thinned tick keeps as many as a ranker's example needs."""
         config, length = self.config, self.config.list_length
         if pace.thinning == 1:
             return Breadth(config.candidates, least=length)
@@ -179,20 +177,19 @@ class Predictor:
         return live_N
 
     def _asked(self, queries_BD1: Tensor, live_N: NDArray[np.bool_]) -> Top:
-        """The encoder's best of all live items, of too many those that were seen last; thinned, it is asked about the
-        candidates of others alone."""
+        """Return the encoder's best items among the live ones; of more than `encoder_items`, among those seen last."""
         count, table_ND1 = self.config.encoder_candidates, self._items.table_ND1
         if np.count_nonzero(live_N) > self.config.encoder_items:
             latest = self._catalog.latest(np.flatnonzero(live_N), self.config.encoder_items)
             at = torch.from_numpy(latest).to(self._items.device)
             top = top_k_blocked(queries_BD1, table_ND1[at], _NO_PLACES, count)
             return top._replace(rows_BK=at[top.rows_BK], all_BN=None)
-        # Nothing is added up over more rows than there were before, so that sums are rounded as they would have been.
+        # Unborn rows at the end are cut off, so that sums are rounded as if they did not exist.
         used = int(np.flatnonzero(live_N).max(initial=0)) + 1
         return top_k_blocked(queries_BD1, table_ND1[:used], np.flatnonzero(~live_N[:used]), count)
 
     def _logits(self, queries_BD1: Tensor, rows_BC: NDArray[np.int32], known_BN: Tensor | None) -> Tensor:
-        """The encoder's scores of candidates [B, C]; `known_BN`: those of the first N rows, where they are at hand."""
+        """Return the encoder's scores of candidates [B, C]. `known_BN`: scores of the first N rows, if computed."""
         table_ND1 = self._items.table_ND1
         candidates_BC = torch.from_numpy(np.maximum(rows_BC, 0)).to(table_ND1.device).long()
         if known_BN is None:
@@ -207,7 +204,7 @@ class Predictor:
         features_BCF = torch.cat([amounts.log_(), rest], dim=-1)
         present_BC = logits_BC.masked_fill(candidates_BC < 0, -torch.inf)
         total_B1, best_B1 = present_BC.logsumexp(dim=1, keepdim=True), present_BC.amax(dim=1, keepdim=True)
-        # Of an encoder that has no numbers nothing is known, and counting still ranks.
+        # An encoder whose scores are not finite says nothing; counting features still rank.
         features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B1))
         features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B1))
         return features_BCF
@@ -220,13 +217,13 @@ def users_of(
     clock_B: NDArray[np.float64],
     last_ts_B: NDArray[np.float64],
 ) -> Users:
-    """Users as the counting tables see them.
+    """Return users as the counting tables see them.
 
-    windows_BL: rows of the ring, -1: none
-    types_BL: types of its events
-    gaps_BL: time buckets before its events
-    clock_B: the time of the event before the one to predict, whoever's it was, in seconds
-    last_ts_B: the time of the user's own last event, in seconds, 0: there was none
+    windows_BL: item rows of the ring, -1: none
+    types_BL: event types of the ring
+    gaps_BL: time buckets between the events of the ring
+    clock_B: time of the newest event of any user before the one to predict, in seconds
+    last_ts_B: time of the user's own last event, in seconds; 0: none
     """
     seconds_B = np.where(last_ts_B > 0, np.maximum(0.0, clock_B - last_ts_B), 0.0)
     last_gap_B = np.ascontiguousarray(gaps_BL[:, -1]).astype(np.float32)
@@ -234,13 +231,13 @@ def users_of(
 
 
 def _no_events(count: int) -> WalkedEvents:
-    """Events of users who are looked at, and of whom nothing is learned."""
+    """Return placeholders for `count` users: they are examined, and nothing is learned from them."""
     nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), np.zeros(count, np.bool_)
     return WalkedEvents(*nothing, np.ones(count, np.bool_))
 
 
 def _proposals(top: Top | None, count: int) -> NDArray[np.int32]:
-    """The rows that the encoder proposes [B, E], -1: none; no column where it was not asked."""
+    """Return the rows that the encoder proposes [B, E], -1: none; without a column if it was not asked."""
     if top is None:
         return np.zeros((count, 0), np.int32)
     proposals_BE: NDArray[np.int32] = (

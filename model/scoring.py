@@ -1,4 +1,4 @@
-"""How good a prediction was: rank and probability of the item that came."""
+"""Scores of predictions: rank and probability of the item of each event."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from model.predictor import Lists, Ranking
 from model.ranking import rank_of
 from model.user_table import Before
 
-# Shares of the probability that go to the ranker's candidates and, evenly, to the whole catalogue: no item that comes
-# has a probability of 0.
+# Shares of the probability: of the ranker's candidates, and, evenly, of the whole catalogue, so that no item has a
+# probability of 0. Chosen, not tuned.
 _AMONG_CANDIDATES, _AMONG_ALL = 0.99, 0.01
 
 
@@ -27,13 +27,13 @@ def outcome_of(
     age_B: NDArray[np.int64],
     items_before: int,
 ) -> Outcome:
-    """The outcome of B events that all were examined.
+    """Return the outcome of B examined events.
 
-    before: their users before them
-    windows_BL: the rows of the rings before them, -1: none
-    ranking, lists: what was predicted
-    age_B: events learned since each item first came, -1: it comes now
-    items_before: the size of the catalogue before them
+    before: the users' tables before each event
+    windows_BL: item rows of the rings before each event, -1: none
+    ranking, lists: the predictions
+    age_B: events learned since the item's first event, -1: this is its first
+    items_before: number of items before these events
     """
     target_B = torch.from_numpy(batch.row_B).to(ranking.scores_BC.device).long()
     log_probability_B = _log_probability(ranking, target_B, items_before)
@@ -52,7 +52,7 @@ def outcome_of(
 
 
 def _log_probability(ranking: Ranking, target_B: Tensor, items: int) -> Tensor:
-    """log(.99 * P(target) by the ranker among its candidates + .01 / items)."""
+    """Return log(.99 * P(target among the candidates, by the ranker) + .01 / items)."""
     is_target = ranking.candidates_BC == target_B[:, None]
     among = torch.where(is_target, ranking.scores_BC.softmax(dim=1), 0.0).sum(dim=1).nan_to_num()
     return torch.log(_AMONG_CANDIDATES * among + _AMONG_ALL / max(1, items))

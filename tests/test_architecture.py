@@ -53,7 +53,7 @@ _PROGRAM = (
     "stream_worker.demo", "stream_worker.usage",
 )  # fmt: skip
 # The wings of the model, each above those that it may import; `batch`, `state` and `kernels` are below all.
-_HUBS = ("model.learner", "model.learner_config", "model.predictor", "model.scoring")
+_HUBS = ("model.learner", "model.learner_config", "model.learner_state", "model.predictor", "model.scoring")
 # Items are the lower wing, but for their life, which keeps vectors and counts in step.
 _ITEMS = tuple(f"model/items/{name}.py" for name in ("attic", "catalog", "item_table", "number_table", "starts"))
 _RULES = [

@@ -1,9 +1,9 @@
-"""Targets compared with many rows: the loss and its gradient in one pass, a few queries at a time.
+"""Loss of targets that are compared with many rows; loss and gradient in one pass over blocks of queries.
 
-Scores of many queries with many rows are never in memory at once, nor are they gone through again on the way back: as
-fused linear cross-entropy (Hsu et al., Liger Kernel, 2024).
+The matrix of all scores is never in memory, and the backward pass does not compute it again: fused linear
+cross-entropy (Hsu et al., Liger Kernel, 2024).
 
-Legend: X queries, S rows they are compared with, N rows of the table.
+Shape suffixes: X queries, S rows they are compared with, N rows of the table.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ _CELLS = 1 << 18  # scores at a time, so that they stay in the processor's cache
 class Compared(NamedTuple):
     """X targets and the S rows of a table that each is compared with.
 
-    rows and log_q_S: which they are, and of each the log-probability that it is among them (None: they are all there
-    are). target_X: the targets' rows; place_X: which of the S is the target itself, -1: none; weight_X: how much each
-    target counts.
+    rows: the S rows
+    log_q_S: log-probability that each of them is in the sample; None: they are all rows
+    target_X: row of each target
+    place_X: place of the target itself among the S rows, -1: not among them
+    weight_X: weight of each target in the loss
     """
 
     rows: Rows
@@ -36,7 +38,7 @@ class Compared(NamedTuple):
 
 
 def compared_loss(queries_XD: Tensor, table_ND1: Tensor, compared: Compared, loss: Loss) -> Tensor:
-    """The weighted sum of the losses of X queries, by scores of query . vector + bias (the table's last column)."""
+    """Return the weighted sum of the losses of X queries; score = query . vector + bias (the table's last column)."""
     total: Tensor = _ComparedLoss.apply(with_one(queries_XD), table_ND1, compared, loss)  # type: ignore[no-untyped-call]
     return total
 

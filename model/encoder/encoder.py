@@ -1,6 +1,6 @@
-"""The encoder: a user's LSTM state and ring -> a query that is compared with every item vector.
+"""The encoder: LSTM state and ring of a user -> a query vector, to be compared with every item vector.
 
-Legend of shape suffixes, here and in the rest of `model`:
+Shape suffixes, here and in the rest of `model`:
     B events or users of a batch    W window of the last items (right-aligned, row -1: empty)
     H LSTM units                    D item vector             N rows of the item table
     A users with any event          T events of the longest window
@@ -42,9 +42,12 @@ class EncoderConfig:
 
 
 class Window(NamedTuple):
-    """Events of A of `batch` users, those who have any, as an LSTM reads them: left-aligned, longest first.
+    """Events of the A users who have any, left-aligned, the longest first, as an LSTM reads them.
 
-    inputs_ATD: of T events at most, behind a user's last one anything; lengths_A; users_A: who they are.
+    inputs_ATD: inputs of at most T events; arbitrary behind a user's last event
+    lengths_A: number of events of each user
+    users_A: place of each user in the batch
+    batch: number of users with or without events
     """
 
     inputs_ATD: Tensor
@@ -54,8 +57,8 @@ class Window(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """LSTM memory step (Hochreiter and Schmidhuber, 1997), attention over the ring with the state as query, a fully
-    connected layer. Item vectors come in as arguments, of unit length or zeros: see `item_table`."""
+    """LSTM (Hochreiter and Schmidhuber, 1997), attention over the ring with the state as query, a fully connected
+    layer. Item vectors are arguments, of unit length or zeros: see `item_table`."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -72,13 +75,19 @@ class Encoder(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
 
     def inputs(self, items_D: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
-        """What the LSTM reads of an event: its item, type and the gap before it; any leading shape, then D."""
+        """Return the LSTM's inputs [..., D] of events: item, type and the gap before it."""
         inputs: Tensor = self.type_vectors(types) + self.gap_vectors(gaps)
         return torch.add(inputs, items_D, alpha=self.config.dim**0.5)
 
     def read(self, inputs_XD: Tensor, sizes_T: Tensor, h_UH: Tensor, c_UH: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Packed sequences: the first event of `sizes_T[0]` users, the second of `sizes_T[1]` of them, ..., who are the
-        first of U. Returns h after every event [X, H], and (h, c) after the last one of those who have any."""
+        """Run the LSTM over packed sequences.
+
+        inputs_XD: the first event of `sizes_T[0]` users, then the second event of `sizes_T[1]` of them, and so on
+        sizes_T: number of users with a first event, a second event, ...
+        h_UH, c_UH: states of U users, those with the longest sequences first
+
+        Returns h after every event [X, H], and (h, c) of the users with events after their last one.
+        """
         if not len(sizes_T):
             return h_UH[:0], h_UH[:0], c_UH[:0]
         start = h_UH[None, : sizes_T[0]], c_UH[None, : sizes_T[0]]
@@ -86,7 +95,7 @@ class Encoder(nn.Module):
         return after.data, h_1UH[0], c_1UH[0]
 
     def run(self, window: Window, start: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """(h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
+        """Return (h, c) [B, H] after the events of a window, from `start` (None: a zero state)."""
         h_BH, c_BH = start or self._zeros(window)
         if not len(window.users_A):
             return h_BH, c_BH
@@ -96,10 +105,10 @@ class Encoder(nn.Module):
         return h_BH.index_copy(0, window.users_A, h_AH), c_BH.index_copy(0, window.users_A, c_AH)
 
     def hidden_after(self, window: Window, start: tuple[Tensor, Tensor] | None = None, prefixes: int = 1) -> Tensor:
-        """The h of `run`, in half of its time where gradients are wanted: torch has a fused LSTM, for sequences that
-        are not packed.
+        """Return h [prefixes, B, H] after all events, after all but the last one, and so on.
 
-        [prefixes, B, H]: after all events, without the last one, and so on; of a prefix without events anything.
+        Same values as `run`, in half of the time with gradients: torch has a fused LSTM for sequences that are not
+        packed. Arbitrary for a prefix without events.
         """
         h_BH, c_BH = start or self._zeros(window)
         h_KBH, users_A = h_BH.expand(prefixes, -1, -1), window.users_A
@@ -116,9 +125,12 @@ class Encoder(nn.Module):
     def window(
         self, ring_BWD: Tensor, rows_BW: NDArray[np.int32], types_BW: NDArray[np.uint8], gaps_BW: NDArray[np.uint8]
     ) -> Window:
-        """The events in right-aligned rings of `rows_BW` (-1: none), whose vectors are `ring_BWD`.
+        """Return the events of right-aligned rings.
 
-        A place whose item has no row any more counts, as nothing; the places before the first one do not.
+        ring_BWD: item vectors of the rings
+        rows_BW: item rows, -1: none. An evicted item between others is an event with a zero vector; places before
+            the first event are left out.
+        types_BW, gaps_BW: event types, and time buckets before each event
         """
         batch, width = rows_BW.shape
         filled = rows_BW >= 0
@@ -138,21 +150,21 @@ class Encoder(nn.Module):
         )
 
     def ring(self, rows_BW: NDArray[np.int32], table_ND1: Tensor) -> tuple[Tensor, Tensor]:
-        """Item vectors [B, W, D] of the places of rings, zeros where there is no item, and which of them hold one."""
+        """Return item vectors [B, W, D] of rings, zeros where there is no item, and a mask [B, W] of the items."""
         rows = torch.from_numpy(rows_BW).to(table_ND1.device)
         filled_BW = rows >= 0
         return F.embedding(rows.clamp(min=0), table_ND1)[..., :-1] * filled_BW[..., None], filled_BW
 
     def queries(self, h_BH: Tensor, ring_BWD: Tensor, ring_mask_BW: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).
+        """Return unit query vectors [B, D] and attention weights [B, W] (zeros for an empty ring).
 
         attention = softmax(ring . Q h / sqrt(D)); query = normalize(FC([h, attention . ring, newest item]))
         """
-        # Vectors count sqrt(D) times, so that each coordinate is about 1; a key is a vector and its place.
+        # Unit vectors are scaled by sqrt(D): each coordinate is about 1. A key is item vector + position vector.
         size = self.config.dim**0.5
         query_BD = self.query(h_BH)
         places_BW = query_BD @ self.position_vectors.weight[-ring_BWD.shape[1] :].T / size
-        # Not as a product of matrices: those of one column each are several times as slow, there and back.
+        # A product of matrices with one column is several times as slow, forward and backward.
         logits_BW = (ring_BWD * query_BD[:, None]).sum(dim=-1) + places_BW
         attention_BW = logits_BW.masked_fill(~ring_mask_BW, -1e9).softmax(dim=-1) * ring_mask_BW
         context_BD = size * (ring_BWD * attention_BW[:, :, None]).sum(dim=1)

@@ -1,6 +1,6 @@
-"""One function a loss, with its gradient; formula and paper in its docstring.
+"""Loss functions with their gradients; each docstring has formula and paper.
 
-Legend: M examples, S rows that each one's target is compared with.
+Shape suffixes: M examples, S rows that each target is compared with.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_BPR_REGULARISATION = 0.01
-_LEAST_SCORE = -1e4  # of what is not compared, where infinity times 0 would be no number
+_BPR_REGULARISATION = 0.01  # r in the formula of `bpr_max`; not tuned
+_LEAST_SCORE = -1e4  # replaces -inf, since inf * 0 is NaN
 
 
 class Losses(NamedTuple):
-    """Of each example the loss [M], its derivative by the target's own score [M] and by those of the others [M, S]."""
+    """Losses of M examples, with their derivatives by the targets' scores [M] and by the others' scores [M, S]."""
 
     losses_M: Tensor
     by_own_M: Tensor
     by_others_MS: Tensor
 
 
-# own_M, others_MS (-inf: this example is not compared with that one), log_q_S -> losses. others_MS may be overwritten,
-# and be what is given back as the derivatives by them.
-#
-# Where the others are a sample, log_q is the log-probability that each is in it. None: all there are are compared.
+# own_M, others_MS, log_q_S -> losses.
+# own_M: scores of the targets
+# others_MS: scores of the others, -inf: not compared; may be overwritten and returned as the derivative
+# log_q_S: log-probability that each row is in the sample; None: the others are all rows
 Loss = Callable[[Tensor, Tensor, Tensor | None], Losses]
 
 
 def softmax_cross_entropy(own_M: Tensor, others_MS: Tensor, log_q_S: Tensor | None = None) -> Losses:
-    """-own + log(exp(own) + sum over others of exp(other - log q)).
+    """Softmax cross-entropy: -own + log(exp(own) + sum over others of exp(other - log q)).
 
-    With log q the sum's expectation is that over all rows (Bengio and Senecal, 2008).
+    Subtracting log q makes the sum an unbiased estimate of the sum over all rows (Bengio and Senecal, 2008).
     """
     if log_q_S is not None:
         others_MS.sub_(log_q_S)
@@ -45,11 +45,12 @@ def softmax_cross_entropy(own_M: Tensor, others_MS: Tensor, log_q_S: Tensor | No
 
 
 def bpr_max(own_M: Tensor, others_MS: Tensor, log_q_S: Tensor | None = None) -> Losses:
-    """-log(sum over others of s_j sigmoid(own - other_j)) + r sum of s_j other_j^2, s = softmax(others).
+    """BPR-max with score regularisation (Hidasi and Karatzoglou, 2018).
 
-    BPR-max with score regularisation (Hidasi and Karatzoglou, 2018). Of a sample, s = softmax(others - log q): both
-    sums are means under the softmax over all others, and importance weights of 1 / q keep these means (for many
-    negatives) where they are.
+    -log(sum over others of s_j sigmoid(own - other_j)) + r sum of s_j other_j^2, s = softmax(others)
+
+    For a sample, s = softmax(others - log q): both sums are means under the softmax over all others, and importance
+    weights of 1 / q estimate these means.
     """
     log_s_MS = (others_MS if log_q_S is None else others_MS - log_q_S).log_softmax(dim=1)
     s_MS, others_MS = log_s_MS.exp(), others_MS.clamp(min=_LEAST_SCORE)
@@ -70,6 +71,6 @@ LOSSES: dict[str, Loss] = {"softmax": softmax_cross_entropy, "bpr_max": bpr_max}
 
 
 def log_inclusion(probability_N: Tensor, draws: int) -> Tensor:
-    """log(1 - (1 - p)^draws): the log-probability that a row is in a sample of `draws` with replacement."""
+    """Return log(1 - (1 - p)^draws), the log-probability that a row is in a sample of `draws` with replacement."""
     never = torch.log1p(-probability_N.double().clamp(1e-12, 1 - 1e-9)) * draws
     return torch.log(-torch.expm1(never)).float()

@@ -1,6 +1,6 @@
-"""What a training window predicts: the event behind it and, from its shorter prefixes, the newest of its own events.
+"""Targets of a training window: the event behind it, and its own newest events, each from the prefix before it.
 
-So that the LSTM runs once over a window for up to `targets` predictions of it.
+The LSTM runs once over a window for up to `targets` predictions (ADR 0011).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from model.encoder.replay import Examples
 class Prefixes(NamedTuple):
     """X predictions from M windows of W events.
 
-    of_KM: which of the prefixes, without the last k events, of each window are among them; in this order: their
-    target's row target_X, and their own events as a window windows_XW (-1: none).
+    of_KM: True if the prefix without the last k events of window m is one of them, which gives their order
+    target_X: row of each target
+    windows_XW: item rows of each prefix, right-aligned, -1: none
     """
 
     of_KM: NDArray[np.bool_]
@@ -26,8 +27,12 @@ class Prefixes(NamedTuple):
 
 
 def prefixes(examples: Examples, width: int, is_target_T: NDArray[np.bool_]) -> Prefixes:
-    """Of windows of the last `width` events; an example's column "targets" says how many of the newest events are
-    predicted, `is_target_T` which types of events at all. No prefix is empty."""
+    """Return the predictions of training windows. No prefix is empty.
+
+    examples: see `EncoderTrainer`; column "targets": number of newest events to predict
+    width: events of a window, W
+    is_target_T: True for the event types to predict
+    """
     rows_MW, types_MW = examples["window"][:, -width:], examples["type"][:, -width:]
     count = min(width, int(examples["targets"].max(initial=1)))
     wanted_MW = np.where(is_target_T[types_MW], rows_MW, np.int32(-1))
@@ -41,9 +46,13 @@ def prefixes(examples: Examples, width: int, is_target_T: NDArray[np.bool_]) -> 
 def fewest_windows(
     slot_M: NDArray[np.int64], occurrence_M: NDArray[np.int64], targets: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Of M events in order, numbered by `occurrence_M` among their user's: those whose windows predict all of them, up
-    to `targets` each, and how many each predicts."""
-    order = np.lexsort((-occurrence_M, slot_M))  # of every user the last event first
+    """Choose the fewest windows that predict all M events, and return how many each predicts.
+
+    slot_M: user slot of each event, in order of time
+    occurrence_M: number of the event among its user's
+    targets: most predictions per window
+    """
+    order = np.lexsort((-occurrence_M, slot_M))  # by user, the last event first
     slots, occurrences = slot_M[order], occurrence_M[order]
     is_last = np.diff(slots, prepend=-1) != 0
     last = np.maximum.accumulate(np.where(is_last, np.arange(len(order)), 0))

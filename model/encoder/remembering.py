@@ -1,4 +1,4 @@
-"""How users' states follow their events: one LSTM step an event, or a whole ring read anew."""
+"""Updates of users' LSTM states: one step per event, or a whole ring run anew."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from model.items.item_table import ItemTable
 from model.items.starts import hashed_vectors
 from model.user_table import Before, UserTable
 
-# Ids of item numbers, None where nobody knows one.
+# Item numbers -> ids, None for an unknown number.
 IdsOfNumbers = Callable[[Sequence[int]], Sequence[str | None]]
 
 
 class Remembering:
-    """Moves (h, c) of the users on the device. `hashed`: item vectors follow from their ids, so that also those of
-    items without a row here are known."""
+    """Updates (h, c) of the users on the device. `hashed`: item vectors are a hash of the id, so that items without a
+    row in this line have one, too."""
 
     def __init__(self, encoder: Encoder, items: ItemTable, catalog: Catalog, users: UserTable, hashed: bool) -> None:
         self._encoder, self._items, self._catalog, self._users = encoder, items, catalog, users
@@ -32,7 +32,7 @@ class Remembering:
 
     @torch.no_grad()
     def read(self, batch: Batch, before: Before) -> Tensor:
-        """Step through the events, those of one user in order; returns h [B, H] as it was before each event."""
+        """Step the LSTM through the events, in order per user. Returns h [B, H] before each event."""
         device = self._items.device
         users, order_X, sizes_T, before_B = sequences_of(batch.slot_B, batch.remember_B)
         inputs_XD = self._inputs(batch, before)[torch.from_numpy(order_X).to(device)]
@@ -49,9 +49,11 @@ class Remembering:
 
     @torch.no_grad()
     def rebuild(self, slots: NDArray[np.int64], ids_of_numbers: IdsOfNumbers) -> None:
-        """Make (h, c) anew where it came from other weights: run the ring through this line's LSTM.
+        """Rebuild (h, c) that other weights made: run the ring through this line's LSTM.
 
-        `ids_of_numbers` is asked for the items that this line has no row for."""
+        slots: slots of the users
+        ids_of_numbers: looks up the ids of items that have no row in this line
+        """
         users = self._users
         table_ND1, windows_UL = self._ring_vectors(users.number_SL[slots], ids_of_numbers)
         ring, _ = self._encoder.ring(windows_UL, table_ND1)
@@ -61,7 +63,7 @@ class Remembering:
     def _ring_vectors(
         self, numbers_UL: NDArray[np.uint32], ids_of_numbers: IdsOfNumbers
     ) -> tuple[Tensor, NDArray[np.int32]]:
-        """A table of item vectors and, for each place of the rings, its row there (-1: none)."""
+        """Return a table of item vectors and, for each ring entry, its row in the table (-1: none)."""
         if not self._hashed:
             return self._items.table_ND1, self._catalog.rows_of_numbers(numbers_UL)
         numbers, places = np.unique(numbers_UL, return_inverse=True)

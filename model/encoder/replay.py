@@ -1,4 +1,4 @@
-"""The replay buffer: bounded, of training examples: a uniform reservoir of everything, and the last ones whole."""
+"""The replay buffer: a uniform reservoir of all training examples, and a ring of the last ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Examples = dict[str, NDArray[Any]]
 
 
 class Replay:
-    """Half of every sample comes from the last `recent` examples, half from a reservoir of `capacity` of all of them.
+    """A bounded buffer. Half of every sample comes from the last `recent` examples, half from a reservoir of `capacity`
+    of all examples.
 
     Examples are rows of named columns. Reservoir: algorithm R (Vitter, 1985), vectorised over a batch.
     """
@@ -26,7 +27,7 @@ class Replay:
         return min(self.seen, self.capacity)
 
     def add(self, columns: Examples, rng: np.random.Generator) -> None:
-        """Remember B examples; places 0..capacity-1 are the reservoir, the rest a ring of the recent ones."""
+        """Add B examples. Places 0..capacity-1 are the reservoir, the places behind it a ring of the recent ones."""
         count = len(next(iter(columns.values())))
         if count == 0:
             return
@@ -45,7 +46,7 @@ class Replay:
         self.seen += count
 
     def sample(self, count: int, rng: np.random.Generator) -> Examples:
-        """`count` examples, with replacement; fewer than one example seen: none."""
+        """Draw `count` examples with replacement; none from an empty buffer."""
         if self.seen == 0:
             return {}
         old = rng.integers(0, len(self), size=count // 2)
@@ -57,7 +58,7 @@ class Replay:
         return {"seen": np.array([self.seen], dtype=np.int64), **self._columns}
 
     def load_state_dict(self, state: Examples) -> None:
-        """Raises ValueError for a memory of another size."""
+        """Load a state. Raises ValueError for a buffer of another size."""
         for name, column in state.items():
             if name != "seen" and len(column) != self.capacity + self.recent:
                 raise ValueError(

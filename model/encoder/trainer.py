@@ -1,4 +1,4 @@
-"""How the encoder learns: an Adam step a mini-batch, on the windows that have just ended beside replayed ones."""
+"""Training of the encoder: one Adam step per mini-batch, on fresh windows and replayed ones."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ from model.optimizers.row_adam import Rows, as_rows
 from model.optimizers.slow_copy import DECAY
 from model.state import joined, load_parts, state_below, state_of_parts
 
-_MOST_DRAWN = 0.999999
-# What has just happened counts so much beside what is replayed.
+_MOST_DRAWN = 0.999999  # keeps a draw from [0, 1) inside the cumulated probabilities, which may end below 1
+# Weight of a fresh example in the loss; a replayed one has 1.
 _FRESH_WEIGHT = 2.0
 
 
 class EncoderTrainer:
-    """Examples are columns: the window before an event as rows, types and gaps [M, W], the target's row [M], and the
-    generation of the catalogue that names these rows [M]; `targets`, how many of its newest events each predicts [M]
-    (see `prefixes`; of a replayed one as many as the trainer is told); also what `WindowStarts` adds, and how much
-    each counts in the loss (weight [M]).
+    """Trains the encoder and the item vectors on examples.
 
-    A target is compared with all `live` rows, or with `negatives` of them where there are more than
+    Columns of M examples:
+        window, type, gap: item rows, event types and time buckets of the W events before the target [M, W]
+        target: row of the target [M]
+        generation: generation of the catalogue that these rows belong to [M]
+        targets: number of newest events to predict [M] (see `prefixes`); a replayed window predicts `targets`
+        h, c, step: start states, see `WindowStarts`
+        weight: weight in the loss [M]
+
+    A target is compared with all `live` rows, or with a sample of `negatives` if there are more than
     `full_softmax_items`.
     """
 
@@ -76,12 +81,13 @@ class EncoderTrainer:
         catalog: Catalog,
         rate_factor: float,
     ) -> float | None:
-        """Learn from what was collected. Returns the step's loss, None where there was nothing to learn.
+        """Take one step on the collected examples. Returns its loss, None without examples.
 
-        replayed: how many older targets stand beside the fresh ones
-        live: the rows that targets are compared with
-        hot_N: the decayed count of each row
-        rate_factor: is applied to the learning rate
+        replayed: number of older targets beside the fresh ones
+        live: rows that targets are compared with
+        hot_N: decayed count of each row
+        catalog: says which row an item has now
+        rate_factor: factor on the learning rate
         """
         fresh, self.fresh = self.fresh, {}
         fresh = self._starts.added(_current(fresh, catalog), self.steps)
@@ -121,7 +127,7 @@ class EncoderTrainer:
         self.optimizer.referee.note(*torch.stack(losses).tolist())
 
     def _local(self, examples: Examples, compared: NDArray[np.int64]) -> tuple[Rows, NDArray[np.int32]]:
-        """The rows that these examples touch, and the place of each row of the table among them."""
+        """Return the rows that these examples touch, and the place of each table row among them (-1: none)."""
         touched_N = np.zeros(self._items.rows + 1, dtype=np.bool_)  # the last one for -1, where no item is
         for rows in (compared, examples["target"], examples["window"][:, -self._encoder.config.window :]):
             touched_N[rows] = True
@@ -160,24 +166,27 @@ class EncoderTrainer:
         return compared_loss(queries_XD * encoder.config.scale, table, comparison, self._criterion)
 
     def roll_back(self) -> None:
-        """The slow copy from now on, with an optimizer that knows nothing."""
+        """Replace the weights by their slow copy and reset the optimizer."""
         self.optimizer.roll_back()
         self._items.roll_back()
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Dropout (Srivastava et al., 2014) from this line's own generator, so that a resumed line repeats it; by a
-        random byte an element, which is fast and near enough."""
+        """Apply dropout (Srivastava et al., 2014).
+
+        The line's own generator draws, so that a resumed line repeats it. One random byte per element rounds the rate
+        to 1 / 256.
+        """
         kept = round(256 * (1.0 - self._encoder.config.dropout))
         drawn = np.frombuffer(self._rng.bytes(x.numel()), np.uint8).reshape(x.shape)
         mask = np.multiply(drawn < kept, 256 / kept, dtype=np.float32)
         return x * torch.from_numpy(mask).to(x.device)
 
     def _compared(self, live: NDArray[np.int64], hot_N: NDArray[np.float64]) -> tuple[NDArray[np.int64], Tensor | None]:
-        """The rows that a target is compared with: all, or a sample and its log inclusion probabilities.
+        """Return the rows that targets are compared with: all, or a sample and its log inclusion probabilities.
 
-        The sample is half uniform, half by decayed counts. Yi et al. (2019) have to estimate from the gaps between
-        its events how often an item stands in a batch, and follow the stream by a decaying mean; here the negatives
-        are drawn, so that the probabilities of this very step are known, and the counts follow the stream.
+        Half of the sample is uniform, half by decayed counts. Yi et al. (2019) estimate an item's probability from
+        the gaps between its events, since their negatives are the batch; here they are drawn, so that the
+        probabilities are known exactly.
         """
         if len(live) <= self._full_softmax_items:
             return live, None
@@ -201,7 +210,7 @@ class EncoderTrainer:
         self.steps = int(state["steps"][0])
 
     def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
-        """Raises ValueError for examples of another width."""
+        """Load fresh and replayed examples. Raises ValueError for examples of another width."""
         kept = state.get("replay.window", state.get("fresh.window"))
         expected = self._starts.burn_in + self._encoder.config.window
         if kept is not None and kept.shape[1] != expected:
@@ -217,13 +226,13 @@ class EncoderTrainer:
 
 
 def _whole(examples: Examples) -> Examples:
-    """Only the examples whose target and newest item still have a row."""
+    """Return the examples whose target and newest item still have a row."""
     whole = (examples["target"] >= 0) & (examples["window"][:, -1] >= 0)
     return {name: column[whole] for name, column in examples.items()}
 
 
 def _current(examples: Examples, catalog: Catalog) -> Examples:
-    """With the rows that these items have now, -1 for those that have none any more."""
+    """Return the examples with the rows that their items have now, -1 for evicted items."""
     rows = {name: catalog.current(examples[name], examples["generation"]) for name in ("window", "target")}
     return examples | rows
 
@@ -237,6 +246,6 @@ def _joined(one: Examples, other: Examples) -> Examples:
 
 
 def _places(target_X: NDArray[np.int32], compared: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where among the rows that are compared, which are in order, each target is; -1: nowhere."""
+    """Return the place of each target among the compared rows, which are sorted; -1: not among them."""
     at_X = np.searchsorted(compared, target_X).clip(max=len(compared) - 1)
     return np.where(compared[at_X] == target_X, at_X, -1)

@@ -1,4 +1,4 @@
-"""The ranker: orders the candidates by their counting features and encoder score, and what it is trained on."""
+"""The ranker: scores candidates by counting features and encoder scores. Also its training examples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from model.state import array_of
 
-_MOST_DEVIATIONS = 8.0
-_BLOCK = 2_048  # candidates scored at a time, so that what is in between stays in the processor's cache
+_MOST_DEVIATIONS = 8.0  # features are clamped to so many standard deviations from their mean
+_BLOCK = 2_048  # candidates scored at a time, so that hidden layers stay in the processor's cache
 
 
 class Ranker(nn.Module):
@@ -41,7 +41,7 @@ class Ranker(nn.Module):
 
     def forward(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
         x_XF = features_BCF.reshape(-1, features_BCF.shape[-1])
-        # Normalising is linear, so that the first weights do it, once; only clamping is left to do for each candidate.
+        # Normalising is linear: it is folded into the first weights once, and only clamping is left per candidate.
         scale_F = torch.rsqrt(self.var_F + 1e-4)
         least_F, most_F = self.mean_F - _MOST_DEVIATIONS / scale_F, self.mean_F + _MOST_DEVIATIONS / scale_F
         weight_HF, weight_F = self.first.weight * scale_F, self.linear.weight[0] * scale_F
@@ -49,7 +49,7 @@ class Ranker(nn.Module):
         scores = []
         for block_XF in torch.split(x_XF, _BLOCK):
             within_XF = block_XF.clamp(least_F, most_F)
-            # A bias is added afterwards: as part of the product it is written before, and then read again.
+            # `addmm` would write the bias first and read it again; adding it afterwards is faster.
             hidden_XH = F.relu_(torch.mm(within_XF, weight_HF.T).add_(bias_H))
             hidden_XH = F.relu_(torch.mm(hidden_XH, self.second.weight.T).add_(self.second.bias))
             # Products with one column of weights are several times as fast as with a matrix of one column.
@@ -58,8 +58,8 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def observe(self, features_BCF: Tensor, present_BC: Tensor) -> None:
-        """Move the running statistics towards these features; each batch weighs at least 1 %. A batch in which a
-        feature is no number leaves that feature's statistics as they are."""
+        """Update the running mean and variance of the features; each batch weighs at least 1 %. A batch in which a
+        feature is not finite leaves that feature's statistics as they are."""
         real = present_BC.unsqueeze(-1)
         count = real.sum().clamp(min=1)
         mean = (features_BCF * real).sum(dim=(0, 1)) / count
@@ -74,7 +74,12 @@ class Ranker(nn.Module):
 
 @dataclass(frozen=True)
 class Choices:
-    """M examples of S candidates, the target first: features, which are there, and for how many each stands."""
+    """M training examples of S candidates each, the target first.
+
+    features_MSF: features
+    present_MS: False where an event had fewer candidates
+    log_weight_S: log of the number of candidates that each one stands for
+    """
 
     features_MSF: Tensor
     present_MS: Tensor
@@ -98,7 +103,7 @@ class Choices:
         return Choices(**{name: torch.from_numpy(array.copy()).to(device) for name, array in state.items()})
 
     def loss(self, ranker: Ranker) -> Tensor:
-        """Softmax cross-entropy over all candidates, those left out estimated by those drawn."""
+        """Return the softmax cross-entropy over all candidates; the drawn ones estimate those left out."""
         scores_MS = ranker(self.features_MSF, self.present_MS) + self.log_weight_S
         return F.cross_entropy(scores_MS, torch.zeros(len(self), dtype=torch.long, device=scores_MS.device))
 
@@ -113,9 +118,15 @@ def choices(
     drawn: int,
     shift: int,
 ) -> Choices:
-    """Of the events `of_M` each the target, its `hard` strongest rivals by score, and `drawn` of the rest.
+    """Return a training example per event: the target, its `hard` strongest rivals, and `drawn` of the rest.
 
-    The rest is drawn by systematic sampling: every n-th by score, from the `shift` modulo n-th on; each weighs n.
+    features_BCF: features of all events
+    of_M: the events to use
+    present_MC, scores_MC: which candidates there are, and their scores
+    target_at_M: place of the target among the candidates
+    shift: where the systematic sample begins
+
+    The rest is drawn by systematic sampling: every n-th by score, from place `shift` modulo n; each weighs n.
     """
     first = scores_MC.scatter(1, target_at_M[:, None], torch.inf)
     order_MC = first.argsort(dim=1, descending=True, stable=True)
@@ -129,7 +140,7 @@ def choices(
 
 
 class RecentChoices:
-    """The last `capacity` examples, in half precision; a sample of them goes beside each batch's own."""
+    """The last `capacity` training examples, in half precision, to be replayed beside fresh ones."""
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.capacity = capacity
@@ -139,6 +150,7 @@ class RecentChoices:
         self._present_MS = torch.zeros(0, 0, dtype=torch.bool, device=device)
 
     def add(self, new: Choices) -> None:
+        """Add examples over the oldest ones. Examples of another shape replace all."""
         shape = new.features_MSF.shape[1:]
         if not self.seen or self._features_MSF.shape[1:] != shape:
             self.seen = 0
@@ -151,7 +163,7 @@ class RecentChoices:
         self.seen += len(new)
 
     def sample(self, count: int, rng: np.random.Generator, log_weight_S: Tensor) -> Choices | None:
-        """`count` examples, with replacement; None while there are none of as many candidates."""
+        """Draw `count` examples with replacement; None while there are none with as many candidates."""
         if not self.seen or self._features_MSF.shape[1] != len(log_weight_S):
             return None
         at = torch.from_numpy(rng.integers(0, min(self.seen, self.capacity), count)).to(self.device)
@@ -165,7 +177,7 @@ class RecentChoices:
         }
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Raises ValueError for another number of examples."""
+        """Load a state. Raises ValueError for another number of examples."""
         self.seen = int(state["seen"][0])
         if self.seen and len(state["features"]) != self.capacity:
             raise ValueError(

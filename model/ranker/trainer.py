@@ -1,6 +1,6 @@
-"""How the ranker learns: Adam steps on the choices of this mini-batch, mixed with recent ones.
+"""Training of the ranker: Adam steps on the choices of a mini-batch, mixed with recent ones.
 
-Lists are made by a slow copy of the weights (Polyak and Juditsky, 1992), which is also referee now and then.
+A slow copy of the weights (Polyak and Juditsky, 1992) makes the lists; a referee compares it with the weights.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from model.optimizers.guarded_adam import GuardedAdam
 from model.ranker.ranker import Choices, Ranker, RecentChoices, choices
 from model.state import joined, load_parts, state_below, state_of_parts
 
-_DECAY = 0.99
-# Of so many events one tells how features are distributed.
+_DECAY = 0.99  # of the slow copy, per step
+# One event in four updates the running statistics of the features.
 _OBSERVED_EVERY = 4
-# At the very start the rate is four times as high; half of the excess is gone every so many events.
+# The learning rate begins at 1 + 3 = 4 times the configured one; the excess halves every 5,000 events.
 _FIRST_EXCESS, _EXCESS_HALF_LIFE = 3.0, 5_000
 
 
 class RankerTrainer:
-    """Choices of an event whose target is among its candidates: the target, its `hard` strongest rivals and `drawn` of
-    the others. Each mini-batch `steps` times, every time beside `replayed` of the recent ones."""
+    """Trains the ranker on events whose target is among their candidates: the target, its `hard` strongest rivals and
+    `drawn` of the others. Each mini-batch is used in `steps` steps, each time with `replayed` recent examples."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RankerTrainer:
         self._steps, self._hard, self._drawn, self._replayed = steps, hard, drawn, replayed
 
     def scores(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:
-        """By the slow weights."""
+        """Return the scores [B, C] of candidates by the slow copy of the weights."""
         scores_BC: Tensor = self.optimizer.slow.module(features_BCF, present_BC)
         return scores_BC
 
@@ -59,7 +59,13 @@ class RankerTrainer:
         scored_M: Tensor,
         step: int,
     ) -> None:
-        """Keep choices of those of a batch that were `scored_M`, for `learn`. `step`: how many steps there were."""
+        """Keep training examples of scored events for `learn`.
+
+        candidates_BC, features_BCF, scores_BC: candidates of B events, on the device
+        target_B: row of each event's item
+        scored_M: the events to use
+        step: number of steps so far; it shifts the sample of rivals
+        """
         candidates_MC = candidates_BC[scored_M]
         is_target_MC, present_MC = candidates_MC == target_B[scored_M, None], candidates_MC >= 0
         usable = is_target_MC.any(dim=1) & (present_MC.sum(dim=1) > 1)
@@ -73,9 +79,11 @@ class RankerTrainer:
         self.fresh = fresh if self.fresh is None else self.fresh.joined(fresh)
 
     def learn(self, events: int, rate_factor: float) -> float | None:
-        """Learn from what was collected. Returns the last step's loss, None where there was nothing to learn.
+        """Take `steps` steps on the collected examples. Returns the last step's loss, None without examples.
 
-        `events`: how many the line has learned; `rate_factor` is applied to the learning rate."""
+        events: number of events that the line has learned
+        rate_factor: factor on the learning rate
+        """
         fresh, self.fresh = self.fresh, None
         if fresh is None:
             return None
@@ -98,6 +106,7 @@ class RankerTrainer:
         self.optimizer.referee.note(*losses.tolist())
 
     def roll_back(self) -> None:
+        """Replace the weights by their slow copy and reset the optimizer."""
         self.optimizer.roll_back()
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -112,7 +121,7 @@ class RankerTrainer:
         load_parts({"optimizer": self.optimizer}, state)
 
     def load_examples(self, state: dict[str, NDArray[Any]]) -> None:
-        """Raises ValueError for another number of examples, or examples of another shape."""
+        """Load examples. Raises ValueError for another number of examples, or examples of another shape."""
         load_parts({"recent": self.recent}, state)
         fresh = state_below(state, "fresh")
         self.fresh = Choices.from_state(fresh, self.recent.device) if fresh else None

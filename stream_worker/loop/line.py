@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
-from model.learner import ENCODER_WEIGHTS, ITEM_VECTORS, Learner
+from model.learner import Learner
+from model.learner_state import ENCODER_WEIGHTS, ITEM_VECTORS
 from model.pace import Pace
 from model.predictor import Lists
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
