@@ -1,3 +1,3 @@
 """The stream worker: consume, remember, predict, score, learn, recommend, commit."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
