@@ -62,7 +62,7 @@ def test_the_step_is_over_when_the_commit_fails(monkeypatch: pytest.MonkeyPatch)
     run = world.worker()
     steps = []
 
-    def step(*_: object) -> dict[str, float]:
+    def step(*_: object, **__: object) -> dict[str, float]:
         beside = threading.current_thread() is not threading.main_thread()
         time.sleep(0.2 if beside else 0.0)
         steps.append("beside the commit" if beside else "before")

@@ -52,6 +52,20 @@ def patiently(call: Callable[[], T]) -> T:
             time.sleep(0.1)
 
 
+def _accepted(order: Callable[[], object]) -> None:
+    """Give an order again while a sentinel has not looked at its replica yet (NOGOODSLAVE)."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            order()
+        except redis.ResponseError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
 class TestCluster(MemoryStoreContract):
     examples = 10
 
@@ -94,7 +108,7 @@ class Replicated:
             asked, words = self.service.sentinel.admin(), ("SENTINEL", "FAILOVER", MASTER)
         else:
             asked, words = self.service.replica_of(self.master()).admin(), ("CLUSTER", "FAILOVER")
-        asked.execute_command(*words)
+        _accepted(lambda: asked.execute_command(*words))
 
 
 @pytest.fixture(params=["cluster", "sentinel"])

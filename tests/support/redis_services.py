@@ -158,8 +158,8 @@ class RedisCluster(_Several):
 
     def master_of(self, key: str) -> Server:
         """The server that holds the key."""
-        slot = self._ask(self.servers[0], "CLUSTER", "KEYSLOT", key)
-        nodes = self._ask(next(iter(self.masters())), "CLUSTER", "SLOTS")
+        alive = next(iter(self.masters()))
+        slot, nodes = self._ask(alive, "CLUSTER", "KEYSLOT", key), self._ask(alive, "CLUSTER", "SLOTS")
         [port] = [master[1] for low, high, master, *_ in nodes if low <= slot <= high]
         return next(server for server in self.servers if server.port == port)
 
