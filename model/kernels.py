@@ -88,6 +88,11 @@ NOTE = _note(_folder)
 _config.CACHE_DIR = str(_folder or "")
 
 
+def are_compiled() -> bool:
+    """Return True if compiled code of the present sources is on disk."""
+    return _folder is not None and next(_folder.rglob("*.nbi"), None) is not None
+
+
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled: Callable[..., Any] = _njit(cache=_folder is not None, nogil=True, _nrt=False)(function)
     return compiled

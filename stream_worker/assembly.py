@@ -79,14 +79,16 @@ def memory_layout(settings: Settings) -> MemoryFormat:
 
 
 @cache
-def _say_where_compiled_code_goes() -> None:
+def _say_what_is_compiled() -> None:
     if kernels.NOTE:
         _log.warning(kernels.NOTE)
+    if not kernels.are_compiled():
+        _log.info("compiling kernels: once per installation, one to three minutes")
 
 
 def make_line(settings: Settings, name: str) -> Line:
     quiet_torch()
-    _say_where_compiled_code_goes()
+    _say_what_is_compiled()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users, is_target_T)
     return Line(

@@ -1,6 +1,6 @@
 """Runs a throw-away line on made-up events, so that numba has its kernels compiled before anybody waits for them.
 
-The first time that takes 10 to 20 seconds; afterwards they come from numba's cache on disk.
+The first time takes one to three minutes; afterwards they come from numba's cache on disk.
 """
 
 from __future__ import annotations

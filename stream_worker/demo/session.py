@@ -92,7 +92,7 @@ class Session:
                 self.fault = fault
 
     def _work(self) -> None:
-        self.scene.say("warming up (the first time, kernels are compiled: 10 to 20 s)")
+        self.scene.say("warming up (the first time, kernels are compiled: one to three minutes)")
         warm_up(self.settings)
         if self._stopping.is_set():
             return

@@ -48,6 +48,16 @@ def test_a_source_in_a_folder_that_changed_is_another_folder_too(package: Path) 
     assert kernels._cache_folder() != before
 
 
+def test_compiled_code_is_found_once_numba_has_written_it(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = kernels._cache_folder()
+    assert folder is not None
+    monkeypatch.setattr(kernels, "_folder", folder)
+    assert not kernels.are_compiled()
+    (folder / "sources").mkdir()
+    (folder / "sources" / "kernel.nbi").touch()
+    assert kernels.are_compiled()
+
+
 def refusing(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
     """Nothing can be made below these, by root neither, as on a file system that is mounted read-only."""
     usual = Path.mkdir
