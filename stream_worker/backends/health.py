@@ -7,20 +7,30 @@ from stream_worker.core.status import STARTING, Standing
 
 
 class Health:
-    """*Alive*: the loop has ticked within `stall_seconds`. Waiting ticks, hanging does not: a restart cures no wait,
-    and costs the membership.
-    *Ready*: the worker has its place, and has not waited for `patience_seconds` for something outside."""
+    """Two answers: alive or not, ready or not.
 
-    def __init__(self, clock: Clock, stall_seconds: float = 30.0, patience_seconds: float = 60.0) -> None:
+    *Alive*: the loop has ticked within `stall_seconds`; before the first tick, within `start_seconds`, since kernels
+    may have to be compiled. Waiting ticks, hanging does not: a restart cures no wait, and costs the membership.
+    *Ready*: the worker has its place, and has not waited for `patience_seconds` for something outside.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        stall_seconds: float = 30.0,
+        patience_seconds: float = 60.0,
+        start_seconds: float = 600.0,
+    ) -> None:
         self._clock = clock
         self._stall_seconds, self._patience_seconds = stall_seconds, patience_seconds
-        self._ticked = clock.monotonic()
+        self._start_seconds = start_seconds
+        self._ticked, self._has_begun = clock.monotonic(), False
         self._standing = STARTING
         self._waiting = ""
         self._waiting_since = 0.0
 
     def tick(self) -> None:
-        self._ticked = self._clock.monotonic()
+        self._ticked, self._has_begun = self._clock.monotonic(), True
 
     def stands(self, standing: Standing) -> None:
         self._standing = standing
@@ -35,8 +45,10 @@ class Health:
         return self._clock.monotonic() - self._waiting_since if self._waiting else 0.0
 
     def alive(self) -> tuple[bool, str]:
-        """Whether the loop makes progress, and a sentence about it."""
+        """Return True if the loop makes progress, and a sentence about it."""
         age = self._clock.monotonic() - self._ticked
+        if not self._has_begun:
+            return age <= self._start_seconds, f"starting for {age:.1f} s, at most {self._start_seconds:.1f} s allowed"
         return age <= self._stall_seconds, f"last tick {age:.1f} s ago, at most {self._stall_seconds:.1f} s allowed"
 
     def is_ready(self) -> tuple[bool, str]:

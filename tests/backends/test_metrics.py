@@ -221,6 +221,7 @@ def test_an_empty_host_is_refused_since_it_would_mean_every_interface() -> None:
 
 def test_a_loop_is_alive_until_it_has_not_ticked_for_the_allowed_time(clock: FakeClock) -> None:
     health = Health(clock, stall_seconds=30)
+    health.tick()
     clock.seconds += 30
     assert health.alive()[0]
     clock.seconds += 0.1
@@ -229,6 +230,15 @@ def test_a_loop_is_alive_until_it_has_not_ticked_for_the_allowed_time(clock: Fak
     assert "30.1 s ago" in reason
     health.tick()
     assert health.alive()[0]
+
+
+def test_a_start_that_compiles_kernels_is_alive_for_longer(clock: FakeClock) -> None:
+    """A probe that killed it would do so at every start."""
+    health = Health(clock, stall_seconds=30, start_seconds=600)
+    clock.seconds += 600
+    assert health.alive() == (True, "starting for 600.0 s, at most 600.0 s allowed")
+    clock.seconds += 0.1
+    assert not health.alive()[0]
 
 
 OWNER = Standing(True, "owns 2 of the partitions")
@@ -286,6 +296,7 @@ def test_metrics_are_served_as_prometheus_reads_them(served: Served, metrics: Wo
 
 def test_healthz_follows_the_ticks(served: Served, clock: FakeClock) -> None:
     assert served.get("/healthz")[0] == 200
+    served.health.tick()
     clock.seconds += 31
     status, reason = served.get("/healthz")
     assert status == 503

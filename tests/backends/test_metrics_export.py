@@ -124,6 +124,7 @@ def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scen
 
 def test_every_tick_is_a_sign_of_life_and_readiness_is_passed_on(scene: Scene) -> None:
     """Also a tick without events: waiting is no hanging."""
+    scene.tick(Status())
     scene.clock.sleep(31)
     assert not scene.health.alive()[0]
     assert scene.tick(Status())["ready"] == 0
