@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-import structlog
-
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.interfaces import Claim
 from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
+from stream_worker.logs import get_logger
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
@@ -21,7 +20,7 @@ from stream_worker.loop.persistence import Persistence
 from stream_worker.loop.publisher import Publisher
 from stream_worker.loop.refusals import Refusals
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Ownership:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-import structlog
-
 from stream_worker.core.errors import RestartNeeded, TransactionAborted, Unavailable
 from stream_worker.core.events import Outputs
 from stream_worker.core.offsets import Mark, Offsets
 from stream_worker.core.status import Status
+from stream_worker.logs import get_logger
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.waiting import Waiting
@@ -17,7 +16,7 @@ from stream_worker.loop.waiting import Waiting
 _MOST_ABORTS = 30
 # After the second abort in a row, and at most.
 _ABORT_SECONDS, _MOST_ABORT_SECONDS = 0.05, 2.0
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Publisher:

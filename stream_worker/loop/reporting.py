@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
-import structlog
-
 from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
@@ -14,6 +12,7 @@ from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.events import DeadLetter, Events, Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
+from stream_worker.logs import get_logger
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
 from stream_worker.loop.memories import Memories
@@ -21,7 +20,7 @@ from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Given
 
 _REPORT_EVERY_TICKS = 16
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Reporter:

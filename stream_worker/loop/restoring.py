@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import structlog
 from numpy.typing import NDArray
 
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
+from stream_worker.logs import get_logger
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.line import UNFIT, WEIGHTS, Line, unfit
 from stream_worker.loop.outside import Outside
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Restoring:

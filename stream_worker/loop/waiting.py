@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
-import structlog
-
 from stream_worker.core.errors import Unavailable
+from stream_worker.logs import get_logger
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.reporting import Reporter
 
 RETRY_SECONDS = 0.5
 _SILENT_SECONDS = 15.0
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 class Waiting:

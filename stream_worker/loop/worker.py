@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
@@ -26,6 +25,7 @@ from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, Observer, Status
+from stream_worker.logs import get_logger
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.limits import Limits
@@ -40,7 +40,7 @@ from stream_worker.loop.reporting import Reporter
 from stream_worker.loop.restoring import Restoring
 from stream_worker.loop.waiting import Waiting
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
