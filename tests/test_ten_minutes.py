@@ -47,29 +47,22 @@ class Newcomer:
                 self._program(command), cwd=self._folder, env=self._environment, stdout=file, stderr=file
             )
 
-    def type(self, command: list[str]) -> str:
-        """Return the screen after a command that ends well."""
-        ended = self._run(command)
-        assert ended.returncode == 0, (command, ended.stdout.decode(), ended.stderr.decode())
-        return ended.stdout.decode()
-
-    def type_until_it_ends_well(self, command: list[str], tries: int = 60) -> str:
-        """Return the screen of a command that is typed again as long as the worker has not come to its user."""
+    def type(self, command: list[str], tries: int = 1) -> str:
+        """Return the screen after a command that ends well, at the latest when it is typed for the last time."""
         for _ in range(tries):
-            if self._run(command).returncode == 0:
+            ended = subprocess.run(
+                self._program(command),
+                cwd=self._folder,
+                env=self._environment,
+                capture_output=True,
+                timeout=400,
+                check=False,
+            )
+            if ended.returncode == 0:
                 break
             time.sleep(1)
-        return self.type(command)
-
-    def _run(self, command: list[str]) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            self._program(command),
-            cwd=self._folder,
-            env=self._environment,
-            capture_output=True,
-            timeout=400,
-            check=False,
-        )
+        assert ended.returncode == 0, (command, ended.stdout.decode(), ended.stderr.decode())
+        return ended.stdout.decode()
 
     @staticmethod
     def _program(command: list[str]) -> list[str]:
@@ -97,7 +90,7 @@ def test_ten_minutes_end_with_lists_on_the_screen(tmp_path: Path, kafka_bootstra
     worker = newcomer.start(run, log)
     try:
         lists = newcomer.type(tail).splitlines()
-        remembered = newcomer.type_until_it_ends_well(memory)
+        remembered = newcomer.type(memory, tries=60)  # the worker may not have come to that user yet
         assert worker.poll() is None, log.read_text()
     finally:
         worker.send_signal(signal.SIGTERM)

@@ -40,30 +40,16 @@ def sentinel_store(service: RedisSentinel, group: str | None = None, **more: Any
     return RedisMemoryStore(config, group or f"modes-{next(_GROUPS)}:topic")
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """As the worker does: what is unavailable is asked again."""
+def patiently(call: Callable[[], T], refusal: type[Exception] = Unavailable) -> T:
+    """As the worker does: what is unavailable, or refused otherwise, is asked again."""
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             return call()
-        except Unavailable:
+        except refusal:
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)
-
-
-def _accepted(order: Callable[[], object]) -> None:
-    """Give an order again while a sentinel has not looked at its replica yet (NOGOODSLAVE)."""
-    end = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            order()
-        except redis.ResponseError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-        else:
-            return
 
 
 class TestCluster(MemoryStoreContract):
@@ -108,7 +94,8 @@ class Replicated:
             asked, words = self.service.sentinel.admin(), ("SENTINEL", "FAILOVER", MASTER)
         else:
             asked, words = self.service.replica_of(self.master()).admin(), ("CLUSTER", "FAILOVER")
-        _accepted(lambda: asked.execute_command(*words))
+        # NOGOODSLAVE: the sentinel has not looked at the replica yet.
+        patiently(lambda: asked.execute_command(*words), redis.ResponseError)
 
 
 @pytest.fixture(params=["cluster", "sentinel"])
