@@ -6,7 +6,7 @@ a *dead letter* is an invalid one with its reason. An offset named `next_` is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -115,3 +115,8 @@ class Outputs:
 
     def __bool__(self) -> bool:
         return bool(self.recommendations or self.dead_letters or self.predictions)
+
+    def require_offsets(self, next_offsets: Mapping[int, int]) -> None:
+        """Raise ValueError for outputs without the offsets they come from: a lost answer could not be resolved."""
+        if self and not next_offsets:
+            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")

@@ -147,17 +147,13 @@ class Persistence:
         """Nothing was learned: a durable store takes M and standing alone, the twin's are in the checkpoint."""
         if not self._store.durable:
             return self._begin_write()
-        self._write_began = self._clock.now()
-        floors = self._offsets.processed()
-        self._stood = dict(self._outside.source.stood(floors))
+        floors = self._stand()
         self.checkpointer.start(None, {}, self._memories.tokens, floors, self._stood)
 
     def _begin_write(self) -> None:
         self._written_offsets = dict(self._line.offsets)
-        self._write_began = self._clock.now()
+        floors = self._stand()
         owed = self._memories.take_owed()
-        floors = self._offsets.processed()
-        self._stood = dict(self._outside.source.stood(floors))
         if not self._store.durable:
             written = Written(tokens=dict(self._memories.tokens))
             save_memories(self._store, owed, self._memories.tokens, floors, self._stood, written)
@@ -166,6 +162,13 @@ class Persistence:
             snapshot = self._line.snapshot(self._identity(), self._outside.sink.state_dict(), self._store.state_dict())
             snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict()})
         self.checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
+
+    def _stand(self) -> dict[int, int]:
+        """Note when a write begins and where the reader stands. Returns the processed offsets, M once it is over."""
+        self._write_began = self._clock.now()
+        floors = self._offsets.processed()
+        self._stood = dict(self._outside.source.stood(floors))
+        return floors
 
     def _identity(self) -> SourceId:
         """The source as it is known now, or was when the checkpoint was written that this line goes on from."""

@@ -34,8 +34,7 @@ class InMemorySink:
         membership: Any,
         marks: Mapping[int, Mark] | None = None,
     ) -> None:
-        if outputs and not next_offsets:
-            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+        outputs.require_offsets(next_offsets)
         if self._topic.writers[self._slot] is not self:
             raise SlotTaken(f"another sink uses slot {self._slot!r} of {self._topic.name}")
         if self.failures:

@@ -69,8 +69,7 @@ class KafkaSink:
         membership: Any,
         marks: Mapping[int, Mark] | None = None,
     ) -> None:
-        if outputs and not next_offsets:
-            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+        outputs.require_offsets(next_offsets)
         if not next_offsets or self._was_published(next_offsets):
             return
         marks = marks or {}
