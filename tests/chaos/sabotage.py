@@ -230,10 +230,11 @@ def keep_tails() -> None:
 def fresh_dice() -> None:
     """Random numbers begin anew at a restart."""
 
-    def make(original: Callable[..., None]) -> Callable[..., None]:
-        def load_state_dict(self: Learner, *arguments: Any) -> None:
-            original(self, *arguments)
+    def make(original: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
+        def load_state_dict(self: Learner, *arguments: Any) -> dict[str, str]:
+            anew = original(self, *arguments)
             self.rng.bit_generator.state = np.random.default_rng(self.config.seed).bit_generator.state
+            return anew
 
         return load_state_dict
 
