@@ -83,7 +83,7 @@ def _say_what_is_compiled() -> None:
     if kernels.NOTE:
         _log.warning(kernels.NOTE)
     if not kernels.are_compiled():
-        _log.info("compiling kernels: once per installation, one to three minutes")
+        _log.info("compiling kernels: takes one to three minutes")
 
 
 def make_line(settings: Settings, name: str) -> Line:
