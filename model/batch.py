@@ -1,4 +1,4 @@
-"""A batch of events on its way through the learner, and what was predicted of it. Legend in `recommender`; L ring
+"""A batch of events on its way through the learner, and what was predicted of it. Legend in `encoder.encoder`; L ring
 entries."""
 
 from __future__ import annotations

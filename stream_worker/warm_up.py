@@ -20,7 +20,7 @@ from stream_worker.backends.in_memory import (
 from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
 
-# More than the 200 after which the popularity floor counts anew.
+# More than the 200 after which the popularity baseline counts anew.
 _EVENTS = 240
 _USERS, _ITEMS = 12, 40
 
