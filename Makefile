@@ -56,7 +56,7 @@ bench: $(READY) ## events a second at every effort, growth, latency and a burst 
 	$(VENV)/bin/python -m benchmarks.limit
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.trainer $(LOGS))
 
-quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside floors and bars (LOGS="a.csv b.csv"), and drift
+quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside baselines and bars (LOGS="a.csv b.csv"), and drift
 	$(VENV)/bin/python -m benchmarks.quality.scenarios
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.quality.table $(LOGS) $(QUALITY))
 

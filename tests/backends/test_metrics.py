@@ -26,6 +26,7 @@ from stream_worker.core.status import DRAINING, Standing
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "monitoring" / "alerts.yml"
+OPERATIONS = ROOT / "docs" / "operations.md"
 DASHBOARD = ROOT / "monitoring" / "grafana" / "dashboards" / "stream-worker.json"
 
 
@@ -137,7 +138,7 @@ def test_the_documented_table_is_that_of_the_definitions() -> None:
     assert table() in (ROOT / "docs" / "metrics.md").read_text()
 
 
-@pytest.mark.parametrize("path", [DASHBOARD, ALERTS], ids=["dashboard", "alerts"])
+@pytest.mark.parametrize("path", [DASHBOARD, ALERTS, OPERATIONS], ids=["dashboard", "alerts", "operations"])
 def test_dashboard_and_alerts_name_only_metrics_that_exist(path: Path) -> None:
     used = set(re.findall(PREFIX + r"\w+", path.read_text()))
     assert len(used) > 5
