@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 def amount(count: float, one: str, many: str = "", form: str = ",") -> str:
-    """A number as `form` writes it, and what there is so many of; `many` where that is not `one` with an s.
+    """Return a number and what it counts: `2,000 events`, but `1 event`.
+
+    `count`: the number.
+    `one`: the noun for exactly one.
+    `many`: the noun for any other number; empty: `one` with an s.
+    `form`: the format specification of the number.
 
     >>> amount(1, "dead letter"), amount(0, "dead letter"), amount(2_000, "dead letter")
     ('1 dead letter', '0 dead letters', '2,000 dead letters')

@@ -1,8 +1,9 @@
-"""The baselines: what plain counting would have ranked, computed beside the model on the same events.
+"""The baselines: two rankings by plain counting, computed beside the model on the same events.
 
-Exact in sequence: event k is ranked with what came before k, inside a batch too, then learned. Items are catalogue
-rows, -1 means none; ranks count from 1, 0 means not among the first 20. Only the rank of what came is computed, never
-the list. Shapes: N rows, M neighbours, Q remembered events, W window (oldest first, -1 in front), B events.
+They are exact in sequence, inside a batch too: event k is ranked by what came before k, and then counted. Items are
+catalogue rows, and -1 means none. A rank counts from 1; 0 means that the item is not among the first 20. Only the rank
+of the item that came is computed, never the list. Shapes: N rows, M neighbours, Q remembered events, W window (oldest
+first, -1 in front), B events.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-TOP = 20
-_MEMORY = 5_000
-_REFRESH = 200
-_NEIGHBOURS = 64
-_WINDOW = 5
-_DECAY = 0.6
-_FIRST_CAPACITY = 1024
+TOP = 20  # length of a ranking in items, as K in docs/experiments
+# `benchmarks/quality/baselines.py` counts with the same memory, refresh, window and decay. None of them is tuned.
+_MEMORY = 5_000  # events that popularity is counted over
+_REFRESH = 200  # events between two rankings by popularity
+_NEIGHBOURS = 64  # neighbours of an item; bounds the memory (not tuned)
+_WINDOW = 5  # newest items of the user that are looked at
+_DECAY = 0.6  # weight of an item of the window, relative to the next newer one
+_FIRST_CAPACITY = 1024  # rows in the tables at first; they grow by doubling
 
 
 class RecentPopularity:
-    """The 20 most frequent items of the last 5,000 events, counted anew every 200."""
+    """A ranking by popularity: the 20 most frequent items of the last 5,000 events, ranked anew every 200 events."""
 
     def __init__(self) -> None:
         self.learned_1 = np.zeros(1, dtype=np.int64)
@@ -36,14 +38,19 @@ class RecentPopularity:
     def rank_then_learn(
         self, windows_BW: NDArray[np.integer], items_B: NDArray[np.integer], learn_B: NDArray[np.bool_]
     ) -> NDArray[np.int32]:
-        """The rank of each item, then learned where `learn_B`; the windows are not looked at."""
+        """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
+
+        `windows_BW`: ignored; it is here so that all baselines are called alike.
+        `items_B`: the row of the item that came, -1 for none.
+        `learn_B`: True for the events that are counted after they were ranked.
+        """
         self.grow(int(items_B.max(initial=-1)) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
         _popularity_pass(_as(np.int32, items_B), _as(np.bool_, learn_B), ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
-        """What the kernels count in, in their order."""
+        """Return the arrays that the kernels count in, in the order of their arguments."""
         return self.learned_1, self.recent_Q, self.top_K, self.count_N, self.seen_N
 
     def grow(self, rows: int) -> None:
@@ -51,7 +58,7 @@ class RecentPopularity:
         self.count_N, self.seen_N = (_doubled(table, rows) for table in (self.count_N, self.seen_N))
 
     def forget(self, rows: NDArray[np.integer]) -> None:
-        """These rows will be other items from now on."""
+        """Forget all events of these rows, since other items will use the rows from now on."""
         self.recent_Q[np.isin(self.recent_Q, rows)] = -1
         kept = self.top_K[~np.isin(self.top_K, rows)]
         self.top_K[:] = np.pad(kept, (0, TOP - len(kept)), constant_values=-1)
@@ -67,17 +74,19 @@ class RecentPopularity:
 
 
 class CoVisitation:
-    """Decayed co-visitation: an item scores sum_k .6^k weight(j_k, item) / total(j_k) over the user's last five items
-    j_0 (newest) to j_4; each pair seen adds .6^k to its weight. A row keeps 64 neighbours, the weakest leaves.
-    Lists of fewer than 20 are filled up with recent popularity.
+    """A ranking by decayed co-visitation.
+
+    An item scores sum_k .6^k weight(j_k, item) / total(j_k) over the user's last five items j_0 (newest) to j_4. Each
+    pair that was seen adds .6^k to its weight. A row keeps 64 neighbours; a new one replaces the weakest. Recent
+    popularity fills the ranking up to 20 items.
     """
 
     def __init__(self) -> None:
         self._empty()
 
     def _empty(self) -> None:
-        """Know nothing, with room for the first rows."""
-        # A popularity of its own: inside a batch it has to advance event by event with the pairs.
+        """Set all tables to zero, with room for the first rows."""
+        # Its own popularity, not the other baseline's: inside a batch it advances event by event with the pairs.
         self.popularity = RecentPopularity()
         self.neighbour_NM = np.zeros((_FIRST_CAPACITY, _NEIGHBOURS), dtype=np.int32)
         self.weight_NM = np.zeros((_FIRST_CAPACITY, _NEIGHBOURS), dtype=np.float32)
@@ -88,7 +97,12 @@ class CoVisitation:
     def rank_then_learn(
         self, windows_BW: NDArray[np.integer], items_B: NDArray[np.integer], learn_B: NDArray[np.bool_]
     ) -> NDArray[np.int32]:
-        """The rank of each item after its user's window, then learned where `learn_B`."""
+        """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
+
+        `windows_BW`: the rows of each user's newest items, oldest first; only the last five are used.
+        `items_B`: the row of the item that came, -1 for none.
+        `learn_B`: True for the events that are counted after they were ranked.
+        """
         self.grow(int(max(items_B.max(initial=-1), windows_BW.max(initial=-1))) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
         window_BW, item_B = _as(np.int32, windows_BW[:, -_WINDOW:]), _as(np.int32, items_B)
@@ -96,7 +110,7 @@ class CoVisitation:
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
-        """What the kernels count in, in their order."""
+        """Return the arrays that the kernels count in, in the order of their arguments."""
         pairs = (self.neighbour_NM, self.weight_NM, self.length_N, self.total_N, self.score_N)
         return (*pairs, *self.popularity.tables())
 
@@ -108,14 +122,14 @@ class CoVisitation:
         self.score_N = _doubled(self.score_N, rows)
 
     def forget(self, rows: NDArray[np.integer]) -> None:
-        """These rows will be other items from now on: they leave every neighbourhood."""
+        """Remove these rows from all neighbours, since other items will use the rows from now on."""
         self.popularity.forget(rows)
         gone_N = np.zeros(len(self.length_N), dtype=np.bool_)
         gone_N[rows[rows < len(gone_N)]] = True
         _forget_pairs(gone_N, self.neighbour_NM, self.weight_NM, self.length_N, self.total_N)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Rows end to end, without their empty places."""
+        """Return the rows end to end, without their empty places."""
         used = int(np.flatnonzero(self.total_N).max(initial=-1)) + 1
         kept_NM = np.arange(_NEIGHBOURS) < self.length_N[:used, None]
         pairs: dict[str, NDArray[Any]] = {
@@ -138,18 +152,18 @@ class CoVisitation:
 
 
 def _as(dtype: type[np.generic], column: NDArray[Any]) -> NDArray[Any]:
-    # One memory layout for the kernels: numba would compile another version for a strided or read-only column.
+    # One memory layout for the kernels: numba would compile a second version for a strided or a read-only column.
     return np.require(column, dtype, ["C", "W"])
 
 
 def _doubled(table_N: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The table with zeros behind, at twice its length as often as `rows` needs."""
+    """Return the table with at least `rows` rows; its length doubles until it is enough, and new rows are zero."""
     size = len(table_N)
     while size < rows:
         size *= 2
     if size == len(table_N):
         return table_N
-    # Zeros are mapped on first touch, so rows that no item has yet cost no memory.
+    # The system maps zeros on first touch, so rows that no item uses yet cost no memory.
     larger = np.zeros((size, *table_N.shape[1:]), dtype=table_N.dtype)
     larger[: len(table_N)] = table_N
     return larger
@@ -215,7 +229,7 @@ def _count_neighbours(
     score_N: NDArray[np.float64],
     touched: NDArray[np.int32],
 ) -> int:
-    """Fill `score_N` for the candidates, list them in `touched` and return their number."""
+    """Write the candidates' scores to `score_N` and their rows to `touched`; return how many there are."""
     size, decay = 0, 1.0
     for k in range(len(window_W) - 1, -1, -1):
         row = window_W[k]
@@ -235,7 +249,7 @@ def _count_neighbours(
 def _rank(
     item: int, size: int, score_N: NDArray[np.float64], touched: NDArray[np.int32], top_K: NDArray[np.int32]
 ) -> int:
-    """The item's rank among the candidates (ties: first touched first), popularity behind them; 0 beyond 20."""
+    """Return the item's rank: the candidates by score (ties: first touched first), then the popular; 0 beyond 20."""
     score = score_N[item]
     if score > 0.0:
         rank, before = 1, True
@@ -262,7 +276,7 @@ def _pair(
     length_N: NDArray[np.int32],
     total_N: NDArray[np.float64],
 ) -> None:
-    """Add `item` to the rows of the window; in a full row the weakest neighbour makes way."""
+    """Add `item` to the neighbours of the window's items; in a full row it replaces the weakest neighbour."""
     decay = 1.0
     for k in range(len(window_W) - 1, -1, -1):
         row = window_W[k]
@@ -295,7 +309,7 @@ def _count(
     count_N: NDArray[np.int32],
     seen_N: NDArray[np.bool_],
 ) -> None:
-    """Let the event in and the oldest one out; every 200 events refresh the top."""
+    """Count the event in the place of the oldest one; rank the most frequent items anew every 200 events."""
     place = learned_1[0] % len(recent_Q)
     if recent_Q[place] >= 0:
         count_N[recent_Q[place]] -= 1
@@ -314,7 +328,10 @@ def _refresh(
     count_N: NDArray[np.int32],
     seen_N: NDArray[np.bool_],
 ) -> None:
-    """The most frequent rows, of equal ones the one remembered for longest; costs the memory, not the catalogue."""
+    """Write the most frequent rows to `top_K`; of equal ones the one that was remembered first stands first.
+
+    The time is proportional to the remembered events, not to the catalogue.
+    """
     size = 0
     top_K[:] = -1
     for q in range(len(recent_Q)):
@@ -344,7 +361,7 @@ def _forget_pairs(
     length_N: NDArray[np.int32],
     total_N: NDArray[np.float64],
 ) -> None:
-    """Empty the rows that are gone and close the gaps they leave among others' neighbours; totals stay as seen."""
+    """Empty the rows that are gone and remove them from other rows' neighbours; totals stay as counted."""
     for row in range(len(length_N)):
         kept = 0
         for m in range(length_N[row]):

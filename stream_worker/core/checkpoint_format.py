@@ -1,13 +1,13 @@
-"""The format of a checkpoint, and how older ones become today's.
+"""The number of the checkpoint format, and the upgrades from older formats.
 
-The rule: FORMAT grows with every change of what a checkpoint holds (an array's name, dtype or rank, what its numbers
-mean, a key of `meta`), once a version that wrote the old content is out. The change comes with an upgrade here, one
-named function a format, and `tests/data/checkpoints/` gets the list of the new arrays and a checkpoint of the format
-that is left behind. Sizes that follow from the configuration are no part of the format: what does not fit begins anew
-(see `Line.restore`).
+The rule: FORMAT grows with every change of what a checkpoint holds (an array's name, dtype or rank, the meaning of its
+numbers, a key of `meta`) once a version that wrote the old content is released. The change brings an upgrade here, one
+named function per format; `tests/data/checkpoints/` gets the list of the new arrays and one checkpoint of the old
+format. Sizes that follow from the configuration are no part of the format: a part that does not fit starts anew (see
+`Line.restore`).
 
-    1  the first; `source` is a name. Without categories in its early days.
-    2  `source` is a `SourceId`; also how far the effort for a backlog has come, and what users return to by items.
+    1  the first format; `source` is a name. Its first checkpoints have no categories.
+    2  `source` is a `SourceId`; adds the rest of the first catch-up (`core.effort`) and the returns by item.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 
-FORMAT = 2
+FORMAT = 2  # the format that is written, see above
 START_ANEW = "start anew (`stream-worker reset`)"
 
 
 def readable(found: Any) -> str:
-    """Why a checkpoint of this format can't be read, and what helps; empty: it can."""
+    """Return why a checkpoint of format `found` can't be read and what to do about it; empty if it can be read."""
     if type(found) is int and (found == FORMAT or found in _UPGRADES):
         return ""
     newer = type(found) is int and found > FORMAT
@@ -34,14 +34,14 @@ def readable(found: Any) -> str:
 
 
 def upgraded(snapshot: Snapshot, found: int) -> Snapshot:
-    """A snapshot of an older format as one of today's."""
+    """Return a snapshot of the older format `found` as one of today's format."""
     for number in range(found, FORMAT):
         snapshot = _UPGRADES[number](snapshot)
     return snapshot
 
 
 def _from_1(snapshot: Snapshot) -> Snapshot:
-    """Sources get ids, and catalogues from before there were categories get none for every item."""
+    """Make the name of the source a `SourceId`, and give items without categories the category 0 (none)."""
     meta: Mapping[str, Any] = {**snapshot.meta, "source": SourceId.of_json(snapshot.meta["source"]).to_json()}
     counts = snapshot.arrays.get("learner.counting.popularity.weight_PN")
     missing = {} if counts is None else {"learner.counting.category_N": np.zeros(counts.shape[1], np.uint32)}

@@ -1,7 +1,7 @@
-"""Bytes in, columns out, and back: the one door where events are handled one by one in Python.
+"""Decodes records to events as columns, and encodes lists; the only place where Python handles events one by one.
 
-Whether a record is an event depends on its bytes, its broker timestamp and the configuration, never on the clock, so
-that every replay decides the same. Every record ends as exactly one event or one dead letter, and no bytes raise.
+A record is an event or not by its bytes, its broker timestamp and the configuration, never by the clock, so that every
+replay decides the same. Each record becomes exactly one event or one dead letter, and no bytes raise an error.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class EventsConfig:
         return tuple(EventType(name, kind.reward, kind.target) for name, kind in self.types.items())
 
     def canonical(self) -> EventsConfig:
-        """The same types under contract 1's own field names, as `encode_event` and recorded logs write them."""
+        """Return the same types under contract 1's own field names, which `encode_event` and recorded logs write."""
         return EventsConfig(category="category", default_type=self.default_type, types=self.types)
 
 
@@ -99,7 +99,12 @@ _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past 
 
 
 class DroppedField(NamedTuple):
-    """An optional part of an event that could not be read: which of `OPTIONAL`, why, and where it stood."""
+    """An optional part of an event that could not be read.
+
+    `part`: one of `OPTIONAL`.
+    `reason`: a sentence for a person.
+    `place`: the place of the record (`Record.place`).
+    """
 
     part: str
     reason: str
@@ -107,10 +112,15 @@ class DroppedField(NamedTuple):
 
 
 class Decoder:
-    """Records -> events and dead letters. `columns` are a log's own names of the parts, for reasons; none: a topic's
-    records. `dropped` is what could not be read of the last records' optional fields. `key_mismatches` counts events
-    whose record key is not their user id: such a topic is not keyed by user, and one user's events may overtake each
-    other. `watch` is shown all events."""
+    """Decodes records to events and dead letters.
+
+    `config`: the field names and event types.
+    `columns`: a recorded log's own names of the parts, used in reasons; None for the records of a topic.
+    `watch`: called with the events of each batch.
+
+    `dropped` holds the optional fields of the last batch that could not be read. `key_mismatches` counts events whose
+    record key is not their user id: such a topic is not keyed by user, so one user's events can change their order.
+    """
 
     def __init__(
         self,
@@ -128,7 +138,10 @@ class Decoder:
         self._newest = _LIVE_NEWEST if columns is None else _LOGS_NEWEST
 
     def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
-        """Valid events as columns, in the records' order, and the rest with their reasons. Never raises."""
+        """Return the valid events as columns, in the records' order, and a dead letter for every other record.
+
+        Never raises.
+        """
         rows: list[_Row] = []
         dead_letters: list[DeadLetter] = []
         self.dropped = []
@@ -173,13 +186,19 @@ class Decoder:
         return record.partition, record.offset, ts, code, value, category, user, item, request_id
 
     def _dropped(self, part: str, given: Any, fault: InvalidEvent, record: Record, nothing: T) -> T:
-        """What stands there instead. An empty text is nothing, too, but no fault."""
+        """Note an optional part that can't be read and return `nothing`, its value for "not given".
+
+        An empty text also means "not given", so it is not noted.
+        """
         if given != "":
             self.dropped.append(DroppedField(part, fault.reason, record.place))
         return nothing
 
     def _code(self, kind: Any) -> int:
-        """The code of a type that is no known name as it stands."""
+        """Return the code of an event type that is not a known name as it was given (missing, or a number).
+
+        Raises InvalidEvent for a type that is not configured.
+        """
         if kind is None or kind == "":
             kind = self.config.default_type or kind
         kind = whole_text(kind) or kind
@@ -218,13 +237,13 @@ def encode_event(
     request_id: str | None = None,
     category: str | int | None = None,
 ) -> bytes:
-    """An event as contract 1 writes it; optional parts that are None are left out."""
+    """Return an event as the JSON of contract 1; optional parts that are None are left out. `ts`: epoch seconds."""
     parts = (user, item, type, ts, value, session, request_id, category)
     return orjson.dumps({name: part for name, part in zip(_PARTS, parts, strict=True) if part is not None})
 
 
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
-    """A list as contract 1 writes it; the topic's id is left out where it is not known."""
+    """Return a list as the JSON of contract 1; `topic_id` is left out where the broker tells none."""
     r = recommendation
     as_of: dict[str, str | int] = {"topic": topic, "partition": r.partition, "offset": r.next_offset - 1}
     if r.topic_id:
@@ -244,7 +263,7 @@ def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
 
 
 def decode_recommendation(value: bytes) -> Recommendation:
-    """The list that `encode_recommendation` wrote. Raises InvalidEvent."""
+    """Return the list that `encode_recommendation` wrote. Raises InvalidEvent."""
     try:
         fields = orjson.loads(value)
         as_of, model = fields["as_of"], fields["model"]
@@ -266,6 +285,6 @@ def decode_recommendation(value: bytes) -> Recommendation:
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
-    """One line of a predictions file (contract 3), newline included."""
+    """Return one line of a predictions file (contract 3), newline included."""
     line = {"user": prediction.user, "item": prediction.item, "ranked": list(prediction.ranked)}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

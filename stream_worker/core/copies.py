@@ -1,4 +1,7 @@
-"""Copies of arrays, made over earlier ones: fresh memory is given page by page, which takes longer than copying."""
+"""Copies of arrays into the memory of earlier copies.
+
+The system gives fresh memory page by page, which takes longer than copying (docs/experiments/checkpoint-copies.md).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from numpy.typing import NDArray
 
 
 class Each(Protocol):
-    """`map`, or that of an executor."""
+    """The type of `map` and of an executor's `map`."""
 
     def __call__(self, function: Callable[[Any], Any], values: Iterable[Any], /) -> Iterable[Any]: ...
 
 
 class Copies:
-    """The copies of one set of arrays, by name; those made before are gone with `of`.
+    """The copies of one set of arrays, by name. Each call of `of` overwrites the copies of the call before.
 
     >>> copies, array = Copies(), np.arange(3)
     >>> before = copies.of({"a": array})["a"]
@@ -29,7 +32,7 @@ class Copies:
         self._room: dict[str, NDArray[Any]] = {}
 
     def of(self, arrays: Mapping[str, NDArray[Any]], each: Each = map) -> dict[str, NDArray[Any]]:
-        """`each`: who copies, maybe several arrays at the same time."""
+        """Copy the arrays. `each`: `map`, or an executor's `map` to copy several arrays at the same time."""
         self._room = {name: self._fitting(name, array) for name, array in arrays.items()}
         copies = {name: self._room[name][: array.size].reshape(array.shape) for name, array in arrays.items()}
         for _ in each(lambda name: np.copyto(copies[name], arrays[name]), copies):
@@ -37,7 +40,8 @@ class Copies:
         return copies
 
     def _fitting(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        """Room for a copy, that of the last one where it is large enough. What is not used of it takes no memory."""
+        """Return memory for a copy: that of the last copy if it is large enough, else new memory, half as much again
+        for an array that has grown. Pages that are never written take no memory."""
         room = self._room.get(name)
         if room is not None and room.dtype == array.dtype and len(room) >= array.size:
             return room

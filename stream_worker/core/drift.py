@@ -1,7 +1,7 @@
-"""Drift alarms on a drop of the hit rate, with a detector whose state can be saved.
+"""A drift detector that raises an alarm when the hit rate drops, and whose state can be saved.
 
-River's ADWIN keeps its state in compiled code that only pickle could save. It is a function of what it was fed since
-its last reset, so those values are kept instead, and restoring means feeding them again.
+River's ADWIN keeps its state in compiled code that only pickle could save. That state follows from the values it was
+fed since its last reset, so these values are saved instead and fed again on restoring.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from river.drift import ADWIN
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """The hit rate of `stream` fell from `before` to `after`; noticed at its scored event number `at`."""
+    """An alarm: the hit rate of `stream` fell from `before` to `after`, noticed at its scored event number `at`."""
 
     stream: str
     at: int
@@ -27,14 +27,18 @@ class Alarm:
 
 
 class DropDetector:
-    """ADWIN (Bifet and Gavaldà 2007) on means of `block` hits; rises reset it without an alarm.
+    """ADWIN (Bifet and Gavaldà 2007) on means of blocks of hits; a rise resets it without an alarm.
 
-    Hits that come one after the other are often one user's, and alike. ADWIN takes its bound from the variance of what
-    it is fed, which for means of blocks has that likeness in it. The bound's second term is for values from 0 to 1 and
-    would hide what happens to means; times sqrt(block), means of independent hits spread like single ones.
+    Consecutive hits often belong to one user and resemble each other. ADWIN takes its bound from the variance of its
+    input, and the variance of block means includes this resemblance. The bound's second term is made for values from 0
+    to 1 and would hide changes of means, which vary less; means times sqrt(block) vary as single independent hits do
+    (docs/experiments/drift.md).
 
-    At `memory` block means without a change it starts again on the newer half: bounded, and blind to changes slower
-    than that.
+    `stream`: the name of the watched events, for alarms.
+    `delta`: ADWIN's confidence.
+    `block`: hits per mean.
+    `memory`: the most means that are kept. When they are full, the detector starts again on the newer half; it can't
+    see changes that are slower than that.
     """
 
     def __init__(self, stream: str, delta: float, block: int, memory: int) -> None:
@@ -49,7 +53,7 @@ class DropDetector:
         self._restart([])
 
     def update_many(self, hits_B: NDArray[np.bool_]) -> list[Alarm]:
-        """Take hits in order; returns the drops noticed among them."""
+        """Take hits in order; return the alarms that they raise."""
         waiting = np.concatenate([self._open, hits_B])
         full = len(waiting) // self.block
         self._open = waiting[full * self.block :]
@@ -84,18 +88,19 @@ class DropDetector:
         return bool(self._detector.drift_detected)
 
     def _restart(self, means: Iterable[float]) -> None:
-        # clock=1: a value is a whole block already, so each is worth a check.
+        # clock=1 checks at every value: each is the mean of a whole block.
         self._detector = ADWIN(delta=self.delta, clock=1)  # type: ignore[no-untyped-call]
         self._kept = []
         for mean in means:
             if self._changes(mean):
-                self._kept = []  # ADWIN empties itself at the next value after a change
+                self._kept = []  # ADWIN drops its own window at the value after a change
 
 
 def _sides_of_change(means: NDArray[np.float64]) -> tuple[float, float]:
-    """The means before and after the likeliest single change (least squares).
+    """Return the means before and after the most likely single change (least squares).
 
-    What ADWIN drops says little: it cuts oldest first and stops as soon as the rest passes, mostly old values still.
+    The part that ADWIN drops tells little: it drops the oldest values first and stops as soon as the rest passes its
+    test, and that rest often still holds values from before the change.
     """
     left = np.arange(1, len(means))
     right = len(means) - left

@@ -1,7 +1,7 @@
-"""What a line does about drift: after an alarm it learns otherwise for a while; after a collapse it falls back.
+"""The policy of a line on drift: it answers an alarm by learning differently for a while, a collapse by falling back.
 
-Which answer is worth giving was measured (docs/drift.md). The policy only says what is to be done, by the count of
-events learned; the line does it.
+The gain of each answer was measured (docs/drift.md). The policy only decides, by the count of learned events;
+`loop.recovery` carries the answers out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from stream_worker.core.drift import Alarm
 
 ANSWERS = ("fade", "rate", "replay", "rebuild")
 ROLLBACK = "rollback"
-_HALF_LIVES = 10
+_HALF_LIVES = 10  # half-lives after which an answer ends: less than a thousandth of its excess is left (2^-10)
+# Half-lives, in scored events, of the hit rate of now and of its level (not tuned).
 _RECENT_EVENTS = 500
 _LEVEL_EVENTS = 10_000
 
@@ -66,7 +67,12 @@ class DriftConfig:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a part of the weights stands: steps not taken in a row, and by how many nats its slow copy is better."""
+    """The health of one part of the weights.
+
+    `part`: the name of the part (encoder, ranker).
+    `skips`: how many of the last steps in a row were not taken.
+    `gain`: by how many nats the slow copy's loss is lower than that of the live weights.
+    """
 
     part: str
     skips: int
@@ -74,7 +80,7 @@ class Verdict:
 
 
 class DriftAnswers:
-    """State: when an alarm was answered last, and the hit rate of now (`recent`) and of long (`level`)."""
+    """The policy, with its state: when an alarm was answered last, the hit rate of now (`recent`) and its `level`."""
 
     def __init__(self, config: DriftConfig) -> None:
         self.config = config
@@ -83,7 +89,7 @@ class DriftAnswers:
         self._scored = 0
 
     def answer(self, alarms: Sequence[Alarm], events: int) -> tuple[str, ...]:
-        """The answers that begin now, at this count of events."""
+        """Return the answers that begin now. `events`: events learned so far."""
         if not alarms or not self.config.answers:
             return ()
         self._answered = events
@@ -102,7 +108,7 @@ class DriftAnswers:
         return float(1 + (first - 1) * 0.5 ** (age / half_life))
 
     def watch(self, hits_S: NDArray[np.bool_]) -> None:
-        """Hits in order."""
+        """Take hits of S scored events, in order, into both hit rates."""
         if not len(hits_S):
             return
         mean = float(hits_S.mean())
@@ -111,14 +117,14 @@ class DriftAnswers:
         self.level += _weight(_LEVEL_EVENTS, len(hits_S), self._scored) * (mean - self.level)
 
     def collapse(self, verdicts: Sequence[Verdict], events: int) -> str:
-        """Why the line is to fall back now; empty: it is not to."""
+        """Return why the line has to fall back to its slow copy now; empty if it has not."""
         rested = self._rolled_back < 0 or events - self._rolled_back >= self.config.rollback_rest_events
         if not self.config.rollback or not rested:
             return ""
         reason = next(filter(None, map(self._reason, verdicts)), "")
         if reason:
             self._rolled_back = events
-            self.recent = self.level  # the fall is over; a new one would have to be seen again
+            self.recent = self.level  # after a rollback only a new drop counts
         return reason
 
     def _reason(self, verdict: Verdict) -> str:
@@ -145,5 +151,9 @@ class DriftAnswers:
 
 
 def _weight(half_life: int, count: int, total: int) -> float:
-    """Of the mean of `count` events in a running one; at first a plain mean."""
+    """Return the weight of the mean of `count` events in a running mean over `total` events.
+
+    The running mean forgets with this half-life (in events). Before `total` has reached the half-life, all events
+    weigh at least as in a plain mean.
+    """
     return float(max(1 - 0.5 ** (count / half_life), count / total if total < half_life else 0.0))

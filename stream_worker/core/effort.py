@@ -1,7 +1,8 @@
-"""How much learning is done for each event: all of it at rest, less while the worker is behind.
+"""The effort that is spent on learning: all events are learned from at rest, fewer while the worker is behind.
 
-The *thinning* t is the dial: of t events one, drawn at random, is predicted, scored and learned from, and batches and
-mini-batches are t times as large. Every event is remembered and counted, and every user touched gets a list.
+One number sets it, the *thinning* t: one of t events, drawn at random, is predicted, scored and learned from, and
+batches and mini-batches are t times as large. Every event is remembered and counted, and every user with an event gets
+a list.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# A halving that had to be taken back within so many calm times was too early; the next one waits longer, up to so much.
+# Thinning that doubles again within 10 x patience after a halving was halved too early: then patience doubles, up to
+# 16 x `calm_seconds` (docs/experiments/less-effort.md; the two numbers are not tuned).
 _TOO_EARLY, _MOST_PATIENCE = 10, 16
-# A first catch-up ends after so many times `learn_backlog` at the latest: where more comes in than can be learned from
-# in full, it would have no end.
+# A first catch-up learns from at most 2 x `learn_backlog` records in full (not tuned). Without a bound it would never
+# end where more events arrive than can be learned from.
 _MOST_BACKLOGS = 2
 
 
@@ -48,10 +50,11 @@ class EffortConfig:
 
 
 class Effort:
-    """Follows the lag where `follows`, else stays as configured.
+    """The thinning of now. It follows the lag if `follows`, else it stays as configured.
 
-    A *first catch-up* is what a line without a past does with the records that it finds. `catch_up_left`: so many may
-    still be learned from in full on its account; 0: it is over, or there is none.
+    A line that has no checkpoint to start from does a *first catch-up*: it learns in full from the records that it
+    finds. `catch_up_left` is how many records may still be learned from in full; 0 when the catch-up is over, or there
+    is none.
     """
 
     def __init__(self, config: EffortConfig, follows: bool) -> None:
@@ -66,24 +69,30 @@ class Effort:
 
     @property
     def most(self) -> int:
-        """The largest thinning there can be."""
+        """The largest thinning that is possible."""
         return self.config.most_thinning if self._follows else self.config.thinning
 
     def begin_without_a_past(self) -> None:
-        """The line has no checkpoint to start from."""
+        """Begin a first catch-up, since the line has no checkpoint to start from."""
         self.catch_up_left = _MOST_BACKLOGS * self.config.learn_backlog if self._follows else 0
 
     def state_dict(self) -> dict[str, int]:
         return {"catch_up_left": self.catch_up_left}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """A line that was stopped during its first catch-up goes on with it."""
+        """Go on with a first catch-up during which the line was stopped."""
         self.catch_up_left = state.get("catch_up_left", 0) if self._follows else 0
 
     def ticked(self, lag: int, records: int, batch_size: int, waited: float, worked: float, known: bool = True) -> bool:
-        """After a tick that read so many records and left `lag` unread, waited for them and worked on them for so many
-        seconds; `batch_size` at a thinning of 1. Not `known`: there may be more unread. Returns whether the thinning is
-        another one now."""
+        """Adjust the thinning after a tick; return True if it has changed.
+
+        `lag`: records left unread.
+        `records`: records that the tick read.
+        `batch_size`: records of a batch at a thinning of 1.
+        `waited`: seconds that the tick waited for records.
+        `worked`: seconds that it worked on them.
+        `known`: False if there may be more unread records than `lag` says.
+        """
         if not self._follows:
             return False
         before = self.thinning
@@ -104,7 +113,7 @@ class Effort:
         return self.thinning != before
 
     def _catches_up(self, lag: int, records: int, caught_up: bool) -> bool:
-        """Whether the next records are learned from in full on the first catch-up's account."""
+        """Return True if the first catch-up lets the next records be learned from in full."""
         if caught_up:
             self.catch_up_left = 0
         elif lag <= self.config.learn_backlog:
@@ -127,7 +136,7 @@ class Effort:
     def _halve(self) -> None:
         if self.thinning == self.config.thinning:
             return
-        if self._held is not None:  # and so the last one was not too early
+        if self._held is not None:  # thinning has not doubled since the last halving, so that one was not too early
             self._patience = self.config.calm_seconds
         self.thinning, self._held = max(self.thinning // 2, self.config.thinning), 0.0
 

@@ -1,5 +1,7 @@
-"""What the fields of an event may hold, one function a field; all else is refused as InvalidEvent, with a reason for a
-person. Topics and recorded logs are read by these rules alone."""
+"""The rules for the fields of an event, one function per field, for topics and recorded logs alike.
+
+Any other value raises InvalidEvent, with a reason for a person.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from stream_worker.core.reasons import refuse
 
 ERRORS = (
     "Empty",  # no value at all
-    "NotJson",  # also invalid UTF-8, NaN, nesting too deep, a key twice
+    "NotJson",  # also invalid UTF-8, NaN, too deep nesting, or a key that stands there twice
     "NotAnObject",
     "MissingField",
     "WrongType",
@@ -19,7 +21,7 @@ ERRORS = (
     "BadTimestamp",
     "UnknownType",
 )
-MAX_ID_BYTES = 256
+MAX_ID_BYTES = 256  # bytes of UTF-8 in an id; ADR 0016 reckons the memory of Redis by it (not tuned)
 _MAX_VALUE = 3.4028235e38  # the largest float32
 
 
@@ -39,7 +41,7 @@ def id_text(name: str, value: Any) -> str:
 
 
 def category_code(name: str, value: Any) -> int:
-    """A number that stands for a category, 32 bits of a checksum: the same in every process, and never 0."""
+    """Return the 32-bit checksum that stands for a category: the same in every process, and never 0 (0 is none)."""
     return zlib.crc32(id_text(name, value).encode()) or 1
 
 

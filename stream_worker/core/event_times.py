@@ -1,5 +1,8 @@
-"""Times in the forms that trackers and logs write: epoch seconds, milliseconds or microseconds, as numbers or digits,
-ISO 8601 (UTC where no zone is given, also as " UTC"), and RFC 2822, whose day of the week is not looked at."""
+"""Times in the forms that trackers and logs write.
+
+The forms are epoch seconds, milliseconds or microseconds, as numbers or as digits; ISO 8601 (in UTC if it names no
+zone, also with " UTC" at its end); and RFC 2822, whose day of the week is ignored.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from stream_worker.core.reasons import refuse
 
 OLDEST_SECONDS = 631_152_000.0  # 1990-01-01T00:00:00Z
 DAY_SECONDS = 86_400.0
-# As seconds the year 5138, as milliseconds 1973, and so on: no valid time can be read in two units. Nanoseconds could
-# be the 100 ns since the year 1 of .NET, which look like nanoseconds of 1990: they are refused, with a hint.
+# From these magnitudes on a number is read in the next smaller unit. 1e11 is the year 5138 in seconds and 1973 in
+# milliseconds, and so on, so that no valid time can be read in two units. Nanoseconds are refused, with a hint: they
+# can't be told from .NET's ticks (100 ns since the year 1).
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17
-_YEAR_2100_SECONDS = 4_102_444_800.0
-# fromisoformat alone takes any character for the T, and more of it in every version of Python.
+_YEAR_2100_SECONDS = 4_102_444_800.0  # 2100-01-01T00:00:00Z
+# datetime.fromisoformat alone accepts any character in place of the T, and more forms in each new version of Python.
 _SECOND = r"\d\d([.,]\d+)?"
 _ISO_8601 = re.compile(
     r"(\d{4}-\d\d-\d\d|\d{8}|\d{4}-W\d\d-\d|\d{4}W\d{3})"
@@ -33,7 +37,15 @@ _RFC_2822 = re.compile(
 
 
 def event_seconds(name: str, value: Any, broker_ms: int, newest: str) -> float:
-    """Epoch seconds of an event's time. `newest` says in words what a day past `broker_ms` stands for."""
+    """Return the epoch seconds of an event's time, from 1990 to one day past the record's own time.
+
+    `name`: the field, for the reason.
+    `value`: the time as it came.
+    `broker_ms`: the record's own time, epoch milliseconds.
+    `newest`: words for the latest time that is allowed, for the reason.
+
+    Raises InvalidEvent.
+    """
     seconds = timestamp_seconds(value)
     if seconds is None:
         forms = "epoch seconds (or ms, us), ISO 8601 or RFC 2822"
@@ -45,7 +57,7 @@ def event_seconds(name: str, value: Any, broker_ms: int, newest: str) -> float:
 
 
 def timestamp_seconds(value: Any) -> float | None:
-    """Epoch seconds of a time in any of the forms; None: it is none."""
+    """Return the epoch seconds of a time in any of the forms; None for any other value."""
     if type(value) is float or type(value) is int:
         return float(value) if -_MILLISECONDS_FROM < value < _MILLISECONDS_FROM else _scaled(value)
     if type(value) is not str:
@@ -91,7 +103,7 @@ def _hint(value: Any) -> str:
 
 
 def _broker_note(broker_ms: int) -> str:
-    """A producer that sets the record's own time in seconds, or not at all, spoils every event."""
+    """Return a note if the record's own time is before 1990: its producer sets seconds instead of milliseconds."""
     return f"; the record's own time is {_iso(broker_ms / 1000)}" if 0 < broker_ms < OLDEST_SECONDS * 1000 else ""
 
 
