@@ -27,6 +27,7 @@ from stream_worker.backends.kafka.faults import (
 )
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.membership import Membership
+from stream_worker.backends.kafka.positions import Positions
 from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
@@ -71,16 +72,9 @@ class KafkaSource:
         self._owns = owns
         self._config, self._slot, self._monotonic = config, slot, monotonic
         self._owner: PartitionOwner | None = None
-        self._unclaimed: set[int] = set()
-        self._waiting: set[int] = set()
-        self._published: dict[int, int] = {}
+        self._positions = Positions()
         self._partitions = self._first_partitions = 0
         self._look_again_at = 0.0
-        self._next: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
-        self._last: dict[int, int] = {}
-        self._read_to: dict[int, int] = {}
-        self._stood: dict[int, int] = {}
         self._stash: deque[Record] = deque()
         self._failures: list[BaseException] = []
         self._fatal: SlotTaken | RestartNeeded | ConfigurationError | None = None
@@ -131,10 +125,10 @@ class KafkaSource:
         return [self._stash.popleft() for _ in range(min(max_records, len(self._stash)))]
 
     def reclaim(self, partitions: Collection[int]) -> None:
-        again = set(partitions) & self._next.keys()
-        self._consumer.incremental_unassign(self._named(again - self._waiting))
+        again = set(partitions) & self._positions.claimed
+        self._consumer.incremental_unassign(self._named(again & self._positions.assigned))
         self._forget(again)
-        self._unclaimed |= again
+        self._positions.unclaimed |= again
         # If they are another's by now, the group has a moment to say so.
         self._backoff.fail()
 
@@ -152,20 +146,17 @@ class KafkaSource:
         return False
 
     def standing(self) -> Standing:
-        return self._membership.standing(claiming=bool(self._unclaimed))
+        return self._membership.standing(claiming=bool(self._positions.unclaimed))
 
     def trouble(self) -> str:
         return self._membership.trouble
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        return {p: max(0, self._end(p) - at) for p, at in self.stood(next_offsets).items() if p in self._ends}
+        stood = self._positions.stood(next_offsets)
+        return {p: max(0, self._end(p) - at) for p, at in stood.items() if p in self._positions.ends}
 
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        """Over what a partition's end was found behind, once all records before it have been given out and taken."""
-        return {
-            p: max(offset, self._read_to.get(p, 0)) if offset >= self._last.get(p, offset + 1) else offset
-            for p, offset in next_offsets.items()
-        }
+        return self._positions.stood(next_offsets)
 
     def membership(self) -> Any:
         """Nothing is committed of a topic that is another by now."""
@@ -178,7 +169,8 @@ class KafkaSource:
         self._consumer.close()
 
     def _wait(self, end: float) -> None:
-        while not self._stash and not (self._unclaimed | self._waiting and self._backoff.ready()):
+        at = self._positions
+        while not self._stash and not (at.unclaimed | at.waiting and self._backoff.ready()):
             left = end - self._monotonic()
             self._consume(1, max(0.0, min(left, _SLICE_SECONDS)))
             if left <= 0:
@@ -212,7 +204,7 @@ class KafkaSource:
         _log.warning("kafka source: joining again after being fenced", reason=str(fault))
         self._fatal = None
         self._be_patient()
-        self._on_lost(self._consumer, self._named(self._next.keys() | self._unclaimed))
+        self._on_lost(self._consumer, self._named(self._positions.claimed | self._positions.unclaimed))
         self._join_again()
 
     def _join_again(self) -> None:
@@ -230,28 +222,23 @@ class KafkaSource:
                 continue
             record = _record(message)
             self._membership.reads()
-            if record.offset >= self._next.get(record.partition, record.offset + 1):
-                self._next[record.partition] = self._last[record.partition] = record.offset + 1
+            if self._positions.take(record.partition, record.offset):
                 self._stash.append(record)
 
     def _on_message_error(self, partition: int | None, offset: int | None, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            self._found_end(partition, offset)
-        elif error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._next:
+            self._positions.found_end(partition, offset)
+        elif error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._positions.claimed:
             # The topic may be another: that is asked before anything is read.
             self._look_again_at = 0.0
-            self._consumer.incremental_unassign(self._named({partition} - self._waiting))
-            self._waiting.add(partition)
+            self._consumer.incremental_unassign(self._named({partition} & self._positions.assigned))
+            self._positions.waiting.add(partition)
         else:
             self._on_error(error)
 
-    def _found_end(self, partition: int | None, offset: int | None) -> None:
-        if partition is not None and partition in self._next:
-            self._read_to[partition] = offset or 0
-
     def _on_error(self, error: KafkaError) -> None:
         unreleased = says(error, KafkaError.UNRELEASED_INSTANCE_ID)
-        if unreleased and not self._next and self._monotonic() < self._patient_until:
+        if unreleased and not self._positions.claimed and self._monotonic() < self._patient_until:
             self._refused = True
             self._complain("kafka source: waiting for the slot's last session to end", error)
         elif error.code() in _TOPIC_CODES:
@@ -268,7 +255,7 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._membership.heard()
-        self._unclaimed.update(at.partition for at in partitions)
+        self._positions.unclaimed.update(at.partition for at in partitions)
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -281,38 +268,30 @@ class KafkaSource:
 
     def _leave(self, partitions: list[TopicPartition], tell: Callable[[Collection[int]], None] | None) -> None:
         gone = {at.partition for at in partitions}
-        claimed = sorted(gone & self._next.keys())
+        claimed = sorted(gone & self._positions.claimed)
         try:
             if tell is not None and claimed:
                 tell(claimed)
         except BaseException as fault:
             self._failures.append(fault)
         finally:
-            self._consumer.incremental_unassign(self._named(gone & self._next.keys() - self._waiting))
+            self._consumer.incremental_unassign(self._named(gone & self._positions.assigned))
             self._forget(gone)
 
     def _forget(self, gone: set[int]) -> None:
-        self._unclaimed -= gone
-        self._waiting -= gone
+        self._positions.forget(gone)
         self._stash = deque(record for record in self._stash if record.partition not in gone)
-        for partition in gone:
-            for offsets in (self._published, self._next, self._ends, self._last, self._read_to, self._stood):
-                offsets.pop(partition, None)
 
     def _claim(self) -> None:
-        if not self._unclaimed or self._owner is None:
+        if not self._positions.unclaimed or self._owner is None:
             return
         try:
-            published = self._ask_published(self._owner, self._unclaimed)
+            published = self._ask_published(self._owner, self._positions.unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
         starts = self._owner.claim(published)
-        self._next.update(starts)
-        self._last.update(starts)
-        self._published.update({partition: at.next_offset for partition, at in published.items()})
-        self._waiting |= self._unclaimed
-        self._unclaimed.clear()
+        self._positions.claim(starts, {partition: at.next_offset for partition, at in published.items()})
 
     def _ask_published(self, owner: PartitionOwner, partitions: Collection[int]) -> dict[int, Committed]:
         """Y of the partitions; where there is none, where to begin becomes it. Others are asked about only where none
@@ -327,7 +306,7 @@ class KafkaSource:
         self._partitions = most_partitions(kept, now)
         if fresh:
             known |= begin(self._consumer, self._config, kept, self._mark(), fresh)
-        self._stood |= {p: self._kept_standing(kept[p], known[p].mark) for p in partitions}
+        self._positions.stood_before |= {p: self._kept_standing(kept[p], known[p].mark) for p in partitions}
         first, most = self._first_partitions, self._partitions
         return {
             p: replace(known[p], mark=replace(known[p].mark, partitions=first), partitions=most) for p in partitions
@@ -364,20 +343,19 @@ class KafkaSource:
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
-        if not self._waiting:
+        at = self._positions
+        if not at.waiting:
             self._backoff.reset()
             return
         try:
-            for partition in sorted(self._waiting):
+            for partition in sorted(at.waiting):
                 low, high = bounds(self._consumer, self.name, partition)
-                needed = max(self._published[partition], self._next[partition])
-                stood = max(self._stood.get(partition, 0), self._read_to.get(partition, 0))
-                offset = readable(self._config, partition, self._next[partition], needed, low, high, stood)
+                needed, stood = at.needed(partition), at.stood_at(partition)
+                offset = readable(self._config, partition, at.next_offset(partition), needed, low, high, stood)
                 self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
                 # One that went away while `serve` had it paused comes back paused.
                 self._consumer.resume(self._named([partition]))
-                self._next[partition], self._ends[partition] = offset, high
-                self._waiting.discard(partition)
+                at.start(partition, offset, high)
         except KafkaException as fault:
             self._later(error_of(fault))
         else:
@@ -397,10 +375,10 @@ class KafkaSource:
 
     def _end(self, partition: int) -> int:
         cached = self._consumer.get_watermark_offsets(TopicPartition(self.name, partition), cached=True)
-        return max(self._ends[partition], cached[1] if cached else 0)
+        return max(self._positions.ends[partition], cached[1] if cached else 0)
 
     def _assigned(self) -> list[TopicPartition]:
-        return self._named(self._next.keys() - self._waiting)
+        return self._named(self._positions.assigned)
 
     def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
         return [TopicPartition(self.name, partition) for partition in sorted(partitions)]
