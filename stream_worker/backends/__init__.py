@@ -1,1 +1,1 @@
-"""One module per outside thing (Kafka, Redis, files, checkpoints, metrics), each with a twin in `in_memory`."""
+"""Backends: Kafka, Redis, files, checkpoints and metrics, behind the interfaces of `core`; twins are in `in_memory`."""

@@ -1,4 +1,4 @@
-"""The real clock."""
+"""The clock of the machine."""
 
 from __future__ import annotations
 

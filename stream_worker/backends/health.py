@@ -1,4 +1,4 @@
-"""How a worker is, for those who would restart it (`alive`) or send it work (`is_ready`)."""
+"""Liveness and readiness of a worker, for the probes of an orchestrator."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from stream_worker.core.status import STARTING, Standing
 
 
 class Health:
-    """Two answers: alive or not, ready or not.
+    """Answers two questions about a worker.
 
-    *Alive*: the loop has ticked within `stall_seconds`; before the first tick, within `start_seconds`, since kernels
-    may have to be compiled. Waiting ticks, hanging does not: a restart cures no wait, and costs the membership.
-    *Ready*: the worker has its place, and has not waited for `patience_seconds` for something outside.
+    *Alive* (should it be restarted?): the loop has ticked within `stall_seconds`. A loop that waits for Kafka or Redis
+    still ticks, since a restart would not end the wait and would cost the group membership. *Ready* (does it work?):
+    the worker has its place in the group, and has waited less than `patience_seconds` for something outside.
+
+    stall_seconds: longest time between two ticks of a live worker.
+    patience_seconds: longest wait for Kafka, Redis or the disk of a ready worker.
+    start_seconds: longest time before the first tick, since kernels may have to be compiled.
     """
 
     def __init__(
@@ -36,7 +40,7 @@ class Health:
         self._standing = standing
 
     def waits(self, reason: str) -> None:
-        """Something outside is waited for since the first `reason` after an empty one."""
+        """Set what the worker waits for; "" means nothing. The wait began with the first `reason` after a ""."""
         if not self._waiting:
             self._waiting_since = self._clock.monotonic()
         self._waiting = reason
@@ -45,14 +49,14 @@ class Health:
         return self._clock.monotonic() - self._waiting_since if self._waiting else 0.0
 
     def alive(self) -> tuple[bool, str]:
-        """Return True if the loop makes progress, and a sentence about it."""
+        """Return whether the loop makes progress, and a sentence that says so."""
         age = self._clock.monotonic() - self._ticked
         if not self._has_begun:
             return age <= self._start_seconds, f"starting for {age:.1f} s, at most {self._start_seconds:.1f} s allowed"
         return age <= self._stall_seconds, f"last tick {age:.1f} s ago, at most {self._stall_seconds:.1f} s allowed"
 
     def is_ready(self) -> tuple[bool, str]:
-        """Whether the worker does its share, and a sentence about it, also about what it waits for."""
+        """Return whether the worker does its work, and a sentence that says so and what it waits for."""
         reason, seconds = self._waiting, self.waiting_seconds()
         words = f"{self._standing.words}; waiting for {seconds:.0f} s: {reason}" if reason else self._standing.words
         return self._standing.ready and seconds < self._patience_seconds, words

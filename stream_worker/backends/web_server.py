@@ -1,9 +1,8 @@
-"""A small web server that clients can't hurt: slow ones are let go, each with one log line, and the loop's threads stay
-few.
+"""A small web server for metrics and health that misbehaving clients can't block.
 
-It answers Prometheus, an orchestrator and a person, so that a bounded number of connections is enough. Past it the
-oldest one makes room: it is the one that says nothing, and the newest may be the health check that decides about the
-process.
+A silent client is disconnected after a timeout, with one log line. The number of connections, and so of threads, is
+bounded: only Prometheus, an orchestrator and a person connect. When the bound is reached the oldest connection is
+closed, because the newest one may be the health check that decides whether the process lives.
 """
 
 from __future__ import annotations
@@ -17,15 +16,19 @@ from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
 from stream_worker.logs import get_logger
 
+# Connections, each with a thread. Not tuned.
 _MOST_CONNECTIONS = 32
+# Bytes of a request line: the bound of Python's own `http.server`.
 _MOST_LINE_BYTES = 65_536
 
 _log = get_logger(__name__)
 
 
 class WebServer(socketserver.ThreadingMixIn, WSGIServer):
+    """Accepts connections on one address, each in a thread of its own, at most `_MOST_CONNECTIONS` at a time."""
+
     daemon_threads = True
-    request_queue_size = 32
+    request_queue_size = 32  # connections that the system holds before they are accepted; not tuned
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self._open: dict[int, socket.socket] = {}
@@ -33,7 +36,7 @@ class WebServer(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        # HTTPServer's own looks the host's name up, which takes seconds where there is no name service.
+        # HTTPServer.server_bind looks up the host's name, which takes seconds if no name service answers.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()
@@ -49,7 +52,7 @@ class WebServer(socketserver.ThreadingMixIn, WSGIServer):
         try:
             self._open.pop(oldest).shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # it has gone by itself
+            return  # the client has closed the connection already
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -65,10 +68,10 @@ class _WebServer6(WebServer):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 10  # seconds that a silent client may hold a thread
+    timeout = 10  # seconds after which a silent client is disconnected; not tuned
 
     def handle(self) -> None:
-        """As the inherited one, but for the traceback that a client gets printed by going away."""
+        """Answer one request like the inherited method, but log a line, not a traceback, if the client disconnects."""
         self.raw_requestline = self.rfile.readline(_MOST_LINE_BYTES + 1)
         if len(self.raw_requestline) > _MOST_LINE_BYTES:
             self.requestline = self.request_version = self.command = ""
@@ -90,7 +93,7 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A scrape every few seconds is no news."""
+        """Do nothing: a log line for each scrape would hide the others."""
 
 
 class _Answer(ServerHandler):
@@ -109,5 +112,5 @@ def _say(client_address: Any, fault: BaseException | None) -> None:
 
 
 def web_server(host: str, port: int) -> WebServer:
-    """Bound to the address, not yet serving. Raises OSError."""
+    """Create a server that is bound to the address but does not serve yet. Raises OSError."""
     return (_WebServer6 if ":" in host else WebServer)((host, port), _Handler)

@@ -1,4 +1,4 @@
-"""Twins of the outside things, in memory: same interfaces, same contract suites, nothing to install."""
+"""Twins of Kafka, Redis and the other backends, in memory. They pass the same contract tests and need no service."""
 
 from stream_worker.backends.in_memory.checkpoints import InMemoryCheckpoints
 from stream_worker.backends.in_memory.clock import ManualClock

@@ -1,4 +1,4 @@
-"""The newest checkpoint, as long as the process lives."""
+"""Checkpoints in memory: the newest one is kept until the process ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from stream_worker.core.interfaces import Snapshot
 
 
 class InMemoryCheckpoints:
-    """The newest snapshot only; gone with the process. As from files, what is loaded is a copy, its meta JSON types."""
+    """Keeps a copy of the newest snapshot only. `load_newest` returns another copy, whose `meta` went through JSON as
+    it does in a file. `bytes` is the size of the newest snapshot's arrays."""
 
     def __init__(self) -> None:
         self._newest: Snapshot | None = None
@@ -25,4 +26,4 @@ class InMemoryCheckpoints:
         return Snapshot({name: array.copy() for name, array in self._newest.arrays.items()}, meta)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: no file is open."""

@@ -1,10 +1,10 @@
-"""The clock of tests and replays: it is told the time."""
+"""A clock for tests and replays, which shows the time that it was set to."""
 
 from __future__ import annotations
 
 
 class ManualClock:
-    """Time that stands still until it is told to move."""
+    """A clock whose time, in seconds since 1970, moves only by `sleep`."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._now = start

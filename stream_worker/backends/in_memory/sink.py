@@ -1,4 +1,4 @@
-"""A writer of the topic in memory."""
+"""Publishes a worker slot's outputs to an `InMemoryTopic`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from stream_worker.core.offsets import Mark
 
 
 class InMemorySink:
-    """The writer of a slot; a newer one fences it. Each of `failures` is raised by one commit, which then publishes
-    nothing. A membership from before the last rebalance is refused, as the broker does."""
+    """The writer of a slot; creating another one for the same slot fences it.
+
+    A test appends errors to `failures`: each commit raises the first one, removes it, and publishes nothing. A commit
+    whose membership is older than the last rebalance raises TransactionAborted, as with a real broker.
+    """
 
     shortened = 0
 
@@ -24,7 +27,7 @@ class InMemorySink:
 
     @property
     def outputs(self) -> Outputs:
-        """All that was ever committed to the topic."""
+        """Everything that any sink has committed to the topic."""
         return self._topic.outputs
 
     def commit(
@@ -50,7 +53,7 @@ class InMemorySink:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing: the topic keeps it."""
+        """Do nothing: the topic keeps what was published."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the sink holds nothing open."""

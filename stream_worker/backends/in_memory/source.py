@@ -1,4 +1,4 @@
-"""A reader of the topic in memory."""
+"""Reads records of an `InMemoryTopic` as a member of its group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _UNKNOWN = Kept()
 
 
 class InMemorySource:
-    """A member of the topic's group. Its poll never waits: what is not there yet is there at the next one."""
+    """A member of the topic's group. `poll` never waits: it returns the records that are there.
+
+    slot: the worker slot; a newer source of the same slot takes its place.
+    start: where a first start begins, "earliest" or "latest" (`kafka.start`).
+    """
 
     def __init__(self, topic: InMemoryTopic, slot: str = "0", start: str = "earliest") -> None:
         self._topic, self._slot, self._start = topic, slot, start

@@ -1,4 +1,4 @@
-"""User memories for one process, without Redis."""
+"""The memory store in memory: memory records, tokens, floors and item numbers of one process, without Redis."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seco
 from stream_worker.core.offsets import Kept
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
+# Past the bound at least 1 / 16 of the records is removed at once, so that they are sorted rarely. Not tuned.
 _FORGOTTEN_SHARE = 16
 _UNKNOWN = Kept()
 
 
 class InMemoryMemoryStore:
-    """Memories for one process without Redis; `state_dict` goes into its checkpoint.
+    """A memory store for one process; `state_dict` goes into its checkpoint.
 
-    Bounded: of more than `twin_users` records those whose last event is longest ago go; of more than `twin_items` item
-    ids the new ones get no number. Up to the former bound neither what is kept nor its order in the state depends on
-    when it was written, so that a replay which was killed ends up the same as one that was not. By a `clock` ids are
-    forgotten as in Redis; without one never, since no record is.
+    It keeps at most about `twin_users` records: past that the records with the lowest n are removed. New
+    item ids get no number once there are `twin_items`. While no record has been removed, the state depends only on the
+    events and not on the times of the writes, so that a replay which was killed and resumed ends with the same bytes.
+
+    clock: with one, item ids are forgotten after the same time as in Redis. Without one they are kept for ever, and so
+    are the records.
     """
 
     durable = False
@@ -44,7 +47,7 @@ class InMemoryMemoryStore:
         self._empty()
 
     def _empty(self) -> None:
-        """Hold nothing; only the turn of the last token stays, since none comes again."""
+        """Forget everything except the newest token's number, since a token must never be given twice."""
         self._items = ItemDictionary(self._config.twin_items, self.numbers_kept_seconds)
         self._records: dict[tuple[int, str], bytes] = {}
         self._tokens: dict[int, int] = {}
@@ -54,7 +57,7 @@ class InMemoryMemoryStore:
         self._owners: dict[str, str] = {}
 
     def fall_back(self, state: Mapping[str, NDArray[Any]] | None = None) -> None:
-        """What happens to a store that is wiped, or put back to an earlier state, while it is in use."""
+        """Simulate that the store was wiped, or put back to an earlier `state`, while a worker uses it."""
         self._empty()
         self._lost = "the store was put back to an earlier state"
         if state is not None:
@@ -75,7 +78,7 @@ class InMemoryMemoryStore:
         if self._lost:
             raise MemoriesLost(self._lost)
         for partition in partitions:
-            # Over losses, too, no token comes again.
+            # A token must rise also across a wipe: `above` is the token in the mark of the committed Y.
             self._turn = 1 + max(self._turn, (above or {}).get(partition, 0), self._tokens.get(partition, 0))
             self._tokens[partition] = self._turn
         before = {partition: self._belong(partition, now) for partition in partitions}
@@ -84,7 +87,7 @@ class InMemoryMemoryStore:
         }
 
     def _belong(self, partition: int, now: Kept) -> str:
-        """Make the partition one of this topic; returns the id of another one that it was of."""
+        """Note the topic that the partition belongs to. Returns the id of the topic it was of before, or ""."""
         kept = self._topics.get(partition, Kept())
         another = kept.is_of_another(now.topic_id)
         if another:
@@ -117,7 +120,7 @@ class InMemoryMemoryStore:
         return written
 
     def _next_offset(self, key: tuple[int, str]) -> bytes:
-        """Lower than any for what is no record of a version that is known (see `core.memory_record`)."""
+        """Return n as 8 bytes; b"", lower than any n, without a record of a known version (`core.memory_record`)."""
         blob = self._records.get(key, b"")
         return blob[_NEXT_OFFSET] if blob[:1] in (b"\1", b"\2") else b""
 
@@ -153,7 +156,7 @@ class InMemoryMemoryStore:
         return self._owners.get(slot)
 
     def ensure_kept(self) -> None:
-        """What has to go is told by `twin_users`."""
+        """Do nothing: only the configured bound `twin_users` removes records."""
 
     def ping(self) -> str:
         return f"in memory: {amount(len(self._records), 'record')}"
@@ -194,16 +197,16 @@ class InMemoryMemoryStore:
         keys = zip(state["partition"].tolist(), users, strict=True)
         self._records = dict(zip(keys, _split(state["blobs"], state["blob_lengths"]), strict=True))
         items = [item.decode() for item in _split(state["items"], state["item_lengths"])]
-        # States of earlier versions know of no generations.
+        # States of earlier versions have no `numbers_old`: all ids were in one generation.
         old = state.get("numbers_old", np.zeros(len(items), np.bool_)).tolist()
         self._items.restore(list(zip(state["numbers"].tolist(), items, old, strict=True)), int(state["counter"][0]))
         self._floors = dict(state["floors"].tolist())
         self._load_topics(state["topics"].tobytes() if "topics" in state else b"{}")
-        # Tokens only grow, also where an older state comes into a store in use.
+        # A token never falls, even if an older state is loaded into a store in use.
         self._tokens |= {p: max(token, self._tokens.get(p, 0)) for p, token in state["tokens"].tolist()}
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: no connection is open."""
 
     def _check(self, partition: int, token: int) -> None:
         if self._lost:
