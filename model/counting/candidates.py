@@ -1,7 +1,10 @@
-"""Which items are worth ranking for a user: neighbours of what the user did last, own history, the encoder's, the hot.
+"""Candidates for one event: the items that proposers name and the ranker scores.
 
-Legend: X rows touched for one event, T scores of a row, C candidates, W neighbours of one, d places back in a window
-(0: newest).
+Proposers are the neighbours of the user's newest items, the user's own items, the encoder, and what is hot.
+
+Shape suffixes: N rows of the catalogue, X rows touched for one event, T columns of counts (COUNTS and the user's own
+history, see `features`), C candidates, W neighbours in a row, L ring entries, S proposers, R rounds, P half-lives,
+E proposals of the encoder. d: places back in a ring (0: newest).
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from model.counting.tables import (
 )
 from model.kernels import kernel
 
+# Newest items whose followers are scored; weight of these per place back in the ring, and weight of cosines per place
+# back. Not tuned.
 _RECENT, _RECENT_FADE, _COSINE_FADE = 5, 0.6, 0.8
-_SESSION_ENDS = 11  # gap bucket: 2^11 s, 34 minutes
-_LONGEST_RING = 255
+_SESSION_ENDS = 11  # gap bucket that ends a session: 2^11 s, 34 minutes; not tuned
+_LONGEST_RING = 255  # ring entries; the upper bound of `model.ring_size`
 
-_NEXT_LAST = COUNTS.index("next_last")  # and behind it that of the last but one
+_NEXT_LAST = COUNTS.index("next_last")  # "next_last_but_one" is the column behind it
 _PLAIN_LAST = COUNTS.index("plain_last")
 _FORWARD_LAST = COUNTS.index("forward_last")
 _FORWARD_RECENT = COUNTS.index("forward_recent")
@@ -40,25 +45,31 @@ _COSINE_RECENT = COUNTS.index("cosine_recent")
 _COSINE_MAX = COUNTS.index("cosine_max")
 _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
-_NOT = -1
+_NOT = -1  # no column
 
-# What proposes, in this order, and how many at most: in a first round, so that everybody has a say, and in a second one
-# while there is room. Of each popularity as many as of the hot, or fewer.
 PROPOSERS = ("encoder", "follows", "next", "own", "together", "two_hop", "hot")
+# Candidates that each proposer may name, by round. The first round gives every proposer some places, the second one
+# fills what is left. Measured: docs/experiments/candidates-in-two-rounds.md; 60 own items: docs/experiments/ring.md.
 QUOTA_RS = np.array([[16, 20, 12, 30, 40, 12, 16], [_LONGEST_RING, 40, 24, 60, 56, 20, 40]])
-NO_PROPOSER = -1  # of an item that only fills a list up, and of no item at all
+NO_PROPOSER = -1  # the proposer of items that only fill a list up, and of places without an item
 _ENCODER, _FOLLOWS, _NEXT, _OWN, _TOGETHER, _BY_TWO_HOPS, _HOT = range(len(PROPOSERS))
-_HOT_AT_MOST = np.array([40, 40, 20, 20])
-# The score that a proposer goes by, before and after the user's own items.
+_HOT_AT_MOST = np.array([40, 40, 20, 20])  # hot items per half-life, whatever the quota; not tuned
+# Proposers by counts, each with the score by which it picks: those before the user's own items, and those after.
 _PROPOSED_FIRST = ((_FOLLOWS, _FORWARD_RECENT), (_NEXT, _NEXT_LAST))
 _PROPOSED_THEN = ((_TOGETHER, _COSINE_RECENT), (_BY_TWO_HOPS, _TWO_HOP))
 _BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
 
 
 class Breadth(NamedTuple):
-    """How far candidates are looked for: how many there may be, of how many of the newest items the neighbours are
-    looked at, and of how many of the likeliest followers of the last item again the followers. `least`: with fewer
-    candidates there are so many rows with those that fill a list up, where there are so many items."""
+    """Bounds of the search for candidates.
+
+    A smaller span and fewer hops cost quality: docs/experiments/cheaper-walks.md.
+
+    candidates: candidates at most
+    span: newest items of a user whose neighbours are looked at
+    hops: likeliest followers of the last item whose own followers are looked at
+    least: with fewer candidates, other items fill the list up to this length (see `filling`)
+    """
 
     candidates: int
     span: int = WIDE_SPAN
@@ -67,13 +78,21 @@ class Breadth(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Of one event: the rows touched, their scores and own history, which of them are candidates, and which of the
-    user's own may be none.
+    """Working memory for one event. A row's place is its position among the touched rows.
 
-    place_N: where among the touched a row is, -1: it is not. counts_XT: a row's scores and own history, a line of the
-    processor's cache. best_SX: of each proposer the places of its best, in the order touched, best_S of them, with
-    their scores. category_S: the categories of the user's newest items. Between two events all is as it was made,
-    but for what is always written before it is read.
+    place_N: place of each row, -1: not touched
+    row_X: row at each place
+    counts_XT: scores and own history of each row; one cache line of the processor
+    is_chosen_X: whether the row is a candidate, or must not become one
+    is_left_out_X: whether it is one of the user's own items that must not become one
+    best_S: number of rows kept per proposer
+    best_SX, score_SX: places of these rows, in the order touched, and their scores
+    order_X, picked_X: for the selection of the best
+    weight_W: neighbours' weights in one row
+    chosen_C, proposer_C: places of the candidates, and who proposed each
+    category_S: categories of the user's newest items, of `categories.SPAN`
+
+    Between two events all arrays are as `scratch` makes them, except those that are written before they are read.
     """
 
     place_N: NDArray[np.int32]
@@ -93,7 +112,7 @@ class Scratch(NamedTuple):
 
 
 def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
-    """For a catalogue of `rows`, each with at most `most` neighbours, and the largest breadth."""
+    """Return working memory for a catalogue of `rows` with at most `most` neighbours each, and the largest breadth."""
     rows_spread = breadth.span + _RECENT + breadth.hops + 4
     touched = min(rows, rows_spread * most + 2 * _LONGEST_RING + breadth.candidates)
     return Scratch(
@@ -116,7 +135,7 @@ def scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
 
 @kernel
 def touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
-    """The place of `row` in this event's scratch; a new one is appended. Returns (place, size)."""
+    """Find the place of `row`, or give it the next one. Returns (place, number of rows touched)."""
     x = s.place_N[row]
     if x >= 0:
         return x, size
@@ -127,7 +146,7 @@ def touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
 
 @kernel
 def clear(s: Scratch, size):  # type: ignore[no-untyped-def]
-    """For the next event."""
+    """Clear the scratch for the next event."""
     for x in range(size):
         s.place_N[s.row_X[x]] = -1
     s.counts_XT[:size] = 0.0
@@ -137,13 +156,17 @@ def clear(s: Scratch, size):  # type: ignore[no-untyped-def]
 
 @kernel
 def _at(column, d):  # type: ignore[no-untyped-def]
-    """The column is about the newest item only."""
+    """Return the column for the newest item (d = 0), no column for the others."""
     return column if d == 0 else _NOT
 
 
 @kernel
 def _spread(s: Scratch, size, rows: NeighbourRows, table, of_row, column, recent=_NOT, fade=1.0, scale=1.0):  # type: ignore[no-untyped-def]
-    """A row's neighbours get `scale` times their share of it in `column`; `fade` times that is added in `recent`."""
+    """Score the neighbours of `of_row` in a table by their share of its total, times `scale`.
+
+    column: column that is set to the score, _NOT: none
+    recent: column to which `fade` times the score is added, _NOT: none
+    """
     item_W, weight_W = neighbours.of(rows, table, of_row)
     share, faded = np.float32(scale / max(rows.total_TN[table, of_row], 1e-9)), np.float32(fade)
     for j in range(len(item_W)):
@@ -159,7 +182,10 @@ def _spread(s: Scratch, size, rows: NeighbourRows, table, of_row, column, recent
 
 @kernel
 def _spread_cosine(s: Scratch, size, rows: NeighbourRows, of_row, is_last, fade):  # type: ignore[no-untyped-def]
-    """Cosine of the WIDE rows, weight / sqrt(total of one * total of the other), without the other's total so far."""
+    """Score the neighbours of `of_row` in WIDE by cosine, weight / sqrt(own total * neighbour's total).
+
+    `_end_cosine` divides by the neighbour's total later, once per row.
+    """
     item_W, weight_W = neighbours.of(rows, WIDE, of_row)
     scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, of_row], 1e-9))), np.float32(fade)
     for j in range(len(item_W)):
@@ -177,7 +203,7 @@ def _spread_cosine(s: Scratch, size, rows: NeighbourRows, of_row, is_last, fade)
 
 @kernel
 def _end_cosine(s: Scratch, size, rows: NeighbourRows):  # type: ignore[no-untyped-def]
-    """By the total of the other: once for each row touched, however many have it as a neighbour."""
+    """Divide the cosines of all touched rows by the square root of their own totals."""
     for x in range(size):
         scale = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, s.row_X[x]], 1e-9)))
         for column in (_COSINE_LAST, _COSINE_RECENT, _COSINE_MAX, _TASTE):
@@ -186,7 +212,7 @@ def _end_cosine(s: Scratch, size, rows: NeighbourRows):  # type: ignore[no-untyp
 
 @kernel
 def count_neighbours(tables: Tables, s: Scratch, window_L, breadth: Breadth):  # type: ignore[no-untyped-def]
-    """All neighbours of the recent items with their scores, in the order of COUNTS; returns how many."""
+    """Score the neighbours of the user's newest items. Returns how many rows were touched."""
     ring, rows, size = len(window_L), tables.rows, 0
     near, far = 1.0, 1.0
     for d in range(min(breadth.span, ring)):
@@ -210,7 +236,7 @@ def count_neighbours(tables: Tables, s: Scratch, window_L, breadth: Breadth):  #
 
 @kernel
 def _score_two_hops(s: Scratch, size, rows: NeighbourRows, last, hops):  # type: ignore[no-untyped-def]
-    """What follows the likeliest followers of the last item."""
+    """Score the followers of the `hops` likeliest followers of the last item."""
     start, width = rows.start_TN[FORWARD, last], rows.width_TN[FORWARD, last]
     weights = s.weight_W[:width]
     for j in range(width):
@@ -229,7 +255,13 @@ def _score_two_hops(s: Scratch, size, rows: NeighbourRows, last, hops):  # type:
 
 @kernel
 def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
-    """The user's own history of each row of the ring; returns (size, events known, repeats, events in the session)."""
+    """Write the user's own history of each row in the ring.
+
+    window_L, type_L, gap_L: rows (-1: none), event types and gap buckets of the ring
+    idle: log(1 + seconds since the user's last event)
+
+    Returns (number of rows touched, events with a row, repeated ones among them, events of the present session).
+    """
     ring, last = len(window_L), window_L[-1]
     known, repeats, session = 0, 0, 0
     seconds = np.expm1(idle)
@@ -258,7 +290,10 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
 
 @kernel
 def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-untyped-def]
-    """Nobody proposes what the user has done with, where users do not return to that: films once rated, say."""
+    """Leave out the user's own items where users do not return to items after that event type: films once rated, say.
+
+    They count as chosen, so that no proposer names them.
+    """
     for row in window_L:
         if row >= 0:
             x = s.place_N[row]
@@ -277,7 +312,7 @@ def _add(s: Scratch, proposer, x, count):  # type: ignore[no-untyped-def]
 
 @kernel
 def _choose_one(s: Scratch, proposer, row, most, count, size):  # type: ignore[no-untyped-def]
-    """Put a row among the candidates, once, while there is room. Returns (count, size)."""
+    """Put a row among the candidates, once, while there are fewer than `most`. Returns (candidates, rows touched)."""
     if count >= most:
         return count, size
     x, size = touch(s, row, size)
@@ -286,7 +321,7 @@ def _choose_one(s: Scratch, proposer, row, most, count, size):  # type: ignore[n
 
 @kernel
 def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
-    """Of each score that something is proposed by as many of the best as the quota says; none that was left out."""
+    """Keep the best rows by the score of each proposer, at most its quota, without those left out."""
     for proposer, _ in _BY_SCORE:
         s.best_S[proposer] = 0
     for x in range(size):
@@ -305,8 +340,10 @@ def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
 
 @kernel
 def _pick(s: Scratch, proposer, quota):  # type: ignore[no-untyped-def]
-    """Where the `quota` best of a proposer stand among its best, in the order touched; of equal ones the first. Returns
-    how many there are."""
+    """Write to `picked_X` the positions of the `quota` largest scores of a proposer, in the order touched.
+
+    Of equal scores the first win. Returns how many were picked.
+    """
     positive, score_X = s.best_S[proposer], s.score_SX[proposer]
     least, ties = np.float32(0.0), 0
     if quota == 0:
@@ -328,7 +365,7 @@ def _pick(s: Scratch, proposer, quota):  # type: ignore[no-untyped-def]
 
 @kernel
 def _choose_best(s: Scratch, proposer, quota, most, count):  # type: ignore[no-untyped-def]
-    """The `quota` best of a proposer, as far as there is room."""
+    """Add the `quota` best rows of a proposer to the candidates, while there are fewer than `most`."""
     for i in range(_pick(s, proposer, quota)):
         if count < most:
             count = _add(s, proposer, s.best_SX[proposer, s.picked_X[i]], count)
@@ -337,7 +374,7 @@ def _choose_best(s: Scratch, proposer, quota, most, count):  # type: ignore[no-u
 
 @kernel
 def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
-    """Of the first `size` values, which are put in another order: quickselect (Hoare, 1961)."""
+    """Return the n-th largest of the first `size` values, and reorder them: quickselect (Hoare, 1961)."""
     low, high = 0, size
     while True:
         pivot = values_X[(low + high) // 2]
@@ -360,7 +397,15 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 
 @kernel
 def choose(tables: Tables, s: Scratch, size, quota_RS, most, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
-    """Some of everybody's, then more, while there is room for `most`. Returns (count, size)."""
+    """Take candidates from all proposers in rounds, small quotas first, until there are `most`.
+
+    size: number of rows touched
+    quota_RS: rows per round and proposer
+    window_L: rows of the ring, -1: none
+    encoder_rows_E: rows that the encoder proposes, best first, -1: none
+
+    Returns (candidates, rows touched).
+    """
     count = 0
     _find_best(s, size, quota_RS[-1])
     for r in range(len(quota_RS)):
@@ -372,7 +417,7 @@ def choose(tables: Tables, s: Scratch, size, quota_RS, most, window_L, encoder_r
 def _choose_a_round(  # type: ignore[no-untyped-def]
     tables: Tables, s: Scratch, size, quota_S, most, window_L, encoder_rows_E, count
 ):  # fmt: skip
-    """The encoder's, the likeliest to follow, the user's own, what goes with them, and what is hot."""
+    """Take up to `quota_S` candidates from each proposer, in the order of PROPOSERS."""
     for e in range(min(quota_S[_ENCODER], len(encoder_rows_E))):
         if encoder_rows_E[e] >= 0:
             count, size = _choose_one(s, _ENCODER, encoder_rows_E[e], most, count, size)

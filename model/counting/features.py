@@ -1,4 +1,7 @@
-"""What the ranker sees of a candidate: counts, popularity, the user's own history, the encoder, context."""
+"""Features of a candidate for the ranker: counts, popularity, the user's own history, the encoder, context, category.
+
+Shape suffixes: C candidates, T columns of counts, L columns of AMOUNTS, R columns of REST.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ from model.counting.popularity import EVER, HALF_LIVES, Popularity, share
 from model.counting.returns import Returns
 from model.kernels import kernel
 
-# Scores by which neighbours are proposed; see `candidates`.
+# Scores of neighbours, which proposers pick by; see `candidates`.
 COUNTS = (
     "next_last", "next_last_but_one", "plain_last", "forward_last", "forward_recent", "backward_last",
     "cosine_last", "cosine_recent", "cosine_max", "two_hop", "taste",
 )  # fmt: skip
 POPULARITIES = tuple(f"popularity_{half_life:.0f}" for half_life in HALF_LIVES)
 OWN_LOGS = ("own_count", "own_distance", "own_elapsed", "own_followed", "own_type_return")
-# These also as shares of the best candidate's: in a list it counts who is first, and by how much.
+# Features that are also given as a share of the best candidate's: a small network can't find the best of a list by
+# itself. Measured: docs/experiments/behind-the-best.md.
 COMPARED = (
     "next_last", "plain_last", "forward_recent", "backward_last", "cosine_recent", "two_hop", "taste",
     *POPULARITIES[:-1],
 )  # fmt: skip
 BEHIND = tuple(f"{name}_behind_best" for name in COMPARED)
-# Of these the logarithm is taken, of all candidates at once.
+# Features whose logarithm the predictor takes, for all candidates at once.
 AMOUNTS = (*COUNTS, *POPULARITIES, *OWN_LOGS, *BEHIND)
 OWN_SIGNS = ("own", "own_is_last", "own_in_session")
 ENCODER = ("encoder_log_probability", "encoder_behind_best")
@@ -35,12 +39,13 @@ CONTEXT = (
     "last_type_return",
     "last_item_known",
 )
-CATEGORY = ("category_share", "category_of_last")  # 0 where the log has none
+CATEGORY = ("category_share", "category_of_last")  # 0 where events name no category
 REST = (*OWN_SIGNS, "popularity_distance", *ENCODER, *CONTEXT, *CATEGORY)
 FEATURES = (*AMOUNTS, *REST)
 
-# Scratch columns of a candidate that stands in the user's ring: how often, how far back in events and in seconds, how
-# often right after the item that is the newest now, and the type of the last event.
+# Columns of `Scratch.counts_XT` for an item of the user's ring: how often it stands there; of its newest entry the
+# distance in events (1: the newest) and in seconds, and the event type; how often it came right after the item that is
+# the newest now.
 OWN_COUNT, OWN_DISTANCE, OWN_SECONDS, OWN_FOLLOWED, OWN_TYPE = range(len(COUNTS), len(COUNTS) + 5)
 COLUMNS = len(COUNTS) + 5
 
@@ -51,6 +56,7 @@ _COMPARED = np.array([AMOUNTS.index(name) for name in COMPARED])
 _POPULARITY_DISTANCE = REST.index("popularity_distance")
 _CONTEXT = REST.index(CONTEXT[0])
 _CATEGORY = REST.index(CATEGORY[0])
+# Added before a logarithm is taken, to scores and to shares of all events; not tuned.
 _LEAST_COUNT = np.float32(1e-4)
 _LEAST_SHARE = 1e-6
 
@@ -59,9 +65,15 @@ _LEAST_SHARE = 1e-6
 def write(  # type: ignore[no-untyped-def]
     amounts_L, rest_R, counts_T, row, is_last, usual, session, popularity: Popularity, returned: Returns
 ):  # fmt: skip
-    """All but the encoder's and the context's features of one candidate: AMOUNTS, before the logarithm, and REST.
+    """Write the features of one candidate, without those of the encoder, the context, BEHIND and the category.
 
-    `usual`: mean log-popularity of what this user takes; `session`: events in the present session.
+    amounts_L, rest_R: written; the logarithm of the amounts is still to be taken
+    counts_T: the candidate's counts and own history, see `Scratch`
+    row: row of the candidate
+    is_last: whether it is the user's newest item
+    usual: mean log-popularity of the user's items
+    session: events of the user's present session
+    popularity, returned: the tables
     """
     for t in range(len(COUNTS)):
         amounts_L[t] = counts_T[t] + _LEAST_COUNT
@@ -82,7 +94,7 @@ def write(  # type: ignore[no-untyped-def]
 
 @kernel
 def write_behind(amounts_CL, count):  # type: ignore[no-untyped-def]
-    """BEHIND of the first `count` candidates, which are all that there are and whose other amounts are written."""
+    """Write BEHIND for all `count` candidates of an event, once their other amounts are written."""
     for i in range(len(_COMPARED)):
         best = np.float32(0.0)
         for c in range(count):
@@ -98,13 +110,22 @@ def log_share(popularity: Popularity, p, row):  # type: ignore[no-untyped-def]
 
 @kernel
 def _log_1_plus(x):  # type: ignore[no-untyped-def]
-    """In single precision: half the time of log1p, and as good for what is 0 or not tiny."""
+    """Return log(1 + x) in single precision: half the time of log1p, and as exact unless x is tiny but not 0."""
     return np.log(np.float32(1.0) + np.float32(x))
 
 
 @kernel
 def context(history, idle, last_gap, session, repeats, returned, known):  # type: ignore[no-untyped-def]
-    """The features that all candidates of an event share, in the order of CONTEXT."""
+    """Return the features that all candidates of an event share, in the order of CONTEXT.
+
+    history: ring entries with a row
+    idle: log(1 + seconds since the user's last event)
+    last_gap: gap bucket of the newest ring entry
+    session: events of the present session
+    repeats: ring entries whose item stands in the ring again later
+    returned: share of users who return after an event of the last one's type
+    known: total counts of the last item in FORWARD
+    """
     repeat_share = np.float32(repeats / max(1, history))
     return (
         _log_1_plus(history), idle, last_gap, _log_1_plus(session), repeat_share, np.log(returned), _log_1_plus(known)
@@ -119,6 +140,11 @@ def write_context(rest_R, context_7):  # type: ignore[no-untyped-def]
 
 @kernel
 def write_category(rest_R, category, category_S, known):  # type: ignore[no-untyped-def]
-    """CATEGORY of a candidate, by the categories of the user's newest items; see `categories`."""
+    """Write CATEGORY of a candidate.
+
+    category: its category code
+    category_S: category codes of the user's newest items, newest first; see `categories`
+    known: number of these that are not 0
+    """
     rest_R[_CATEGORY] = categories.share(category, category_S, known)
     rest_R[_CATEGORY + 1] = category > 0 and category == category_S[0]

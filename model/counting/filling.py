@@ -1,8 +1,12 @@
-"""Rows that fill a list up where fewer items were proposed than it has room for: what is hot, then any item that
-somebody touched, then what was left out. They stand behind what was proposed, and are neither ranked nor learned from.
+"""Items that fill a list up where proposers named fewer than it has room for.
 
-So a list is shorter than it may be only where there are no more items. In the first batch of all nobody can say what
-users return to: what was left out, the newest first, stands in front. Legend in `candidates`; K places of a list.
+First come hot items, then any item that somebody touched, then the user's own items that were left out. They stand
+behind the candidates and are neither ranked nor learned from. So a list is short only if there are no more items.
+
+In the very first batch nobody knows yet what users return to: then the items left out, newest
+first, stand in front.
+
+Shape suffixes as in `candidates`; also B events, K places of a list, Q hot rows.
 """
 
 from __future__ import annotations
@@ -20,8 +24,15 @@ from model.kernels import kernel
 
 @kernel
 def fill(tables: Tables, s: Scratch, size, room, window_L, live_N, spare_K):  # type: ignore[no-untyped-def]
-    """Write up to `room` rows that are no candidates. live_N: whether somebody touched a row before this batch, of the
-    rows that there are; what was touched in this batch has been counted. Returns how many rows were touched."""
+    """Write up to `room` rows that are no candidates.
+
+    size: number of rows touched in the scratch
+    window_L: rows of the user's ring, -1: none
+    live_N: True for rows of live items that somebody touched before this batch; items of this batch have counts
+    spare_K: written
+
+    Returns the number of rows touched.
+    """
     filled = 0
     popular = tables.popularity
     for p in range(len(popular.hottest_PQ)):
@@ -39,7 +50,7 @@ def fill(tables: Tables, s: Scratch, size, room, window_L, live_N, spare_K):  # 
 
 @kernel
 def _take(s: Scratch, size, row, filled, spare_K):  # type: ignore[no-untyped-def]
-    """Put a row behind those taken, unless it is a candidate, was left out, or was taken before."""
+    """Append a row to `spare_K`, unless it is a candidate, was left out, or is there. Returns (filled, touched)."""
     x, size = touch(s, row, size)
     if not s.is_chosen_X[x]:
         s.is_chosen_X[x] = True
@@ -50,7 +61,7 @@ def _take(s: Scratch, size, row, filled, spare_K):  # type: ignore[no-untyped-de
 
 @kernel
 def _take_back(s: Scratch, room, window_L, filled, spare_K):  # type: ignore[no-untyped-def]
-    """What was left out, the newest first."""
+    """Append the user's own items that were left out, newest first, while there is room."""
     for d in range(len(window_L)):
         row = window_L[len(window_L) - 1 - d]
         if filled < room and row >= 0 and s.is_left_out_X[s.place_N[row]]:
@@ -60,7 +71,11 @@ def _take_back(s: Scratch, room, window_L, filled, spare_K):  # type: ignore[no-
 
 
 class Filling(NamedTuple):
-    """spare_BK: what fills each list up, -1: nothing more. Lists begin with it where it stands `in_front`."""
+    """Rows that fill the lists of B events up.
+
+    spare_BK: rows, -1: no more
+    in_front: True if lists begin with them
+    """
 
     spare_BK: NDArray[np.int32]
     in_front: bool
@@ -68,7 +83,7 @@ class Filling(NamedTuple):
     def lists(
         self, rows_BK: NDArray[np.int32], proposer_BK: NDArray[np.int8]
     ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-        """The rows and proposers of lists with what fills them up, which nothing proposed."""
+        """Return rows and proposers of the lists with these rows added; their proposer is NO_PROPOSER."""
         both_BX = self._beside(rows_BK, self.spare_BK)
         order_BK = np.argsort(both_BX < 0, axis=1, kind="stable")[:, : rows_BK.shape[1]]
         proposers_BX = self._beside(proposer_BK, np.full_like(self.spare_BK, NO_PROPOSER, dtype=np.int8))
@@ -80,7 +95,12 @@ class Filling(NamedTuple):
     def ranks(
         self, rank_B: NDArray[np.int64], candidates_BC: NDArray[np.int32], target_B: NDArray[np.int32]
     ) -> NDArray[np.int64]:
-        """The places of targets, which have these ranks among the candidates (0: they are none of them)."""
+        """Return the 1-based place of each target in its list, 0: not there.
+
+        rank_B: its rank among the candidates, 0: not among them
+        candidates_BC: rows of the candidates, -1: none
+        target_B: row of the target
+        """
         is_target_BK = self.spare_BK == target_B[:, None]
         place_B, is_spare_B = is_target_BK.argmax(axis=1) + 1, is_target_BK.any(axis=1)
         if self.in_front:

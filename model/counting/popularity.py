@@ -1,7 +1,9 @@
-"""What is hot, by several half-lives counted in events; the hottest rows are kept in order as events come.
+"""Popularity of items with several half-lives in events, and the hottest rows of each in order.
 
-Forward decay (Cormode et al., 2009): a new event weighs more, instead of all old ones less. So only the row that an
-event is for can overtake others, and the top of each half-life is kept exactly, without looking at the catalogue.
+Forward decay (Cormode et al., 2009): new events weigh more, instead of old ones less. So only the row of a new event
+can overtake others, and the hottest rows are exact without a pass over the catalogue.
+
+Shape suffixes: P half-lives, N rows of the catalogue, Q hottest rows, M rows that are asked about.
 """
 
 from __future__ import annotations
@@ -13,14 +15,21 @@ from numpy.typing import NDArray
 
 from model.kernels import kernel
 
+# In events. Not tuned, but one more of 60 or of 700 brought nothing: docs/experiments/ranker.md.
 HALF_LIVES = np.array([200.0, 2_000.0, 20_000.0, 2_000_000.0])
 EVER = len(HALF_LIVES) - 1
-HOTTEST = 40
-_LARGEST = 1e12
+HOTTEST = 40  # hottest rows kept per half-life; as many as the largest quota of "hot" in `candidates`
+_LARGEST = 1e12  # weight of a new event at which all are divided by it, long before they overflow; not tuned
 
 
 class Popularity(NamedTuple):
-    """P half-lives: weight_PN of each row, what the newest event weighed, decay an event, the hottest rows."""
+    """Weights of N rows by P half-lives.
+
+    weight_PN: weight of each row
+    newest_P: weight of the newest event
+    decay_P: factor on an old event's weight per new event
+    hottest_PQ: rows with the largest weights, largest first, -1: none
+    """
 
     weight_PN: NDArray[np.float64]
     newest_P: NDArray[np.float64]
@@ -44,7 +53,7 @@ def grown(popularity: Popularity, rows: int) -> Popularity:
 
 
 def forget(popularity: Popularity, rows: NDArray[np.int64]) -> None:
-    """Those that move up take the places of hot rows that are gone."""
+    """Clear evicted rows; where one of them was among the hottest, others move up."""
     popularity.weight_PN[:, rows] = 0.0
     for weight_N, hottest_Q in zip(popularity.weight_PN, popularity.hottest_PQ, strict=True):
         if np.isin(hottest_Q, rows).any():
@@ -59,7 +68,7 @@ def state_of(popularity: Popularity) -> dict[str, NDArray[Any]]:
 
 
 def kept(popularity: Popularity, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of rows that leave [M, P], in the weight of the newest event: what `add_back` takes."""
+    """Return the weights [M, P] of rows to evict, in units of the newest event's weight, for `add_back`."""
     weight_MP: NDArray[np.float64] = (popularity.weight_PN[:, rows] / popularity.newest_P[:, None]).T.copy()
     return weight_MP
 
@@ -67,7 +76,7 @@ def kept(popularity: Popularity, rows: NDArray[np.int64]) -> NDArray[np.float64]
 def add_back(
     popularity: Popularity, rows: NDArray[np.int32], kept_MP: NDArray[np.float64], events_M: NDArray[np.int64]
 ) -> None:
-    """What was kept of these rows `events_M` events ago, as old as it is by now."""
+    """Add weights that `kept` returned `events_M` events ago, decayed since then."""
     weight_MP = kept_MP * popularity.decay_P ** events_M[:, None] * popularity.newest_P
     for row, weight_P in zip(rows.tolist(), weight_MP, strict=True):
         popularity.weight_PN[:, row] += weight_P
@@ -77,7 +86,7 @@ def add_back(
 
 @kernel
 def count(popularity: Popularity, row: int) -> None:
-    """One event of `row`."""
+    """Count one event of `row`."""
     weight_PN, newest_P = popularity.weight_PN, popularity.newest_P
     for p in range(len(newest_P)):
         newest_P[p] /= popularity.decay_P[p]
@@ -106,6 +115,9 @@ def _move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
 
 @kernel
 def share(popularity: Popularity, p: int, row: int) -> float:
-    """The decayed share of all events: an event of age a weighs (1 - g) g^a, with g = 0.5^(1 / half-life)."""
+    """Return the decayed share of events that were of `row`, by half-life `p`.
+
+    An event of age a weighs (1 - g) g^a, with g = 0.5^(1 / half-life).
+    """
     decayed: float = popularity.weight_PN[p, row] / popularity.newest_P[p] * (1.0 - popularity.decay_P[p])
     return decayed

@@ -1,5 +1,9 @@
-"""How often users return to what they did, by what they did with it: what was bought is seldom bought again, what lies
-in the cart is."""
+"""Shares of return: how often users return to an item, by the type of the event that they did with it.
+
+What was bought is seldom bought again; what lies in the cart often is. Measured: docs/experiments/returns.md.
+
+Shape suffixes: Y event types, L ring entries, N rows of the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,22 @@ from numpy.typing import NDArray
 from model.batch import TYPES
 from model.kernels import kernel
 
-# Of each item in a user's ring by the type of the event; and of users by the type of their last event.
+# BY_PLACE: share of ring entries that the next event repeats, by the entry's type. BY_LAST: share of next events that
+# repeat some ring entry, by the type of the last one.
 BY_PLACE, BY_LAST = range(2)
-_DECAY = 0.5 ** (1 / 20_000)
+_DECAY = 0.5 ** (1 / 20_000)  # of all counts per event: a half-life of 20,000 events; not tuned
+# Share of chance, 1 / items, below which users do not return to items; the only value on record, with what it brings:
+# docs/experiments/returns.md.
 _BLINDLY = 0.1
 
 
 class Returns(NamedTuple):
-    """By event type Y: how often there was something to return to, and how often the next event did; items_Y: how many
-    different items there were to return to, by the type of the newest event of each. All decay."""
+    """Decayed counts by event type; the first axis of two is BY_PLACE, BY_LAST.
+
+    offered_2Y: how often there was something to return to
+    returned_2Y: how often the next event returned to it
+    items_Y: different items in the rings, by the type of each item's newest entry
+    """
 
     offered_2Y: NDArray[np.float64]
     returned_2Y: NDArray[np.float64]
@@ -35,13 +46,16 @@ def state_of(returns: Returns) -> dict[str, NDArray[Any]]:
 
 
 def from_state(state: dict[str, NDArray[Any]]) -> Returns:
-    """A state without `items_Y` was made before it was counted: it is counted from now on."""
+    """Return the counts of a state. Older states lack `items_Y`: it begins at 0."""
     return empty()._replace(**{name: array.copy() for name, array in state.items()})
 
 
 @kernel
 def count(returns: Returns, window_L, type_L, item, mark_N):  # type: ignore[no-untyped-def]
-    """`item` came after these events. mark_N: -1 for each row, before and after; which were met is marked there."""
+    """Count one event: `item` came after the ring of rows `window_L` (-1: none) with types `type_L`.
+
+    mark_N: working memory, -1 for each row before and after
+    """
     offered_2Y, returned_2Y = returns.offered_2Y, returns.returned_2Y
     _decay(returns)
     returned = False
@@ -74,13 +88,18 @@ def _decay(returns: Returns):  # type: ignore[no-untyped-def]
 
 @kernel
 def share(returns: Returns, by, y):  # type: ignore[no-untyped-def]
-    """Of a type that was never seen some 5 %."""
+    """Return the share of offers that were taken, for event type `y`; the prior .5 / 10 gives 5 % for an unseen type.
+
+    by: BY_PLACE or BY_LAST
+    """
     return np.float32((returns.returned_2Y[by, y] + 0.5) / (returns.offered_2Y[by, y] + 10.0))
 
 
 @kernel
 def are_over(returns: Returns, y, items):  # type: ignore[no-untyped-def]
-    """Whether users return to what they did so a tenth as often as they would to one of `items` drawn blindly. Each of
-    their items counts once: a ring may be full of the same few."""
+    """True if users return to an item after event type `y` less than a tenth as often as chance, 1 / `items`, gives.
+
+    Each different item of a ring counts once, since a ring may be full of the same few.
+    """
     returned = np.float32((returns.returned_2Y[BY_PLACE, y] + 0.5) / (returns.items_Y[y] + 10.0))
     return returned * items < _BLINDLY

@@ -1,6 +1,6 @@
-"""What is counted of every event: who follows whom, who stands beside whom.
+"""The counting tables: which items follow each item, and which stand near it; with popularity, returns and categories.
 
-Legend: d places back in a window (0: the newest item), N rows of the catalogue.
+Shape suffixes: T tables, N rows of the catalogue, L ring entries. d: places back in a ring (0: the newest item).
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from model.counting.popularity import Popularity
 from model.counting.returns import Returns
 from model.kernels import kernel
 
-# What came next, decaying with every update of the row, and not; what came within a window after and before; who
-# stands within a wide window, both ways.
+# NEXT: the item that came next, decayed at every update of the row; PLAIN: the same without decay. FORWARD, BACKWARD:
+# items that came soon after, and before. WIDE: items within a wider span, both ways.
 NEXT, PLAIN, FORWARD, BACKWARD, WIDE = range(5)
 TABLES = 5
+# Newest items of the ring that an event is counted beside. 10: not tuned. 20 with a fade of .93: no worse than 50 with
+# .97 (docs/experiments/neighbours.md).
 FORWARD_SPAN, WIDE_SPAN = 10, 20
-# Each may widen one row: two for each of 20 places in WIDE, one for each of 10 in FORWARD and BACKWARD.
+# Calls of `neighbours.add` per event at most; each may widen one row. Per item two in WIDE and one each in FORWARD and
+# BACKWARD; one each in NEXT and PLAIN.
 ADDS_AN_EVENT = 2 * WIDE_SPAN + 2 * FORWARD_SPAN + 2
 
-# What each gap bucket stands for (see `memory.unroll`); 0 for a user's first event.
+# Seconds at which each gap bucket begins (see `user_table`); 0 for a user's first event.
 SECONDS = np.append(2.0 ** np.arange(NO_GAP) - 1.0, 0.0)
 
+# Factor on the counts of a row in NEXT per update; weight per place back in the ring, in FORWARD and BACKWARD, and in
+# WIDE. The last one: see WIDE_SPAN; the others are not tuned.
 _NEXT_DECAY, _FORWARD_FADE, _WIDE_FADE = 0.97, 0.7, 0.93
 
 
 class Tables(NamedTuple):
-    """All that is counted; category_N: see `categories`."""
+    """The neighbours of each row, popularity and returns. category_N: category code of each row (see `categories`)."""
 
     rows: NeighbourRows
     popularity: Popularity
@@ -41,7 +46,7 @@ class Tables(NamedTuple):
 
 
 def empty(rows: int, most: int) -> Tables:
-    """Of a catalogue of `rows`, each with at most `most` neighbours."""
+    """Return empty tables for a catalogue of `rows` with at most `most` neighbours each."""
     return Tables(
         rows=neighbours.empty(TABLES, rows, most),
         popularity=popularity.empty(rows),
@@ -59,12 +64,12 @@ def grown(tables: Tables, rows: int) -> Tables:
 
 
 def with_room(tables: Tables, events: int) -> Tables:
-    """The same with room for so many events more: kernels do not allocate."""
+    """Return the tables with room for `events` more, since kernels do not allocate."""
     return tables._replace(rows=neighbours.with_room(tables.rows, events * ADDS_AN_EVENT * tables.rows.most))
 
 
 def forget(tables: Tables, rows: NDArray[np.int64]) -> None:
-    """Recycle rows: their own counts go, and every place where others name them."""
+    """Clear the counts of evicted rows, and remove the rows from the neighbours of all others."""
     is_gone_N = np.zeros(len(tables.rows.start_TN[0]), np.bool_)
     is_gone_N[rows] = True
     neighbours.forget(tables.rows, is_gone_N)
@@ -73,7 +78,7 @@ def forget(tables: Tables, rows: NDArray[np.int64]) -> None:
 
 
 def fade(tables: Tables, share: float) -> None:
-    """Multiply the counts of all neighbours by `share`; what is hot has half-lives of its own."""
+    """Multiply the counts of all neighbours by `share`. Popularity has half-lives of its own and stays."""
     rows = tables.rows
     rows.weight_X[: int(rows.used_1[0])] *= np.float32(share)
     rows.total_TN[:] *= np.float32(share)
@@ -81,7 +86,13 @@ def fade(tables: Tables, share: float) -> None:
 
 @kernel
 def learn(tables: Tables, window_L, type_L, item, category, mark_N):  # type: ignore[no-untyped-def]
-    """Count one event: `item`, of this category, came after `window_L`. mark_N: see `returns.count`."""
+    """Count one event.
+
+    window_L, type_L: item rows (-1: none) and event types of the user's ring before the event
+    item: row of the event's item
+    category: category code that the event names, 0: none
+    mark_N: see `returns.count`
+    """
     ring, rows = len(window_L), tables.rows
     forward, wide = 1.0, 1.0
     for d in range(min(WIDE_SPAN, ring)):

@@ -1,10 +1,11 @@
-"""Counting: who follows whom, what is hot, what this user returns to. Candidates, and their features for the ranker.
+"""Counting: the tables of what follows what, what is hot and what users return to, and the walk through a batch.
 
-The tables live on the host, in a compiled kernel that walks a batch in order: for every event first the candidates
-and their features from what came before it, then the update by it. So counting is exact inside a micro-batch, and a
-prediction cannot see the event it is for.
+The tables live on the host. A compiled kernel walks a batch in order: for each event it first finds candidates and
+their features from the tables, then counts the event. So counting is exact inside a batch, and no prediction sees the
+event that it is for.
 
-Legend: N rows of the catalogue, C candidates, L columns of `features.AMOUNTS`, R of `features.REST`.
+Shape suffixes: B events, N rows of the catalogue, C candidates, K places of a list, E proposals of the encoder, L ring
+entries (of `amounts`: columns of `features.AMOUNTS`), R columns of `features.REST` (of `quota`: rounds), S proposers.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from model.counting.tables import FORWARD, Tables
 from model.kernels import kernel
 from model.state import joined, state_below
 
-# Events of which nothing is learned are walked in parts, which threads may share: so many at most, of at least so many.
+# A walk that learns nothing is cut into parts for threads: at most 4, of at least 8 events. That sharing pays was
+# measured (docs/experiments/latency.md); the two bounds are not tuned.
 _MOST_PARTS, _LEAST_OF_A_PART = 4, 8
-# `map`, or that of an executor.
+# `map`, or the `map` of an executor.
 MapSlices = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 
 
@@ -54,9 +56,14 @@ class CountingConfig:
 
 
 class Users(NamedTuple):
-    """The B users of a batch, each as before the event: rows of the ring (newest last, -1: none or no longer in the
-    catalogue), type and gap bucket before each of its events, log seconds since the last one, and gap bucket of the
-    last one."""
+    """The users of B events, each as they stand before the event.
+
+    windows_BL: item rows of the ring, newest last, -1: no entry, or an item without a row
+    types_BL: event types of the ring
+    gaps_BL: gap bucket before each event of the ring
+    idle_B: log(1 + seconds since the user's last event)
+    last_gap_B: gap bucket of the newest ring entry
+    """
 
     windows_BL: NDArray[np.int32]
     types_BL: NDArray[np.uint8]
@@ -66,8 +73,13 @@ class Users(NamedTuple):
 
 
 class WalkedEvents(NamedTuple):
-    """The B events themselves: row, category (`categories`), whether it is to be learned, and whether candidates for
-    it are wanted."""
+    """B events.
+
+    row_B: item row
+    category_B: category code, 0: none (see `categories`)
+    learn_B: True for events to count
+    examine_B: True for events to find candidates for
+    """
 
     row_B: NDArray[np.int32]
     category_B: NDArray[np.uint32]
@@ -76,14 +88,14 @@ class WalkedEvents(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """Candidates for the B examined events. Proposers are places in `candidates.PROPOSERS`, or NO_PROPOSER.
+    """Candidates for B examined events. Proposers are places in `candidates.PROPOSERS`, or NO_PROPOSER.
 
     candidates_BC: rows, -1: none
     amounts_BCL: the features whose logarithm is still to be taken
     rest_BCR: the other features; the encoder's are 0 and filled in later
-    proposers_BC: what proposed each candidate
-    proposer_B: what proposed the event's own item
-    filling: what fills lists up
+    proposers_BC: proposer of each candidate
+    proposer_B: proposer of the event's own item
+    filling: items that fill lists up
     """
 
     candidates_BC: NDArray[np.int32]
@@ -95,7 +107,7 @@ class Walked(NamedTuple):
 
 
 class Counting:
-    """The tables of N rows, and the walk through a batch; where nothing is learned, several threads may walk."""
+    """Tables of N rows, and the walk through a batch. Several threads may walk at once while nothing is learned."""
 
     def __init__(self, config: CountingConfig, rows: int) -> None:
         self.config = config
@@ -111,15 +123,15 @@ class Counting:
         self.tables = tables.grown(self.tables, rows)
 
     def forget(self, rows: NDArray[np.int64]) -> None:
-        """Recycle rows: their own counts go, and every place where others name them."""
+        """Clear the counts of evicted rows, and remove the rows from the neighbours of all others."""
         tables.forget(self.tables, rows)
 
     def fade(self, share: float) -> None:
-        """Only so much of all neighbours' counts is left, so that what comes now soon weighs more."""
+        """Multiply all neighbours' counts by `share`, so that new events soon weigh more."""
         tables.fade(self.tables, share)
 
     def _scratch(self) -> Scratch:
-        """One that nobody uses: as many are made as ever walk at the same time."""
+        """Return working memory that no other thread uses; made anew if all is in use, or for fewer rows."""
         try:
             spare = self._spare.pop()
         except IndexError:
@@ -137,10 +149,14 @@ class Counting:
         breadth: Breadth,
         each: MapSlices = map,
     ) -> Walked:
-        """Walk all events in order, learning where `learn_B`. The encoder's rows are of those that are examined;
-        live_N: the catalogue's items, without those that nobody touched before these events; `breadth`: of fewer
-        candidates each proposer has fewer in proportion. `each`: who walks where nothing is learned, maybe on several
-        threads."""
+        """Walk all events in order: find candidates where `examine_B`, then count the event where `learn_B`.
+
+        users, events: the users before each event, and the events
+        encoder_rows_BE: rows that the encoder proposes for each examined event, best first, -1: none
+        live_N: True for rows of live items that somebody touched before these events
+        breadth: bounds of the search; with fewer candidates than configured, quotas shrink in proportion
+        each: `map`, or an executor's `map` to use several threads; used only when nothing is learned
+        """
         batch = len(encoder_rows_BE)
         learned = int(events.learn_B.sum())
         if learned:
@@ -163,7 +179,7 @@ class Counting:
             )  # fmt: skip
             self._spare.append(scratch)
 
-        # What is learned from one event is seen by the next one.
+        # Each event is counted before the next one is examined, so a walk that learns can't be shared.
         alone = learned > 0 or batch < len(events.row_B)
         for _ in map(look, [slice(0, len(events.row_B))]) if alone else each(look, _parts(batch)):
             pass
@@ -175,7 +191,7 @@ class Counting:
         return joined(parts | {"returns": returns.state_of(counted.returns)}) | {"category_N": counted.category_N}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Raises ValueError for tables of another width."""
+        """Load a state. Raises ValueError for tables of another width."""
         self.tables = Tables(
             neighbours.from_state(state_below(state, "rows"), self.config.neighbours),
             popularity.empty(0)._replace(
@@ -191,7 +207,7 @@ def _some(columns: Any, of: slice) -> Any:
 
 
 def _parts(count: int) -> list[slice]:
-    """Of about the same size, one or an even number of them, so that two threads end together."""
+    """Cut `count` events into one part, or an even number of about equal size, so that two threads end together."""
     parts = min(_MOST_PARTS, count // _LEAST_OF_A_PART) // 2 * 2 or 1
     ends = [count * k // parts for k in range(parts + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
@@ -199,7 +215,7 @@ def _parts(count: int) -> list[slice]:
 
 @kernel
 def _usual(popular: Popularity, window_L, known):  # type: ignore[no-untyped-def]
-    """Mean log-popularity of what this user takes."""
+    """Return the mean log-popularity of the user's items; `known`: number of ring entries with a row."""
     total = 0.0
     for row in window_L:
         if row >= 0:
@@ -232,8 +248,17 @@ def _examine(  # type: ignore[no-untyped-def]
     counted: Tables, s: Scratch, breadth: Breadth, quota_RS, users: Users, k, item, encoder_rows_E, live_N, items,
     candidates_C, amounts_CL, rest_CR, proposers_C, spare_K,
 ):  # fmt: skip
-    """Write the candidates for user k, their features and proposers, and what fills a list up; returns what proposed
-    `item`."""
+    """Write the candidates of event k, their features and proposers, and the items that fill its list up.
+
+    counted, s: the tables, and this thread's working memory
+    k: place of the event among `users`
+    item: row of the event's own item
+    encoder_rows_E: rows that the encoder proposes
+    live_N, items: rows of live items, and their number
+    candidates_C, amounts_CL, rest_CR, proposers_C, spare_K: written; see `Walked` and `Filling`
+
+    Returns the proposer of `item`, NO_PROPOSER if it is no candidate.
+    """
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], NO_PROPOSER
     size = candidates.count_neighbours(counted, s, window_L, breadth)
