@@ -1,16 +1,17 @@
 """Checkpoints as folders: safetensors and a JSON manifest with checksums. No pickle.
 
     <path>/<name>-<8 hex>/                       one source: a topic (or log) as one group reads it (`SourceId`)
-        <slot>/owner.lock                        held by the live process of this slot
-        <slot>/00000012-5f3a90c1/                one checkpoint: sequence and the nonce of the start that wrote it
+        <slot>/owner.lock                        locked by the live process of this slot
+        <slot>/00000012-5f3a90c1/                one checkpoint: sequence number, and nonce of the start that wrote it
             line.safetensors                     all arrays
             manifest.json                        format, time, checksum and size of each file, the snapshot's meta
-                                                 (`source` says whose it is), and its own checksum (over all its other
-                                                 fields, sorted)
-    <path>/<slot>/00000012-5f3a90c1/             as older versions wrote them, whatever the source: moved when it starts
+                                                 (its `source` is a SourceId), and a checksum over all other fields of
+                                                 the manifest, sorted by key
+    <path>/<slot>/00000012-5f3a90c1/             the place that older versions used for any source; `adopt` moves them
 
-Written beside, synced, then renamed: a folder without the `.tmp` ending is whole, or its checksums say that it is not.
-Folders and files are for their owner alone (0700, 0600): without Redis, memories of users are in them.
+A checkpoint is written to a folder with the ending `.tmp`, synced, and renamed. So a folder without that ending is
+complete; if it was damaged later, its checksums show it. Only the owner may read folders and files (0700, 0600),
+because without Redis they contain the memories of users.
 """
 
 from stream_worker.backends.checkpoint.config import CheckpointConfig

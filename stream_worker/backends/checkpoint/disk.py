@@ -1,4 +1,4 @@
-"""Folders, syncs and locks, and which faults of a disk mean what."""
+"""Folders, syncs and locks of checkpoints, and the translation of disk errors into the program's own."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from safetensors import SafetensorError
 
 from stream_worker.core.errors import CorruptCheckpoint, SlotTaken, Unavailable
 
+# Mode bits: only the owner may list, read and write.
 _OWNERS_ALONE = 0o700
+# Errors that mean a damaged checkpoint; any other means that the disk can't be used.
 _TORN = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 def make_folder(folder: Path) -> None:
-    """The folder, and what is missing above it, for its owner alone."""
+    """Create the folder and its missing parents, accessible to the owner only."""
     for missing in [parent for parent in (folder, *folder.parents) if not parent.is_dir()][::-1]:
         missing.mkdir(mode=_OWNERS_ALONE, exist_ok=True)
         sync(missing.parent)
 
 
 def sync(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,7 +37,7 @@ def sync(path: Path) -> None:
 
 
 def locked(path: Path, slot: str) -> IO[bytes]:
-    """The file, locked for as long as it is open and its process lives. Raises SlotTaken."""
+    """Open a file and lock it until it is closed or the process ends. Raises SlotTaken if it is locked already."""
     file = path.open("ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,7 +50,7 @@ def locked(path: Path, slot: str) -> IO[bytes]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a live process holds it."""
+    """Return True if a live process holds the lock on this file."""
     if not path.exists():
         return False
     try:
@@ -59,7 +62,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def corrupt(folder: Path) -> Iterator[None]:
-    """Turns what is wrong with the files of one checkpoint, and not with the disk, into CorruptCheckpoint."""
+    """Raise CorruptCheckpoint for damaged or missing files of one checkpoint; errors of the disk go through."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as fault:
@@ -72,7 +75,7 @@ def corrupt(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def unavailable(folder: Path) -> Iterator[None]:
-    """Turns a failing disk (full, read-only, gone) into Unavailable."""
+    """Raise Unavailable for errors of the disk (full, read-only, gone)."""
     try:
         yield
     except (OSError, SafetensorError) as fault:

@@ -1,4 +1,4 @@
-"""Checkpoints as they are read: the newest whole one; torn or altered ones are passed over, loudly."""
+"""Reads the newest complete checkpoint; damaged ones are skipped, each with an error in the log."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _log = get_logger(__name__)
 
 
 def newest_in(slot: Path) -> Snapshot | None:
-    """The newest whole checkpoint of a slot's folder; torn ones are passed over, loudly."""
+    """Return the newest complete checkpoint in a slot's folder; None: there is none. Damaged ones are logged."""
     with unavailable(slot):
         return first_whole(checkpoints_in(slot))
 
 
 def first_whole(folders: Iterable[Path]) -> Snapshot | None:
+    """Return the first complete checkpoint of `folders`; damaged ones before it are logged."""
     for folder in folders:
         try:
             return read(folder)
@@ -51,7 +52,7 @@ def sequence(folder: Path) -> int:
 
 
 def created(folder: Path) -> float:
-    """When it was written. A torn one counts as new, so that it is tried, and reported, first."""
+    """Seconds since 1970 when the checkpoint was written. A damaged one counts as new, to be reported first."""
     try:
         return float(manifest_of(folder).get("created", 0))
     except CorruptCheckpoint:
@@ -59,7 +60,7 @@ def created(folder: Path) -> float:
 
 
 def source_of(folder: Path) -> SourceId | None:
-    """Whose checkpoint it is; None: it can't be read."""
+    """The source that a checkpoint belongs to; None: its manifest can't be read."""
     try:
         with corrupt(folder):
             return SourceId.of_json(manifest_of(folder)["meta"]["source"])
@@ -68,7 +69,7 @@ def source_of(folder: Path) -> SourceId | None:
 
 
 def read(folder: Path) -> Snapshot:
-    """Raises CorruptCheckpoint, and ConfigurationError for a format that this version can't read."""
+    """Read one checkpoint. Raises CorruptCheckpoint; ConfigurationError for a format that this version can't read."""
     manifest = manifest_of(folder)
     if reason := readable(manifest.get("format")):
         raise ConfigurationError(f"{folder}: {reason}")
@@ -79,8 +80,8 @@ def read(folder: Path) -> Snapshot:
 
 
 def _check(folder: Path, files: Mapping[str, Any]) -> None:
-    """Exactly the files that a checkpoint has, each a file of this folder, as long and with the content that the
-    manifest says: it names nothing elsewhere, and leaves nothing out."""
+    """Raise CorruptCheckpoint unless the manifest lists exactly the one file of a checkpoint, with its size and
+    checksum, and that file is no link."""
     if list(files) != [ARRAYS]:
         raise CorruptCheckpoint(f"{folder / MANIFEST}: files must be {ARRAYS} alone, got {', '.join(files) or 'none'}")
     path = folder / ARRAYS
@@ -91,18 +92,18 @@ def _check(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
-    """Its fields, exactly as they were written; the seal is the same in every format."""
+    """Read a manifest and verify its own checksum, which every format has. Raises CorruptCheckpoint."""
     with corrupt(folder):
         data = (folder / MANIFEST).read_bytes()
         manifest: dict[str, Any] = orjson.loads(data)
         del manifest["sha256"]
         if data != sealed(manifest):
-            raise CorruptCheckpoint(f"{folder / MANIFEST}: its checksum does not fit")
+            raise CorruptCheckpoint(f"{folder / MANIFEST}: its own checksum is wrong")
         return manifest
 
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:
-    """The manifest as JSON, with the checksum of its fields as `sha256`."""
+    """Encode a manifest as JSON, with the checksum of its other fields as `sha256`."""
     fields = orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
     seal = hashlib.sha256(fields).hexdigest()
     return orjson.dumps({**manifest, "sha256": seal}, option=orjson.OPT_SORT_KEYS)

@@ -1,4 +1,4 @@
-"""All checkpoints of a source, to be deleted: of every slot, and of the topics that stood under its name before."""
+"""Finds and deletes all checkpoints of a source: of every slot, and of deleted topics that had the same name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from stream_worker.core.source_id import SourceId
 
 @dataclass(frozen=True)
 class Found:
-    """`paths`: what to delete, folders of sources, and checkpoints of older versions. `held`: locks of live
-    processes."""
+    """Checkpoints to delete.
+
+    paths: folders of sources, and single checkpoints that older versions wrote.
+    held: lock files that live processes hold; deleting under them would take their checkpoints away.
+    count, bytes: number of checkpoints, and size of all files.
+    """
 
     paths: tuple[Path, ...] = ()
     held: tuple[Path, ...] = ()
@@ -24,14 +28,15 @@ class Found:
     bytes: int = 0
 
     def delete(self) -> None:
-        """Raises Unavailable."""
+        """Delete all `paths`. Raises Unavailable."""
         for path in self.paths:
             with unavailable(path):
                 shutil.rmtree(path)
 
 
 def found_of(path: Path, source: SourceId) -> Found:
-    """A topic that was made again would begin with what the one before taught: it is the same shop."""
+    """Find the checkpoints of a source below `path`, also those of deleted topics of the same name and group: a new
+    topic would begin with what was learned from the deleted one, since only their topic ids differ."""
     shop = replace(source, topic_id="")
     with unavailable(path):
         slots = list(slots_below(path))

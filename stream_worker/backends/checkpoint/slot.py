@@ -1,4 +1,4 @@
-"""The checkpoints of one worker slot: written by its live process alone, the newest few kept."""
+"""The checkpoints of one worker slot: only its live process writes them, and only the newest few are kept."""
 
 from __future__ import annotations
 
@@ -34,14 +34,18 @@ from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.interfaces import Snapshot
 
 LOCK = "owner.lock"
+# Mode bits: only the owner may read and write.
 _OWNERS_ALONE = 0o600
 
 
 class DirectoryCheckpoints:
-    """The checkpoints of one slot. Raises SlotTaken while another live process holds the slot's lock.
+    """Writes and reads the checkpoints of one slot. Raises SlotTaken while another live process holds the slot's lock.
 
-    `config.path` is the folder of the source. `owns` is asked before anything is published or deleted, so that a
-    stalled former owner changes nothing.
+    config: `path` is the folder of the source; `keep` is the number of checkpoints to keep.
+    nonce: random text (0-9, a-z) of this start of the worker, a part of the names of its checkpoints.
+    owns: asked before a checkpoint is published or deleted, so that a former owner that had stalled changes nothing.
+    now: the time in seconds since 1970.
+    reached: called at each fault point.
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class DirectoryCheckpoints:
             self._reached("checkpoint.cleaned")
 
     def _write(self, folder: Path, snapshot: Snapshot) -> int:
-        """All files of a checkpoint, synced to the disk; returns the size of the arrays' in bytes."""
+        """Write all files of a checkpoint and sync them. Returns the size of the arrays' file in bytes."""
         folder.mkdir(mode=0o700)
         arrays, manifest = folder / ARRAYS, folder / MANIFEST
         save_file({name: _in_order(array) for name, array in snapshot.arrays.items()}, arrays)
@@ -111,7 +115,7 @@ class DirectoryCheckpoints:
         self._lock.close()
 
     def _clean(self) -> None:
-        """Keep the newest, and remove what dead starts left half written."""
+        """Delete all checkpoints but the newest few, and unfinished ones of starts that died."""
         for folder in checkpoints_in(self._folder)[self._keep :]:
             shutil.rmtree(folder, ignore_errors=True)
         for leftover in self._folder.glob("*" + UNFINISHED):
@@ -119,7 +123,7 @@ class DirectoryCheckpoints:
 
     @staticmethod
     def describe(config: CheckpointConfig, slot: str) -> str:
-        """One line for `check`. Raises Unavailable where nothing can be written."""
+        """Describe the folder in one line, for `check`. Raises Unavailable if nothing can be written there."""
         path = Path(config.path)
         with unavailable(path):
             make_folder(path)
@@ -132,5 +136,5 @@ class DirectoryCheckpoints:
 
 
 def _in_order(array: NDArray[Any]) -> NDArray[Any]:
-    """safetensors (0.8) writes memory as it lies, whatever the strides: a transposed array would come out wrong."""
+    """Return the array in C order: safetensors (0.8) ignores strides and would write a transposed array wrongly."""
     return array if array.flags.c_contiguous else np.array(array, order="C")

@@ -1,7 +1,7 @@
-"""Whose checkpoints are whose: a folder a source, so that no source writes, locks or deletes in another's.
+"""One folder of checkpoints per source, so that no source writes, locks or deletes in another one's folder.
 
-A source's folder keeps the name that it was given first. What is in it says whose it is, so that ids that become known
-later (an old broker was upgraded) do not orphan it.
+A folder keeps its first name. The checkpoints in it say which source it belongs to, so that it is still found after
+ids of the topic or the cluster have become known (for example when an old broker was upgraded).
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
 
+# Characters of a source's name in its folder's name. A file name has at most 255 bytes; 100 was not tuned.
 _MOST_OF_A_NAME = 100
 _log = get_logger(__name__)
 
 
 def folder_of(path: Path, source: SourceId) -> Path:
-    """The folder of a source below `path`: the one that holds its checkpoints, else one that is still to be made."""
+    """Return the folder of a source below `path`: the one that has its checkpoints, else one that is not made yet."""
     named = path / name_of(source)
     with unavailable(path):
         slots = [slot for slot in slots_below(path) if slot.parent != path and is_of(slot, source)]
@@ -42,26 +43,28 @@ def folder_of(path: Path, source: SourceId) -> Path:
 
 
 def name_of(source: SourceId) -> str:
-    """A name for its folder: its own, as far as a file may have it, and a hash over its ids."""
+    """Return the folder name of a source: its name with safe characters only, and a hash of its ids."""
     told = "\0".join((source.name, source.cluster_id, source.topic_id, source.group))
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", source.name)[:_MOST_OF_A_NAME]
     return f"{safe}-{hashlib.blake2b(told.encode(), digest_size=4).hexdigest()}"
 
 
 def newest_of(path: Path, chosen: Callable[[SourceId], bool] = lambda source: True) -> Snapshot | None:
-    """The readable checkpoint of a chosen source that was written last, whichever slot's; None: there is none. `path`
-    is one, or holds some, or slots, or sources."""
+    """Read the newest complete checkpoint, of any slot, whose source passes `chosen`; None: there is none.
+
+    `path` may be a checkpoint, or a folder of checkpoints, of slots or of sources.
+    """
     with unavailable(path):
         single = [path] if NAME.fullmatch(path.name) else []
         found = [*single, *(checkpoint for slot in (path, *slots_below(path)) for checkpoint in checkpoints_in(slot))]
-        # Torn ones may be anybody's: they are tried, and reported.
+        # The source of a damaged checkpoint is unknown: it is tried, too, so that the damage is reported.
         ours = [checkpoint for checkpoint in found if (source := source_of(checkpoint)) is None or chosen(source)]
         return first_whole(sorted(ours, key=created, reverse=True))
 
 
 def adopt(path: Path, source: SourceId, slot: str) -> None:
-    """Move what an older version wrote for this source and slot, right below `path`, into the source's folder. Raises
-    SlotTaken while a process of that version lives there."""
+    """Move checkpoints of this source and slot that an older version wrote directly below `path` into the source's
+    folder. Raises SlotTaken while a process of that version uses them."""
     old = path / slot
     with unavailable(path):
         ours = [folder for folder in checkpoints_in(old) if is_same(source_of(folder), source)]
@@ -73,12 +76,15 @@ def adopt(path: Path, source: SourceId, slot: str) -> None:
         except SlotTaken:
             if is_of(old, source):
                 raise
-            _log.warning("checkpoints of an older version stay: another source's process lives there", of=str(old))
+            _log.warning(
+                "checkpoints of an older version stay: another source's process uses their folder", of=str(old)
+            )
         _remove_if_empty(old)
 
 
 def _move(checkpoints: list[Path], slot: Path) -> None:
-    """Unless newer ones are there: a version without folders for sources may have run for a while in between."""
+    """Move checkpoints into a slot's folder, unless that has a newer one. It may have older ones: a version without
+    folders for sources may have run again after an earlier move."""
     there, old = checkpoints_in(slot), checkpoints[0].parent
     if there and created(there[0]) >= created(checkpoints[0]):
         return
@@ -93,7 +99,7 @@ def _move(checkpoints: list[Path], slot: Path) -> None:
 
 
 def slots_below(path: Path) -> Iterator[Path]:
-    """Folders that hold checkpoints: those of sources, and, right below `path`, those of older versions."""
+    """Yield the folders that hold checkpoints: slots of sources, and directly below `path` slots of older versions."""
     for folder in _folders_in(path):
         for slot in (folder, *_folders_in(folder)):
             if checkpoints_in(slot):
@@ -105,7 +111,7 @@ def _folders_in(path: Path) -> list[Path]:
 
 
 def is_of(slot: Path, source: SourceId) -> bool:
-    """By the newest checkpoint that tells."""
+    """Return True if the newest readable checkpoint in a slot's folder is of this source."""
     told = (source_of(folder) for folder in checkpoints_in(slot))
     return is_same(next((found for found in told if found is not None), None), source)
 
@@ -115,13 +121,13 @@ def is_same(found: SourceId | None, source: SourceId) -> bool:
 
 
 def _written(folder: Path) -> float:
-    """When the newest checkpoint of a source's folder was."""
+    """Seconds since 1970 when the newest checkpoint in a source's folder was written."""
     newest = [checkpoints_in(slot)[0] for slot in _folders_in(folder) if checkpoints_in(slot)]
     return max(created(checkpoint) for checkpoint in newest)
 
 
 def _remove_if_empty(slot: Path) -> None:
-    """Without its lock, if that is all that is left."""
+    """Delete a slot's folder if only its lock file is left in it."""
     with suppress(OSError):
         if [file.name for file in slot.iterdir()] == [LOCK]:
             (slot / LOCK).unlink()

@@ -1,6 +1,6 @@
-"""What a start of a slot holds before Kafka has told which source it reads, so that a second one is refused at once.
+"""A lock that a starting worker takes before Kafka has answered, so that a second start of the slot fails at once.
 
-By what the configuration says alone; the lock in the slot's folder has the last word.
+Its name comes from the configuration only. Once the source's ids are known, the lock in the slot's folder decides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ _FOLDER = ".starts"
 
 
 def start_lock(path: Path, configured: tuple[str, ...], slot: str) -> IO[bytes]:
-    """Held until it is closed. `configured`: what tells this source from others. Raises SlotTaken."""
+    """Take the lock, which is held until the returned file is closed. Raises SlotTaken.
+
+    path: the configured folder of checkpoints.
+    configured: the settings that tell this source from others (such as bootstrap servers, topic, group).
+    """
     file = start_lock_file(path, configured, slot)
     with unavailable(file.parent):
         make_folder(file.parent)
