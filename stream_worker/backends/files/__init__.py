@@ -1,4 +1,4 @@
-"""Recorded logs in place of the topic, files in place of the output: replay runs the same loop on them (contract 3)."""
+"""Recorded logs in place of the input topic, and files in place of the output topics, for replays (contract 3)."""
 
 from stream_worker.backends.files.mapping import FieldNames, Mapping, load_mapping
 from stream_worker.backends.files.reading import LogReader, read_log

@@ -1,4 +1,4 @@
-"""Files of any format as raw rows: the values of the mapped columns, in order."""
+"""Reads a file of any known format as raw rows: the values of the mapped columns, in the mapping's order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _READERS = {"jsonl": read_json_lines, "csv": read_delimited, "tsv": read_delimit
 
 
 def read_rows(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
-    """For each row its number and the values of the columns `names`, or what is wrong with it. A file of nothing has no
-    rows, not even a header. Raises ConfigurationError where a file can't be read or lacks a column."""
+    """Yield each row's number with the values of the columns `names`, or with a `BadRow`.
+
+    An empty file has no rows and needs no header. Raises ConfigurationError if a file can't be read or lacks a column.
+    """
     read = _READERS[mapping.format_of(path)]
     try:
         if is_empty(path):
@@ -34,10 +36,11 @@ def read_rows(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[Ra
 
 
 def rows_known(paths: Sequence[Path], mapping: Mapping) -> int | None:
-    """The number of rows, where it costs nothing: Parquet files keep it, and no row is left out or multiplied."""
+    """Return the number of rows if it can be known without reading them, else None: all files must be Parquet, which
+    stores it, and the mapping must neither drop nor multiply rows."""
     if mapping.keep or mapping.explode or any(mapping.format_of(path) != "parquet" for path in paths):
         return None
     try:
         return sum(pq.read_metadata(path).num_rows for path in paths if path.stat().st_size)
     except (OSError, pa.ArrowException):
-        return None  # reading will say so
+        return None  # the same error is raised when the rows are read

@@ -1,4 +1,4 @@
-"""JSON lines as raw rows: an object a line, or a row for every element of a list in it."""
+"""Reads JSON lines as raw rows: one row per object, or one per element of a list in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stream_worker.core.json_object import json_object
 
 
 def read_json_lines(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the rows of a file, each with the number of its line and the values of fields `names`."""
     with open_bytes(path) as stream:
         for number, line in numbered_lines(stream):
             if isinstance(line, BadRow):
@@ -27,7 +28,8 @@ def read_json_lines(path: Path, mapping: Mapping, names: Sequence[str]) -> Itera
 
 
 def picked(row: dict[str, Any], names: Sequence[str], explode: str) -> Iterator[Sequence[Any]]:
-    """The values of `names` in a row, or in every element of its list `explode`, whose fields go first."""
+    """Yield the values of `names` in a row; with a list in field `explode`, once per element of the list. An element's
+    field is preferred to the row's field of the same name."""
     elements = row.get(explode) if explode else None
     if not isinstance(elements, list):
         yield [row.get(name) for name in names]

@@ -1,4 +1,4 @@
-"""Bytes of a log, decompressed by extension, and its lines, none of which is held beyond a bound."""
+"""Reads the bytes of a log, decompressed by file extension, and its lines, up to a bound on their length."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from typing import IO, Any, AnyStr, NamedTuple
 
 import pyarrow as pa
 
-# Of a few kilobytes of gzip a line of gigabytes can be made. A topic's records end at a megabyte or a few.
+# A few kilobytes of gzip can expand to a line of gigabytes. Not tuned: 16 times Kafka's default record size of 1 MiB.
 MAX_LINE_BYTES = 16 << 20
-_KEPT_BYTES = 1 << 16  # of a longer one, to show
-_BUFFER_BYTES = 1 << 20
+_KEPT_BYTES = 1 << 16  # bytes of a longer line that are shown in its dead letter; not tuned
+_BUFFER_BYTES = 1 << 20  # bytes read at once; not tuned
 
 
 class BadRow(NamedTuple):
-    """A row that has no such columns, as it stood in the file (or the beginning of it), with class and reason."""
+    """A row that could not be split into its columns.
+
+    value: its bytes in the file, or the beginning of them.
+    error, reason: the class of the dead letter (such as NotARow), and a sentence.
+    """
 
     value: bytes
     error: str
     reason: str
 
 
-# The number of its line, or row, from 1, and the values of the mapped columns.
+# (number of the line or row in its file, from 1; values of the mapped columns, or a BadRow)
 RawRow = tuple[int, Sequence[Any] | BadRow]
 
 
 def open_bytes(path: Path) -> io.BufferedReader:
+    """Open a file for reading, decompressed as its extension says."""
     stream: Any = pa.input_stream(str(path))
     return io.BufferedReader(stream, _BUFFER_BYTES)
 
@@ -40,8 +45,8 @@ def is_empty(path: Path) -> bool:
 
 
 def read_line(stream: IO[AnyStr]) -> tuple[AnyStr, bool]:
-    """The next line, empty at the end, and whether that is all of it: of one that is too long only the beginning is
-    kept, and the rest is passed over."""
+    """Read a line. Returns it (empty at the end of the file) and whether it is complete: of a line that is too long
+    only the beginning is returned, and the rest is skipped."""
     line = stream.readline(MAX_LINE_BYTES)
     if len(line) < MAX_LINE_BYTES:
         return line, True
@@ -56,6 +61,7 @@ def too_long(line: bytes) -> BadRow:
 
 
 def numbered_lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | BadRow]]:
+    """Yield the lines with their numbers from 1; a line that is too long becomes a `BadRow`."""
     number = 0
     while True:
         line, whole = read_line(stream)

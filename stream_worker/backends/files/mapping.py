@@ -1,4 +1,4 @@
-"""How a recorded log is to be read: which column is what, which rows belong to it, in which order."""
+"""The mapping file of a recorded log: it names the columns, the rows that belong to the log, and their order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KEYS_SPELLED_OUT = (
 
 @dataclass(frozen=True)
 class FieldNames:
-    """`[fields]`: the column that holds each part of an event; empty: the log has none."""
+    """The section `[fields]`: the column that holds each part of an event; empty: the log has no such column."""
 
     user: str = ""
     item: str = ""
@@ -57,12 +57,20 @@ class FieldNames:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A mapping file. Rows that fail a `keep` condition are no part of the log; all others are, valid or not.
+    """A mapping file.
 
-    `format` empty: by the file's extension, .gz and .zst looked through. tsv has no quoting; csv with
-    `delimiter = "\\t"` has. `header = false`: columns are called "1", "2", ... `types` maps values of the type column
-    (others stay as they are), `default_type` stands where there is none. `explode` names a list column: one row an
-    element, whose fields go before the row's own. `sort` orders by time, ties as they stand in the files.
+    fields: the column of each part of an event.
+    format: jsonl, csv, tsv or parquet; empty: told from the file's extension, also before .gz and .zst. tsv knows no
+        quotes; csv with `delimiter = "\\t"` does.
+    delimiter: one character between columns; empty: a comma for csv, a tab for tsv.
+    header: False: the files have no header line, and columns are called "1", "2", ...
+    encoding: of csv and tsv files, by Python's name.
+    types: value of the type column -> event type; values that are not listed stay as they are.
+    default_type: the event type of rows that have none.
+    explode: a column that holds a list: each element becomes a row. Its fields are preferred to those of the row.
+    sort: order all rows by time; rows of the same time keep their order in the files.
+    keep: column -> condition (see `condition`). Rows that fail one do not belong to the log; all others do, valid or
+        not.
     """
 
     fields: FieldNames
@@ -89,18 +97,17 @@ class Mapping:
             condition(column, text)
 
     def identity(self) -> str:
-        """Text that tells mappings apart. Logs are named by its hash, so it stays the same for all versions.
-
-        Keys that were added later appear only where they are set.
-        """
+        """Return a text that differs between mappings. A log's name contains its hash, so it must be the same in all
+        versions: keys that were added later appear in it only if they are set."""
         fields = _spelled(self.fields, _FIELDS_SPELLED_OUT)
         return f"Mapping(fields=FieldNames({fields}), {_spelled(self, _KEYS_SPELLED_OUT, besides=('fields',))})"
 
     def format_of(self, path: Path) -> str:
+        """Return the format of a file: the configured one, else by extension. Raises ConfigurationError for neither."""
         suffix = Path(path.stem).suffix if path.suffix in _COMPRESSIONS else path.suffix
         if found := self.format or _SUFFIXES.get(suffix, ""):
             return found
-        raise ConfigurationError(f"format: {path.name} does not tell by its extension; set it to {', '.join(FORMATS)}")
+        raise ConfigurationError(f"format: unknown extension of {path.name}; set format to {', '.join(FORMATS)}")
 
 
 def _spelled(value: FieldNames | Mapping, always: Collection[str], besides: Collection[str] = ()) -> str:
@@ -122,7 +129,10 @@ def _is_text_encoding(name: str) -> bool:
 
 
 def condition(column: str, text: str) -> Condition:
-    """The test that `[keep]` names: "not null", "null", or a comparison with a number or (== and != only) a text."""
+    """Parse a condition of `[keep]`: "null", "not null", or a comparison with a number or (== and != only) a text.
+
+    Raises ValueError. A missing value passes no comparison.
+    """
     if text in ("null", "not null"):
         return (lambda value: not is_missing(value)) if text == "not null" else is_missing
     match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(.+)", text)
@@ -147,7 +157,7 @@ def _comparison(compare: Callable[[Any, Any], bool], bound: float | str) -> Cond
 
 
 def is_missing(value: Any) -> bool:
-    """Nothing, an empty text, or NaN (which pandas writes for a null among numbers)."""
+    """Return True for None, an empty text, or NaN (which pandas writes for a null in a column of numbers)."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
@@ -159,7 +169,7 @@ def _number(value: Any) -> float | None:
 
 
 def load_mapping(path: Path) -> Mapping:
-    """Raises ConfigurationError that names the file, the key and the nearest known one."""
+    """Read a mapping file. Raises ConfigurationError, which names the file, the key and the most similar known key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
@@ -182,7 +192,7 @@ def _refuse_unknown(path: Path, section: str, given: Collection[str], known: Col
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the known one that is most like it, else all of them."""
+    """Return the end of a message about an unknown name: the most similar known name, else all known names."""
     if close := difflib.get_close_matches(name, known, n=1):
         return f"; did you mean {close[0]!r}?"
     return f"; known are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""When a recorded log's moments come around again."""
+"""The pace of a replay: it tells when each record of a log is due."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from stream_worker.core.log_times import YEAR_SECONDS
 
 
 class Pace:
-    """Moments as seconds from now, `speed` times as fast as they were, counted from `began_ms`."""
+    """Converts times of a log to waiting times.
+
+    speed: 1 replays at the log's own pace, 60 replays a minute in a second.
+    clock: the clock of now.
+    began_ms: the time of the log, in ms since 1970, that corresponds to the creation of this object.
+    """
 
     def __init__(self, speed: float, clock: Clock, began_ms: int) -> None:
         self._speed = speed
@@ -24,8 +29,10 @@ class Pace:
 
 
 def beginning(times_ms: Sequence[int]) -> int:
-    """The first of a log's first times that lies within a year of their median: from a clock that stood at 1970, or at
-    1999, the pace would be to wait for decades. 0 stands for no time."""
+    """Return the first of a log's first times, in ms, that lies within a year of their median; 0: no time is known.
+
+    A device whose clock stood at 1970 or 1999 would otherwise make the replay wait for decades.
+    """
     known = [ms for ms in times_ms if ms > 0]
     if not known:
         return 0

@@ -1,7 +1,7 @@
-"""Parquet as raw rows: numbers and texts as JSON has them, with every digit.
+"""Reads Parquet files as raw rows, with values that JSON can hold and that keep every digit.
 
-Decimals are texts of their digits. Bytes are the text that they hold; 16 bytes of a column that says it holds UUIDs,
-or that are no text, are read as a UUID.
+Decimals become texts of their digits. Bytes are decoded as text; 16 bytes become a UUID if the column's type says
+that it holds UUIDs, or if they are no UTF-8.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from stream_worker.backends.files.json_lines import picked
 from stream_worker.backends.files.lines import RawRow
 from stream_worker.backends.files.mapping import Mapping
 
+# Rows in memory at a time. The default of pyarrow's `iter_batches`.
 BLOCK_ROWS = 65_536
-_UUID_BYTES = 16
+_UUID_BYTES = 16  # RFC 9562
 
 
 def read_parquet(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
+    """Yield the rows of a file, each with its number from 1 and the values of columns `names`."""
     number = 0
     with pq.ParquetFile(path) as file:
         known = file.schema_arrow.names
@@ -51,7 +53,7 @@ def _values(column: pa.Array[Any], uuids: bool) -> list[Any]:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     kind = column.type
-    if pa.types.is_timestamp(kind):  # Python's own times have no nanoseconds
+    if pa.types.is_timestamp(kind):  # Python's datetime has no nanoseconds, so times become numbers of seconds
         microseconds = column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
         return [None if value is None else value / 1e6 for value in microseconds.to_pylist()]
     if pa.types.is_decimal(kind):
@@ -67,7 +69,7 @@ def _values(column: pa.Array[Any], uuids: bool) -> list[Any]:
 def _texts(column: pa.Array[Any]) -> list[Any]:
     try:
         return column.to_pylist()
-    except UnicodeDecodeError:  # nothing but the writer checks a text
+    except UnicodeDecodeError:  # readers of Parquet do not check that texts are UTF-8
         return [
             None if value is None else text_of(value, False) for value in column.cast(pa.large_binary()).to_pylist()
         ]

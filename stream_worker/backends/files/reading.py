@@ -1,7 +1,7 @@
-"""Rows of recorded logs as contract 1's JSON, one code path whatever the format.
+"""Turns rows of recorded logs, of any format, into events in contract 1's JSON.
 
-Values go on as they are, to be judged by the decoder's rules alone; only the time is read here, too. A row that can't
-be an event is passed on with its fault, so that the decoder sets it aside; none is lost without a word.
+Values are not checked here: the decoder applies the same rules as to records of a topic. Only the time is parsed, for
+sorting and pacing. A row that can't be an event is passed on with its fault and becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -30,14 +30,22 @@ from stream_worker.core.number_text import number_of, whole_text
 
 _PARTS = ("user", "item", "ts", "type", "value", "session", "request_id", "category")
 _IDS = ("user", "item", "session", "request_id", "category")
-_END_SECONDS = 253_402_300_800.0  # the year 10000: what lies beyond is no time, and milliseconds stay an int64
-_SHOWN_BYTES = 40
-_FILE_SHIFT = 40  # a place is the file's number and, below it, the line's
+# Seconds since 1970 at the year 10000, where Python's datetime ends. Milliseconds below it fit an int64.
+_END_SECONDS = 253_402_300_800.0
+_SHOWN_BYTES = 40  # bytes of a bad text that its dead letter's reason shows; not tuned
+# Bits of the line's number in a place, the number of the file above them: a place is one int64 column (1e12 lines).
+_FILE_SHIFT = 40
 _NUMBER_MASK = (1 << _FILE_SHIFT) - 1
 
 
 class LogRow(NamedTuple):
-    """A row as a record: `place` is its line for a person, `fault` class and reason where it can't be an event."""
+    """A row as a record of the topic.
+
+    key, value: the user, and the event as JSON.
+    timestamp_ms: its time, in ms since 1970 (see `LogReader`).
+    place: file and line, for people.
+    fault: class and reason of its dead letter if it can't be an event.
+    """
 
     key: str
     value: bytes
@@ -47,7 +55,12 @@ class LogRow(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A row on its way; `seconds` is its own time, NaN where that can't be read."""
+    """A row before its time was judged.
+
+    seconds: its own time in seconds since 1970; NaN: it has no time that can be read.
+    place: number of the file and of the line in one integer.
+    error, reason: see `LogRow.fault`.
+    """
 
     key: str
     value: bytes
@@ -69,17 +82,20 @@ _SCHEMA = pa.schema(_COLUMNS)
 
 
 def read_log(paths: Sequence[Path], mapping: Mapping) -> Iterator[tuple[str, bytes, int]]:
-    """(key, value, timestamp_ms) of every row of the log, under contract 1's own field names.
-    Raises ConfigurationError."""
+    """Yield (key, value, timestamp_ms) of every row of a log; values are JSON with contract 1's field names. Raises
+    ConfigurationError."""
     return ((row.key, row.value, row.timestamp_ms) for row in LogReader(paths, mapping))
 
 
 class LogReader:
-    """The rows of `paths`, one file after the other, or all in time order. A row's timestamp is its own time; where
-    that can't be read or is too late for the rows around it, the previous row's. Without `sort` one block is in memory
-    at a time; with it the whole log.
+    """Yields the rows of `paths`, one file after the other, or sorted by time if the mapping says so.
 
-    `left_out` counts the rows that failed a `keep` condition so far; `total` is the number of rows where it is known.
+    A row's timestamp is its own time; if that can't be read or is too late compared with the rows around it, it is the
+    timestamp of the previous row. Sorting holds the whole log in memory, otherwise one block is held at a time.
+
+    left_out: the number of rows so far that failed a `keep` condition.
+    total: the number of rows, or None while it is not known.
+    columns: part of an event (such as "user") -> the log's column.
     """
 
     def __init__(self, paths: Sequence[Path], mapping: Mapping) -> None:
@@ -114,7 +130,7 @@ class LogReader:
             yield from map(_Read, *(column.to_pylist() for column in block.columns))
 
     def _rows(self) -> Iterator[_Read]:
-        """With the time that stands for each row's in place of one that can't be right."""
+        """Yield the rows in file order; a time that is missing or too late is replaced by the previous row's."""
         self.total = rows_known(self.paths, self.mapping)
         waiting: deque[tuple[_Read, int]] = deque()
         last = 0.0
@@ -125,7 +141,8 @@ class LogReader:
         self.left_out = self._read_over
 
     def _seconds(self, waiting: deque[tuple[_Read, int]]) -> Iterator[float]:
-        """The time of each row, which waits until it is judged, with the number of those left out before it."""
+        """Yield each row's time, to be judged, and put the row into `waiting`, with the number of rows left out before
+        it."""
         for row in self._read():
             waiting.append((row, self._read_over))
             yield row.seconds
@@ -167,7 +184,7 @@ class LogReader:
     def _without_bad_text(
         self, event: dict[str, Any], values: Sequence[Any], key: str, seconds: float, place: int
     ) -> _Read:
-        """Bytes that are no text: in an optional field they are shown as escapes, anywhere else they spoil the row."""
+        """Encode an event with bytes that are no UTF-8: escaped in an optional field, else the row gets a fault."""
         for part, value in event.items():
             if isinstance(value, str) and not _is_text(value):
                 known = value.encode("utf-8", "surrogateescape")
@@ -178,7 +195,7 @@ class LogReader:
         try:
             return _Read(key, orjson.dumps(event, default=_plain), seconds, place)
         except TypeError as fault:
-            reason = f"expected values that JSON has a form for, got {fault}"
+            reason = f"expected values that JSON can hold, got {fault}"
             return _Read("", _as_bytes(values), seconds, place, "NotARow", reason)
 
     def _set_type(self, event: dict[str, Any]) -> None:
@@ -202,7 +219,7 @@ def _as_table(rows: Iterable[_Read]) -> pa.Table:
 
 
 def _set_time(event: dict[str, Any]) -> float:
-    """A time that can be read becomes epoch seconds. Returns it, NaN where there is none."""
+    """Convert the event's time to seconds since 1970 and return it; NaN: it can't be read, and is left as it is."""
     value = event.get("ts")
     seconds = timestamp_seconds(value.isoformat() if isinstance(value, date) else value)
     if seconds is None or not OLDEST_SECONDS <= seconds < _END_SECONDS:
@@ -212,7 +229,7 @@ def _set_time(event: dict[str, Any]) -> float:
 
 
 def _plain(value: Any) -> str:
-    """For the values inside of lists; those of columns come as texts."""
+    """Encode what orjson does not know: decimals and bytes inside of lists. Raises TypeError for anything else."""
     if isinstance(value, Decimal):
         return digits(value)
     if isinstance(value, bytes):

@@ -1,5 +1,8 @@
-"""Files in place of the output topics. Their lengths and Y are in the checkpoint, and a restart truncates to them:
-killed and resumed, every file is the same to the bit."""
+"""Writes a replay's outputs to files in place of topics.
+
+The checkpoint holds the lengths of the files and Y. A restart truncates the files to these lengths, so a replay that
+was killed and resumed writes the same bytes as one that was not.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ from stream_worker.core.events import DeadLetter, Outputs
 from stream_worker.core.offsets import Mark
 
 _PARTITION = 0
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 20  # bytes collected before a write; not tuned
 
 
 class FileSink:
-    """JSON lines: predictions as contract 3 has them, recommendations as contract 1, dead letters with their reasons.
+    """Writes JSON lines. The first commit removes what earlier runs wrote, except the part that a loaded state covers.
 
-    Any path may be None: not asked for. What stands in the files from before is cut off at the first commit, except
-    what a loaded state says is this log's own. `next_offset` is Y.
+    predictions: file in the form of contract 3; None: not written.
+    recommendations: file in the form of contract 1; None: not written.
+    dead_letters: file of dead letters with their reasons; None: not written.
+    topic: the name of the log, for recommendations and dead letters.
+
+    `next_offset` is Y.
     """
 
     shortened = 0
@@ -60,7 +67,7 @@ class FileSink:
         self.next_offset = next_offsets.get(_PARTITION, self.next_offset)
 
     def state_dict(self) -> dict[str, Any]:
-        """Y and the lengths, once those bytes are on the disk: a checkpoint may not promise more than there is."""
+        """Return Y and the lengths, after a sync: a checkpoint must not name bytes that are not on the disk."""
         self._open()
         for name, file in self._files.items():
             file.flush()
@@ -69,7 +76,7 @@ class FileSink:
         return {"next_offset": self.next_offset, "lengths": dict(self._lengths)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state. Raises ConfigurationError where a file has become shorter than it was then."""
+        """Truncate the files to the lengths of a state. Raises ConfigurationError if a file is shorter."""
         self.close()
         self.next_offset = state["next_offset"]
         self._lengths = {name: state["lengths"].get(name, 0) for name in self._paths}
@@ -88,13 +95,13 @@ class FileSink:
 
 
 def _open_at(path: Path, length: int) -> BinaryIO:
-    """The file cut off at `length` bytes, ready to append."""
+    """Open a file for appending and truncate it to `length` bytes. Raises ConfigurationError if it is shorter."""
     file = open(path, "ab", _BUFFER_BYTES)  # noqa: SIM115  (stays open)
     if (size := file.tell()) < length:
         file.close()
-        raise ConfigurationError(f"{path}: expected at least {length} bytes, as the checkpoint has it, got {size}")
+        raise ConfigurationError(f"{path}: the checkpoint expects at least {length} bytes, got {size}")
     file.truncate(length)
-    file.seek(length)  # or tell() goes on naming the old end until something is written
+    file.seek(length)  # otherwise tell() returns the old end until something is written
     return file
 
 

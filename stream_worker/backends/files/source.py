@@ -1,4 +1,4 @@
-"""A recorded log in place of the topic. Speed changes when a batch comes, never what is in it."""
+"""Reads a recorded log in place of the input topic. The speed changes when a batch comes, never what it contains."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from stream_worker.core.offsets import Committed
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 
-_HASHED_BYTES = 1 << 20
+_HASHED_BYTES = 1 << 20  # bytes at the beginning of each file that name the log; not tuned, and fixed by existing names
 _PARTITION = 0
 
 
 class FileSource:
-    """Rows `start` to `start + limit` of a log as records of partition 0; a row's number is its offset.
+    """Reads rows of a log as records of partition 0; a row's number is its offset.
 
-    Batches end at multiples of `max_records`, so they depend on the position in the log only: not on speed, and not on
-    where a restart began. `published` is Y, which the sink of the last run knows; it may be set until the first poll,
-    which claims the partition. `speed` 1 keeps the log's own pace, 60 makes a minute of it a second, None waits for
-    nothing; a batch comes when its last record is due.
+    Batches end at multiples of `max_records`, so they depend only on the position in the log: not on the speed, and
+    not on where a restart began. A batch comes when its last record is due. The first poll claims the partition; it
+    and later ones raise ConfigurationError if the log can't be read.
 
-    Raises ConfigurationError from the first poll on where the log can't be read.
+    start, limit: the first row, and the number of rows (None: all).
+    speed: 1 replays at the log's own pace, 60 replays a minute in a second, None does not wait. It needs a `clock`.
+    sleep: waits for a number of seconds.
+    published: Y, which the last run's sink knows; the attribute may be set until the first poll.
     """
 
     def __init__(
@@ -67,27 +69,27 @@ class FileSource:
         return self._name
 
     def identity(self) -> SourceId:
-        """A name alone: it stands for the log's bytes already."""
+        """Return the name without ids: it contains a hash of the log's bytes."""
         return SourceId(self._name)
 
     @property
     def position(self) -> int:
-        """The next row to give out."""
+        """The number of the row that the next poll begins with."""
         return self._position
 
     @property
     def total(self) -> int | None:
-        """The number of the last row to give out, plus one; None where only reading on will tell."""
+        """The number of the last row to return, plus one; None: not known before the log was read to its end."""
         return None if self._reader.total is None else int(min(self._reader.total, self._end))
 
     @property
     def columns(self) -> dict[str, str]:
-        """The log's own name of each part of an event that it has."""
+        """Part of an event (such as "user") -> the log's column; parts that the log lacks are missing."""
         return self._reader.columns
 
     @property
     def left_out(self) -> int:
-        """Rows so far that the mapping's conditions keep out of the log."""
+        """The number of rows so far that failed a `keep` condition of the mapping."""
         return self._reader.left_out
 
     def subscribe(self, owner: PartitionOwner) -> None:
@@ -130,24 +132,24 @@ class FileSource:
         return wait <= timeout_seconds
 
     def reclaim(self, partitions: Collection[int]) -> None:
-        """The next poll claims again, and reads on from there."""
+        """Let the next poll claim the partition again, and read on from where the owner says."""
         self._rows, self._ahead, self._batch = None, None, []
 
     def moved_from(self) -> Collection[int]:
         return ()
 
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        """A log has a row at every place."""
+        """Return the offsets unchanged: a log has a row at every offset."""
         return next_offsets
 
     def serve(self) -> None:
-        """A file has no other readers: nothing to do."""
+        """Do nothing: a file has no other readers."""
 
     def exhausted(self) -> bool:
         return self._rows is not None and self._ahead is None and not self._batch
 
     def standing(self) -> Standing:
-        return Standing(self._rows is not None, "a log, which is read by nobody else")
+        return Standing(self._rows is not None, "reads a log, which has no other readers")
 
     def trouble(self) -> str:
         return ""
@@ -168,7 +170,10 @@ def _record(offset: int, row: LogRow) -> Record:
 
 
 def _name(paths: Sequence[Path], mapping: LogMapping) -> str:
-    """Other bytes or another mapping make another log, whose row numbers mean something else."""
+    """Return `file:<first file>:<hash>` over the mapping, and the size and first bytes of each file.
+
+    Row numbers of another mapping or other bytes mean something else, so such a log needs another name.
+    """
     digest = hashlib.sha256(mapping.identity().encode())
     try:
         for path in paths:
