@@ -1,1 +1,1 @@
-"""The items that are live: their rows, vectors and numbers, and the attic of those that left."""
+"""The live items: their rows, vectors and numbers, and the attic of evicted ones."""

@@ -1,7 +1,8 @@
-"""What is kept of evicted items, for the day they return: vector, bias, popularity, category, their first event.
+"""The attic: vector, bias, popularity, category and first event of evicted items, kept for the day they return.
 
-Adam's moments are not kept: they describe gradients of another time, and starting them again costs a returning item
-what any new one pays, a learning rate a step. Nor are its neighbours, of which the others' rows were cleared as well.
+Adam's moments are not kept: they describe gradients of another time, and restarting them costs a returning item no more
+than a new one, first steps of the learning rate's size. Neighbours are not kept either, since the rows of the other
+items no longer name the item (ADR 0008).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 
 from model.state import array_of_texts, state_below, texts_of
 
-_FIRST_CAPACITY = 256
+_FIRST_CAPACITY = 256  # items that the first columns have room for; doubled as needed; not tuned
 
 Kept = dict[str, NDArray[Any]]
 
 
 class Attic:
-    """Items by id, in rows of named columns; of more than `capacity` the ones evicted first leave."""
+    """Items by id, with named columns. With more than `capacity` items, those that were evicted first are dropped."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -33,7 +34,7 @@ class Attic:
         return len(self._place_of_id)
 
     def put(self, ids: Sequence[str], kept: Kept) -> None:
-        """A row of each column for each id."""
+        """Store items. kept: named columns with a row for each id."""
         newest = slice(max(0, len(ids) - self.capacity), None)
         places = np.array([self._place(item) for item in ids[newest]], dtype=np.int64)
         for name, column in kept.items():
@@ -41,15 +42,15 @@ class Attic:
             self.columns[name][places] = column[newest]
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The place of each id, -1 where it is not here."""
+        """Return the place of each id, -1: not here."""
         return np.array([self._place_of_id.get(item, -1) for item in ids], dtype=np.int64)
 
     def ids_at(self, places: NDArray[np.int64]) -> list[str | None]:
-        """The id at each place, None where there is none."""
+        """Return the id at each place, None: the place is empty."""
         return [(self._ids[place] or None) if place < len(self._ids) else None for place in places.tolist()]
 
     def take(self, places: NDArray[np.int64]) -> Kept:
-        """What was kept at these places, which are free from now on."""
+        """Return the columns at these places, and remove the items there."""
         for place in places.tolist():
             del self._place_of_id[self._ids[place]]
             self._ids[place] = ""
@@ -61,7 +62,7 @@ class Attic:
         return {"ids": letters, "id_lengths": lengths, "next": np.array([self._next], dtype=np.int64), **used}
 
     def load_state_dict(self, state: Kept) -> None:
-        """Raises ValueError for more items than there is room for."""
+        """Load a state. Raises ValueError for more items than `capacity`."""
         ids = texts_of(state["ids"], state["id_lengths"])
         if len(ids) > self.capacity:
             raise ValueError(f"model.attic_items: the state has {len(ids)}, the configuration {self.capacity}")
@@ -70,7 +71,7 @@ class Attic:
         self.columns = {name: column.copy() for name, column in state_below(state, "column").items()}
 
     def _place(self, item: str) -> int:
-        """The next place of the ring, whoever was there."""
+        """Give an item the next place of a ring of `capacity` places; the item there before is dropped."""
         place, self._next = self._next, (self._next + 1) % self.capacity
         if place == len(self._ids):
             self._ids.append("")

@@ -1,10 +1,15 @@
-"""Item number <-> row of the item tables. Rows are recycled, numbers never are.
+"""The catalogue: item id, item number and row of each live item. Rows are recycled, numbers never are.
 
-A *number* is the item's name in user rings (given by the memory store, the same for every worker; 0: it has none, and
-stands in no ring); a *row* is where this line keeps its vector and counts. Capacity grows by doubling. Items that
-nobody has touched for `expiry_seconds` lose their rows to newcomers, while more than `min_items` are live; at
-`max_items` those not seen for longest do. Who keeps a row across batches keeps the *generation* of that time with it,
-so that `current` tells whether the row is still the same item's.
+The store gives an item its *number*, which names it in user rings and is the same for every worker; 0: it has none and
+stands in no ring. The *row* is the place where this line keeps its vector and counts.
+
+Capacity grows by doubling. Items that nobody touched for `expiry_seconds` are evicted while more than `min_items` are
+live. At `max_items` those not seen for longest are evicted.
+
+Code that keeps a row across batches keeps the catalogue's *generation* with it: `current` then tells whether the row
+still belongs to the same item.
+
+Shape suffixes: N rows of the catalogue, M rows that are asked about, W rows per training example.
 """
 
 from __future__ import annotations
@@ -18,20 +23,25 @@ from numpy.typing import NDArray
 from model.items.number_table import NumberTable
 from model.state import array_of_texts, texts_of
 
-_FIRST_CAPACITY = 1024
-_EVICTED_SHARE = 16
-_CHECKS_A_PERIOD = 16
+_FIRST_CAPACITY = 1024  # rows of an empty catalogue; not tuned
+_EVICTED_SHARE = 16  # 1 / 16 of `max_items` is evicted at a time (ADR 0008); not tuned
+_CHECKS_A_PERIOD = 16  # searches for expired items per `expiry_seconds`, since each looks at all rows; not tuned
 
 
 class Catalog:
-    """id_N, live_N, number_N, born_N and seen_N (counts of events of this line) by row; row 0 is real, -1 means none.
+    """Items by row. Row 0 is a real row; -1 stands for no row.
 
-    seen_ts_N: where the line's clock stood when the item was seen last. generation_N: how often rows had been recycled
-    when this one was recycled last.
+    ids: item id of each row, empty: the row is free
+    number_N: item number, 0: none
+    live_N: True for rows of live items
+    born_N, seen_N: number of events that the line had learned at the item's first event, and at its last
+    seen_ts_N: the line's clock at its last event, in seconds
+    generation_N: generation of the last eviction from this row
+    generation: number of evictions so far
     """
 
     def __init__(self, max_items: int, min_items: int = 0, expiry_seconds: float = 0.0) -> None:
-        """`expiry_seconds` 0: no item is ever too old."""
+        """Make a catalogue without items. expiry_seconds: 0: items never expire."""
         self.max_items, self.min_items, self.expiry_seconds = max_items, min_items, expiry_seconds
         self._clear()
 
@@ -53,7 +63,7 @@ class Catalog:
         self._free: list[int] = []
 
     def __len__(self) -> int:
-        """Live items."""
+        """Return the number of live items."""
         return len(self._row_of_id)
 
     @property
@@ -62,15 +72,18 @@ class Catalog:
 
     @property
     def rows_used(self) -> int:
-        """One past the highest row ever given out; rows that wait for recycling are below it."""
+        """One past the highest row ever used; free rows below it wait for recycling."""
         return len(self.ids)
 
     def live_rows(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.live_N[: self.rows_used])
 
     def latest(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-        """Of these rows those that were seen last, in their order: `most` at the most (more only where several were
-        seen at once), and half as many at the least. How far back that is changes seldom, and is part of the state."""
+        """Return those of these rows that were seen last, in the same order.
+
+        There are between `most` / 2 and `most` of them, more only if several were seen at the same event. The event
+        since which they were seen is moved only when needed, and is part of the state.
+        """
         if len(rows) <= most:
             return rows
         seen_M = self.seen_N[rows]
@@ -80,7 +93,7 @@ class Catalog:
         return rows[seen_M >= self._latest_since]
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
-        """The row of each id, -1 where it has none."""
+        """Return the row of each id, -1: none."""
         find = self._row_of_id.get
         return np.fromiter((find(item, -1) for item in ids), dtype=np.int32, count=len(ids))
 
@@ -88,20 +101,22 @@ class Catalog:
         return [self.ids[row] for row in rows.tolist()]
 
     def rows_of_numbers(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
-        """The row of each item number, -1 for 0 and for items without a row."""
+        """Return the row of each item number, -1 for 0 and for items without a row."""
         return self._row_of_number.find(numbers)
 
     def current(self, rows_MW: NDArray[np.int32], generation_M: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Rows that were kept since these generations, -1 where another item has the row by now, or none."""
+        """Return rows that were kept since these generations, -1 where the item was evicted since then."""
         recycled_MW = self.generation_N[rows_MW] > generation_M.reshape(-1, *[1] * (rows_MW.ndim - 1))
         return np.where(recycled_MW, -1, rows_MW).astype(np.int32)
 
     def leaving(self, count: int, clock_ts: float) -> NDArray[np.int64]:
-        """The rows to `evict` before a batch that may bring `count` new items, those seen longest ago first: as many
-        as room is missing for (a sixteenth of all at least), or else those that are too old by now.
+        """Return the rows to `evict` before a batch that may bring `count` new items, those seen longest ago first.
 
-        To be asked before a batch is looked at, for as many items as it may bring: what is evicted then depends on
-        the past alone, not on the batch.
+        If there is no room: as many as are missing, at least a sixteenth of `max_items`. Otherwise: expired items.
+        Ask before the batch is looked at, with the most new items that it may bring, so that evictions depend on the
+        past alone. Raises ValueError for a `count` above `max_items`.
+
+        clock_ts: the line's clock, in seconds
         """
         if count > self.max_items:
             raise ValueError(f"model.max_items: {self.max_items} are too few for a batch of {count} new items")
@@ -122,7 +137,12 @@ class Catalog:
         self.evicted += len(rows)
 
     def add(self, ids: Sequence[str], numbers: Sequence[int], now: int, clock_ts: float = 0.0) -> NDArray[np.int32]:
-        """Give each new id a row. What is `leaving` must have left first."""
+        """Give each new id a row. The rows that `leaving` returned must have been evicted.
+
+        numbers: item number of each id, 0: none
+        now: number of events that the line has learned
+        clock_ts: the line's clock, in seconds
+        """
         rows = np.fromiter((self._take_row() for _ in ids), dtype=np.int32, count=len(ids))
         for item, row in zip(ids, rows.tolist(), strict=True):
             self.ids[row] = item
@@ -134,17 +154,16 @@ class Catalog:
         return rows
 
     def begin(self, rows: NDArray[np.int32], now: int) -> None:
-        """Their first events are looked at."""
+        """Set first and last event of rows to `now`, the number of events that the line has learned."""
         self.born_N[rows] = self.seen_N[rows] = now
 
     def see(self, rows: NDArray[np.int32], events: int, clock_ts: float) -> None:
-        """One event of each after `events` others, in this order."""
+        """Note an event of each of these rows, in order, after `events` earlier ones."""
         np.maximum.at(self.seen_N, rows, events + 1 + np.arange(len(rows)))
         self.seen_ts_N[rows] = clock_ts
 
     def renumber(self, rows: NDArray[np.int64], numbers: Sequence[int]) -> None:
-        """Other numbers for live rows: for all those of a dictionary that has begun again, for some those of one that
-        had forgotten theirs."""
+        """Give live rows other numbers, after the dictionary began again or forgot some of its items."""
         self._row_of_number.drop(self.number_N[rows])
         self.number_N[rows] = numbers
         self._row_of_number.put(self.number_N[rows], rows)
@@ -169,11 +188,14 @@ class Catalog:
 
     @staticmethod
     def ids_of_state(state: dict[str, NDArray[Any]]) -> list[str]:
-        """The live ids of a state, by row: their numbers have to be asked of the store before it is loaded."""
+        """Return the live ids of a state, by row. Ask the store for their numbers before loading the state."""
         return [item for item in _ids_by_row(state) if item]
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], numbers: Sequence[int]) -> None:
-        """`numbers`: the store's number of each id of `ids_of_state(state)`."""
+        """Load a state. Raises ValueError for more rows than `max_items`.
+
+        numbers: the store's number of each id in `ids_of_state(state)`
+        """
         self._clear()
         self.ids = _ids_by_row(state)
         if len(self.ids) > self.max_items:
@@ -200,8 +222,10 @@ class Catalog:
         return rows[np.argsort(self.seen_N[rows], kind="stable")[:count]]
 
     def _expired(self, clock_ts: float, most: int) -> NDArray[np.int64]:
-        """Looked for sixteen times a period, since all rows are looked at. The rest of more than `most` is found
-        before the next batch: no batch waits longer than it does at a full catalogue."""
+        """Return expired rows, at most `most`, so that no batch waits longer than at a full catalogue.
+
+        If there are more, the next batch looks again; otherwise the next search is a sixteenth of a period away.
+        """
         if not self.expiry_seconds or clock_ts - self.checked_ts < self.expiry_seconds / _CHECKS_A_PERIOD:
             return np.zeros(0, dtype=np.int64)
         live = self.live_rows()
@@ -227,5 +251,5 @@ class Catalog:
 
 
 def _ids_by_row(state: dict[str, NDArray[Any]]) -> list[str]:
-    """The id in each row, empty where the row waits for recycling."""
+    """Return the id of each row, empty: the row is free."""
     return texts_of(state["ids"], state["id_lengths"])

@@ -1,4 +1,7 @@
-"""Item vectors and biases by catalogue row, their optimizer and slow copy."""
+"""Item vectors and biases by catalogue row, with their optimizer and slow copy.
+
+Shape suffixes: N rows of the catalogue, D size of a vector, D1: D + 1, M or R rows that are asked about.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from model.state import array_of, joined, state_below
 
 
 class ItemTable:
-    """`table_ND1`: N rows of a unit vector [D] and, in the last column, a bias; zeros where no item is."""
+    """`table_ND1`: a unit vector [D] and, in the last column, a bias per row; zeros where there is no item."""
 
     def __init__(self, rows: int, dim: int, device: torch.device) -> None:
         self.device = device
@@ -37,7 +40,7 @@ class ItemTable:
         return self.table_ND1[:, :-1]
 
     def vectors(self, rows: NDArray[np.int32]) -> Tensor:
-        """Of rows of any shape, then D; -1 has those of row 0."""
+        """Return the vectors of rows of any shape, with D as the last dimension; -1 gets the vector of row 0."""
         return self.all_vectors[torch.from_numpy(np.maximum(rows, 0)).long().to(self.device)]
 
     def grow(self, rows: int) -> None:
@@ -56,11 +59,11 @@ class ItemTable:
         self.slow.start(self.table_ND1, at)
 
     def half(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
-        """Vectors and biases of rows that leave."""
+        """Return vectors and biases of rows [M, D + 1] in half precision, for `restore`."""
         return array_of(self.table_ND1[torch.from_numpy(rows).to(self.device)].half())
 
     def restore(self, rows: NDArray[np.int32], half_MD1: NDArray[np.float16]) -> None:
-        """Vectors and biases of `half`, in other rows by now."""
+        """Put vectors and biases that `half` returned into these rows."""
         table = torch.from_numpy(half_MD1).float()
         table[:, :-1] = F.normalize(table[:, :-1], dim=-1)
         at = torch.from_numpy(rows).long().to(self.device)
@@ -68,15 +71,19 @@ class ItemTable:
         self.slow.start(self.table_ND1, at)
 
     def averages(self, at: Rows) -> Tensor:
-        """The slow copy of these rows, vectors at unit length too."""
+        """Return the slow copy of these rows, with vectors of unit length."""
         averages_RD1 = self.slow.averages(self.table_ND1, at)
         averages_RD1[:, :-1] = F.normalize(averages_RD1[:, :-1], dim=-1)
         return averages_RD1
 
     @torch.no_grad()
     def step(self, at: Rows, grad: Tensor, learning_rate: float, followed: bool = True) -> None:
-        """An Adam step of the rows `at`; vectors are kept at unit length, so that nobody who reads them has
-        to see to it. `followed`: by the slow copy."""
+        """Take an Adam step on rows and bring their vectors back to unit length.
+
+        at: R rows
+        grad: gradient of the loss [R, D + 1]
+        followed: whether the slow copy follows this step
+        """
         rows = self.table_ND1[at]
         slow = self.slow.averages(self.table_ND1, at)
         self.adam.step(self.table_ND1, at, _along_sphere(rows, grad), learning_rate)
@@ -87,19 +94,19 @@ class ItemTable:
             self.slow.wait(at, slow)
 
     def roll_back(self) -> None:
-        """The slow copy from now on, with an optimizer that knows nothing."""
+        """Replace the table by its slow copy and reset the optimizer."""
         self.table_ND1 = self.slow.fallback(self.table_ND1)
         self.table_ND1[:, :-1] = F.normalize(self.table_ND1[:, :-1], dim=-1)
         self.adam.reset(slice(None))
         self.slow.start(self.table_ND1, slice(None))
 
     def state_dict(self, used: int) -> dict[str, NDArray[Any]]:
-        """Of the first `used` rows."""
+        """Return the state of the first `used` rows."""
         parts = {"adam": self.adam.state_dict(used), "slow": self.slow.state_dict(used)}
         return joined(parts) | {"table": array_of(self.table_ND1[:used])}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]], rows: int) -> None:
-        """Raises ValueError for vectors of another size."""
+        """Load a state into a table of `rows`. Raises ValueError for vectors of another size."""
         used, dim = len(state["table"]), self.table_ND1.shape[1] - 1
         if (had := state["table"].shape[1] - 1) != dim:
             raise ValueError(f"model.dim: the state has {had}, the configuration {dim}")
@@ -110,12 +117,12 @@ class ItemTable:
 
 
 def with_one(queries_XD: Tensor) -> Tensor:
-    """Queries [X, D + 1] whose products with rows of the table are scores, biases included."""
+    """Return queries [X, D + 1] with a 1 at the end: their products with rows of the table include the bias."""
     return F.pad(queries_XD, (0, 1), value=1.0)
 
 
 def _along_sphere(rows_RD1: Tensor, grad_RD1: Tensor) -> Tensor:
-    """The gradient without its part along the vectors: what it would be had the loss normalised them."""
+    """Return the gradient without its part along the vectors, as if the loss normalised them."""
     along_R1 = (rows_RD1[:, :-1] * grad_RD1[:, :-1]).sum(dim=1, keepdim=True)
     across_RD1 = torch.addcmul(grad_RD1, rows_RD1, along_R1, value=-1)
     across_RD1[:, -1] = grad_RD1[:, -1]

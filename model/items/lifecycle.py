@@ -1,4 +1,4 @@
-"""The life of an item: a row, a first vector, years of events, eviction, the attic, and perhaps a return."""
+"""The life of an item: its row, its first vector, eviction, the attic, and its return."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from model.state import Arrays
 
 
 class ItemLife:
-    """Keeps catalogue, vectors, counts and attic in step. `events`, wherever it is asked for: how many the line has
-    learned; `clock_ts`: the time of the newest one, in seconds."""
+    """Keeps catalogue, vectors, counts and attic in step.
+
+    Arguments of the methods: `events`: number of events that the line has learned; `clock_ts`: time of the newest one,
+    in seconds.
+    """
 
     def __init__(self, catalog: Catalog, items: ItemTable, counting: Counting, attic: Attic, start: Start) -> None:
         self.start = start
         self._catalog, self._items, self._counting, self._attic = catalog, items, counting, attic
 
     def make_room(self, count: int, events: int, clock_ts: float) -> NDArray[np.int64]:
-        """Evict items that are too old, or so many that `count` new ones fit; returns the rows evicted (others may
-        index by row, too). `Catalog.leaving` says when to ask."""
+        """Evict expired items, or enough items for `count` new ones to fit (see `Catalog.leaving`).
+
+        Returns the evicted rows, for others who index by row.
+        """
         rows = self._catalog.leaving(count, clock_ts)
         if len(rows):
             self._keep(rows, events)
@@ -54,8 +59,10 @@ class ItemLife:
         return rows
 
     def begin(self, batch: Batch, windows_BL: NDArray[np.int32], events: int) -> None:
-        """Start the vectors of the items whose first events are in this batch. `windows_BL`: the rows of the ring
-        before each of its events."""
+        """Start the vectors of the items whose first events are in this batch.
+
+        windows_BL: item rows of the ring before each event, -1: none
+        """
         places = np.flatnonzero(batch.new_B)
         if len(places) == 0:
             return
@@ -65,7 +72,7 @@ class ItemLife:
         self._restore(rows)
 
     def _restore(self, rows: NDArray[np.int32]) -> None:
-        """Give items that come back their category and age again, and their own vectors."""
+        """Give items that return from the attic their category and age, and the vectors that they had."""
         places = self._in_attic(rows)
         back = places >= 0
         if back.any():
@@ -76,8 +83,10 @@ class ItemLife:
                 self._items.restore(rows, kept["table"][places])
 
     def add_back(self, batch: Batch, events: int) -> None:
-        """Give items that come back their popularity again. Not before the mini-batch is over, or they were candidates
-        of its earlier events."""
+        """Give items that return from the attic their popularity, and remove them from the attic.
+
+        Call it after the mini-batch: earlier, they would be candidates for events before their return.
+        """
         rows = batch.row_B[batch.new_B]
         places = self._in_attic(rows)
         back = places >= 0
@@ -91,8 +100,7 @@ class ItemLife:
         return self._attic.find(self._catalog.ids_of_rows(rows))
 
     def start_all_anew(self) -> None:
-        """Start the vector of every item, also of those in the attic, where its id says: of no other is anything
-        known."""
+        """Start the vectors of all items and of the attic at the hash of their ids, when the learned ones are lost."""
         dim, rows = self._items.all_vectors.shape[1], self._catalog.live_rows().astype(np.int32)
         self._items.start(rows, hashed_vectors(self._catalog.ids_of_rows(rows), dim))
         if (kept := self._attic.columns.get("table")) is not None:

@@ -1,10 +1,10 @@
 """Item number -> row of the live items: a hash table as large as what is live, whatever the numbers.
 
-Places are tried in order from the one that a number hashes to (linear probing), with at least half of them empty. What
-is dropped leaves no mark: later entries of its run move up (Knuth 1973, 6.4, algorithm R).
+Linear probing: places are tried in order from the one that a number hashes to; at least half of them are empty. A
+dropped entry leaves no mark, since later entries of its run move up (Knuth 1973, 6.4, algorithm R).
 
-T2: places of the table, each a number and its row side by side (a look into a large table costs a cache line). M:
-numbers asked about. Number 0 is no number.
+Shape suffixes: T2: places of the table, each a number and its row side by side, so that a look-up costs one cache line;
+M numbers asked about. Number 0 stands for no number.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from model.kernels import kernel
 
-_FIRST_PLACES = 2048
+_FIRST_PLACES = 2048  # places of an empty table, 8 bytes each; not tuned
 
 
 class NumberTable:
+    """Rows by item number."""
+
     def __init__(self, places: int = _FIRST_PLACES) -> None:
-        """`places`: a power of two."""
+        """Make an empty table. places: a power of two."""
         self._entries_T2 = np.zeros((places, 2), dtype=np.uint32)
         self._count = 0
 
@@ -31,13 +33,13 @@ class NumberTable:
         return self._entries_T2.nbytes
 
     def find(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
-        """The row of each number, -1 for those that are not here; of any shape."""
+        """Return the row of each number, -1: not here; an array of any shape."""
         rows = np.empty(numbers.shape, dtype=np.int32)
         _find(np.ascontiguousarray(numbers, dtype=np.uint32).reshape(-1), self._entries_T2, rows.reshape(-1))
         return rows
 
     def put(self, numbers: NDArray[np.uint32], rows: NDArray[np.integer]) -> None:
-        """These numbers lead to these rows; zeros to none."""
+        """Map numbers to rows; 0 is skipped."""
         self._fit(self._count + len(numbers))
         self._count += _put(numbers, rows.astype(np.uint32), self._entries_T2)
 
@@ -56,13 +58,13 @@ class NumberTable:
 
 @kernel
 def _home(number: int, mask: int) -> np.int64:
-    # By the golden ratio (Knuth 1973, 6.4): numbers that follow each other are spread.
+    # Multiplication by 2^32 / the golden ratio (Knuth 1973, 6.4) spreads consecutive numbers.
     return (np.int64(number) * 2654435769 >> 8) & mask
 
 
 @kernel
 def _place(number: int, entries_T2: NDArray[np.uint32]) -> int:
-    """Where the number stands, or would stand."""
+    """Return the place where the number stands, or would be put."""
     mask = len(entries_T2) - 1
     place: int = _home(number, mask)
     while entries_T2[place, 0] != 0 and entries_T2[place, 0] != number:
@@ -82,7 +84,7 @@ def _find(number_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32], row_M: N
 
 @kernel
 def _put(number_M: NDArray[np.uint32], row_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32]) -> int:
-    """Returns how many numbers were not there before."""
+    """Put entries. Returns how many numbers are new."""
     added = 0
     for m in range(len(number_M)):
         if number_M[m] != 0:
@@ -94,7 +96,7 @@ def _put(number_M: NDArray[np.uint32], row_M: NDArray[np.uint32], entries_T2: ND
 
 @kernel
 def _drop(number_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32]) -> int:
-    """Returns how many numbers were there."""
+    """Drop entries. Returns how many numbers were there."""
     mask, dropped = len(entries_T2) - 1, 0
     for m in range(len(number_M)):
         hole = _place(number_M[m], entries_T2)
@@ -103,7 +105,7 @@ def _drop(number_M: NDArray[np.uint32], entries_T2: NDArray[np.uint32]) -> int:
         dropped += 1
         place = (hole + 1) & mask
         while entries_T2[place, 0] != 0:
-            # It moves up unless its run begins behind the hole.
+            # An entry moves up into the hole unless it hashes to a place behind it.
             if ((place - _home(entries_T2[place, 0], mask)) & mask) >= ((place - hole) & mask):
                 entries_T2[hole, 0], entries_T2[hole, 1] = entries_T2[place, 0], entries_T2[place, 1]
                 hole = place

@@ -1,4 +1,7 @@
-"""Where the vector of a new item starts: near the items that users touched before it, or where its id says."""
+"""Start vectors of new items: near the items that the user touched before, or a hash of the item's id.
+
+Shape suffixes: M new items, B events, L ring entries, W newest of them, D size of a vector.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,27 @@ from torch.nn import functional as F
 from model.items.catalog import Catalog
 from model.items.item_table import ItemTable
 
-_CONTEXT_FADE = 0.8  # weight of a window's place, beside 1 for the one behind it
-_NOISE = 0.5  # length of the noise, beside 1 for the mean
+_CONTEXT_FADE = 0.8  # factor on an item's weight in the mean per place back in the ring; not tuned
+_NOISE = 0.5  # length of the noise vector; the mean has length 1; not tuned
 
 
 class Start(Protocol):
-    """A strategy. `takes_back`: an item that comes back from the attic gets the vector it had."""
+    """A strategy for first vectors. takes_back: True if items that return from the attic get the vectors they had."""
 
     takes_back: bool
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        """Unit vectors [M, D] for M new items.
+        """Return unit vectors [M, D] for M new items.
 
         rows: their rows [M]
-        places: which of the B events of the batch are their first ones [M]
+        places: places of their first events in the batch [M]
         windows_BL: the rows of the ring before each of the B events, -1: none
         """
         ...
 
 
 class ByContext:
-    """New items start near the last `window` items that the user touched before."""
+    """Starts new items near the last `window` items that the user touched before."""
 
     takes_back = True
 
@@ -43,13 +46,13 @@ class ByContext:
         self._items, self._window, self._rng = items, window, rng
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        # Drawn for all events: how many newcomers are still to come may not show in the first one's noise.
+        # Noise is drawn for all events, so that it does not depend on how many new items follow later in the batch.
         shape = len(windows_BL), self._items.all_vectors.shape[1]
         noise_BD = self._rng.standard_normal(shape, dtype=np.float32)
         return self.near(windows_BL[places, -self._window :], torch.from_numpy(noise_BD[places]))
 
     def near(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
-        """The decayed mean of the items in these windows, with some noise; unit vectors [B, D]."""
+        """Return unit vectors [B, D]: the decayed mean of the items in these windows, plus noise."""
         items = self._items
         fades = _CONTEXT_FADE ** np.arange(windows_BW.shape[1])[::-1]
         weights_BW = torch.from_numpy(np.where(windows_BW >= 0, fades, 0.0).astype(np.float32)).to(items.device)
@@ -59,7 +62,7 @@ class ByContext:
 
 
 class ByHash:
-    """New items start, and start again, where their ids say."""
+    """Starts new items, and items that return, at a hash of their ids."""
 
     takes_back = False
 
@@ -71,8 +74,10 @@ class ByHash:
 
 
 def hashed_vectors(ids: Sequence[str | None], dim: int) -> Tensor:
-    """Unit vectors [len(ids), D] that follow from the ids alone, in every process alike (SHAKE-256 as two bytes a
-    number, centred); zeros for None."""
+    """Return unit vectors [len(ids), D] that follow from the ids alone, the same in every process; zeros for None.
+
+    They are SHAKE-256, two bytes per number, centred.
+    """
     texts = [b"" if item is None else item.encode() for item in ids]
     drawn = b"".join(hashlib.shake_256(text).digest(2 * dim) for text in texts)
     vectors = np.frombuffer(drawn, dtype="<u2").reshape(-1, dim).astype(np.float32) - 32767.5
