@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import math
 import re
 import shutil
 import socket
@@ -19,7 +19,8 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_worker.backends.metric_definitions import PREFIX, STAGES, definitions, table
+from stream_worker.backends.metric import PREFIX
+from stream_worker.backends.metric_definitions import STAGES, definitions, table
 from stream_worker.backends.metrics import Health, MetricsConfig, MetricsServer, WorkerMetrics
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.status import DRAINING, Standing
@@ -105,29 +106,20 @@ def test_every_stage_of_the_tick_is_there_before_the_first_tick(metrics: WorkerM
     assert all(shown[f"stream_worker_tick_seconds_count{{stage={stage}}}"] == 0 for stage in STAGES)
 
 
-def test_ages_grow_by_themselves_while_the_loop_stands_still(metrics: WorkerMetrics, clock: FakeClock) -> None:
-    metrics.last_event_ts, metrics.last_checkpoint_ts = clock.now() - 5, clock.now()
-    clock.seconds += 60
-    shown = samples(metrics)
-    assert shown["stream_worker_last_event_age_seconds"] == 65
-    assert shown["stream_worker_checkpoint_age_seconds"] == 60
+def test_every_definition_says_how_its_metric_is_read() -> None:
+    """In one way; all but the start of the worker, which nothing can change."""
+    for definition in definitions():
+        ways = [way for way in (definition.read, definition.since, definition.ask) if way]
+        assert len(ways) == (definition.attribute != "start_time_seconds"), definition.name
 
 
-def test_an_age_is_nan_before_the_first_and_never_negative(metrics: WorkerMetrics, clock: FakeClock) -> None:
-    """Events may carry times of up to a day ahead."""
-    metrics.last_event_ts = clock.now() + 3600
-    shown = samples(metrics)
-    assert shown["stream_worker_last_event_age_seconds"] == 0
-    assert math.isnan(shown["stream_worker_checkpoint_age_seconds"])
-
-
-def test_the_lag_of_a_partition_that_went_away_disappears(metrics: WorkerMetrics) -> None:
-    """Two workers that both show a partition's lag would count it twice."""
-    metrics.set_lag({0: 7, 1: 9})
-    metrics.set_lag({1: 4})
-    shown = samples(metrics)
-    assert shown["stream_worker_partition_lag{partition=1}"] == 4
-    assert "stream_worker_partition_lag{partition=0}" not in shown
+def test_the_exporter_names_no_metric() -> None:
+    """A new one is written in the status and in its definition, and nowhere else."""
+    tree = ast.parse((ROOT / "stream_worker" / "backends" / "metrics_export.py").read_text())
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert "created" in names
+    assert names.isdisjoint(definition.attribute for definition in definitions())
 
 
 # --- documents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 
 import pytest
@@ -9,7 +10,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_worker.backends.in_memory import ManualClock
-from stream_worker.backends.metric_definitions import PREFIX, WorkerMetrics
+from stream_worker.backends.metric import PREFIX
+from stream_worker.backends.metric_definitions import WorkerMetrics
 from stream_worker.backends.metrics import Health
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.core.status import DRAINING, Standing, Status
@@ -24,6 +26,10 @@ class Scene:
     def tick(self, status: Status) -> dict[str, float]:
         """Every sample after a tick, as `name{label=value}` without the prefix."""
         self.observer.ticked(status)
+        return self.shown()
+
+    def shown(self) -> dict[str, float]:
+        """Every sample as it is now."""
         families = text_string_to_metric_families(generate_latest(self.metrics.registry).decode())
         return {
             s.name.removeprefix(PREFIX) + "".join(f"{{{k}={v}}}" for k, v in sorted(s.labels.items())): s.value
@@ -89,6 +95,45 @@ def test_gauges_show_the_state_after_the_tick(scene: Scene) -> None:
     assert shown["referee_loss{part=ranker}{weights=slow}"] == 2.5
     assert shown["partitions_owned"] == 0
     assert "partition_lag{partition=0}" not in shown
+
+
+def test_the_lag_of_a_partition_that_went_away_disappears(scene: Scene) -> None:
+    """Two workers that both show a partition's lag would count it twice."""
+    scene.tick(Status(lag={0: 7, 1: 9}))
+    shown = scene.tick(Status(lag={1: 4}))
+    assert shown["partition_lag{partition=1}"] == 4
+    assert "partition_lag{partition=0}" not in shown
+
+
+def test_ages_grow_by_themselves_while_the_loop_stands_still(scene: Scene) -> None:
+    now = scene.clock.now()
+    scene.observer.ticked(Status(last_event_ts=now - 5, last_checkpoint_ts=now))
+    scene.clock.sleep(60)
+    shown = scene.shown()
+    assert (shown["last_event_age_seconds"], shown["checkpoint_age_seconds"]) == (65, 60)
+
+
+def test_an_age_is_nan_before_the_first_and_never_negative(scene: Scene) -> None:
+    """Events may carry times of up to a day ahead."""
+    before = scene.shown()
+    assert math.isnan(before["last_event_age_seconds"])
+    assert before["unwritten_seconds"] == 0
+    shown = scene.tick(Status(last_event_ts=scene.clock.now() + 3600))
+    assert shown["last_event_age_seconds"] == 0
+    assert math.isnan(shown["checkpoint_age_seconds"])
+
+
+def test_a_loss_stays_where_it_is_after_a_step_without_one(scene: Scene) -> None:
+    assert scene.tick(Status(losses={"encoder": 5.0}))["encoder_loss"] == 5
+    shown = scene.tick(Status(losses={"encoder": math.nan, "ranker": 2.0}))
+    assert (shown["encoder_loss"], shown["ranker_loss"]) == (5, 2)
+
+
+def test_a_referee_without_examples_shows_nan(scene: Scene) -> None:
+    """Its series is there from the first tick."""
+    assert math.isnan(
+        scene.tick(Status(referees={"encoder": (math.nan, 2.0)}))["referee_loss{part=encoder}{weights=fast}"]
+    )
 
 
 def test_a_checkpoint_is_observed_once(scene: Scene) -> None:

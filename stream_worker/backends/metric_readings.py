@@ -1,0 +1,44 @@
+"""Readings of metrics that are no plain number in the worker's status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stream_worker.backends.metric import Labels
+from stream_worker.core.status import Status
+
+
+def rolling_metric(status: Status, name: str) -> dict[Labels, float]:
+    """Read a rolling metric by (ranker, type, novelty), where events were scored: 0 would read as "never right"."""
+    rolling = {labels: group.get("rolling", {}) for labels, group in _groups(status.quality)}
+    return {labels: group[name] for labels, group in rolling.items() if group.get("events") and name in group}
+
+
+def _groups(quality: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
+    yield ("worker", "all", "all"), quality
+    for name, group in quality.get("by_type", {}).items():
+        yield ("worker", name, "all"), group
+    for name, group in quality.get("by_repeat", {}).items():
+        yield ("worker", "all", name), group
+    for name, group in quality.get("baselines", {}).items():
+        yield (name, "all", "all"), group
+
+
+def three_latencies(status: Status) -> list[float]:
+    """Read the first, the middle and the last latency of the newest batch; all of them would cost too much."""
+    batch = list(status.latencies)[-status.batch_events :]
+    return [batch[place] for place in {0, len(batch) // 2, len(batch) - 1}] if batch else []
+
+
+def last_loss(status: Status, part: str) -> float | None:
+    """Read the loss of a part of the model in its last learning step; None if there was none."""
+    loss = status.losses.get(part, math.nan)
+    return None if math.isnan(loss) else loss
+
+
+def referee_losses(status: Status) -> dict[Labels, float]:
+    """Read the losses on fresh examples by (part, weights)."""
+    pairs = status.referees.items()
+    return {(part, weights): loss for part, pair in pairs for weights, loss in zip(("fast", "slow"), pair, strict=True)}
