@@ -6,6 +6,10 @@ import json
 import logging
 import os
 import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,9 +31,32 @@ def machine() -> dict[str, Any]:
     }
 
 
+def origin() -> dict[str, str]:
+    """Return when, at which commit and by which command figures were measured."""
+    arguments = [Path(argument).name if "/" in argument else argument for argument in sys.orig_argv]
+    return {
+        "recorded": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": _commit(),
+        "command": shlex.join(["python", *arguments[1:]]),
+    }
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(_RESULTS), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def save(name: str, result: dict[str, Any]) -> None:
     _RESULTS.mkdir(exist_ok=True)
-    (_RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    write(_RESULTS / f"{name}.json", result)
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Write figures and their origin, in the shape that `benchmarks.tables` reads."""
+    path.write_text(json.dumps({**origin(), **result}, indent=2) + "\n", encoding="utf-8")
 
 
 def only_errors() -> None:

@@ -1,0 +1,1 @@
+"""Tables of docs/ that are made from the figures in benchmarks/results."""

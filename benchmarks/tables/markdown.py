@@ -1,0 +1,28 @@
+"""Markdown tables, and figures as the docs write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+
+
+def share(value: float, places: int = 3) -> str:
+    """Return a share without the zero in front, for instance .701, and 1.000 as it is."""
+    text = f"{value:.{places}f}"
+    return text.removeprefix("0") if value >= 0 else "-" + text.removeprefix("-").removeprefix("0")
+
+
+def signed(value: float, places: int = 4) -> str:
+    return ("+" if value >= 0 else "") + share(value, places)
+
+
+def pair(hit_rate: float, mrr: float, places: int = 3) -> str:
+    return f"{share(hit_rate, places)} / {share(mrr, places)}"
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}"

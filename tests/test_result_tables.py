@@ -1,0 +1,62 @@
+"""Tables of the docs are those of benchmarks/results, and each figure says where it comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from benchmarks.record import write
+from benchmarks.tables.pages import DOCS, RESULTS, ROOT, TABLES, blocks, drawn, filled
+
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
+FILES = sorted(RESULTS.glob("*.json"))
+
+
+@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if blocks(text)])
+def test_the_tables_of_a_page_are_those_of_the_results(page: str) -> None:
+    """To write them anew: `python -m benchmarks.tables`."""
+    assert filled(PAGES[page]) == PAGES[page]
+
+
+def test_every_table_stands_in_one_page() -> None:
+    assert sorted(name for text in PAGES.values() for name in blocks(text)) == sorted(TABLES)
+
+
+def test_every_past_result_is_linked_from_a_page_of_past_results() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "results").glob("*.md"))
+    past = sorted((RESULTS / "past").glob("*.json"))
+    assert past
+    assert [path.name for path in past if f"benchmarks/results/past/{path.name}" not in text] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_result_says_when_at_which_commit_and_by_which_command(path: Path) -> None:
+    result = json.loads(path.read_text())
+    assert date.fromisoformat(result["recorded"]) >= date(2026, 11, 24)
+    assert re.fullmatch(r"[0-9a-f]{7,}(-dirty)?", result["commit"])
+    assert re.match(r"(python -m (benchmarks|tests)\.|make )", result["command"])
+
+
+def test_another_figure_makes_another_table(tmp_path: Path) -> None:
+    before = (RESULTS / "throughput.json").read_text()
+    (tmp_path / "throughput.json").write_text(before.replace("33.4", "34.3"))
+    assert "| all learned from | 1,712 | 34.3 |" in drawn("loops", tmp_path)
+    assert drawn("loops", tmp_path) != drawn("loops")
+
+
+def test_a_name_without_a_table_is_refused() -> None:
+    with pytest.raises(KeyError, match="lops"):
+        filled("<!-- table: lops -->\n<!-- /table -->")
+
+
+def test_what_a_benchmark_writes_says_where_it_comes_from(tmp_path: Path) -> None:
+    write(tmp_path / "new.json", {"figure": 1})
+    result = json.loads((tmp_path / "new.json").read_text())
+    assert result["figure"] == 1
+    assert date.fromisoformat(result["recorded"]) <= date.today()
+    assert result["command"].startswith("python ")
+    assert str(ROOT) not in result["command"]
