@@ -65,7 +65,8 @@ def _operations(run: Run, events: int) -> float:
     with FlopCounterMode(display=False) as counter:
         run.take(events)
     learner.step = step  # type: ignore[method-assign]
-    return (beside + counter.get_total_flops()) / (run.worker.status.events - before)
+    total: int = beside + counter.get_total_flops()
+    return total / (run.worker.status.events - before)
 
 
 def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int) -> dict[str, float]:

@@ -114,7 +114,9 @@ class Traffic:
     def read(self, seconds: float) -> None:
         for message in self._reader.consume(1_000, seconds):
             if message.error() is None:
-                value = json.loads(message.value())
+                published = message.value()
+                assert published is not None
+                value = json.loads(published)
                 with self._lock:
                     self.seen.list_of(value["user"], value["events"])
 

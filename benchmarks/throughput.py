@@ -15,6 +15,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -133,7 +134,9 @@ def warm_state(settings: Settings, paths: list[Path], mapping: Mapping, events: 
 
 
 def _report(settings: Settings, everybody: Run, runs: dict[int, Run]) -> int:
-    rows = [{"loop": "one event at a time, dense Adam", "events_per_second": round(everybody.rate, 1), "ratio": 1.0}]
+    rows: list[dict[str, Any]] = [
+        {"loop": "one event at a time, dense Adam", "events_per_second": round(everybody.rate, 1), "ratio": 1.0}
+    ]
     for thinning, run in runs.items():
         ratios = [single / batch for batch, single in zip(run.seconds, everybody.seconds, strict=True)]
         rows.append(

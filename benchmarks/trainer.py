@@ -249,7 +249,7 @@ def trainer_scores(log: Log, config: TrainerConfig, tenths: Sequence[int], epoch
         for epoch in range(1, max(epochs) + 1):
             trainer.epoch()
             if epoch in scores:
-                lists = ranked(trainer.model, log, histories, events, begin, _WINDOW)  # type: ignore[arg-type]
+                lists = ranked(trainer.model, log, histories, events, begin, _WINDOW)
                 scores[epoch] += score_of(lists, log.item_E[events])
     return scores
 

@@ -45,7 +45,8 @@ class Gru4Rec(nn.Module):
     def forward(self, items_BT: Tensor) -> Tensor:
         """(B, T, D): at each place, what is compared with the items that may come next."""
         states_BTD, _ = self.gru(self.input_dropout(self.items(items_BT)))
-        return self.hidden_dropout(states_BTD)
+        dropped_BTD: Tensor = self.hidden_dropout(states_BTD)
+        return dropped_BTD
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adagrad(self.parameters(), lr=self.config.learning_rate, eps=1e-6)

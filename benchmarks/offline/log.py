@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_worker.backends.files import FileSource, load_mapping
 from stream_worker.core.codec import Decoder, EventsConfig
-from stream_worker.core.offsets import Committed
+from stream_worker.core.offsets import Committed, Kept
 
 IntArray = NDArray[np.int64]
 _BATCH = 4_096
@@ -80,6 +80,13 @@ class _Reader:
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         return {partition: mark.next_offset for partition, mark in committed.items()}
+
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        return {}
+
+    def release(self, partitions: Collection[int]) -> None: ...
+
+    def drop(self, partitions: Collection[int]) -> None: ...
 
 
 def read_log(paths: Sequence[Path], mapping: Path, limit: int | None = None) -> Log:

@@ -35,10 +35,13 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         B, T, D = x_BTD.shape
-        split = self.query_key_value(x_BTD).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            self.query_key_value(x_BTD).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        )
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(*split.unbind(0), is_causal=True, dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).reshape(B, T, D))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+        output: Tensor = self.output(mixed.transpose(1, 2).reshape(B, T, D))
+        return output
 
 
 class Block(nn.Module):
@@ -54,10 +57,13 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD)))
-        return x_BTD + self.dropout(self.forward_layer(self.forward_norm(x_BTD)))
+        forward_BTD: Tensor = self.dropout(self.forward_layer(self.forward_norm(x_BTD)))
+        return x_BTD + forward_BTD
 
 
 class SasRec(nn.Module):
+    bias: Tensor
+
     def __init__(self, items: int, config: SasRecConfig) -> None:
         super().__init__()
         self.config = config
@@ -79,7 +85,8 @@ class SasRec(nn.Module):
     def forward(self, items_BT: Tensor) -> Tensor:
         """(B, T, D): at each place, what is compared with the items that may come next."""
         x_BTD = self.items(items_BT) * self.config.width**0.5 + self.positions.weight[: items_BT.shape[1]]
-        return self.norm(self.blocks(self.dropout(x_BTD)))
+        states_BTD: Tensor = self.norm(self.blocks(self.dropout(x_BTD)))
+        return states_BTD
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.config.learning_rate, betas=(0.9, 0.98))

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.offline import losses
 from benchmarks.offline.log import IntArray, Log
 
 
 class SequenceModel(Protocol):
-    """Item vectors, an item bias, and a state at each place of a window."""
+    """Item vectors, an item bias, and a state at each place of a window: an `nn.Module`."""
 
-    items: torch.nn.Embedding
-    bias: Tensor
+    items: nn.Embedding
 
+    @property
+    def bias(self) -> Tensor: ...
     def __call__(self, items_BT: Tensor) -> Tensor: ...
-    def parameters(self) -> Iterator[torch.nn.Parameter]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
     def optimizer(self) -> torch.optim.Optimizer: ...
     def train(self, mode: bool = True) -> object: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object: ...
 
 
 ModelMaker = Callable[[int], SequenceModel]
@@ -76,7 +79,7 @@ class Trainer:
         real_BT = targets_BT > 0
         loss = self._loss(self.model(inputs_BT)[real_BT], targets_BT[real_BT])
         self._optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         self._optimizer.step()
         return float(loss.detach())
 

@@ -47,9 +47,14 @@ def _without(features: tuple[str, ...], sources: tuple[str, ...] = ()) -> Change
     return change
 
 
+def _put(owner: object, method: str, other: Callable[..., Any]) -> None:
+    """Gives one object, not its class, another method."""
+    setattr(owner, method, other)
+
+
 def _hide(ranker: Ranker, keep_F: Tensor) -> None:
     forward = ranker.forward
-    ranker.forward = lambda features, present: forward(features * keep_F, present)
+    _put(ranker, "forward", lambda features, present: forward(features * keep_F, present))
 
 
 def _amounts(*beginnings: str) -> tuple[str, ...]:
@@ -58,7 +63,7 @@ def _amounts(*beginnings: str) -> tuple[str, ...]:
 
 def _without_lstm(learner: Learner) -> None:
     queries = learner.encoder.queries
-    learner.encoder.queries = lambda h, *ring: queries(torch.zeros_like(h), *ring)
+    _put(learner.encoder, "queries", lambda h, *ring: queries(torch.zeros_like(h), *ring))
 
 
 def _without_attention(learner: Learner) -> None:
@@ -70,13 +75,13 @@ def _without_attention(learner: Learner) -> None:
         only[:, -1] = mask[:, -1]
         return queries(h, ring, only)
 
-    learner.encoder.queries = newest
+    _put(learner.encoder, "queries", newest)
 
 
 def _without_context_of_new_items(learner: Learner) -> None:
     start = learner.life.start
     assert isinstance(start, ByContext)
-    start.near = lambda windows, noise: F.normalize(noise, dim=-1)  # type: ignore[method-assign]
+    _put(start, "near", lambda windows, noise: F.normalize(noise, dim=-1))
 
 
 def _unchanged(learner: Learner) -> None:
@@ -100,7 +105,10 @@ PARTS: Mapping[str, Change] = {
     "encoder's replay": _unchanged,
     "ranker's replay": _unchanged,
 }
-_SETTINGS = {"encoder's replay": {"replayed": 0.0}, "ranker's replay": {"ranker_replayed": 0}}
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "encoder's replay": {"replayed": 0.0},
+    "ranker's replay": {"ranker_replayed": 0},
+}
 
 
 def settings_without(part: str, settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +80,21 @@ class _Heard:
         return self.ranks
 
 
+@dataclass
 class _Witness(Line):
     """A line that keeps what it is told to score."""
 
+    seen: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
+    alarms: list[tuple[int, Alarm]] = field(default_factory=list)
+
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         alarms = super().measure(batch, outcome)
-        popular = self.baselines["recent_popularity"].ranks  # type: ignore[attr-defined]
+        popularity = self.baselines["recent_popularity"]
+        assert isinstance(popularity, _Heard)
         scored = ~outcome.first_B & batch.target_B & outcome.examined_B
         length_B = (outcome.list_BK >= 0).sum(axis=1)
-        self.seen.append((outcome.rank_B, popular, outcome.log_probability_B, scored, outcome.age_B, length_B))
+        columns = (outcome.rank_B, popularity.ranks, outcome.log_probability_B, scored, outcome.age_B, length_B)
+        self.seen.append(columns)
         self.alarms += [(self.learner.events, alarm) for alarm in alarms]
         return alarms
 
@@ -96,8 +102,6 @@ class _Witness(Line):
     def of(cls, line: Line) -> _Witness:
         witness = cls(**vars(line))
         witness.baselines = {name: _Heard(baseline) for name, baseline in line.baselines.items()}
-        witness.seen: list[tuple[NDArray[Any], ...]] = []
-        witness.alarms: list[tuple[int, Alarm]] = []
         return witness
 
     def columns(self) -> Iterator[NDArray[Any]]:
@@ -153,9 +157,18 @@ class Running:
     def finish(self) -> Pass:
         """All that is left, and what came of it."""
         self._worker.run()
-        rank_E, popular_E, *others = self._line.columns()
-        ranks = [np.where(rank <= DEPTH, rank, 0) for rank in (rank_E, popular_E)]
-        return Pass(*ranks, *others, tuple(self._line.alarms), self._worker, self._stopwatch.seconds)
+        rank_E, popular_E, log_probability_E, scored_E, age_E, length_E = self._line.columns()
+        return Pass(
+            rank_E=np.where(rank_E <= DEPTH, rank_E, 0),
+            popular_rank_E=np.where(popular_E <= DEPTH, popular_E, 0),
+            log_probability_E=log_probability_E,
+            scored_E=scored_E,
+            age_E=age_E,
+            length_E=length_E,
+            alarms=tuple(self._line.alarms),
+            worker=self._worker,
+            seconds=self._stopwatch.seconds,
+        )
 
 
 def one_pass(
