@@ -17,7 +17,7 @@ from stream_worker.backends.files import Mapping as LogMapping
 from stream_worker.core.codec import decode_recommendation
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Outputs, Prediction, Recommendation, Record
-from stream_worker.core.offsets import Committed
+from stream_worker.core.offsets import Committed, Kept
 
 T = 1_400_000_000
 FIELDS = FieldNames(user="user", item="item", ts="ts", type="type")
@@ -40,6 +40,9 @@ class Owner:
         published = {partition: at.next_offset for partition, at in committed.items()}
         self.published.update(published)
         return {p: y if self.floor is None else self.floor for p, y in published.items()}
+
+    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
+        return {}
 
     def release(self, partitions: Collection[int]) -> None: ...
 

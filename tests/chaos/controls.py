@@ -288,8 +288,8 @@ def controls(stage: Stage) -> Seen:
         for future in whole:
             future.result()
         words = {guard: future.result() for guard, future in said.items()}
-        for future in more:
-            words |= future.result()
+        for comparison in more:
+            words |= comparison.result()
     return {"guards removed": len(words)} | {guard: f'"{text[:40]}"' for guard, text in words.items()}
 
 

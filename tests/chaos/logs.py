@@ -26,7 +26,7 @@ def made_up(seed: int, events: int = 100_000) -> list[Event]:
     rng = np.random.default_rng(seed)
     open_users = rng.integers(0, 20_000, size=300)
     places = rng.integers(0, 3_000, size=300)
-    made = []
+    made: list[Event] = []
     for k in range(events):
         seat = int(rng.integers(0, 300))
         if rng.random() < 0.1:

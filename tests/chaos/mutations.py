@@ -58,7 +58,7 @@ def _replaced(old: bytes, *new: bytes) -> Mutation:
     return lambda rng, value, _: value.replace(old, rng.choice(new), rng.choice((1, -1)))
 
 
-def _flipped(rng: random.Random, value: bytes, _: bytes) -> bytes:
+def _flipped(rng: random.Random, value: bytes, _other: bytes) -> bytes:
     spoiled = bytearray(value)
     for _ in range(rng.choice((1, 1, 8))):
         if spoiled:

@@ -58,7 +58,8 @@ def one_broker_of_three(stage: Stage) -> Seen:
 def _coordinator(play: Play) -> KafkaBroker:
     admin = AdminClient({"bootstrap.servers": play.scene.bootstrap})
     node = admin.describe_consumer_groups([play.scene.group])[play.scene.group].result(30).coordinator.id
-    return play.stage.kafka.brokers[node - 1]
+    brokers: list[KafkaBroker] = play.stage.kafka.brokers
+    return brokers[node - 1]
 
 
 # -- Redis -----------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ class Stalls:
     def _logged(self, stall: Stall, event: str) -> int:
         return logged(self._play, stall.slot, event)
 
-    def _wait(self, condition: Callable[[], object], what: str) -> None:
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
         self.supervisor.wait_for(condition, what, 180)
 
 

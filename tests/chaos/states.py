@@ -14,7 +14,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.encoder.encoder import Encoder
 from model.items.starts import hashed_vectors
@@ -101,8 +101,8 @@ def _step(encoder: Encoder, events: Sequence[tuple[str, int, int]], h: Tensor, c
     items, types, gaps = zip(*events, strict=True)
     x = hashed_vectors(items, _CONFIG.dim) * _CONFIG.dim**0.5
     x = x + encoder.type_vectors.weight[list(types)] + encoder.gap_vectors.weight[list(gaps)]
-    lstm: nn.LSTM = encoder.lstm
-    gates = x @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + h @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
+    weight_x, weight_h, bias_x, bias_h = encoder.lstm.parameters()
+    gates = x @ weight_x.T + bias_x + h @ weight_h.T + bias_h
     enter, keep, new, out = gates.chunk(4, dim=1)
     c = keep.sigmoid() * c + enter.sigmoid() * new.tanh()
     h = out.sigmoid() * c.tanh()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Self
@@ -61,7 +62,8 @@ class Watch:
         self._before = self._now = published()
         self.joins = self.leaves = 0
         self._whole, self._parts = Clock(), {partition: Clock() for partition in self._before}
-        self._over, self._fault = threading.Event(), None
+        self._over = threading.Event()
+        self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="watch")
 
     def __enter__(self) -> Self:
@@ -118,7 +120,7 @@ class Storm:
                 self._leave()
             else:
                 self._join()
-            self.supervisor.wait_for(lambda end=end: time.monotonic() >= end, "time to pass")
+            self.supervisor.wait_for(partial(_is_over, end), "time to pass")
 
     def calm(self) -> None:
         """Those that were started last have joined."""
@@ -127,7 +129,8 @@ class Storm:
     def moves(self) -> tuple[int, int]:
         """How often partitions were claimed, and given up, by the workers' logs."""
         slots = [_STABLE, *self._known]
-        return tuple(sum(logged(self._play, slot, event) for slot in slots) for event in (CLAIMED, GIVEN_UP))
+        claimed, given_up = (sum(logged(self._play, slot, event) for slot in slots) for event in (CLAIMED, GIVEN_UP))
+        return claimed, given_up
 
     def _join(self) -> None:
         if len(self._play.fleet.processes) < _MOST_WORKERS:
@@ -199,3 +202,7 @@ def _seen(storm: Storm, watch: Watch) -> Seen:
 
 
 STORM = Scenario(4, "rebalance storm", storm, ("classic", "consumer"))
+
+
+def _is_over(end_seconds: float) -> bool:
+    return time.monotonic() >= end_seconds

@@ -40,7 +40,8 @@ class Stream:
             },
             logger=_LOGGER,
         )
-        self._sent, self._refused = Sent(), []
+        self._sent = Sent()
+        self._refused: list[Any] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._send, name="stream")
 

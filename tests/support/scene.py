@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -74,7 +74,7 @@ class Scene:
         self._admin.create_partitions([NewPartitions(self.topic, partitions)])[self.topic].result(30)
         self.partitions = partitions
 
-    def produce(self, events: list[Event]) -> None:
+    def produce(self, events: Iterable[Event]) -> None:
         """Send them, and note in `sent` where each went."""
         self.sent.add(produce(self.bootstrap, self.topic, events))
 
