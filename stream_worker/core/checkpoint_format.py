@@ -29,7 +29,7 @@ def readable(found: Any) -> str:
     if type(found) is int and (found == FORMAT or found in _UPGRADES):
         return ""
     newer = type(found) is int and found > FORMAT
-    written = "a newer version of this program" if newer else "nothing that is known"
+    written = "a newer version of this program" if newer else "an unknown program"
     return f"written by {written}: expected format 1 to {FORMAT}, got {found}; go back to that version, or {START_ANEW}"
 
 

@@ -1,7 +1,7 @@
-"""What comes in and what goes out, as plain values.
+"""The values that come in and go out: records, events, dead letters, lists, predictions.
 
-Words: a *record* is what the broker holds (bytes at an offset); an *event* is a valid record, kept as a row of columns;
-a *dead letter* is an invalid one with its reason. An offset named `next_` is the next one to read.
+A *record* is one message of the broker (bytes at an offset); an *event* is a valid record, kept as a row of columns; a
+*dead letter* is an invalid record with its reason. An offset named `next_` is the next one to read.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-SCORE_DIGITS = 6
+SCORE_DIGITS = 6  # decimals of a published score; a float32 holds about 7 digits
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message as the source delivered it. `timestamp_ms` is the broker's, epoch milliseconds.
+    """One message as the source delivered it.
 
-    `row` is a file's name for where it stands, `fault` what its reader found wrong with it (class and reason): a broken
-    row has no bytes that tell.
+    `timestamp_ms`: the record's own time by the broker, epoch milliseconds.
+    `row`: the row of a file, in words; empty for a topic.
+    `fault`: the class and reason of a fault that the file's reader found; such a row has no bytes for the decoder.
     """
 
     partition: int
@@ -33,13 +34,13 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where a person finds it."""
+        """The record's place in words for a person: its row in a file, or its partition and offset."""
         return self.row or f"partition {self.partition}, offset {self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A kind of event: its reward, and whether it is something to predict (`target`)."""
+    """A kind of event. `target`: True if its item is something to predict."""
 
     name: str
     reward: float = 1.0
@@ -48,7 +49,7 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is not an event: `error` is the class of the fault, `reason` a sentence for a person."""
+    """A record that is not an event. `error`: the class of the fault; `reason`: a sentence for a person."""
 
     record: Record
     error: str
@@ -80,8 +81,15 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One list for one user of one input partition (contract 1). `next_offset` - 1 is its `as_of` offset, in the topic
-    of `topic_id` where that is known. `scores` have `SCORE_DIGITS`, so that the bytes are stable."""
+    """One list for one user of one input partition (contract 1).
+
+    `next_offset`: 1 more than the `as_of` offset, which is the last event that the list covers.
+    `events`: the user's events since their previous list.
+    `ts`: epoch seconds.
+    `scores`: rounded to `SCORE_DIGITS`, so that the bytes are stable.
+    `line`, `step`: the line that made the list, and its count of learning steps.
+    `topic_id`: the input topic's id; empty where the broker tells none.
+    """
 
     user: str
     partition: int
@@ -98,7 +106,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The list made before an event was seen, best first, no item twice; `item` is what came."""
+    """A list that was made before its event was seen, best first, no item twice. `item`: the event's item."""
 
     user: str
     item: str
@@ -107,7 +115,7 @@ class Prediction:
 
 @dataclass
 class Outputs:
-    """What one transaction publishes."""
+    """The outputs of one transaction."""
 
     recommendations: list[Recommendation] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -117,6 +125,6 @@ class Outputs:
         return bool(self.recommendations or self.dead_letters or self.predictions)
 
     def require_offsets(self, next_offsets: Mapping[int, int]) -> None:
-        """Raise ValueError for outputs without the offsets they come from: a lost answer could not be resolved."""
+        """Raise ValueError for outputs without input offsets: after a lost answer, only these tell what was committed."""
         if self and not next_offsets:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")

@@ -1,17 +1,21 @@
-"""How often input was faulty, by what was wrong with it, with the first of each kind to look at."""
+"""Counts of faulty input by kind of fault, with the first fault of each kind as an example."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 
-_MOST_KINDS = 200
+_MOST_KINDS = 200  # kinds told apart by what was expected; bounds the memory (not tuned)
 
 
 @dataclass
 class FaultKind:
-    """Faults of one `name` (a dead letter's class, a dropped field) of which the same was expected: reason and place
-    of the first, and how many there were."""
+    """Faults with the same name and the same expectation.
+
+    `name`: the class of a dead letter, or the name of a dropped field.
+    `reason`, `place`: those of the first such fault.
+    `count`: how many there were.
+    """
 
     name: str
     reason: str
@@ -20,14 +24,17 @@ class FaultKind:
 
 
 class FaultCounts:
-    """Counts of faults. Kinds are told apart by name and by what was expected, never by what came instead, so that
-    there are few of them; past a bound by name alone."""
+    """Counts of faults by kind.
+
+    Two faults are of one kind if their name and what was expected are equal, whatever came instead; so there are few
+    kinds. Past 200 kinds the name alone decides.
+    """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], FaultKind] = {}
 
     def add(self, name: str, reason: str, place: str) -> FaultKind | None:
-        """Count a fault. Returns its kind where it is the first of it."""
+        """Count a fault. Return its kind if it is the first of that kind, else None."""
         expected = reason.partition(", got ")[0] if len(self._kinds) < _MOST_KINDS else ""
         kind = self._kinds.get((name, expected))
         first = kind is None
@@ -37,7 +44,7 @@ class FaultCounts:
         return kind if first else None
 
     def commonest(self, n: int) -> list[FaultKind]:
-        """The `n` kinds of which there were most; of equals the one that came first."""
+        """Return the `n` most frequent kinds; of equally frequent ones the kind that came first stands first."""
         return sorted(self._kinds.values(), key=lambda kind: -kind.count)[:n]
 
     def by_name(self) -> Counter[str]:

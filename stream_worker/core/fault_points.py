@@ -1,4 +1,6 @@
-"""Named places in the order of writing at which a test may end, or stop, the process: `[debug] fault`. Off by default.
+"""Fault points: named places in the order of writing at which a test ends or stops the process. Off by default.
+
+`[debug] fault` names the point, and the count at which the process acts:
 
 fault = "transaction.offsets_sent:3"         kill -9 the third time this point is reached
 fault = "transaction.offsets_sent:3:stop"    SIGSTOP there instead
@@ -32,7 +34,7 @@ Reached = Callable[[str], None]
 
 
 def no_fault(point: str) -> None:
-    """What every fault point does unless a test asks for more."""
+    """Do nothing at a fault point: the default."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,13 @@ class DebugConfig:
         return point, count or "1", action or "kill"
 
     def reached(self, act: Callable[[str], None]) -> Reached:
-        """What to call at every fault point: does `act("kill")` or `act("stop")` at the one that is set."""
+        """Return the function to call at every fault point. `act`: is called with "kill" or "stop" at the set one."""
         point, count, action = self._parts()
         return FaultPoint(point, int(count), lambda: act(action)) if point else no_fault
 
 
 class FaultPoint:
-    """Acts the `count`-th time `point` is reached."""
+    """A function that calls `act` the `count`-th time that `point` is reached."""
 
     def __init__(self, point: str, count: int, act: Callable[[], None]) -> None:
         self._point, self._left, self._act = point, count, act

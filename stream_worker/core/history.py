@@ -1,6 +1,6 @@
-"""How the figures went over a run: a bounded number of points of every series, evenly spaced however long it gets.
+"""The history of a run's figures: a bounded number of points of every series, evenly spaced however long the run is.
 
-There is no clock in it, so the same events leave the same history.
+It uses no clock, so the same events leave the same history.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from stream_worker.core.monitor import AGES, Monitor
 from stream_worker.core.status import Note, Status
 
-_FIRST_STEP = 100
+_FIRST_STEP = 100  # events of the monitor between two points at first; the step doubles (not tuned)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The values of the series by name, after `at` events of the monitor."""
+    """One point of the history: the values of the series by name, after `at` events of the monitor."""
 
     at: int
     values: Mapping[str, float]
@@ -28,10 +28,10 @@ class Point:
 
 @dataclass
 class History:
-    """Points at least `step` events apart. When there are more than `most`, `step` doubles and about every second goes.
+    """Points that are at least `step` events apart. Past `most` points `step` doubles, and about half of them go.
 
     Names of series: `<track of the monitor>/<metric>` (rolling), `proposer/<name>` (rolling share), `loss/<name>` (mean
-    of the ticks just before), `learning_rate`. `began`: the monitor's events when the run began.
+    over the ticks since the previous point), `learning_rate`. `began`: the monitor's events when the run began.
     """
 
     monitor: Monitor
@@ -47,7 +47,7 @@ class History:
         self.began = self._seen = self.monitor.events
 
     def ticked(self, status: Status) -> None:
-        """Look at the monitor after a tick; takes a point when one is due."""
+        """Read the monitor after a tick, and add a point when one is due."""
         self.notes = status.notes
         if self.monitor.events == self._seen:
             return  # nothing came
@@ -60,19 +60,19 @@ class History:
                 self._thin_out()
 
     def finish(self, status: Status) -> None:
-        """The last point is where the run ended, whether one was due or not."""
+        """Add a last point where the run ended, due or not."""
         self.notes = status.notes
         if self.monitor.events > self._last:
             self._take(status)
 
     def series(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """(events, values) of the points that have this series."""
+        """Return the events and the values of all points that have this series."""
         having = [(point.at, point.values[name]) for point in self.points if name in point.values]
         at, values = zip(*having, strict=True) if having else ((), ())
         return np.array(at, dtype=np.int64), np.array(values, dtype=np.float64)
 
     def names(self) -> list[str]:
-        """Of all series that have a point, in the order in which they came."""
+        """Return the names of all series with at least one point, in the order in which they appeared."""
         return list(dict.fromkeys(name for point in self.points for name in point.values))
 
     @property
@@ -86,7 +86,7 @@ class History:
         self._losses = {}
 
     def _thin_out(self) -> None:
-        """What is left is what would have been taken at twice the step from the beginning."""
+        """Double the step and keep only the points that this step would have taken from the beginning."""
         self.step *= 2
         kept: list[Point] = []
         for point in self.points:
@@ -96,7 +96,7 @@ class History:
 
 
 def _rolling(monitor: Monitor) -> dict[str, float]:
-    """Only of what has been scored: a metric of nothing is no point at 0."""
+    """Return the rolling values of all tracks that have scored an event; a track without one would show 0."""
     tracks = {name: track.rolling for name, track in monitor.tracks.items() if track.events and name != AGES[-1]}
     values = {f"{name}/{metric}": value.get() for name, track in tracks.items() for metric, value in track.items()}
     if "all" in tracks:

@@ -1,4 +1,4 @@
-"""The outside, as the loop sees it. Every interface has a real backend and a twin in `backends.in_memory`.
+"""The interfaces of everything outside the loop. Each has a real backend and a twin in `backends.in_memory`.
 
 Partitions are those of the one input topic. All offsets are next offsets: the next one to read, write or count.
 """
@@ -20,23 +20,25 @@ _UNKNOWN = Kept()
 
 
 class PartitionOwner(Protocol):
-    """The worker, as a source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
+    """The worker as its source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
 
     def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
-        """What memories are kept of partitions, whoever owns them. May raise Unavailable."""
+        """Return what the memory store keeps of partitions, whoever owns them. May raise Unavailable."""
         ...
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        """Take these partitions over from their Y; returns where to start reading (M). May raise Unavailable: then
-        nothing was claimed, and the next `poll` tries again."""
+        """Take these partitions over, given their Y; return where to start reading (M).
+
+        May raise Unavailable: then nothing was claimed, and the next `poll` tries again.
+        """
         ...
 
     def release(self, partitions: Collection[int]) -> None:
-        """The partitions go to another worker in good order: write what is owed, then forget them."""
+        """Write everything that is pending of these partitions, then forget them: another worker takes them over."""
         ...
 
     def drop(self, partitions: Collection[int]) -> None:
-        """The partitions were lost: they may be another's already. Forget them and write nothing."""
+        """Forget these partitions and write nothing: they were lost, and another worker may own them already."""
         ...
 
 
@@ -45,32 +47,35 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The topic (or log) that the offsets belong to; offsets under another name mean nothing here."""
+        """The topic (or log) that the offsets belong to; offsets of another name mean nothing here."""
         ...
 
     def identity(self) -> SourceId:
-        """The source by its ids, as far as they are known now. Cheap; may be called before `subscribe`."""
+        """Return the source's ids, as far as they are known now. Cheap; may be called before `subscribe`."""
         ...
 
     def subscribe(self, owner: PartitionOwner) -> None: ...
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        """Up to `max_records` records, waiting at most `timeout_seconds` for the first one."""
+        """Return up to `max_records` records; wait at most `timeout_seconds` for the first one."""
         ...
 
     def reclaim(self, partitions: Collection[int]) -> None:
-        """The owner has dropped these partitions. As far as they are still this member's, they are claimed again by a
-        later `poll`, and what of them was fetched is forgotten."""
+        """Forget the fetched records of partitions that the owner has dropped. A later `poll` claims those again that
+        still belong to this member."""
         ...
 
     def moved_from(self) -> Collection[int]:
-        """Partitions that a user may have been in before; empty unless there have been others than when the group
-        began."""
+        """Return the partitions that may hold a user's earlier events; empty while the topic has as many partitions as
+        when the group began."""
         ...
 
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        """How far each next offset could be raised without passing a record: over transaction markers and what was
-        aborted, as far as was read. At least the next offset itself."""
+        """Return, for each next offset, how far it can be raised without passing a record.
+
+        Offsets of transaction markers and of aborted records hold none. The result is at least the next offset itself,
+        and at most what the source has read.
+        """
         ...
 
     def serve(self) -> None:
@@ -82,31 +87,31 @@ class Source(Protocol):
         ...
 
     def standing(self) -> Standing:
-        """Where an owner without partitions stands: a member that the group has given none has its place, one that has
-        lost its own against its will has not."""
+        """Return whether a worker without partitions has its place: it has if the group gave it none, and has not if it
+        lost its partitions against its will."""
         ...
 
     def trouble(self) -> str:
-        """What keeps records from coming, as far as is known; empty: nothing."""
+        """Return what keeps records from coming, as far as is known; empty for nothing."""
         ...
 
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        """Records that stand after each next offset, as far as is known now."""
+        """Return the number of records after each next offset, as far as is known now."""
         ...
 
     def membership(self) -> Any:
-        """Opaque proof of ownership, taken at the moment of a commit and handed to `Sink.commit`."""
+        """Return an opaque proof of ownership, taken at the moment of a commit and handed to `Sink.commit`."""
         ...
 
     def close(self) -> None: ...
 
 
 class Sink(Protocol):
-    """Where outputs and Y go, together or not at all."""
+    """A place that outputs and Y are committed to, together or not at all."""
 
     @property
     def shortened(self) -> int:
-        """Published lists that lost items or request ids, since there was no room for more."""
+        """The number of published lists that lost items or request ids, since a record had no room for more."""
         ...
 
     def commit(
@@ -116,13 +121,19 @@ class Sink(Protocol):
         membership: Any,
         marks: Mapping[int, Mark] | None = None,
     ) -> None:
-        """Publish `outputs` and Y, with its marks, in one transaction. Raises TransactionAborted (nothing was
-        published) and Unavailable (the outcome is open): serve the source, then commit again what is still owned.
-        Raises SlotTaken and RestartNeeded."""
+        """Publish `outputs` and Y in one transaction.
+
+        `next_offsets`: Y of each partition.
+        `membership`: `Source.membership()` of now.
+        `marks`: the mark of each Y.
+
+        Raises TransactionAborted (nothing was published) and Unavailable (the outcome is open): serve the source, then
+        commit again for the partitions that are still owned. Raises SlotTaken and RestartNeeded.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the sink (the length of a file); JSON types only."""
+        """Return what a checkpoint keeps of the sink (the length of a file), in JSON types only."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -132,9 +143,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A partition's fencing token (grows at every claim, also over losses) and its floor M (None: never written).
-    `generation`: how many other topics the partition's memories have seen. `before`: the id of such a topic, whose M
-    this claim has ended."""
+    """The result of claiming a partition.
+
+    `token`: its fencing token, which grows at every claim, also after the store has lost its contents.
+    `floor`: M; None if it was never written.
+    `generation`: how often the topic was made again since the partition's first record.
+    `before`: the id of the earlier topic whose M this claim has ended; empty if it ended none.
+    """
 
     token: int
     floor: int | None
@@ -143,84 +158,99 @@ class Claim:
 
 
 class RecordStore(Protocol):
-    """User memories as opaque bytes (see `core.memory_record`), one record a (partition, user), fenced by token.
+    """Memory records as opaque bytes (see `core.memory_record`), one per partition and user, fenced by token.
 
-    Every method raises Unavailable while the store does not answer, and all but `scan` raise MemoriesLost once it is
-    found to be not what it was, until `begin_again`.
+    Every method raises Unavailable while the store does not answer. Once the store is found to have lost what was
+    written to it, all methods but `scan` raise MemoriesLost until `begin_again` is called.
     """
 
     @property
     def durable(self) -> bool:
-        """False for the twin: what it holds has to be written with the checkpoint (`state_dict`)."""
+        """False for the twin: its contents have to be written with the checkpoint (`state_dict`)."""
         ...
 
     def kept(self, partitions: Collection[int]) -> dict[int, Kept]:
-        """What is kept of these partitions, whoever owns them."""
+        """Return what is kept of these partitions, whoever owns them."""
         ...
 
     def claim(
         self, partitions: Collection[int], above: Mapping[int, int] | None = None, now: Kept = _UNKNOWN
     ) -> dict[int, Claim]:
-        """`above`: tokens that are known to have been given before. `now`: the topic's id and numbers of partitions,
-        to be kept. Under another id than the one that is kept, M is gone; where none is kept, it is adopted."""
+        """Take a new token for each partition; return the tokens with M.
+
+        `above`: tokens that are known to have been given before; the new ones are higher.
+        `now`: the topic's id and numbers of partitions, which the store keeps from now on. If the store keeps another
+        topic id, M is removed; if it keeps none, M is taken as this topic's.
+        """
         ...
 
     def begin_again(self) -> None:
-        """Take the store as it is now. Nobody may be using an earlier claim or number any more."""
+        """Accept the store as it is now, after MemoriesLost. The caller has let go of all claims and item numbers."""
         ...
 
     def peek(self, keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
-        """The records of `keys`, whoever owns their partitions: perhaps not the newest."""
+        """Return the records of `keys` (partition, user), whoever owns the partitions; owners may have newer ones."""
         ...
 
     def load(self, tokens: Mapping[int, int], keys: Sequence[tuple[int, str]]) -> list[bytes | None]:
-        """The records of `keys` (partition, user), None where there is none, in one round trip.
-        Raises StaleToken."""
+        """Return the records of `keys` (partition, user), None for a user without one, in one round trip.
+
+        `tokens`: the token of each partition. Raises StaleToken.
+        """
         ...
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
-        """Write records (user, bytes), never lowering a stored next offset; returns how many were written.
-        Raises StaleToken and then has written nothing."""
+        """Write records (user, bytes) and return how many were written.
+
+        A record whose next offset n is below the stored one's is not written. Raises StaleToken; then nothing was
+        written.
+        """
         ...
 
     def set_floor(self, partition: int, token: int, floor: int, stood: int = 0) -> None:
-        """Raise M: every record of the partition holds all events before it; and where its reader stood, since offsets
-        without a record may follow. Never lowers either. Raises StaleToken."""
+        """Raise the partition's M and `stood`; neither is ever lowered. Raises StaleToken.
+
+        `floor`: M; every record of the partition holds all events before it.
+        `stood`: how far the reader came past M where no offset holds a record.
+        """
         ...
 
     def scan(self, user: str | None = None) -> Iterator[tuple[int, str, bytes]]:
-        """(partition, user, record) of all records, or of one user's."""
+        """Yield (partition, user, record) of all records, or of the records of one user."""
         ...
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """The twin's contents as arrays; empty for a durable store."""
+        """Return the twin's contents as arrays; empty for a durable store."""
         ...
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None: ...
 
 
 class ItemNumbering(Protocol):
-    """Item ids as numbers, which records hold in their place. Raises as `RecordStore` does."""
+    """The dictionary of items: numbers in place of item ids, for memory records. Raises as `RecordStore` does."""
 
     def number_items(self, ids: Sequence[str]) -> list[int]:
-        """A number from 1 for each item id, the same for every worker; new ids get new numbers, and 0 where there is
-        room for no more. A number never means another id (see `core.item_dictionary`)."""
+        """Return a number from 1 for each item id, the same for every worker.
+
+        A new id gets a new number, or 0 when the dictionary is full. A number never means another id (see
+        `core.item_dictionary`).
+        """
         ...
 
     @property
     def numbers_kept_seconds(self) -> float:
-        """For at least so long after it was asked for last an id keeps its number; inf: for ever."""
+        """Seconds for which an id keeps its number, at least, after it was last asked for; inf: for ever."""
         ...
 
     def item_ids_used(self) -> float:
-        """What share of the room for item ids is taken, as of the last number that was asked for here."""
+        """Return the share (0 to 1) of the room for item ids that was taken when this worker last asked for one."""
         ...
 
     def item_ids(self, numbers: Sequence[int]) -> list[str | None]: ...
 
 
 class Slots(Protocol):
-    """The start that owns each worker slot. Raises Unavailable while the store does not answer."""
+    """The owners of worker slots: which start of the program has each. Raises Unavailable while the store is away."""
 
     @property
     def durable(self) -> bool:
@@ -228,26 +258,26 @@ class Slots(Protocol):
         ...
 
     def take_slot(self, slot: str, nonce: str) -> None:
-        """Make `nonce` (of this start) the owner of the worker slot; an earlier owner has lost it."""
+        """Make this start, known by its `nonce`, the owner of the worker slot; an earlier owner loses it."""
         ...
 
     def slot_owner(self, slot: str) -> str | None: ...
 
 
 class MemoryStore(RecordStore, ItemNumbering, Slots, Protocol):
-    """All that is shared by the workers of a group, in one object with one connection."""
+    """A store of everything that the workers of a group share, in one object with one connection."""
 
     @property
     def durable(self) -> bool:
-        """False for the twin: it is one process's own, and goes into its checkpoint."""
+        """False for the twin: it belongs to one process and is written with its checkpoint."""
         ...
 
     def ensure_kept(self) -> None:
-        """Raises ConfigurationError where the store is set to forget records by itself."""
+        """Raise ConfigurationError if the store is set to evict records by itself."""
         ...
 
     def ping(self) -> str:
-        """One line about what answers, for `check`."""
+        """Return one line about the server that answers, for `check`."""
         ...
 
     def close(self) -> None: ...
@@ -255,38 +285,38 @@ class MemoryStore(RecordStore, ItemNumbering, Slots, Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that resuming needs: arrays by dotted name, and `meta`, JSON types only."""
+    """The contents of a checkpoint: arrays by dotted name, and `meta` in JSON types only."""
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def state_below(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """The arrays below `prefix.`, without it."""
+        """Return the arrays whose names begin with `prefix.`, by the rest of the name."""
         head = prefix + "."
         return {name[len(head) :]: array for name, array in self.arrays.items() if name.startswith(head)}
 
 
 class CheckpointStore(Protocol):
-    """Snapshots of one worker slot, a bounded number of them. `bytes` is the size of the last one written."""
+    """Checkpoints of one worker slot, a bounded number of them. `bytes`: the size of the last one written."""
 
     @property
     def bytes(self) -> int: ...
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write durably, then make it the newest. Raises Unavailable (disk full, read-only) and SlotTaken."""
+        """Write it durably, then make it the newest. Raises Unavailable (disk full, read-only) and SlotTaken."""
         ...
 
     def load_newest(self) -> Snapshot | None:
-        """The newest whole snapshot; torn ones are passed over, loudly. None: there is none."""
+        """Return the newest whole snapshot, None if there is none; torn ones are skipped with a warning."""
         ...
 
     def close(self) -> None:
-        """Let the slot go."""
+        """Release the slot."""
         ...
 
 
 class Clock(Protocol):
-    """Time as an argument. `now` is epoch seconds, `monotonic` seconds from an arbitrary start."""
+    """A clock that is handed in. `now`: epoch seconds; `monotonic`: seconds from an arbitrary start."""
 
     def now(self) -> float: ...
 

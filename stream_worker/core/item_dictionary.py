@@ -1,11 +1,12 @@
-"""The dictionary of item numbers, as a rule: each number means one id for ever, and there is an end to ids.
+"""The dictionary of items: gives each item id a number that never means another id, and bounds how many ids it keeps.
 
-Numbers count up and are never given again. Ids are kept in two generations: whoever is asked for is in the *young* one.
-After `kept_seconds` the young one becomes the *old* one, and what is left in the old one is forgotten. So an id is
-kept for at least so long after it was asked for last, and for less than twice as long; if it comes again after that,
-it gets a new number, and its former one names nothing. At `most` ids a new one gets no number: 0.
+Numbers count up and are never given again. Ids are kept in two generations. An id that is asked for moves to the
+*young* one. After `kept_seconds` the young generation becomes the *old* one, and all ids that are still in the former
+old one are forgotten. So an id is kept for at least `kept_seconds` after it was last asked for, and for less than
+twice as long. An id that comes back later gets a new number; its former number names nothing. When there are `most`
+ids, a new id gets 0, which is no number (ADR 0016).
 
-The twin is this; `backends/redis/item_numbers.py` does the same in a script.
+The in-memory twin uses this class; `backends/redis/item_numbers.py` does the same in a script.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-# What a place in a ring holds (see `core.memory_record`).
-LAST_NUMBER = 2**32 - 1
-_MARGIN_SECONDS = 86_400.0
+LAST_NUMBER = 2**32 - 1  # the largest number that a place of a ring can hold (see `core.memory_record`)
+_MARGIN_SECONDS = 86_400.0  # a day, for records that waited to be written (ADR 0016)
 
 
 def numbers_kept_seconds(expire_seconds: float) -> float:
-    """For how long a number is kept after its item was asked for last, where records of users go twice `expire_seconds`
-    after their last event: until no record is left that was written while the item was there. The half and the day
-    more are for workers that ask an eighth of the time late, and for records that waited to be written."""
+    """Return for how many seconds a number is kept after its item was last asked for.
+
+    `expire_seconds`: half of the time that a user's record is kept after its last event; 0: records are kept for ever.
+
+    A number has to outlive all records that were written while its item was live, which takes 2 x `expire_seconds`.
+    The rest allows for workers that ask an eighth of this time late, and for records that waited to be written.
+    """
     return 2.5 * expire_seconds + _MARGIN_SECONDS if expire_seconds else math.inf
 
 
 class ItemDictionary:
+    """The dictionary, in memory. `most`: ids that it keeps; `kept_seconds`: see the module; inf: for ever."""
+
     def __init__(self, most: int, kept_seconds: float = math.inf) -> None:
         self.most = most
         self.kept_seconds = kept_seconds
@@ -39,7 +45,7 @@ class ItemDictionary:
         return len(self._names)
 
     def numbers(self, ids: Sequence[str], now_ts: float = 0.0) -> list[int]:
-        """A number for each id, the same as before if it has one; new ids get new numbers, as far as there is room."""
+        """Return a number for each id: the one that it has, else a new one, or 0 when there is no room for more."""
         if self.kept_seconds < math.inf:
             self._turn(now_ts)
         return [self._number(item) for item in ids]
@@ -48,18 +54,18 @@ class ItemDictionary:
         return [self._names.get(number) for number in numbers]
 
     def entries(self) -> Iterator[tuple[int, str, bool]]:
-        """(number, id, whether it is of the old generation), by number."""
+        """Yield (number, id, True if the id is of the old generation), in the order of numbers."""
         return ((number, item, item in self._old) for number, item in sorted(self._names.items()))
 
     def restore(self, entries: Sequence[tuple[int, str, bool]], counter: int) -> None:
-        """What `entries` gave; nothing is forgotten before `kept_seconds` are over from now on."""
+        """Replace the contents by what `entries` gave. No id is forgotten within `kept_seconds` from now."""
         self._names = {number: item for number, item, _ in entries}
         self._young = {item: number for number, item, old in entries if not old}
         self._old = {item: number for number, item, old in entries if old}
         self.counter, self._turned_ts = counter, None
 
     def _turn(self, now_ts: float) -> None:
-        # A clock that was put back begins anew.
+        # After the clock was put back, the time of the young generation starts anew.
         if self._turned_ts is None or now_ts < self._turned_ts:
             self._turned_ts = now_ts
         elif now_ts - self._turned_ts >= self.kept_seconds:

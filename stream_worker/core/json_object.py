@@ -1,7 +1,7 @@
-"""Bytes as one JSON object, or refused as InvalidEvent: I-JSON (RFC 7493), after a byte order mark if there is one.
+"""Parses bytes as one JSON object by I-JSON (RFC 7493), after an optional byte order mark, or raises InvalidEvent.
 
-orjson keeps the last of equal keys without a word, so keys are counted here. That takes some passes over the bytes in
-compiled code, however many objects lie inside (a megabyte of them: milliseconds).
+I-JSON forbids a key that stands twice, of which orjson silently keeps the last one; so keys are counted here. That
+takes a few passes over the bytes in compiled code, however deep the objects nest (milliseconds for a megabyte).
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ def json_object(value: bytes | None) -> dict[str, Any]:
 
 
 def _looks(value: bytes) -> str:
-    """What is often there in place of JSON, by its first bytes."""
+    """Return what the bytes look like, by the first bytes of formats that often come in place of JSON."""
     return next((name for start, name in _OTHER_FORMATS if value.startswith(start)), "")
 
 
 def _refuse_a_key_twice(value: bytes, distinct: int) -> None:
-    """As many key ends as keys: none is there twice (the cheap test, which counts some colons too many); otherwise
-    the keys of the outermost object are counted."""
+    """Raise InvalidEvent if a key of the outermost object stands there twice. `distinct`: how many keys it has.
+
+    A quote or a blank before a colon ends a key. If the bytes hold only `distinct` of these, no key stands twice: a
+    cheap test, which may count colons inside of texts or inner objects, too. If it fails, the keys are counted exactly.
+    """
     if sum(map(value.count, _KEY_ENDS)) == distinct:
         return
     quotes, colons = _outermost(value)
@@ -65,8 +68,8 @@ def _refuse_a_key_twice(value: bytes, distinct: int) -> None:
 
 
 def _outermost(value: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Places of all quotes that begin or end a text, and of the colons of the outermost object."""
-    if b"\\" in value:  # escaped, neither a quote nor a backslash means anything
+    """Return the places of all quotes that begin or end a text, and of the colons of the outermost object."""
+    if b"\\" in value:  # an escaped quote ends no text, and an escaped backslash escapes nothing
         value = value.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     bytes_N = np.frombuffer(value, dtype=np.uint8)
     is_quote_N = bytes_N == _QUOTE

@@ -1,8 +1,8 @@
-"""Which times of a recorded log can't be right: those of the future, as told by the rows around them.
+"""Finds times of a recorded log that can't be right since they lie in the future, judged by the rows around them.
 
-Of a topic the broker's clock tells. A log may have gaps, be ordered by user, or by nothing: a time is too late only
-where nothing leads to it. From the median of a thousand rows one may go up by steps of at most a year, in the order of
-time; what lies beyond is too late, unless ten rows in a row are there: then the log has moved on.
+For a topic the broker's clock decides; a log has none. It may have gaps, be ordered by user, or not be ordered. So the
+times of about a thousand rows are sorted, and from their median upwards all times are accepted up to the first step of
+more than a year. A later time is too late, unless at least ten rows in a row have one: then the log has moved on.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-YEAR_SECONDS = 366 * 86_400.0
-ROWS_IN_A_ROW = 10
-_BLOCK_ROWS, _MARGIN_ROWS = 500, 250
+YEAR_SECONDS = 366 * 86_400.0  # the longest step between two times, a leap year (docs/contracts.md; not tuned)
+ROWS_IN_A_ROW = 10  # rows with late times that show a log which has moved on (not tuned)
+_BLOCK_ROWS, _MARGIN_ROWS = 500, 250  # rows judged at a time, and rows looked at before and after them (not tuned)
 
 
 def judged(times: Iterable[float], block: int = _BLOCK_ROWS, margin: int = _MARGIN_ROWS) -> Iterator[bool]:
-    """For each time (NaN: unknown) whether it is too late, by the rows up to `margin` before and behind its block."""
+    """Yield for each time True if it is too late.
+
+    `times`: epoch seconds in the order of rows, NaN for unknown.
+    `block`: rows that are judged together.
+    `margin`: rows before and after the block that are looked at, too.
+    """
     times = iter(times)
     before, ahead = np.empty(0), np.array(list(islice(times, block + margin)))
     while len(ahead):
@@ -30,7 +35,7 @@ def judged(times: Iterable[float], block: int = _BLOCK_ROWS, margin: int = _MARG
 
 
 def too_late(times_W: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which times of a window lie where no steps lead to."""
+    """Return a mask of the times of a window of W rows that are too late."""
     late_W = times_W > _reach(times_W[~np.isnan(times_W)])
     if late_W.any():
         known_K = np.flatnonzero(~np.isnan(times_W))
@@ -39,7 +44,7 @@ def too_late(times_W: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _reach(known_K: NDArray[np.float64]) -> float:
-    """The latest time to which steps lead from the median."""
+    """Return the latest time that is reached from the median by steps of at most a year; inf if all are reached."""
     if not len(known_K):
         return np.inf
     upper_U = np.sort(known_K)[(len(known_K) - 1) // 2 :]

@@ -1,5 +1,8 @@
-"""What of a recorded log spoils the figures of its replay: rows out of order, events that stand there twice, and one
-user who is not a user. Each is told once, at the end, with how much there is of it."""
+"""Finds faults of a recorded log that spoil the figures of its replay.
+
+These are rows out of order, events that stand there twice, and a user who is not a person. Each fault is told once, at
+the end of the replay, with its extent.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.events import Events
 from stream_worker.core.reasons import shown
 
-BACK_SECONDS = 60.0
-LARGE_SHARE = 0.2
-_FEW_EVENTS = 1_000
+BACK_SECONDS = 60.0  # an event that is older than the one before by more than this is out of order (not tuned)
+LARGE_SHARE = 0.2  # share of all events from which on one user is told of (not tuned)
+_FEW_EVENTS = 1_000  # events below which no share is told (not tuned)
+# Users counted at most, and users left when there are more: an error of at most 1 / 10,000 of the events (see below).
 _MOST_USERS, _KEPT_USERS = 20_000, 10_000
 
 
 class LogWatch:
-    """Looks on as events come. Its memory is bounded: of many users the rare ones are forgotten (Misra and Gries 1982),
-    so that a share is told at most a ten-thousandth too small."""
+    """Counts of the faults in the events of a log, in bounded memory.
+
+    Of more than 20,000 users the rare ones are forgotten (Misra and Gries 1982), so that a user's share is told at most
+    a ten-thousandth too small.
+    """
 
     def __init__(self) -> None:
         self._events = self._back = self._twice = 0
@@ -47,7 +54,7 @@ class LogWatch:
         self._count_users(events)
 
     def _same_as_before(self, events: Events, step_B: NDArray[np.float64]) -> list[int]:
-        """Only where the time is the same are the texts looked at."""
+        """Return the rows that equal the row before in time, user, item and type; texts are compared last."""
         users, items, types = events.users, events.items, events.type_B
         found = []
         for row in np.flatnonzero(step_B == 0).tolist():
@@ -64,7 +71,7 @@ class LogWatch:
             self._users = Counter({user: count - least for user, count in kept if count > least})
 
     def findings(self) -> Iterator[str]:
-        """Sentences for a person; none where all is well."""
+        """Yield a sentence for a person about each fault that was found."""
         if self._back:
             yield (
                 f"{amount(self._back, 'event is', 'events are')} more than a minute older than the one before "

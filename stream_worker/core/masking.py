@@ -1,7 +1,7 @@
-"""What of a setting may be shown. A secret never is, also where it stands in the wrong place.
+"""Hides secrets in settings that are shown, also a secret that was written to the wrong setting.
 
-A value is shown where nothing secret belongs, an address without what is written before its `@`; of all else only what
-kind of thing it is.
+`check` shows a value whose key takes no secret, and an address without the part before its `@`. An error about a wrong
+value shows only its type if the value could be a secret.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 MASK = "****"
 _SECRET = re.compile(r"pas+w|pass|pwd|secret|token|credential|\bkey\b|jaas|\bpem\b", re.IGNORECASE)
-# Of librdkafka's names for security these have nothing to hide; any other, also a misspelt one, may hold a secret.
+# `_OPEN`: librdkafka's security settings that hold no secret. Any other, a misspelt one too, may hold one.
 _SECURITY = re.compile(rf"s[as]+l|security|{_SECRET.pattern}", re.IGNORECASE)
 _OPEN = re.compile(
     r"security\.protocol|sasl\.(username|mechanisms?|oauthbearer\.(method|token\.endpoint\.url))|ssl\.[a-z.]*location"
@@ -29,7 +29,7 @@ _KINDS = {bool: "a boolean", str: "a text", int: "a number", float: "a number", 
 
 
 def is_secret(key: str) -> bool:
-    """Whether a secret may stand under `key`."""
+    """Return True if the value of `key` may be a secret."""
     if key.startswith("kafka.extra."):
         name = key.removeprefix("kafka.extra.")
         return _SECURITY.search(name) is not None and _OPEN.fullmatch(name) is None
@@ -37,7 +37,7 @@ def is_secret(key: str) -> bool:
 
 
 def shown(key: str, value: Any) -> str:
-    """The value of `key` as `check` prints it."""
+    """Return the value of `key` as `check` prints it."""
     if value and (is_secret(key) or (re.search(r"\bmechanisms?$", key) and value not in _MECHANISMS)):
         return MASK
     if isinstance(value, str):
@@ -53,7 +53,7 @@ def _shown_address(key: str, value: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A Redis URL without its password, whatever is in that. Where it can't be told from the rest, all is hidden."""
+    """Return a Redis URL without its password; `****` for a URL in which the password can't be told from the rest."""
     found = _REDIS_URL.fullmatch(url)
     if not url or found is None or "?" in (found["user"] or ""):
         return url and MASK
@@ -67,12 +67,12 @@ def _name_in(user: str) -> str:
 
 
 def _shown_options(more: str) -> str:
-    """One that is secret hides all: an `&` in it would look like the next one."""
+    """Return the options of a URL, all hidden if one may be secret: an `&` in a secret would look like a new option."""
     return more if not more or _PLAIN_OPTIONS.fullmatch(more) else f"?{MASK}"
 
 
 def told(key: str, value: Any) -> str:
-    """A wrong value in an error: itself where no secret belongs anywhere near, else what kind of thing it is."""
+    """Return a wrong value for an error message: the value if its section takes no secrets, else its type in words."""
     parts = value if isinstance(value, list) else [value]
     near = key.partition(".")[0] in ("kafka", "memory") or is_secret(key)
     if near or any(isinstance(part, dict | list) for part in parts):

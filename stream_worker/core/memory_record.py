@@ -1,16 +1,16 @@
-"""One user's memory as bytes: what a store keeps for a (partition, user).
+"""The format of a memory record: one user's memory as bytes, kept by the store for each partition and user.
 
-A record is a structure of one of a few sizes: of the ring as many places are kept as its items need, rounded up, so
-that a batch of records is a handful of numpy arrays. Byte 0 is the version, bytes 1 to 8 the next offset n in
-big-endian order (so that stores can compare n as bytes). With H = 64 a user of up to 8 events takes 336 bytes, of up to
-32 takes 480, of 129 or more 1,818; in a ring of 50 none takes more than 588.
+A record has one of a few sizes: the ring is stored with as many places as its items need, rounded up, so that a batch
+of records is a handful of numpy arrays (ADR 0009). Byte 0 is the version; bytes 1 to 8 are the next offset n in
+big-endian order, so that stores can compare n as bytes. With H = 64 a user of up to 8 events takes 336 bytes, of up to
+32 takes 480, of 129 or more 1,818; with a ring of 50 none takes more than 588.
 
-Where the topic was deleted and made again, n is of one of its generations. The number of that stands in the two highest
-of the eight bytes, and the version is 2: what is written under a later topic is ahead of all that was written under an
-earlier one.
+A topic that was deleted and made again has generations, and n belongs to one of them. The generation stands in the two
+highest of the eight bytes, so that a record of a later topic is ahead of every record of an earlier one; the version is
+then 2.
 
-The ring names items by the store's numbers (0: empty), newest last, empty places in front. `(h, c)` are half
-precision and mean something only under the weights of `line`.
+The ring holds item numbers (0: empty), newest last, empty places in front. `(h, c)` are in half precision and mean
+something only under the weights of `line`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from stream_worker.core.amounts import amount
 
 VERSION, VERSION_OF_GENERATIONS = 1, 2
-_GENERATION_BIT = 48
-# Memories as columns by name, or as records of these fields.
+_GENERATION_BIT = 48  # n is below 2^48; the generation takes the bits above
+# Memories as columns by name, or as a structured array with these fields.
 Columns = Mapping[str, NDArray[Any]] | NDArray[Any]
 _HEADER: list[tuple[str, str]] = [
     ("version", "u1"),
@@ -42,7 +42,7 @@ _HEADER: list[tuple[str, str]] = [
 
 @dataclass(frozen=True)
 class MemoryFormat:
-    """The sizes a record depends on: ring length (at most 255) and LSTM units."""
+    """The sizes that a record depends on. `ring_size`: places of the ring, at most 255; `hidden`: LSTM units."""
 
     ring_size: int
     hidden: int
@@ -62,7 +62,7 @@ class MemoryFormat:
         )
 
     def empty(self, count: int) -> NDArray[Any]:
-        """`count` records of this format and version, all zero otherwise."""
+        """Return `count` records of this format with everything else zero."""
         records = np.zeros(count, dtype=self.dtype)
         records["version"] = VERSION
         records["ring_size"] = self.ring_size
@@ -70,7 +70,7 @@ class MemoryFormat:
         return records
 
     def encode(self, records: Columns) -> list[bytes]:
-        """One blob a record, no longer than its ring needs."""
+        """Return one blob per record, no longer than its ring needs."""
         filled = records["number"] > 0
         places = np.where(filled.any(axis=1), self.ring_size - filled.argmax(axis=1), 0)
         blobs: list[bytes] = [b""] * len(places)
@@ -83,8 +83,10 @@ class MemoryFormat:
         return blobs
 
     def decode(self, blobs: Sequence[bytes]) -> NDArray[Any]:
-        """Records of this format. Of a ring that is longer than ours the newest entries are kept; a state of another
-        size is not, and its line is 0, which no line has."""
+        """Return records of this format.
+
+        A longer ring keeps its newest entries. A state of another size is dropped: `line` is then 0, which is no line.
+        """
         records = self.empty(len(blobs))
         for ring, hidden, at in _by_format(blobs):
             theirs = MemoryFormat(ring, hidden)
@@ -94,34 +96,34 @@ class MemoryFormat:
 
 
 def in_generations(next_offset_R: NDArray[np.int64], generation_R: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Next offsets as they stand in records of these generations."""
+    """Return next offsets with their generations in the two highest bytes, as records hold them."""
     joined: NDArray[np.int64] = (generation_R << _GENERATION_BIT) | next_offset_R
     return joined
 
 
 def generations_of(records: Columns) -> NDArray[np.int64]:
-    """The generation of the topic under which each record was written."""
+    """Return the generation of the topic under which each record was written."""
     generation_R: NDArray[np.int64] = records["next_offset"].astype(np.int64) >> _GENERATION_BIT
     return generation_R
 
 
 def generation_of(blob: bytes) -> int:
-    """As `generations_of`, of one record's bytes."""
+    """Return the generation of the topic under which the record with these bytes was written."""
     return int.from_bytes(blob[1:3], "big")
 
 
 def begin_again(records: NDArray[Any], which_R: NDArray[np.bool_]) -> None:
-    """Set the counters of some to 0: state and ring stay, n and the number of events mean nothing here."""
+    """Set n and the number of events of some records to 0, since they belong to another source; the rest stays."""
     records["next_offset"][which_R] = records["events"][which_R] = 0
 
 
 def without_generation(records: NDArray[Any]) -> None:
-    """Leave n alone in records of the topic of now."""
+    """Remove the generation from the next offsets, so that n alone is left."""
     records["next_offset"] &= np.uint64((1 << _GENERATION_BIT) - 1)
 
 
 def header_of(blob: bytes) -> dict[str, Any]:
-    """The header's fields by name; ValueError for an unknown version or a size that does not fit."""
+    """Return the header's fields by name. Raises ValueError for an unknown version or a size that does not fit."""
     header = np.dtype(_HEADER)
     if len(blob) < header.itemsize or blob[0] not in (VERSION, VERSION_OF_GENERATIONS):
         raise ValueError(f"memory record: expected version 1 or 2, got {blob[:1]!r} in {amount(len(blob), 'byte')}")
@@ -135,13 +137,13 @@ def header_of(blob: bytes) -> dict[str, Any]:
 
 
 def fault_of(blob: bytes) -> str:
-    """What is wrong with what should be a record; empty where nothing is."""
+    """Return why these bytes are no memory record; empty if they are one."""
     return "" if _is_form(len(blob), blob[:1], blob[9:12]) else _fault(blob)
 
 
 @lru_cache(maxsize=1_024)
 def _is_form(length: int, version: bytes, sizes: bytes) -> bool:
-    """All that can be wrong stands in the length and these bytes."""
+    """Return True if a record of this length with these bytes of the header is valid; nothing else can be wrong."""
     return length > 12 and not _fault(version + bytes(8) + sizes + bytes(length - 12))
 
 
@@ -154,7 +156,7 @@ def _fault(blob: bytes) -> str:
 
 
 def ring_of(blob: bytes) -> list[int]:
-    """The item numbers of a record's ring, oldest first."""
+    """Return the item numbers of a record's ring, oldest first."""
     fields = header_of(blob)
     record = np.frombuffer(blob, dtype=MemoryFormat(fields["ring_size"], fields["hidden"]).dtype)[0]
     return [int(number) for number in record["number"] if number]
@@ -165,7 +167,7 @@ def _stored_sizes(ring_size: int) -> list[int]:
 
 
 def _by_format(blobs: Sequence[bytes]) -> Iterator[tuple[int, int, list[int]]]:
-    """(ring size, hidden size, places) of blobs that were written alike."""
+    """Yield (ring size, hidden size, places in `blobs`) for each format among the blobs."""
     places: dict[tuple[int, bytes], list[int]] = {}
     for place, blob in enumerate(blobs):
         places.setdefault((len(blob), blob[:1] + blob[9:12]), []).append(place)
@@ -175,7 +177,8 @@ def _by_format(blobs: Sequence[bytes]) -> Iterator[tuple[int, int, list[int]]]:
 
 
 def _resized(records: Columns, at: NDArray[np.int64], layout: MemoryFormat) -> NDArray[Any]:
-    """Some of them in another format: the newest entries of the rings, and the state if it is of the same size."""
+    """Return the records at these places in another format: the newest entries of each ring, and a state of the same
+    size."""
     resized = layout.empty(len(at))
     for name in ("next_offset", "events", "ts"):
         resized[name] = records[name][at]
