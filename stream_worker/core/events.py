@@ -125,6 +125,6 @@ class Outputs:
         return bool(self.recommendations or self.dead_letters or self.predictions)
 
     def require_offsets(self, next_offsets: Mapping[int, int]) -> None:
-        """Raise ValueError for outputs without input offsets: after a lost answer, only these tell what was committed."""
+        """Raise ValueError for outputs without input offsets: only these tell what a transaction has published."""
         if self and not next_offsets:
             raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")

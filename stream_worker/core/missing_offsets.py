@@ -1,7 +1,7 @@
-"""Where a group begins in partitions for which the broker has no Y, or one that is not of this topic.
+"""The offsets at which a group begins in partitions without a Y, or whose Y belongs to another topic.
 
-Missing is Y for three reasons: nobody of the group has read the partition, the topic was deleted and made again, or the
-offsets expired while the group was away. What the memory store keeps tells which.
+Y is missing for one of three reasons: no worker of the group has read the partition, the topic was deleted and made
+again, or the committed offsets expired while the group was away. What the memory store keeps tells which.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOTHING = Kept()
 
 @dataclass(frozen=True)
 class Beginning:
-    """The Y to begin with, and why."""
+    """The Y to begin with, and the reason."""
 
     next_offset: int
     reason: str
@@ -29,7 +29,13 @@ class Beginning:
 
 
 def begin(kept: Kept, topic_id: str, start: str, low: int, high: int, added: bool) -> Beginning:
-    """Y of a partition that has none, given that the topic holds `low` to `high`. `added`: after the group began.
+    """Return the Y to begin with in a partition that has none.
+
+    `kept`: what the memory store keeps of the partition.
+    `topic_id`: the topic's id of now; empty where the broker tells none.
+    `start`: the configured start, "earliest" or "latest".
+    `low`, `high`: the first offset that the topic holds, and the next one to be written.
+    `added`: True if the partition was added after the group began; it is then read from its first record.
 
     >>> begin(Kept(floor=1000, topic_id="a"), "b", "latest", 0, 3000, added=False)
     Beginning(next_offset=0, reason='topic made again')
@@ -46,11 +52,11 @@ def begin(kept: Kept, topic_id: str, start: str, low: int, high: int, added: boo
 
 
 def of_this_topic(committed: Mapping[int, Committed], source: SourceId) -> dict[int, Committed]:
-    """The Y that are offsets of this topic, each marked with its ids of now.
+    """Return each Y that is an offset of this topic, its mark with the topic's and cluster's ids of now.
 
-    A Y that is marked with another topic of this cluster was left by a topic of the same name. One that is marked with
-    another cluster's was brought here by a mirror, which translates offsets and copies their marks: M and the rest of
-    such a mark are the other topic's.
+    A Y marked with another topic id of this cluster was left by an earlier topic of the same name, and is left out. A Y
+    marked with another cluster was brought here by a mirror, which translates offsets but copies their marks; it stays,
+    without the M in its mark, which belongs to the other cluster's topic.
     """
     return {
         partition: replace(at, mark=_marked(at.mark, source))
@@ -74,8 +80,11 @@ def _marked(mark: Mark, source: SourceId) -> Mark:
 
 
 def first_partitions(committed: Collection[Committed], kept: Mapping[int, Kept], now: int) -> int:
-    """How many partitions there were when the group began: by the marks of Y, else by what is kept, else by those that
-    have an M, else as now."""
+    """Return how many partitions the topic had when the group began.
+
+    The smallest number in the marks of Y and in what the memory store keeps counts, else the number of partitions that
+    have an M, else the number of `now`.
+    """
     counts = [at.mark.partitions for at in committed if at.mark.partitions]
     counts += [entry.first_partitions for entry in kept.values() if entry.first_partitions]
     with_floor = sum(entry.floor is not None for entry in kept.values())
@@ -83,5 +92,5 @@ def first_partitions(committed: Collection[Committed], kept: Mapping[int, Kept],
 
 
 def most_partitions(kept: Mapping[int, Kept], now: int) -> int:
-    """In how many partitions a user's record may be."""
+    """Return the most partitions that the topic has ever had: a user's record may be in any of them."""
     return max([now, *(entry.partitions for entry in kept.values())])

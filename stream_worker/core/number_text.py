@@ -1,4 +1,4 @@
-"""Numbers that stand as texts, and whole numbers as text: as exports and trackers write them."""
+"""Numbers written as texts, and whole numbers as text, in the forms of exports and trackers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import math
 import re
 from typing import Any
 
-# float() alone takes blanks of all kinds, underscores and the digits of any script.
-# One way to read each text, or half a megabyte of digits before a letter takes minutes.
+# float() alone also accepts blanks of all kinds, underscores and the digits of any script.
+# The pattern can read a text in one way only: with two, half a megabyte of digits before a letter would take minutes.
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_EXACT_INTEGERS = 2.0**53
+_EXACT_INTEGERS = 2.0**53  # a float64 holds all integers below this exactly (IEEE 754)
 
 
 def number_of(text: str) -> float | None:
-    """The finite number that a text is; None: it is none. A comma has no one meaning, so it is part of no number."""
+    """Return the finite number in a text, None if it is no number. A comma is refused, since its meaning differs."""
     text = text.strip(" \t")
     number = float(text) if _NUMBER.fullmatch(text) else math.inf
     return number if math.isfinite(number) else None
 
 
 def whole_text(value: Any) -> str | None:
-    """The digits of an integer, or of a float that is one (a column with nulls makes floats of them); else None."""
+    """Return the digits of an integer, or of a float without a fraction; None for any other value.
+
+    Integers in a column with nulls often come as floats.
+    """
     if type(value) is int:
         return str(value)
     if type(value) is float and value.is_integer() and abs(value) < _EXACT_INTEGERS:

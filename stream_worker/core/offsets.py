@@ -1,6 +1,6 @@
-"""The rule of the four next offsets: what of an event is still to be done, whatever died before.
+"""The rule of the four next offsets: it decides what is still to be done for an event, whatever has died before.
 
-Every event has three effects, each with its own next offset a partition, and one more in every memory record:
+Every event has three effects. Each effect has a next offset, per partition or per memory record:
 
     Y  published   lists and dead letters, kept by Kafka in the transaction that holds them
     L  learned     weights, catalogue, metrics, kept in the line's checkpoint
@@ -10,7 +10,7 @@ Every event has three effects, each with its own next offset a partition, and on
 Written in the order Y, L, records, M at a batch boundary, so M and every n <= L <= Y whatever dies.
 
 **Start at M. Remember at or past n, learn at or past max(L, n), publish at or past Y.**
-Restart, takeover and a rebuilt memory are all this rule; nothing else in the program skips or repeats anything.
+Restart, takeover and a rebuilt memory all follow this rule; nothing else in the program skips or repeats an event.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Mark:
-    """What goes with a committed Y as its metadata. From it a later owner sees that the memory store has fallen back,
-    that users may have moved, and whether Y is one of this topic at all.
+    """The metadata of a committed Y.
+
+    A later owner of the partition sees from it whether the memory store has lost what it had, whether users may have
+    moved between partitions, and whether Y belongs to this topic at all.
 
     floor, token: M and token as they were in the store.
     partitions: how many the topic had when its group began.
-    topic_id, cluster_id: where Y belongs; empty where the broker tells none, and in marks of older versions.
-    stood: from Y up to here there was nothing but offsets that hold no record.
+    topic_id, cluster_id: those that Y belongs to; empty where the broker tells none, and in marks of older versions.
+    stood: the offset up to which, from Y on, no offset holds a record.
 
     >>> Mark.decode(Mark(12, 3, 8, "t1").encode()) == Mark(12, 3, 8, "t1")
     True
@@ -55,7 +57,7 @@ class Mark:
 
     @staticmethod
     def decode(text: str | None) -> Mark:
-        """Nothing is known from a text that is no mark."""
+        """Return the mark in a text; an empty mark for a text that is none."""
         try:
             found = orjson.loads(text or "")
             ids = str(found.get("topic", "")), str(found.get("cluster", ""))
@@ -64,14 +66,18 @@ class Mark:
             return Mark()
 
     def is_ahead_of(self, floor: int | None) -> bool:
-        """Whether a store with this floor M has lost something that it had."""
+        """Return True if a store with this floor M has lost something that it had."""
         return self.floor is not None and (floor is None or floor < self.floor)
 
 
 @dataclass(frozen=True)
 class Committed:
-    """Y of a partition, as the broker holds it, its mark under the topic's id of now. `first`: nobody of the group has
-    ever read the partition. `partitions`: in how many a user's older record may be."""
+    """Y of a partition, as the broker holds it.
+
+    mark: its metadata, with the topic's id of now.
+    first: True if no worker of the group has ever read the partition.
+    partitions: the number of partitions in which a user's older record may be.
+    """
 
     next_offset: int
     mark: Mark = Mark()
@@ -81,12 +87,13 @@ class Committed:
 
 @dataclass(frozen=True)
 class Kept:
-    """What the memory store keeps of a partition.
+    """The entry of a partition in the memory store.
 
-    floor: M; None where it was never written.
-    topic_id: the topic that M belongs to; empty where it is not known.
-    stood: from M up to here there was nothing but offsets that hold no record.
-    first_partitions, partitions: how few the group began with, and how many there have ever been.
+    floor: M; None if it was never written.
+    topic_id: the topic that M belongs to; empty if it is not known.
+    stood: the offset up to which, from M on, no offset holds a record.
+    first_partitions: how many partitions the group began with; 0 if not known.
+    partitions: the most that there have ever been; 0 if not known.
     """
 
     floor: int | None = None
@@ -96,14 +103,18 @@ class Kept:
     partitions: int = 0
 
     def is_of_another(self, topic_id: str) -> bool:
-        """Whether what is kept means nothing under this id. An id that is not known differs from none."""
+        """Return True if the entry belongs to another topic than the one with this id. Unknown ids (empty) never
+        differ."""
         return bool(self.topic_id and topic_id) and self.topic_id != topic_id
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Which effects B events still have, as masks, how many are never learned by this line (`unlearned`), and how many
-    are published once more (`again`): n and L are never past Y, so that an event before either has been published."""
+    """The effects that B events still have, as masks.
+
+    unlearned: how many of them this line will never learn: they are remembered already, but it lacks them.
+    again: how many are published once more. n and L never pass Y, so an event before either was published already.
+    """
 
     remember_B: NDArray[np.bool_]
     learn_B: NDArray[np.bool_]
@@ -114,7 +125,7 @@ class Effects:
 
 @dataclass
 class PartitionOffsets:
-    """The next offsets of one owned partition. `processed` is the next one to be taken through the loop."""
+    """The next offsets of one owned partition. `processed`: the next one that the loop will process."""
 
     published: int
     learned: int
@@ -137,7 +148,7 @@ class Offsets:
         self._partitions: dict[int, PartitionOffsets] = {}
 
     def claim(self, partition: int, published: int, learned: int, floor: int) -> int:
-        """Take a partition over; returns where to start reading."""
+        """Take a partition over, given its Y, L and M; return the offset to start reading at (M)."""
         self._partitions[partition] = PartitionOffsets(published, learned, floor, floor)
         return floor
 
@@ -154,7 +165,7 @@ class Offsets:
     def effects(
         self, partition_B: NDArray[np.integer], offset_B: NDArray[np.integer], remembered_B: NDArray[np.integer]
     ) -> Effects:
-        """What is still to be done for events of owned partitions; `remembered_B` is n of each event's user."""
+        """Return what is still to be done for events of owned partitions. `remembered_B`: n of each event's user."""
         published_B = self._column(partition_B, "published")
         learned_B = self._column(partition_B, "learned")
         remember_B, publish_B = offset_B >= remembered_B, offset_B >= published_B
@@ -168,23 +179,23 @@ class Offsets:
         )
 
     def publishes(self, partition: int, offset: int) -> bool:
-        """Whether a record at `offset` (a dead letter, say) is still to be published."""
+        """Return True if the outcome of the record at `offset` (a dead letter, say) is still to be published."""
         return offset >= self._partitions[partition].published
 
     def process(self, next_offsets: Mapping[int, int]) -> None:
-        """The loop has taken everything before these through all effects in memory."""
+        """Note that all events before these offsets have had all their effects in memory."""
         for partition, offset in next_offsets.items():
             self._partitions[partition].processed = offset
 
     def publish(self, next_offsets: Mapping[int, int]) -> None:
-        """Y: a transaction that ends at these offsets was committed. Y never goes back."""
+        """Raise Y to these offsets, after the transaction that ends there was committed. Y never goes back."""
         for partition, offset in next_offsets.items():
             if partition in self._partitions:
                 own = self._partitions[partition]
                 own.published = max(own.published, offset)
 
     def set_floor(self, partition: int, floor: int) -> None:
-        """M: every record of the partition holds all events before `floor`."""
+        """Raise M: every record of the partition holds all events before `floor`. M never goes back."""
         if partition in self._partitions:
             own = self._partitions[partition]
             own.floor = max(own.floor, floor)
@@ -196,7 +207,7 @@ class Offsets:
         return {p: own.floor for p, own in self._partitions.items()}
 
     def due(self) -> dict[int, int]:
-        """Where Y should go: the processed offsets that the broker does not have yet."""
+        """Return the processed offsets that are past Y: the next transaction has to raise Y to them."""
         return {p: own.processed for p, own in self._partitions.items() if own.processed > own.published}
 
     def _column(self, partition_B: NDArray[np.integer], name: str) -> NDArray[np.int64]:

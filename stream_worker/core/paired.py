@@ -1,7 +1,7 @@
-"""Two runs on the same events: is the one better, or was it luck?
+"""A comparison of two runs on the same events that tells a difference from luck.
 
-Events of one user resemble each other, so users are what is independent. The difference is that of the means over
-events; its interval and its p-value come from a bootstrap that draws users, each with all of its events.
+Events of one user resemble each other, so only users count as independent. The difference is that of the means over
+events; its interval and its p-value come from a bootstrap that draws users, each with all their events.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ from scipy import stats
 
 from stream_worker.core.ranking_metrics import MRR, NDCG, WORST_LOSS, HitRate, RankingMetric
 
-_RESAMPLES = 2_000
-_LEAST_USERS = 10
-_DRAWN_AT_ONCE = 2_000_000
+_RESAMPLES = 2_000  # bootstrap samples; the smallest p that they can show is about 0.001 (not tuned)
+_LEAST_USERS = 10  # users below which no interval is told (not tuned)
+_DRAWN_AT_ONCE = 2_000_000  # users drawn at a time, over all samples; 16 MB per array of float64
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scored events of one run, in the order of the log: offsets, numbers of users, ranks (0: not among the
-    candidates), log-probabilities, numbers of event types, whether the item was a repeat, and its age (-1: it is new).
+    """The E scored events of one run, in the order of the log.
+
+    offset_E: offsets in the log.
+    user_E: numbers of the users.
+    rank_E: ranks of the items that came, from 1; 0: not among the candidates.
+    log_probability_E: log-probabilities of these items, in nats.
+    type_E: numbers of the event types.
+    repeat_E: True if the user had the item before.
+    age_E: events of the stream since the item's first one; -1: the item is new.
     """
 
     offset_E: NDArray[np.int64]
@@ -38,20 +45,20 @@ class Scores:
 
     @staticmethod
     def none() -> Scores:
-        """Of a run that has scored nothing yet."""
+        """Return the scores of a run that has scored nothing yet."""
         places, flags = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
         return Scores(places, places, places, np.zeros(0), places.astype(np.uint8), flags, places)
 
     @staticmethod
     def joined(parts: Sequence[Scores]) -> Scores:
-        """All events of the parts of a run; there is at least one part."""
+        """Return the scores of the parts of a run as one; there is at least one part."""
         return Scores(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def at(self, places: NDArray[np.integer] | NDArray[np.bool_]) -> Scores:
         return Scores(**{name: column[places] for name, column in vars(self).items()})
 
     def values(self, hit_rate_k: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-        """What each event adds to each metric, by the names that the monitor gives them; `log_loss` falls."""
+        """Return what each event adds to each metric, by the monitor's names. For `log_loss` less is better."""
         k = max(hit_rate_k)
         metrics: list[RankingMetric] = [*(HitRate(k) for k in hit_rate_k), MRR(k), NDCG(k)]
         values = {metric.name: _gains(metric, self.rank_E) for metric in metrics}
@@ -60,8 +67,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """Means over the events of `a` and of `b`; `b` - `a` lies between `low` and `high` with 95 % confidence; `p`: how
-    often chance alone would make it that large. NaN where there are too few users to tell."""
+    """The difference of two runs in one metric.
+
+    a, b: the means over the events.
+    low, high: the 95 % confidence interval of `b` - `a`; NaN with too few users.
+    p: the probability that chance alone makes a difference as large; NaN with too few users.
+    """
 
     events: int
     users: int
@@ -74,7 +85,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of a group of events. `spread`: the standard deviation of each side over its seeds, NaN for one."""
+    """One metric of a group of events. `spread`: standard deviation of each side over its seeds, NaN for one seed."""
 
     group: str
     metric: str
@@ -85,8 +96,15 @@ class Row:
 def compared(
     a: Sequence[Scores], b: Sequence[Scores], hit_rate_k: Sequence[int], type_names: Sequence[str], cold_events: int
 ) -> Iterator[Row]:
-    """Every metric on all events, then hit rate and MRR on parts of them. `a`, `b`: the runs of each, one a seed; an
-    event counts with its mean over the seeds. Parts are those of the first run."""
+    """Yield every metric on all events, then hit rate and MRR on groups of them.
+
+    `a`, `b`: the runs of each side, one per seed; an event counts with its mean over the seeds.
+    `hit_rate_k`: the lengths of list at which the hit rate is taken; the other metrics use the largest.
+    `type_names`: the event types, in the order of their numbers.
+    `cold_events`: events of the stream for which an item is cold.
+
+    The events are those that all runs have scored; the first run says to which groups each belongs.
+    """
     runs = in_common([*a, *b])
     values = [run.values(hit_rate_k) for run in runs]
     sides = values[: len(a)], values[len(a) :]
@@ -104,7 +122,7 @@ def _spread(values_SE: NDArray[np.float64]) -> float:
 
 
 def in_common(runs: Sequence[Scores]) -> list[Scores]:
-    """The runs, each reduced to the events that all of them scored."""
+    """Return the runs, each reduced to the events that all of them have scored."""
     offsets = reduce(np.intersect1d, [run.offset_E for run in runs])
     return [run.at(np.isin(run.offset_E, offsets)) for run in runs]
 
@@ -112,7 +130,7 @@ def in_common(runs: Sequence[Scores]) -> list[Scores]:
 def difference(
     a_E: NDArray[np.float64], b_E: NDArray[np.float64], user_E: NDArray[np.int64], seed: int = 0
 ) -> Difference:
-    """Of one metric's values on the same events (at least one).
+    """Return the difference of one metric's values `a_E` and `b_E` on the same events (at least one).
 
     The estimate is sum_u d_u / sum_u n_u over users u, with d_u the summed difference of the user's n_u events; the
     interval is the bootstrap's 2.5 to 97.5 percentiles, p = 2 min(P(<= 0), P(>= 0)) in it (Davison and Hinkley 1997).
@@ -125,7 +143,7 @@ def difference(
 
 
 def groups(scores: Scores, type_names: Sequence[str], cold_events: int) -> Mapping[str, NDArray[np.bool_]]:
-    """Parts of the events, by the names that the monitor gives them; those that have any."""
+    """Return the groups of the events that are not empty, as masks by the monitor's names."""
     age_E = scores.age_E
     named = {f"type.{name}": scores.type_E == number for number, name in enumerate(type_names)}
     named = named if sum(member_E.any() for member_E in named.values()) > 1 else {}
@@ -140,7 +158,7 @@ def _gains(metric: RankingMetric, rank_E: NDArray[np.int64]) -> NDArray[np.float
 
 
 def _bootstrapped(gained_U: NDArray[np.float64], count_U: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
-    """(low, high, p)."""
+    """Return low, high and p (see `difference`). `gained_U`: summed differences per user; `count_U`: their events."""
     drawn = stats.bootstrap(
         (gained_U, count_U),
         lambda gained, count, axis: gained.sum(axis=axis) / count.sum(axis=axis),

@@ -1,10 +1,10 @@
-"""Text as a terminal may show it: ids come from outside, and some characters a terminal obeys instead."""
+"""Text that is safe for a terminal: ids come from outside, and some characters are commands to a terminal."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what moves the cursor, colours, turns the direction or can't be seen.
+    """Return the text with escapes for characters that move the cursor, colour, turn the direction or can't be seen.
 
     >>> printable("tea\\x1b]0;owned\\x07 pot")
     'tea\\\\x1b]0;owned\\\\x07 pot'

@@ -1,8 +1,9 @@
-"""Ranking metrics as River metrics. `y_true` is what came, `y_pred` the ranked list (best first) or the rank itself.
+"""Ranking metrics as River metrics: hit rate, MRR, NDCG and log loss.
 
-A rank is 1-based, 0 means not in the list. As River's classification metrics share one confusion matrix, these share
-one table of ranks (`RankCounts`). Whole counts make updates exact: reverting undoes updating to the bit, and how a
-stream is cut into batches changes nothing. `LogLoss` rounds to millionths of a nat for the same reason.
+`y_true` is the item that came, `y_pred` the ranked list (best first) or the rank itself. A rank counts from 1; 0 means
+not in the list. These metrics share one table of ranks (`RankCounts`), as River's classification metrics share one
+confusion matrix. It holds whole counts, so updates are exact: reverting undoes updating to the bit, and the cuts of a
+stream into batches change nothing. `LogLoss` rounds to millionths of a nat for the same reason.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from numpy.typing import NDArray
 from river import base, metrics, reco
 from river.utils.rolling import BaseRolling
 
-_QUANTUM = 2.0**-20
-WORST_LOSS = -math.log(1e-15)  # River clamps probabilities to the same bound
+_QUANTUM = 2.0**-20  # nats, about a millionth: losses are whole multiples of it, so that their sums are exact
+WORST_LOSS = -math.log(1e-15)  # nats; River clamps probabilities to the same bound
 
 
 def rank_of(came: object, ranked: Sequence[object] | int) -> int:
-    """The 1-based position of `came` in `ranked`, 0 where it is missing; a rank is passed through."""
+    """Return the position of `came` in `ranked`, from 1, or 0 if it is missing. A rank is passed through."""
     if isinstance(ranked, (int, np.integer)):
         return int(ranked)
     return next((place for place, item in enumerate(ranked, start=1) if item == came), 0)
 
 
 class RankCounts(base.Base):
-    """How much weight each rank has had: the confusion matrix of ranking metrics. `weight_R` is indexed by rank."""
+    """The counts of ranks, the confusion matrix of ranking metrics. `weight_R`: the weight of each rank from 0 on."""
 
     dtype = np.dtype(np.int32)
 
@@ -68,7 +69,7 @@ class RankCounts(base.Base):
 
 
 class _StreamMetric(metrics.base.Metric):
-    """What the metrics of this module share: they add up with `+`, and judge River's rankers."""
+    """A metric that adds up with others by `+`, and that works with River's rankers."""
 
     @property
     @abc.abstractmethod
@@ -85,9 +86,9 @@ class _StreamMetric(metrics.base.Metric):
 
 
 class RankingMetric(_StreamMetric):
-    """Mean gain of the rank of what came, among the first `k`: sum over ranks r <= k of weight(r) gain(r) / total.
+    """Mean gain of the ranks within the first `k`: sum over ranks r <= k of weight(r) gain(r) / total.
 
-    `counts` may be shared by several metrics; then update one of them, or the counts themselves.
+    `counts` may be shared by several metrics; then update only one of them, or the counts themselves.
     """
 
     _fmt = ".4f"
@@ -100,7 +101,7 @@ class RankingMetric(_StreamMetric):
 
     @abc.abstractmethod
     def gain(self, rank: int) -> float:
-        """What a hit at `rank` (from 1) is worth, at most 1."""
+        """Return the gain of a hit at `rank` (from 1), at most 1."""
 
     @property
     def bigger_is_better(self) -> bool:
@@ -120,7 +121,7 @@ class RankingMetric(_StreamMetric):
         if not total:
             return 0.0
         weights = self.counts.weight_R[1 : self.k + 1].tolist()
-        # fsum: the result must not depend on how far the table of ranks happens to have grown.
+        # fsum is exact, so that the result does not depend on how far the table of ranks has grown.
         return math.fsum(weight * self.gain(rank) for rank, weight in enumerate(weights, start=1)) / total
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -131,7 +132,7 @@ class RankingMetric(_StreamMetric):
 
 
 class HitRate(RankingMetric):
-    """Share of events whose item stood among the first `k`.
+    """Share of events whose item was among the first `k`.
 
     >>> metric = HitRate(k=2)
     >>> for came, ranked in [("a", ["b", "a", "c"]), ("c", ["b", "a", "c"])]:
@@ -185,7 +186,9 @@ class NDCG(RankingMetric):
 
 
 class LogLoss(_StreamMetric):
-    """Mean of -log p(what came); `y_pred` is the log-probability. NaN (none was given) is left out, -inf the worst.
+    """Mean of -log p(item that came), in nats; `y_pred` is the log-probability.
+
+    NaN (no probability was given) is left out; -inf counts as `WORST_LOSS`.
 
     >>> metric = LogLoss()
     >>> metric.update("a", -0.5)
@@ -241,7 +244,7 @@ class LogLoss(_StreamMetric):
 
 
 def _losses(logprob_B: NDArray[np.floating]) -> NDArray[np.float64]:
-    """-log p, at most -log(1e-15), as whole multiples of 2^-20: float sums of these are exact up to 8e9."""
+    """Return -log p, at most `WORST_LOSS`, as whole multiples of 2^-20; float sums of these are exact up to 8e9."""
     known = np.asarray(logprob_B, dtype=np.float64)
     known = known[~np.isnan(known)]
     losses: NDArray[np.float64] = np.rint(np.clip(-known, 0.0, WORST_LOSS) / _QUANTUM) * _QUANTUM
@@ -249,6 +252,8 @@ def _losses(logprob_B: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 class BatchRollable(Protocol):
+    """A metric that takes whole batches and gives them back."""
+
     dtype: np.dtype[Any]
 
     def update_many(self, values_B: NDArray[Any], /) -> None: ...
@@ -260,7 +265,7 @@ _T = TypeVar("_T", bound=BatchRollable)
 
 
 class BatchRolling(BaseRolling[Any]):
-    """`river.utils.Rolling` for whole batches: a ring of the last `window_size` values beside what they add up to."""
+    """`river.utils.Rolling` for whole batches: a ring of the last `window_size` values and the metric over them."""
 
     def __init__(self, obj: BatchRollable, window_size: int) -> None:
         super().__init__(obj)
@@ -280,11 +285,11 @@ class BatchRolling(BaseRolling[Any]):
         self._seen += len(values)
 
     def values(self) -> NDArray[Any]:
-        """What is in the window, oldest first: all that has to be saved of it."""
+        """Return the values in the window, oldest first: all of its state."""
         return self._ring[self._slots(self._seen - len(self), len(self))]
 
     def load(self, values: NDArray[Any]) -> None:
-        """Replace the contents; of more than fit the newest stay."""
+        """Replace the contents by the newest `window_size` of these values."""
         self.obj.revert_many(self.values())
         self._seen = 0
         self.update_many(values)

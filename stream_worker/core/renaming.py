@@ -1,4 +1,4 @@
-"""Contract 1's events under the field names that a configuration reads."""
+"""Events of contract 1, renamed to the field names that a configuration reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from stream_worker.core.codec import EventsConfig
 
 
 def renamer(config: EventsConfig) -> Callable[[bytes], bytes]:
-    """A function from an event under contract 1's own names to the same under `config`'s.
+    """Return a function that renames the fields of an event from contract 1's own names to those of `config`.
 
-    A part whose configured name is empty is left out. What is no JSON object stays as it is.
+    A part whose configured name is empty is left out. Bytes that are no JSON object stay as they are.
 
     >>> renamer(EventsConfig(user="visitorid"))(b'{"user":"alice","item":"teapot"}')
     b'{"visitorid":"alice","item":"teapot"}'

@@ -1,6 +1,7 @@
-"""Which topic or log is meant, beyond its name: offsets, memories and checkpoints belong to one of these.
+"""The identity of a topic or log, to which offsets, memories and checkpoints belong.
 
-A topic that is deleted and made again keeps its name and gets another id (KIP-516), and two clusters may use one name.
+The name is not enough: a topic that is deleted and made again keeps its name and gets another id (KIP-516), and two
+clusters may use one name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class SourceId:
     cluster_id: the cluster's id; empty where the broker tells none.
     group: the consumer group; empty for a log.
 
-    What is empty on either side is unknown, and differs from nothing:
+    A part that is empty on either side is unknown, and counts as equal:
 
     >>> SourceId("clicks", "a1", "c1", "shop").is_same(SourceId("clicks", group="shop"))
     True
@@ -34,12 +35,12 @@ class SourceId:
     group: str = ""
 
     def is_same(self, other: SourceId) -> bool:
-        """True if all that both sides know is equal."""
+        """Return True if all parts that both sides know are equal."""
         pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
         return all(ours == theirs or not ours or not theirs for ours, theirs in pairs)
 
     def completed(self, other: SourceId) -> SourceId:
-        """With what only the other knows. It has to be the same.
+        """Return this source with the parts that only the other one knows. The two have to be the same.
 
         >>> SourceId("clicks", cluster_id="c1").completed(SourceId("clicks", "a1"))
         SourceId(name='clicks', topic_id='a1', cluster_id='c1', group='')
@@ -48,12 +49,12 @@ class SourceId:
         return SourceId(*(ours or theirs for ours, theirs in pairs))
 
     def to_json(self) -> dict[str, str]:
-        """A JSON object, for manifests and metadata."""
+        """Return a JSON object, for manifests and metadata."""
         return asdict(self)
 
     @staticmethod
     def of_json(found: Any) -> SourceId:
-        """The opposite of `to_json`. A plain text is the name alone, as older versions wrote it."""
+        """Return the source that `to_json` wrote. A plain text is a name alone, as older versions wrote it."""
         if isinstance(found, Mapping):
             return SourceId(**{name: str(found.get(name, "")) for name in SourceId.__dataclass_fields__})
         return SourceId(str(found))

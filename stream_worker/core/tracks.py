@@ -1,4 +1,4 @@
-"""What is kept of a group of events: metrics of the last ones and of all, and which proposer found what came."""
+"""The metrics of one group of events, over a rolling window and in total, and the shares of the proposers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from stream_worker.core.ranking_metrics import MRR, NDCG, BatchRolling, HitRate,
 
 
 class Track:
-    """One group's metrics. `rolling` and `total` are River metrics by name, all of one pair of rank counts."""
+    """The metrics of one group of events.
+
+    `hit_rate_k`: the lengths of list at which the hit rate is taken.
+    `window`: events of the rolling metrics.
+    `with_loss`: True if the log loss is among the metrics.
+
+    `rolling` and `total` are River metrics by name; those of one kind share their rank counts.
+    """
 
     def __init__(self, hit_rate_k: Sequence[int], window: int, with_loss: bool) -> None:
         self._ranks = BatchRolling(RankCounts(), window)
@@ -56,7 +63,11 @@ class Track:
 
 
 class Proposers:
-    """Which proposer of candidates named what came, by its place in `names`; `nowhere`: none did."""
+    """The counts of the proposers that named the items that came; `nowhere`: no proposer named the item.
+
+    `names`: the proposers, in the order of their numbers.
+    `window`: events of the rolling counts.
+    """
 
     def __init__(self, names: Sequence[str], window: int) -> None:
         self.names = ("nowhere", *names)
@@ -68,7 +79,7 @@ class Proposers:
         self._total.update_many(proposer_B + 1)
 
     def report(self) -> dict[str, dict[str, float]]:
-        """The share of each among the last `window` events, and among all of them."""
+        """Return the share of each proposer among the last `window` events, and among all events."""
         return {"rolling": self._shares(self._rolling.obj), "total": self._shares(self._total)}
 
     def _shares(self, counts: RankCounts) -> dict[str, float]:
