@@ -1,1 +1,1 @@
-"""Optimizers: Adam for rows and for modules, with its guards, and averages of weights."""
+"""Optimizers: Adam for rows of a table and for modules, a guard of its steps, and averages of weights."""

@@ -1,4 +1,4 @@
-"""A module's weights as one vector, and their gradients as another: what is done to all weights is one operation."""
+"""A module's weights as one vector and their gradients as another, so that updating all weights is one operation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class FlatWeights:
-    """`vector` holds all parameters end to end, `gradient` their gradients; the module's own are views of them.
+    """`vector` holds all parameters end to end, `gradient` their gradients; the module's parameters are views of them.
 
-    Gradients are added up in place: who takes a step sets `gradient` to zero before.
+    `backward` adds to `gradient`: set it to zero before.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,6 +1,6 @@
-"""How weights learn: Adam steps, as far as they may be taken, followed by a slow copy that is referee and fallback.
+"""Adam steps on a module, with a guard that refuses broken steps and a slow copy that is referee and fallback.
 
-A step that is no number, or explodes, is not taken; see `step_guard`.
+A step whose loss or gradient is not finite, or explodes, is not taken; see `step_guard`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from model.optimizers.slow_copy import REFEREE_EVERY, Referee, SlowModule
 from model.optimizers.step_guard import StepGuard
 from model.state import load_parts, state_of_parts
 
-_MOST_GRADIENT = 5.0
+_MOST_GRADIENT = 5.0  # norm to which a longer gradient of the module is clipped; not tuned
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class Step(NamedTuple):
-    """Its loss, whether it was taken, and whether its loss was a usual one: only then the slow copies follow."""
+    """Outcome of a step.
+
+    loss: its loss
+    taken: False if the guard refused it
+    usual: True if it was taken and its loss was a usual one; only then the slow copies follow
+    """
 
     loss: float
     taken: bool
@@ -31,19 +36,23 @@ class Step(NamedTuple):
 
 
 class GuardedAdam(Generic[M]):
-    """Adam (Kingma and Ba, 2015) on all weights of a module, whose gradient is at most `_MOST_GRADIENT` long."""
+    """Adam (Kingma and Ba, 2015) on all weights of a module, with its gradient clipped to norm `_MOST_GRADIENT`."""
 
     def __init__(self, module: M, learning_rate: float, decay: float) -> None:
         self._weights = FlatWeights(module)
         self.learning_rate = learning_rate
-        # All weights are one row.
+        # All weights form one row.
         self.adam = RowAdam(1, len(self._weights.vector), self._weights.vector.device)
         self.guard, self.referee = StepGuard(), Referee(REFEREE_EVERY)
         self.slow = SlowModule(module, self._weights, decay)
 
     def step(self, loss: Tensor, factor: float, beside: Tensor | None = None) -> Step:
-        """A step down `loss`, at `factor` times the learning rate. `beside`: what learns from the same loss outside of
-        the module; its gradient counts for whether the step may be taken."""
+        """Take a step down `loss`, unless the guard refuses it.
+
+        loss: a scalar with a graph
+        factor: factor on the learning rate
+        beside: a tensor outside of the module that learns from the same loss; the guard looks at its gradient, too
+        """
         gradient = self._weights.gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = gradient.norm()
@@ -60,7 +69,7 @@ class GuardedAdam(Generic[M]):
         return Step(value, taken, usual)
 
     def roll_back(self) -> None:
-        """The slow copy from now on, with an optimizer that knows nothing."""
+        """Replace the weights by their slow copy, and reset optimizer, guard and referee."""
         self.slow.restore()
         self.adam.reset(slice(None))
         self.guard.begin_again()

@@ -1,4 +1,7 @@
-"""Adam for rows of a growing table: work in proportion to the rows touched, never to the table."""
+"""Adam for rows of a growing table; a step costs in proportion to the rows that it touches, not to the table.
+
+Default betas and epsilon (1e-8) are those of the paper (Kingma and Ba, 2015).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from model.state import Arrays, array_of
 
 _STATE = ("m", "v", "steps")
 
-# Unique rows of a table; as a slice where they are consecutive, so that nothing is gathered and put back.
+# Unique rows of a table; consecutive ones are a slice, so that they need no gathering and scattering.
 Rows: TypeAlias = "slice | Tensor"
 
 
 class RowAdam:
-    """Lazy Adam (Kingma and Ba, 2015), with a step count a row for the bias correction.
+    """Lazy Adam (Kingma and Ba, 2015), with a step count per row for the bias correction.
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  row -= lr * m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
     """
@@ -30,14 +33,14 @@ class RowAdam:
         self.steps = torch.zeros(rows, device=device)
 
     def step(self, table: Tensor, rows: Rows, grad: Tensor, learning_rate: float) -> None:
-        """Update `table[rows]` in place by `grad` [len(rows), width]."""
+        """Update `table[rows]` in place; `grad`: gradient of the loss [len(rows), width]."""
         b1, b2 = self.betas
         steps = self.steps[rows].add_(1)
         m = self.m[rows].lerp_(grad, 1 - b1)
         v = self.v[rows].mul_(b2).addcmul_(grad, grad, value=1 - b2)
-        if isinstance(rows, Tensor):  # those were copies
+        if isinstance(rows, Tensor):  # indexing by a tensor made copies
             self.steps[rows], self.m[rows], self.v[rows] = steps, m, v
-        # Both corrections as one number a row: they are taken out of what is done to every element.
+        # Both bias corrections are one number per row, so they are kept out of the work per element.
         root = (1 - b2**steps).sqrt_()
         rate = learning_rate * root / (1 - b1**steps)
         table[rows] -= (m / v.sqrt().add_(1e-8 * root[:, None])).mul_(rate[:, None])
@@ -50,22 +53,22 @@ class RowAdam:
         self.m, self.v, self.steps = (grown(t, rows) for t in (self.m, self.v, self.steps))
 
     def state_dict(self, used: int | None = None) -> Arrays:
-        """Of the first `used` rows."""
+        """Return the state of the first `used` rows."""
         return {name: array_of(getattr(self, name)[:used]) for name in _STATE}
 
     def load_state_dict(self, state: Arrays) -> None:
-        """Of as many rows as it has."""
+        """Load a state into the first rows, as many as it has."""
         for name in _STATE:
             getattr(self, name)[: len(state[name])] = torch.from_numpy(state[name].copy())
 
 
 def as_rows(rows: NDArray[np.int64], device: torch.device) -> Rows:
-    """Of unique numbers of rows."""
+    """Return unique row numbers as `Rows`."""
     if len(rows) and (np.diff(rows) == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return torch.from_numpy(rows).to(device)
 
 
 def grown(table: Tensor, rows: int) -> Tensor:
-    """The same table with zero rows added up to `rows`."""
+    """Return the table with rows of zeros added, up to `rows`."""
     return torch.cat([table, table.new_zeros(rows - table.shape[0], *table.shape[1:])])

@@ -1,6 +1,8 @@
-"""A slow copy of the weights: exponential averages over steps. Referee of the fast ones, and what to fall back to.
+"""A slow copy of the weights: their exponential average over steps. It is the fast weights' referee and fallback.
 
 slow += (1 - decay) * (fast - slow) at every step whose loss is a usual one: while something is wrong, the copy waits.
+
+Shape suffixes: N rows of a table, D1 its columns.
 """
 
 from __future__ import annotations
@@ -17,20 +19,26 @@ from model.optimizers.flat_weights import FlatWeights
 from model.optimizers.row_adam import Rows, grown
 from model.state import array_of, joined, load_module, module_state, state_below
 
-DECAY = 0.98
-REFEREE_EVERY = 16
-_YOUNG_STEPS = 9
-_MEAN_OF_CHECKS = 0.1
+DECAY = 0.98  # per step, an average over some 50 steps; measured: docs/experiments/drift.md
+REFEREE_EVERY = 16  # steps between two checks by the referee; not tuned
+_YOUNG_STEPS = 9  # step s follows by at least 9 / (s + 9), so that the first weights are soon forgotten; not tuned
+_MEAN_OF_CHECKS = 0.1  # weight of a new check in the referee's running means, some 10 checks; not tuned
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class SlowModule(Generic[M]):
-    """`module` follows `fast`, faster while it is young. Buffers are statistics of what was seen, and are the fast
-    one's own."""
+    """`module` is the exponential average of `fast`, over a shorter span in the first steps.
+
+    Buffers are statistics of the data; they are copied, not averaged.
+    """
 
     def __init__(self, fast: M, weights: FlatWeights, decay: float = DECAY) -> None:
-        """`weights`: those of `fast`."""
+        """Begin with a copy of `fast`.
+
+        weights: the weights of `fast`
+        decay: of the average, per step
+        """
         self.steps = 0
         self._decay = decay
         self.module = copy.deepcopy(fast).requires_grad_(False).eval()
@@ -47,7 +55,7 @@ class SlowModule(Generic[M]):
 
     @torch.no_grad()
     def restore(self) -> None:
-        """The fast weights are the slow ones from now on; statistics that are no numbers, too."""
+        """Overwrite the weights of `fast` by the slow ones, and its buffers, which may not be finite either."""
         self._fast_weights.vector.copy_(self._weights.vector)
         for ours, theirs in self._buffers:
             theirs.copy_(ours)
@@ -61,10 +69,13 @@ class SlowModule(Generic[M]):
 
 
 class SlowRows:
-    """Averages of the rows of a table, exact at a cost in proportion to the rows touched.
+    """Averages of the rows of a table, exact, at a cost in proportion to the rows that a step touches.
 
-    A row that is not touched for k steps stands still, so its average after them is in closed form:
-    slow_k = row + decay^k * (slow_0 - row). It is computed when the row is touched (or read) next.
+    A row that is not touched for k steps stands still, so its average after them has a closed form:
+    slow_k = row + decay^k * (slow_0 - row). It is computed when the row is touched or read next.
+
+    values_ND1: averages as of step `step_N` of each row
+    steps: number of steps followed
     """
 
     def __init__(self, rows: int, width: int, device: torch.device) -> None:
@@ -73,22 +84,22 @@ class SlowRows:
         self.step_N = torch.zeros(rows, device=device)
 
     def averages(self, table_ND1: Tensor, rows: Rows) -> Tensor:
-        """The averages of `rows` after the steps until now."""
+        """Return the present averages of `rows`."""
         faded = DECAY ** (self.steps - self.step_N[rows])
         return torch.lerp(table_ND1[rows], self.values_ND1[rows], faded[:, None])
 
     def follow(self, table_ND1: Tensor, rows: Rows, before: Tensor) -> None:
-        """`table_ND1` has made a step in `rows`, whose averages were `before`."""
+        """Follow a step that changed `rows` of the table. before: their averages before that step."""
         self.steps += 1
         self.wait(rows, before.lerp(table_ND1[rows], 1 - DECAY))
 
     def wait(self, rows: Rows, before: Tensor) -> None:
-        """It has made one that is not followed."""
+        """Keep the averages `before` of `rows` after a step that is not followed."""
         self.values_ND1[rows] = before
         self.step_N[rows] = float(self.steps)
 
     def start(self, table_ND1: Tensor, rows: Rows) -> None:
-        """These rows begin."""
+        """Begin the averages of `rows` with their present values."""
         self.values_ND1[rows] = table_ND1[rows]
         self.step_N[rows] = float(self.steps)
 
@@ -96,7 +107,7 @@ class SlowRows:
         self.values_ND1, self.step_N = grown(self.values_ND1, rows), grown(self.step_N, rows)
 
     def fallback(self, table_ND1: Tensor) -> Tensor:
-        """The averages of all rows, without what is no number."""
+        """Return the averages of all rows; what is not finite in them is the last stored average, or 0."""
         averages = self.averages(table_ND1, torch.arange(len(table_ND1), device=table_ND1.device))
         return torch.where(torch.isfinite(averages), averages, self.values_ND1).nan_to_num(0.0, 0.0, 0.0)
 
@@ -112,7 +123,12 @@ class SlowRows:
 
 
 class Referee:
-    """Running means of the losses of fast and slow weights on the same fresh examples, before either has seen them."""
+    """Compares fast and slow weights by running means of their losses on fresh examples that neither has learned.
+
+    every: steps between two checks
+    fast, slow: the means, in nats
+    checks: number of checks
+    """
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -121,7 +137,7 @@ class Referee:
         self._asked = 0
 
     def due(self) -> bool:
-        """Whether this step is one of those to look at."""
+        """Count a step. True if it is to be checked."""
         self._asked += 1
         return self._asked % self.every == 0
 
@@ -133,7 +149,10 @@ class Referee:
 
     @property
     def gain(self) -> float:
-        """Nats by which the slow weights are better; of fast weights that give no number: without end."""
+        """Nats by which the slow weights are better.
+
+        It is inf if the loss of the fast weights is not finite, and -inf if only that of the slow ones is not.
+        """
         if not np.isfinite(self.fast):
             return float("inf")
         return self.fast - self.slow if np.isfinite(self.slow) else -float("inf")

@@ -1,4 +1,4 @@
-"""Which learning steps may be taken: those whose loss and gradient are numbers, and not far above what they were."""
+"""A guard that refuses learning steps whose loss or gradient is not finite, or far above its running mean."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_WEIGHT = 0.01
-_FIRST_STEPS = 100
+_WEIGHT = 0.01  # weight of a new step in the running means, some 100 steps; not tuned
+_FIRST_STEPS = 100  # steps in which nothing explodes and every loss is usual, since the means are young; not tuned
 
 
 class StepGuard:
-    """A step *explodes* when its loss or its gradient's norm is above `most` times (its running mean + 1).
+    """A step *explodes* if its loss or its gradient's norm is above `most` times (its running mean + 1).
 
-    It is *usual* when its loss is no more than `unusual` nats above its mean. `skipped`: steps refused in all;
-    `in_a_row`: since the last one that was taken.
+    It is *usual* if its loss is at most `unusual` nats above the mean. The defaults of both are not tuned.
+
+    taken, skipped: steps taken since the guard began, and steps refused in all
+    in_a_row: steps refused since the last one that was taken
     """
 
     def __init__(self, most: float = 20.0, unusual: float = 1.0) -> None:
@@ -25,7 +27,7 @@ class StepGuard:
         self.loss = self.norm = 0.0
 
     def admits(self, loss: float, norm: float) -> bool:
-        """Whether the step with this loss and gradient is to be taken; counted either way."""
+        """True if a step with this loss (nats) and norm of the gradient may be taken. Counts it either way."""
         if not (math.isfinite(loss) and math.isfinite(norm)) or self._explodes(loss, norm):
             self.skipped += 1
             self.in_a_row += 1
@@ -41,12 +43,12 @@ class StepGuard:
         return self.taken < _FIRST_STEPS or loss <= self.loss + self.unusual
 
     def _explodes(self, loss: float, norm: float) -> bool:
-        """Of the first steps nothing is known yet."""
+        """True if loss or norm is far above its mean; never true in the first steps."""
         known = self.taken >= _FIRST_STEPS
         return known and (loss > self.most * (self.loss + 1) or norm > self.most * (self.norm + 1))
 
     def begin_again(self) -> None:
-        """After a rollback: what was usual is to be learned again."""
+        """Forget the running means, after a rollback."""
         self.taken = self.in_a_row = 0
         self.loss = self.norm = 0.0
 
