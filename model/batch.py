@@ -1,5 +1,7 @@
-"""A batch of events on its way through the learner, and what was predicted of it. Legend in `encoder.encoder`; L ring
-entries."""
+"""A batch of events for the learner, and the outcome of predicting them.
+
+Shape suffixes as in `encoder.encoder`; also L ring entries, K places of a list.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 
 from model.state import Arrays
 
-TYPES = 16  # event types that are told apart, in the order of the configuration
-# Time since a user's event before: bucket g begins at 2^g - 1 seconds; the last stands for no event before.
+TYPES = 16  # event types that the model tells apart, in the order of the configuration; not tuned
+# Buckets of the time since a user's previous event: bucket g begins at 2^g - 1 seconds, the last one stands for no
+# previous event. Enough for every gap: the last but one begins after 34 years.
 GAP_BUCKETS = 32
 NO_GAP = GAP_BUCKETS - 1
 # Some of B events, in order.
@@ -22,10 +25,19 @@ Places: TypeAlias = "slice | NDArray[np.int64]"
 
 @dataclass(frozen=True)
 class Batch:
-    """B events in the order of the source: user slot, item row, number (0: none) and category (see `categories`), type,
-    time, and what is still to be done.
+    """B events in the order of the source.
 
-    `target_B` tells the events that are to be predicted at all, by their type.
+    slot_B: slot of the user
+    row_B: item row
+    number_B: item number, 0: none
+    category_B: category code, 0: none (see `categories`)
+    type_B: event type
+    ts_B: time in seconds
+    next_offset_B: offset behind the event in its partition
+    target_B: True for events to predict, by their type
+    remember_B: True for events that the user's memory does not hold yet
+    learn_B: True for events among these that the line has not learned yet
+    new_B: True for the first event of an item that has just been given its row
     """
 
     slot_B: NDArray[np.int64]
@@ -44,12 +56,16 @@ class Batch:
         return len(self.slot_B)
 
     def enters_rings(self) -> NDArray[np.bool_]:
-        """Which events [B] stand in their users' rings afterwards: those to remember whose items have a number."""
+        """Return True [B] for events that enter their users' rings: those to remember whose items have a number."""
         return self.remember_B & (self.number_B > 0)
 
     def born(self, windows_BL: NDArray[np.int32], start: int) -> NDArray[np.int32]:
-        """The rings before the events from `start` on, without items whose first event is that event or a later one:
-        an item that was evicted and comes back may stand in rings already, with the row that this batch gave it."""
+        """Return the rings before the events from `start` on, without items that first appear at that event or later.
+
+        An evicted item that returns may stand in rings already, with the row that this batch gave it.
+
+        windows_BL: item rows of the ring before each of these events, -1: none
+        """
         places = np.flatnonzero(self.new_B[start:])
         if len(places) == 0:
             return windows_BL
@@ -60,14 +76,14 @@ class Batch:
         return np.where(unborn_BL, np.int32(-1), windows_BL)
 
     def new_rows(self, start: int) -> NDArray[np.int32]:
-        """Of the items that come for the first time at event `start` or later."""
+        """Return the rows of items that first appear at event `start` or later."""
         return self.row_B[start:][self.new_B[start:]]
 
     def piece(self, events: Places) -> Batch:
         return Batch(**{column.name: getattr(self, column.name)[events] for column in fields(self)})
 
 
-# What stands for events of which nothing was predicted.
+# Values for events that were not predicted.
 _NOTHING = {
     "rank_B": 0, "proposer_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
     "list_BK": -1,
@@ -76,12 +92,18 @@ _NOTHING = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was predicted for B events before they were learned; of those not `examined_B` nothing.
+    """Predictions for B events, made before they were learned; only those in `examined_B` were predicted.
 
-    rank_B: 1-based place among the candidates, 0: not among them; proposer_B: what proposed the item, a place in
-    `candidates.PROPOSERS`, -1: nothing; list_BK rows, best first, -1: none; age_B: events learned since the item first
-    came, -1: it comes now; repeat_B: it stood in the user's ring; first_B: the ring was empty; windows_BL: the rows of
-    the ring before the event.
+    rank_B: 1-based place of the event's item among the candidates and what fills the list up, 0: not there
+    proposer_B: proposer of the item, a place in `candidates.PROPOSERS`, -1: none
+    age_B: events learned since the item's first event, -1: this is its first
+    log_probability_B: log-probability of the item
+    repeat_B: True if the item stood in the user's ring
+    first_B: True if the ring was empty
+    examined_B: True for events that were predicted
+    windows_BL: item rows of the ring before the event, -1: none
+    list_BK: rows of the list, best first, -1: none
+    losses: losses of the last step of the weights, in nats, by part
     """
 
     rank_B: NDArray[np.int64]
@@ -96,7 +118,11 @@ class Outcome:
     losses: dict[str, float] = field(default_factory=dict)
 
     def among(self, examine_B: NDArray[np.bool_], windows_BL: NDArray[np.int32]) -> Outcome:
-        """The same of B events, of which these are the examined ones."""
+        """Spread the outcome of examined events over all B events of a batch.
+
+        examine_B: True for the examined events
+        windows_BL: item rows of the ring before each of the B events
+        """
         if examine_B.all():
             return self
         spread: Arrays = {}
@@ -107,12 +133,12 @@ class Outcome:
         return Outcome(**spread, examined_B=examine_B, windows_BL=windows_BL, losses=self.losses)
 
     def scored(self, batch: Batch) -> NDArray[np.int64]:
-        """Which events of the batch count for its quality, a user's first ones too."""
+        """Return the places of events that count for the metrics; users' first events are among them."""
         return np.flatnonzero(batch.learn_B & batch.target_B & self.examined_B)
 
     @staticmethod
     def joined(parts: Sequence[Outcome]) -> Outcome:
-        """One outcome of the parts of a batch; of the losses the last ones."""
+        """Concatenate outcomes of the parts of a batch; of the losses the last ones count."""
         losses = dict(item for part in parts for item in part.losses.items())
         names = [column.name for column in fields(Outcome) if column.name != "losses"]
         return Outcome(

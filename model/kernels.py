@@ -1,10 +1,10 @@
-"""`kernel`: a function compiled by numba, kept on disk until any source of this package changes.
+"""`kernel`: compiles a function with numba, and keeps the result on disk until any source of this package changes.
 
-numba itself looks only at the file that a function stands in: it does not see that what the function calls has changed
-in another file (as its documentation says), and would go on with the older version after an upgrade.
+numba itself looks only at the file that a function stands in. It does not see a change in another file of what the
+function calls (as its documentation says), and would keep using the older version after an upgrade.
 
-Kernels do not allocate, so they go without numba's runtime: to count references to arrays, which are never released
-here, took as long as all the rest.
+Kernels do not allocate, so they are compiled without numba's runtime: counting references to arrays, which are never
+released here, took as long as all the rest (docs/experiments/cheaper-learning.md).
 """
 
 from __future__ import annotations
@@ -26,33 +26,36 @@ _njit: Any = numba.njit  # its types do not declare `_nrt`
 
 
 def _cache_folder() -> Path | None:
-    """A folder for each state of the sources in the first place that can be written; None where there is none."""
+    """Return a folder for this state of the sources, in the first place that can be written; None: there is none."""
     state = hashlib.blake2b(digest_size=8)
     for source in sorted(_PACKAGE.rglob("*.py")):
         state.update(source.read_bytes())
-    for place in chain(_lasting(), _fleeting()):  # one after another: asking for the last makes it
+    for place in chain(_lasting(), _fleeting()):  # lazily, since `_fleeting` makes a folder
         if _can_be_written(folder := place / f"kernels-{state.hexdigest()}"):
             return folder
     return None
 
 
 def _lasting() -> Iterator[Path]:
-    """What numba is told, else beside the sources, else the user's own."""
+    """Yield the places that outlive a restart: the one that numba is told, else beside the sources, then ~/.cache."""
     if _config.CACHE_DIR:
         yield Path(_config.CACHE_DIR)
         return
     yield _PACKAGE / "__pycache__"
-    with suppress(RuntimeError):  # nobody's home
+    with suppress(RuntimeError):  # the user has no home folder
         yield Path.home() / ".cache" / "stream-worker"
 
 
 def _fleeting() -> Iterator[Path]:
-    with suppress(OSError):  # no temporary folder either
+    with suppress(OSError):  # there is no temporary folder either
         yield _temporary()
 
 
 def _temporary() -> Path:
-    """The same one at every start if it is ours alone: numba runs what it finds in it."""
+    """Return a temporary folder; the same one at every start only if no other user can write to it.
+
+    numba runs whatever it finds in the folder.
+    """
     folder = Path(tempfile.gettempdir()) / f"stream-worker-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -63,7 +66,7 @@ def _temporary() -> Path:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Tried, not asked: root may write anywhere, but not on what is mounted read-only."""
+    """Try to write a file: permissions alone don't tell, since root has all of them on a read-only mount, too."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -73,7 +76,7 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def _note(folder: Path | None) -> str:
-    """What a person should know of where compiled code goes; nothing where it is kept."""
+    """Return a note for people if compiled code will not be kept, empty if it will."""
     if folder is None:
         return "compiled code is kept nowhere, and compiled again at every start: set NUMBA_CACHE_DIR to a folder"
     if any(folder.is_relative_to(place) for place in _lasting()):

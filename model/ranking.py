@@ -1,4 +1,8 @@
-"""Top-K of many rows without a full sort, ranks, and what may not stand in a list."""
+"""Top k of many scores without a full sort, and ranks of targets.
+
+Shape suffixes: B queries or events, X queries of one step, N rows, G groups, C candidates, K places of a list, D size
+of a vector.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_BLOCK = 65_536
+_BLOCK = 65_536  # rows of a block; not tuned
+# Scores at a time (4 MiB), so that they stay in the processor's cache. That this pays was measured
+# (docs/experiments/cheaper-lists.md); the size is not tuned.
 _CELLS = 1 << 20
-_LEAST_WIDTH = 4
+_LEAST_WIDTH = 4  # scores in a group; below, torch's top k over all scores is used; not tuned
 
 
 class Top(NamedTuple):
-    """Scores [B, k] and rows [B, k] of the best (score -inf where fewer than k rows are allowed). all_BN: every row's
-    score, allowed or not, where they are one block."""
+    """The k best rows of B queries.
+
+    scores_BK: their scores, -inf if fewer than k rows are allowed
+    rows_BK: their rows
+    all_BN: the scores of all rows, banned or not; None for more than one block
+    """
 
     scores_BK: Tensor
     rows_BK: Tensor
@@ -25,8 +35,13 @@ class Top(NamedTuple):
 
 
 def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: int) -> Top:
-    """Exact top-k of `queries . items` over N rows, without the `banned` ones (in order), a block of rows at a time: of
-    a large table [B, N] never exists."""
+    """Return the exact top k of `queries . items` over N rows.
+
+    A large table is searched block by block, so that the matrix [B, N] is never in memory.
+
+    banned: rows to leave out, in ascending order
+    k: number of rows to return
+    """
     parts = []
     for start in range(0, len(items_ND), _BLOCK):
         end = min(start + _BLOCK, len(items_ND))
@@ -41,7 +56,7 @@ def top_k_blocked(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64
 
 
 def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: int) -> Top:
-    """Some queries at a time, so that their scores are still in the processor's cache when they are gone through."""
+    """Return the top k of one block, a few queries at a time, so that their scores stay in the processor's cache."""
     at, most = torch.from_numpy(banned).to(queries_BD.device), min(k, len(items_ND))
     all_BN = queries_BD.new_empty(len(queries_BD), len(items_ND))
     step = max(1, _CELLS // len(items_ND))
@@ -58,8 +73,11 @@ def _top_of(queries_BD: Tensor, items_ND: Tensor, banned: NDArray[np.int64], k: 
 
 
 def _top_k(scores_XN: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best and where they are. All of them are in the k of N / width groups whose best are the best; the width is
-    such that there are as many groups as there are scores in those k."""
+    """Return the k largest scores of each query and their places, in two passes.
+
+    The N scores are split into groups of `width`. The k best are in the k groups with the largest maxima. With
+    width = sqrt(N / k) both passes look at the same number of values: N / width maxima, then k * width scores.
+    """
     width = math.isqrt(scores_XN.shape[1] // k)
     if width < _LEAST_WIDTH:
         best = scores_XN.topk(k, dim=1)
@@ -76,7 +94,7 @@ def _top_k(scores_XN: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def rank_of(scores_BC: Tensor, candidates_BC: Tensor, target_B: Tensor) -> Tensor:
-    """The 1-based rank of the target among the candidates by score, 0 where it is not among them.
+    """Return the 1-based rank of the target among the candidates by score, 0: not among them.
 
     A tie counts against the target, so that a constant scorer gains nothing.
     """

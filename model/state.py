@@ -1,6 +1,6 @@
-"""States as arrays by dotted name: of tensors, of modules, of parts that have a state of their own.
+"""States as arrays by dotted name: of tensors, of modules, and of parts with a state of their own.
 
-They are the arrays that are worked on, or made from them: who goes on before a state is written down takes a copy.
+The arrays may share memory with the live state: copy them if learning continues before they are written.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
-    """On the host, where it is the tensor's own memory if that is there."""
+    """Return a tensor as an array on the host; it shares memory with a tensor that is there."""
     return tensor.detach().cpu().numpy()
 
 
 def array_of_texts(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Their letters end to end, and how many bytes each has."""
+    """Return texts as UTF-8 bytes end to end, and the number of bytes of each."""
     encoded = [text.encode() for text in texts]
     letters = np.frombuffer(b"".join(encoded), dtype=np.uint8)
     return letters, np.array([len(text) for text in encoded], dtype=np.int64)
@@ -34,18 +34,18 @@ def texts_of(letters: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[str
 
 
 def joined(states: Mapping[str, Mapping[str, NDArray[Any]]]) -> Arrays:
-    """One state of those of the parts: `part.name`."""
+    """Return the states of parts as one state, with names `part.name`."""
     return {f"{part}.{name}": array for part, state in states.items() for name, array in state.items()}
 
 
 def state_below(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays below `prefix.`, without it."""
+    """Return the arrays whose names begin with `prefix.`, without it."""
     head = prefix + "."
     return {name[len(head) :]: array for name, array in arrays.items() if name.startswith(head)}
 
 
 def state_of_parts(parts: Mapping[str, Any]) -> Arrays:
-    """One state of what has a `state_dict`, by name; `load_parts` takes it back."""
+    """Return one state of all parts, by name, for `load_parts`."""
     return joined({name: owner.state_dict() for name, owner in parts.items()})
 
 
@@ -59,7 +59,12 @@ def module_state(module: nn.Module) -> Arrays:
 
 
 def load_or_begin(loads: Mapping[str, Callable[[Arrays], None]], state: Arrays, fresh: Arrays) -> dict[str, str]:
-    """Load each part; one that the state does not fit, or lacks, gets the `fresh` one. Returns why, by part."""
+    """Load each part. A part that the state lacks or does not fit is loaded from `fresh`.
+
+    loads: function that loads a part, by part
+
+    Returns the reason of each part that was loaded from `fresh`.
+    """
     anew = {}
     for name, take in loads.items():
         try:
@@ -71,19 +76,19 @@ def load_or_begin(loads: Mapping[str, Callable[[Arrays], None]], state: Arrays, 
 
 
 def _reason(fault: Exception) -> str:
-    """One line; torch lists what does not fit behind its first."""
+    """Return an error as one line: torch names what does not fit in the second line of its message."""
     if isinstance(fault, KeyError):
         return f"there is no {fault.args[0]}"
     return " ".join(line.strip() for line in str(fault).splitlines()[:2])
 
 
 def load_module(module: nn.Module, state: Arrays) -> None:
-    """Raises RuntimeError for weights of another shape."""
+    """Load weights. Raises RuntimeError for weights of another shape."""
     module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
 
 
 def generator_state(rng: np.random.Generator) -> Any:
-    """The state of a random generator as JSON; `load_generator` takes it back."""
+    """Return the state of a random generator as JSON, for `load_generator`."""
     return _with_texts(rng.bit_generator.state)
 
 
@@ -92,7 +97,7 @@ def load_generator(rng: np.random.Generator, state: Any) -> None:
 
 
 def _with_texts(state: Any) -> Any:
-    """128-bit integers as texts, since JSON numbers stop at 64 bits."""
+    """Replace integers by texts, since they have 128 bits and JSON numbers stop at 64."""
     if isinstance(state, dict):
         return {key: _with_texts(value) for key, value in state.items()}
     return f"int:{state}" if isinstance(state, int) else state

@@ -1,7 +1,9 @@
-"""User -> slot: the long-term memory of the users seen last, `(h, c)` on the device, the rest beside it on the host.
+"""The user table: memories of the users seen last, each in a slot; `(h, c)` on the device, the rest on the host.
 
-Shapes: S slots, L ring entries (right-aligned, newest last, number 0: empty), H LSTM units. `(h, c)` are stored in
-half precision on purpose: a user who was spilled and came back computes exactly what a resident one does.
+`(h, c)` are stored in half precision, as in a memory record: so a user who was spilled and recalled computes exactly
+the same as one who stayed.
+
+Shape suffixes: B events, S slots, L ring entries (right-aligned, newest last, number 0: empty), H LSTM units.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from torch import Tensor
 from model.batch import NO_GAP, Batch, Places
 from model.kernels import kernel
 
-_FIRST_CAPACITY = 1024
-_EVICTED_SHARE = 16
+_FIRST_CAPACITY = 1024  # slots of an empty table; doubled as needed; not tuned
+_EVICTED_SHARE = 16  # 1 / 16 of `max_users` is evicted at a time; not tuned
 
 
 class Before(NamedTuple):
@@ -39,7 +41,7 @@ class Before(NamedTuple):
 
     @staticmethod
     def empty(count: int, ring_size: int) -> Before:
-        """Columns of zeros, to be written."""
+        """Return columns of zeros for `count` events, to be written."""
         return Before(
             number_BL=np.zeros((count, ring_size), np.uint32),
             type_BL=np.zeros((count, ring_size), np.uint8),
@@ -54,7 +56,7 @@ class Before(NamedTuple):
 
 
 class _Pushed(NamedTuple):
-    """The columns of a batch that move rings and clocks."""
+    """The columns of a batch that change rings and clocks."""
 
     slot_B: NDArray[np.int64]
     number_B: NDArray[np.uint32]
@@ -64,7 +66,7 @@ class _Pushed(NamedTuple):
 
 
 class _Rings(NamedTuple):
-    """The columns of the table that events move."""
+    """The columns of the table that events change."""
 
     number_SL: NDArray[np.uint32]
     type_SL: NDArray[np.uint8]
@@ -74,7 +76,7 @@ class _Rings(NamedTuple):
 
 
 class UserTable:
-    """Slots for at most `max_users` users; the least recently used are evicted, a sixteenth at a time."""
+    """Slots for at most `max_users` users. The least recently used are evicted, a sixteenth at a time."""
 
     def __init__(self, max_users: int, ring_size: int, hidden: int, device: torch.device) -> None:
         self.max_users = max_users
@@ -100,7 +102,7 @@ class UserTable:
         return len(self._slot_of)
 
     def find(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
-        """The slot of each key, -1 where it has none."""
+        """Return the slot of each key, -1: none."""
         find = self._slot_of.get
         return np.fromiter((find(key, -1) for key in keys), dtype=np.int64, count=len(keys))
 
@@ -115,7 +117,10 @@ class UserTable:
         self._used_S[slots] = self._turn
 
     def overflow(self, count: int) -> NDArray[np.int64]:
-        """The slots to evict before `count` new users fit; those touched last are never among them."""
+        """Return the slots to evict before `count` new users fit; those of the last `touch` are never among them.
+
+        Raises ValueError if there are too few others.
+        """
         missing = len(self) + count - self.max_users
         if missing <= 0:
             return np.zeros(0, dtype=np.int64)
@@ -135,7 +140,7 @@ class UserTable:
         self.dirty_S[slots] = False
 
     def add(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
-        """Empty slots for new users; `overflow` must have been evicted first."""
+        """Return empty slots for new users. Evict `overflow` first: without room, a ValueError is raised."""
         if len(self) + len(keys) > self.max_users:
             raise ValueError(f"memory.device_users: {self.max_users} are in use, no room for {len(keys)} more")
         while len(self._free) < len(keys):
@@ -148,7 +153,7 @@ class UserTable:
         return slots
 
     def get(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The memories at `slots` as columns, named as in a memory record; one transfer from the device."""
+        """Return the memories at `slots` as columns, named as in a memory record; one transfer from the device."""
         at = torch.from_numpy(slots).to(self.device)
         state = torch.cat([self.h_SH[at], self.c_SH[at]], dim=1).cpu().numpy()
         hidden = self.h_SH.shape[1]
@@ -173,7 +178,7 @@ class UserTable:
         self.put_state(slots, *h_c.chunk(2, dim=1))
 
     def push(self, batch: Batch) -> Before:
-        """Push the events that are to be remembered onto their users' rings; returns the users before each event."""
+        """Push the events to remember onto their users' rings. Returns the users as they were before each event."""
         before = Before.empty(len(batch), self.number_SL.shape[1])
         events = _Pushed(batch.slot_B, batch.number_B, batch.type_B, batch.ts_B, batch.remember_B)
         rings = _Rings(self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S)
@@ -184,12 +189,12 @@ class UserTable:
         return before
 
     def state(self, slots: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """(h, c), float32 [B, H]."""
+        """Return (h, c) of slots as float32 [B, H]."""
         at = torch.from_numpy(slots).to(self.device)
         return self.h_SH[at].float(), self.c_SH[at].float()
 
     def put_state(self, slots: NDArray[np.int64], h_BH: Tensor, c_BH: Tensor) -> None:
-        """What is no number is forgotten: it would never leave an LSTM's state again."""
+        """Store (h, c) of slots; values that are not finite become 0, since an LSTM would never lose them again."""
         at = torch.from_numpy(slots).to(self.device)
         self.h_SH[at] = h_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
         self.c_SH[at] = c_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
@@ -217,10 +222,12 @@ class UserTable:
 
 @kernel
 def _unroll(events: _Pushed, table: _Rings, before: Before, occurrences_S: NDArray[np.int64]) -> None:
-    """Walk B events in order: write down each user's ring as it was before the event, then push the event onto it. An
-    item without a number only counts: it would be an empty place, and push out one that can be named.
+    """Walk B events in order: write each user's ring as it is before the event, then push the event onto it.
 
-    `occurrences_S` is scratch, zero on entry and on return.
+    An event of an item without a number is only counted: in the ring it would be an empty place, and push out an item
+    that can be named.
+
+    occurrences_S: working memory, zeros before and after
     """
     for k in range(len(events.slot_B)):
         s = events.slot_B[k]
