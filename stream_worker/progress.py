@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from stream_worker.backends.files import FileSource
 from stream_worker.core.history import History
+from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Status
 
 _PLAIN_EVERY_SECONDS = 5.0
@@ -47,5 +48,4 @@ class ReplayProgress:
 
 
 def _quality(status: Status) -> str:
-    rolling = status.quality.get("rolling", {})
-    return f"HR@20 {rolling.get('hit_rate@20', 0.0):.3f}"
+    return f"HR@20 {status.quality.rolling(HIT_RATE).get(WORKER, 0.0):.3f}"

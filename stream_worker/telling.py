@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Observer, Status
 from stream_worker.logs import get_logger
 
 _EVERY_SECONDS = 60.0
 # Warnings about kinds of dead letters; whoever sends nonsense should not fill the log.
 _MOST_KINDS = 50
-_MEASURE = "hit_rate@20"
 
 _log = get_logger(__name__)
 
@@ -77,15 +77,12 @@ class Telling:
         return said | ({"dead_letters": dict(dead)} if dead else {})
 
 
-def _quality(status: Status) -> dict[str, float | str]:
+def _quality(status: Status) -> dict[str, float]:
     """The rolling hit rate, and that of the baseline that comes nearest to it; nothing before anything was scored."""
-    report = status.quality
-    if not report.get("rolling", {}).get("events"):
-        return {}
-    baselines = {name: baseline["rolling"][_MEASURE] for name, baseline in report["baselines"].items()}
-    best = max(baselines, key=baselines.__getitem__, default="")
-    ours = {_MEASURE: round(report["rolling"][_MEASURE], 4)}
-    return ours | ({f"{best}_{_MEASURE}": round(baselines[best], 4)} if best else {})
+    rates = status.quality.rolling(HIT_RATE)
+    said = {HIT_RATE: round(rates.pop(WORKER), 4)} if rates else {}
+    best = max(rates, key=rates.__getitem__, default="")
+    return said | ({f"{best}_{HIT_RATE}": round(rates[best], 4)} if best else {})
 
 
 def last_words(status: Status) -> dict[str, Any]:

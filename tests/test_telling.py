@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stream_worker.core.quality import Figures, GroupQuality, Quality
 from stream_worker.core.status import Status
 from stream_worker.telling import Telling, last_words
 
@@ -47,6 +48,13 @@ class World:
         self.status.set_aside.add(error, reason, place)
 
 
+def quality(metric: str, worker: float, **baselines: float) -> Quality:
+    def group(value: float) -> GroupQuality:
+        return GroupQuality(rolling=Figures(9, {metric: value}))
+
+    return Quality(all=group(worker), baselines={name: group(value) for name, value in baselines.items()})
+
+
 @pytest.fixture
 def world() -> World:
     return World()
@@ -62,11 +70,17 @@ def test_the_work_is_told_every_minute(world: World) -> None:
 
 
 def test_the_hit_rate_stands_beside_the_better_baseline(world: World) -> None:
-    baselines = {"popularity": {"rolling": {"hit_rate@20": 0.1}}, "co_visitation": {"rolling": {"hit_rate@20": 0.3}}}
-    world.status.quality = {"rolling": {"events": 9, "hit_rate@20": 0.45678}, "baselines": baselines}
+    world.status.quality = quality("hit_rate@20", 0.45678, popularity=0.1, co_visitation=0.3)
     said = world.ticks(60, records=1)[0][2]
     assert (said["hit_rate@20"], said["co_visitation_hit_rate@20"]) == (0.4568, 0.3)
     assert "popularity_hit_rate@20" not in said
+
+
+def test_nothing_is_said_of_a_hit_rate_that_is_not_measured(world: World) -> None:
+    """`monitor.hit_rate_k` need not have 20: that must not end a worker after its first minute."""
+    world.status.quality = quality("hit_rate@5", 0.4, popularity=0.1)
+    said = world.ticks(60, records=1)[0][2]
+    assert not [name for name in said if "hit_rate" in name]
 
 
 def test_of_an_idle_worker_is_said_once_that_it_waits(world: World) -> None:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from stream_worker.backends.metric import Labels
+from stream_worker.core.quality import WORKER, GroupQuality, Quality
 from stream_worker.core.status import Status
 
 
 def rolling_metric(status: Status, name: str) -> dict[Labels, float]:
     """Read a rolling metric by (ranker, type, novelty), where events were scored: 0 would read as "never right"."""
-    rolling = {labels: group.get("rolling", {}) for labels, group in _groups(status.quality)}
-    return {labels: group[name] for labels, group in rolling.items() if group.get("events") and name in group}
+    rolling = {labels: group.rolling for labels, group in _groups(status.quality)}
+    return {
+        labels: figures.metrics[name]
+        for labels, figures in rolling.items()
+        if figures.events and name in figures.metrics
+    }
 
 
-def _groups(quality: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
-    yield ("worker", "all", "all"), quality
-    for name, group in quality.get("by_type", {}).items():
-        yield ("worker", name, "all"), group
-    for name, group in quality.get("by_repeat", {}).items():
-        yield ("worker", "all", name), group
-    for name, group in quality.get("baselines", {}).items():
+def _groups(quality: Quality) -> Iterator[tuple[Labels, GroupQuality]]:
+    yield (WORKER, "all", "all"), quality.all
+    for name, group in quality.by_type.items():
+        yield (WORKER, name, "all"), group
+    for name, group in quality.by_repeat.items():
+        yield (WORKER, "all", name), group
+    for name, group in quality.baselines.items():
         yield (name, "all", "all"), group
 
 

@@ -19,6 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_worker.core.drift import Alarm, DropDetector
+from stream_worker.core.quality import Quality
 from stream_worker.core.tracks import Proposers, Track
 
 _KEPT_ALARMS = 20
@@ -102,20 +103,16 @@ class Monitor:
         self.alarm_count += len(alarms)
         return alarms
 
-    def report(self) -> dict[str, Any]:
-        """Everything measured, as JSON types; metrics of nothing are 0.0, and `events` says so."""
-        return {
-            "events": self.events,
-            "window": self.config.window,
-            **self.tracks["all"].report(),
-            "by_type": {name: self.tracks[f"type.{name}"].report() for name in self.type_names},
-            "by_repeat": {name: self.tracks[name].report() for name in REPEATS},
-            "by_age": {name: self.tracks[name].report() for name in AGES},
-            "proposers": self.proposers.report(),
-            "baselines": {name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
-            "alarm_count": self.alarm_count,
-            "alarms": [asdict(alarm) for alarm in self.alarms],
-        }
+    def report(self) -> Quality:
+        """Report what was measured; metrics of nothing are 0.0, and `events` says so."""
+        return Quality(
+            events=self.events,
+            all=self.tracks["all"].report(),
+            by_type={name: self.tracks[f"type.{name}"].report() for name in self.type_names},
+            by_repeat={name: self.tracks[name].report() for name in REPEATS},
+            by_age={name: self.tracks[name].report() for name in AGES},
+            baselines={name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
+        )
 
     def summary_rows(self) -> list[dict[str, str | float]]:
         """Rows `name, events, <metric>...` of all scored events: worker, baselines, then groups with events."""
@@ -129,7 +126,8 @@ class Monitor:
             for name in self.baseline_names
         }
         shown = {track: name for track, name in names.items() if self.tracks[track].events or track == "all"}
-        return [{"name": name, **self.tracks[track].report()["total"]} for track, name in shown.items()]
+        totals = {name: self.tracks[track].report().total for track, name in shown.items()}
+        return [{"name": name, "events": total.events, **total.metrics} for name, total in totals.items()]
 
     @property
     def baseline_names(self) -> list[str]:

@@ -6,9 +6,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from stream_worker.core.fault_counts import FaultCounts
+from stream_worker.core.quality import Quality
 
 _LATENCIES_KEPT = 5_000
 _NOTES_KEPT = 1_000
@@ -96,7 +97,7 @@ class Status:
     losses: dict[str, float] = field(default_factory=dict)
     drift_alarms: Counter[str] = field(default_factory=Counter)
     drift_answers: Counter[str] = field(default_factory=Counter)
-    quality: Mapping[str, Any] = field(default_factory=dict)
+    quality: Quality = field(default_factory=Quality)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
     notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))

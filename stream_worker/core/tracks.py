@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river.metrics.base import Metric
 
+from stream_worker.core.quality import Figures, GroupQuality
 from stream_worker.core.ranking_metrics import MRR, NDCG, BatchRolling, HitRate, LogLoss, RankCounts, RankingMetric
 
 
@@ -41,11 +42,11 @@ class Track:
             self._losses.update_many(logprob_B)
             self._total_loss.update_many(logprob_B)
 
-    def report(self) -> dict[str, dict[str, float]]:
-        return {
-            "rolling": {"events": len(self._ranks), **_values(self.rolling)},
-            "total": {"events": self.events, **_values(self.total)},
-        }
+    def report(self) -> GroupQuality:
+        return GroupQuality(
+            rolling=Figures(len(self._ranks), _values(self.rolling)),
+            total=Figures(self.events, _values(self.total)),
+        )
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         return {

@@ -11,6 +11,7 @@ from threading import Event, Lock
 import numpy as np
 
 from stream_worker.core.events import Recommendation
+from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Status
 from stream_worker.demo.shop import Action
 
@@ -18,7 +19,6 @@ _RATE_SECONDS = 3.0
 _RECENT_LISTS = 1_000
 _MOST_LATENCIES = 200_000
 _ACTIONS = 8
-HIT_RATE = "hit_rate@20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,14 @@ class Scene:
                 self._events.popleft()
             self._lag, self._lists, self._items = sum(status.lag.values()), status.lists, status.items
             self._losses = dict(status.losses)
-            self._hit_rates = _hit_rates(status)
+            self._hit_rates = status.quality.rolling(HIT_RATE)
             self._remember()
             self._hear(status)
 
     def _remember(self) -> None:
         """One hit rate for each second."""
         while self._hit_rates and len(self._history) <= int(self._seconds()):
-            self._history.append(self._hit_rates["worker"])
+            self._history.append(self._hit_rates[WORKER])
 
     def _hear(self, status: Status) -> None:
         alarms = sum(status.drift_alarms.values())
@@ -185,14 +185,6 @@ class Scene:
             return 0.0
         (first, before), (last, after) = self._events[0], self._events[-1]
         return (after - before) / max(last - first, 1e-9)
-
-
-def _hit_rates(status: Status) -> dict[str, float]:
-    """Of the last scored events: the worker's and the baselines'; none before the first."""
-    if not status.quality.get("rolling", {}).get("events"):
-        return {}
-    baselines = {name: report["rolling"][HIT_RATE] for name, report in status.quality["baselines"].items()}
-    return {"worker": status.quality["rolling"][HIT_RATE], **baselines}
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from stream_worker.backends.metric import PREFIX
 from stream_worker.backends.metric_definitions import WorkerMetrics
 from stream_worker.backends.metrics import Health
 from stream_worker.backends.metrics_export import MetricsObserver
+from stream_worker.core.quality import Figures, GroupQuality, Quality
 from stream_worker.core.status import DRAINING, Standing, Status
 
 
@@ -147,16 +148,16 @@ def test_a_checkpoint_is_observed_once(scene: Scene) -> None:
 
 def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scene: Scene) -> None:
     """A group without scored events has no series: 0 would read as "never right"."""
-    rolling = {"events": 10, "hit_rate@10": 0.2, "hit_rate@20": 0.5, "mrr@20": 0.1, "ndcg@20": 0.15, "log_loss": 2.0}
-    baseline = {name: value / 2 for name, value in rolling.items() if name != "log_loss"}
-    empty = {"rolling": {**rolling, "events": 0}}
+    metrics = {"hit_rate@10": 0.2, "hit_rate@20": 0.5, "mrr@20": 0.1, "ndcg@20": 0.15, "log_loss": 2.0}
+    baseline = {name: value / 2 for name, value in metrics.items() if name != "log_loss"}
+    group, empty = (GroupQuality(rolling=Figures(events, metrics)) for events in (10, 0))
     status = Status(
-        quality={
-            "rolling": rolling,
-            "by_type": {"view": {"rolling": rolling}, "cart": empty},
-            "by_repeat": {"new": {"rolling": rolling}, "repeat": empty},
-            "baselines": {"co_visitation": {"rolling": baseline}},
-        }
+        quality=Quality(
+            all=group,
+            by_type={"view": group, "cart": empty},
+            by_repeat={"new": group, "repeat": empty},
+            baselines={"co_visitation": GroupQuality(rolling=Figures(10, baseline))},
+        )
     )
     shown = scene.tick(status)
     assert shown["hit_rate_20{novelty=all}{ranker=worker}{type=all}"] == 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -96,28 +96,30 @@ def test_total_figures_are_those_of_all_scored_events() -> None:
     stream.feed(monitor, 256)
     scored, report = stream.part(~stream.first), monitor.report()
     hit = scored.ranks > 0
-    assert report["events"] == 3_000
-    assert report["total"]["events"] == len(hit)
-    assert report["rolling"]["events"] == 100
-    assert report["total"]["hit_rate@20"] == pytest.approx(hit.mean())
-    assert report["total"]["hit_rate@10"] == pytest.approx((hit & (scored.ranks <= 10)).mean())
-    assert report["total"]["mrr@20"] == pytest.approx((hit / np.maximum(scored.ranks, 1)).mean())
-    assert report["total"]["ndcg@20"] == pytest.approx((hit / np.log2(np.maximum(scored.ranks, 1) + 1)).mean())
-    assert report["total"]["log_loss"] == pytest.approx(-np.nanmean(scored.logprob), abs=1e-6)
-    assert report["by_repeat"]["new"]["total"]["hit_rate@20"] == pytest.approx(hit[~scored.repeat].mean())
-    assert report["by_type"]["view"]["total"]["events"] == (scored.type == 0).sum()
-    assert report["by_type"]["cart"]["total"]["events"] == 0
+    assert report.events == 3_000
+    assert report.all.total.events == len(hit)
+    assert report.all.rolling.events == 100
+    assert report.all.total.metrics["hit_rate@20"] == pytest.approx(hit.mean())
+    assert report.all.total.metrics["hit_rate@10"] == pytest.approx((hit & (scored.ranks <= 10)).mean())
+    assert report.all.total.metrics["mrr@20"] == pytest.approx((hit / np.maximum(scored.ranks, 1)).mean())
+    assert report.all.total.metrics["ndcg@20"] == pytest.approx((hit / np.log2(np.maximum(scored.ranks, 1) + 1)).mean())
+    assert report.all.total.metrics["log_loss"] == pytest.approx(-np.nanmean(scored.logprob), abs=1e-6)
+    assert report.by_repeat["new"].total.metrics["hit_rate@20"] == pytest.approx(hit[~scored.repeat].mean())
+    assert report.by_type["view"].total.events == (scored.type == 0).sum()
+    assert report.by_type["cart"].total.events == 0
 
 
 def test_baselines_stand_beside_it_scored_on_the_same_events() -> None:
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
     stream.feed(monitor, 100)
-    baselines, scored = monitor.report()["baselines"], stream.part(~stream.first)
+    baselines, scored = monitor.report().baselines, stream.part(~stream.first)
     within = (scored.baseline > 0) & (scored.baseline <= 20)  # a rank beyond 20 is no hit
-    assert baselines["recent-pop"]["total"]["hit_rate@20"] == pytest.approx(within.mean())
-    assert baselines["recent-pop"]["total"]["mrr@20"] == pytest.approx((within / np.maximum(scored.baseline, 1)).mean())
-    assert baselines["covis-5"]["rolling"]["hit_rate@20"] == monitor.report()["rolling"]["hit_rate@20"]
-    assert "log_loss" not in baselines["covis-5"]["total"]
+    assert baselines["recent-pop"].total.metrics["hit_rate@20"] == pytest.approx(within.mean())
+    assert baselines["recent-pop"].total.metrics["mrr@20"] == pytest.approx(
+        (within / np.maximum(scored.baseline, 1)).mean()
+    )
+    assert baselines["covis-5"].rolling.metrics["hit_rate@20"] == monitor.report().all.rolling.metrics["hit_rate@20"]
+    assert "log_loss" not in baselines["covis-5"].total.metrics
 
 
 def test_baselines_stand_beside_it_on_cold_items_too() -> None:
@@ -125,9 +127,9 @@ def test_baselines_stand_beside_it_on_cold_items_too() -> None:
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(cold_events=50), TYPES)
     stream.feed(monitor, 100)
     cold = stream.part(~stream.first & (stream.age >= 0) & (stream.age < 50))
-    baseline = monitor.tracks["cold.recent-pop"].report()["total"]
-    assert baseline["events"] == monitor.report()["by_age"]["cold"]["total"]["events"] == len(cold.ranks)
-    assert baseline["hit_rate@20"] == pytest.approx(((cold.baseline > 0) & (cold.baseline <= 20)).mean())
+    baseline = monitor.tracks["cold.recent-pop"].report().total
+    assert baseline.events == monitor.report().by_age["cold"].total.events == len(cold.ranks)
+    assert baseline.metrics["hit_rate@20"] == pytest.approx(((cold.baseline > 0) & (cold.baseline <= 20)).mean())
     assert monitor.baseline_names == ["covis-5", "recent-pop"]
 
 
@@ -136,10 +138,10 @@ def test_baselines_stand_beside_it_on_what_could_be_discovered() -> None:
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
     stream.feed(monitor, 100)
     new = stream.part(~stream.first & ~stream.repeat & (stream.age >= 0))
-    worker, baseline = (monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.recent-pop"))
-    assert worker["events"] == baseline["events"] == len(new.ranks)
-    assert worker["hit_rate@20"] == pytest.approx((new.ranks > 0).mean())
-    assert baseline["hit_rate@20"] == pytest.approx(((new.baseline > 0) & (new.baseline <= 20)).mean())
+    worker, baseline = (monitor.tracks[name].report().total for name in ("new_known", "new_known.recent-pop"))
+    assert worker.events == baseline.events == len(new.ranks)
+    assert worker.metrics["hit_rate@20"] == pytest.approx((new.ranks > 0).mean())
+    assert baseline.metrics["hit_rate@20"] == pytest.approx(((new.baseline > 0) & (new.baseline <= 20)).mean())
     names = [str(row["name"]) for row in monitor.summary_rows()]
     assert {"worker, new and known", "recent-pop, new and known"} <= set(names)
 
@@ -148,7 +150,7 @@ def test_sources_share_what_came_between_them() -> None:
     """Over the window and over all; what no source proposed has its share, too."""
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(window=300), TYPES, PROPOSERS)
     stream.feed(monitor, 100)
-    scored, shares = stream.part(~stream.first), monitor.report()["proposers"]
+    scored, shares = stream.part(~stream.first), monitor.proposers.report()
     assert list(shares["total"]) == ["nowhere", *PROPOSERS]
     for number, name in enumerate(shares["total"], start=-1):
         assert shares["total"][name] == pytest.approx((scored.source == number).mean())
@@ -166,8 +168,8 @@ def test_first_ever_events_are_counted_but_not_scored() -> None:
     stream, monitor = _stream(100), Monitor(MonitorConfig(), TYPES)
     stream.first[:] = True
     assert stream.feed(monitor, 10) == []
-    assert (monitor.report()["events"], monitor.report()["total"]["events"]) == (100, 0)
-    assert monitor.report()["total"]["hit_rate@20"] == 0.0
+    assert (monitor.report().events, monitor.report().all.total.events) == (100, 0)
+    assert monitor.report().all.total.metrics["hit_rate@20"] == 0.0
 
 
 def test_the_size_of_batches_changes_nothing() -> None:
@@ -210,9 +212,9 @@ def test_a_state_survives_other_event_types_and_a_shorter_window() -> None:
     loaded.load_state_dict(saved.state_dict())
     fresh = Monitor(MonitorConfig(window=80), TYPES)
     stream.feed(fresh, 100)
-    assert loaded.report()["rolling"] == fresh.report()["rolling"]
-    assert loaded.report()["total"] == saved.report()["total"]
-    assert loaded.report()["by_type"]["play"]["total"]["events"] == 0
+    assert loaded.report().all.rolling == fresh.report().all.rolling
+    assert loaded.report().all.total == saved.report().all.total
+    assert loaded.report().by_type["play"].total.events == 0
 
 
 def test_a_drop_of_one_type_alarms_for_it_and_is_remembered() -> None:
@@ -223,17 +225,19 @@ def test_a_drop_of_one_type_alarms_for_it_and_is_remembered() -> None:
     alarms = bad.feed(monitor, 256)
     assert "odd.name" in {alarm.stream for alarm in alarms} <= {"odd.name", "all"}
     assert all(alarm.after < alarm.before for alarm in alarms)
-    assert monitor.report()["alarm_count"] == len(alarms)
+    assert monitor.alarm_count == len(alarms)
     restored = Monitor(MonitorConfig(), TYPES)
     restored.load_state_dict(monitor.state_dict())
     assert list(restored.alarms) == alarms
 
 
-def test_the_report_is_plain_json() -> None:
+def test_the_report_has_plain_numbers() -> None:
+    """Metrics of nothing are 0.0, never NaN."""
     stream, monitor = _stream(20_000, rate=0.7), Monitor(MonitorConfig(), TYPES)
     stream.ranks[10_000:] = 0
     assert stream.feed(monitor, 256)
-    assert json.loads(json.dumps(monitor.report(), allow_nan=False)) == monitor.report()
+    report = asdict(monitor.report())
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_the_summary_has_the_worker_the_baselines_and_the_groups_that_have_events() -> None:

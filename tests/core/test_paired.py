@@ -111,8 +111,8 @@ def test_every_mean_is_what_the_monitor_reports_of_the_same_events() -> None:
         "cold",
     }
     for row in rows:
-        total = monitor.tracks[row.group].report()["total"]
-        assert (row.found.events, row.found.a) == (total["events"], pytest.approx(total[row.metric], abs=1e-6))
+        total = monitor.tracks[row.group].report().total
+        assert (row.found.events, row.found.a) == (total.events, pytest.approx(total.metrics[row.metric], abs=1e-6))
 
 
 def test_one_event_type_is_no_part_of_its_own() -> None:

@@ -68,9 +68,9 @@ class TestEffort:
         ours, theirs = (each.worker.line.learner.state_dict()[0] for each in (run, full))
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours)
-        ours, theirs = (each.worker.line.monitor.report()["total"] for each in (run, full))
+        ours, theirs = (each.worker.line.monitor.report().all.total for each in (run, full))
         assert ours == theirs
-        assert ours["events"] > 200
+        assert ours.events > 200
 
     def test_of_a_longer_backlog_the_newest_records_are_learned_from_in_full(self, world: World) -> None:
         world.send_many(400)

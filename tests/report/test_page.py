@@ -131,7 +131,7 @@ def test_what_is_missing_is_named_with_the_extra_that_installs_it() -> None:
 def test_a_page_begins_with_the_outcome_beside_the_best_baseline(text: str) -> None:
     history, _ = run()
     worker, baseline = (
-        history.monitor.tracks[name].report()["total"] for name in ("new_known", "new_known.co_visitation")
+        history.monitor.tracks[name].report().total.metrics for name in ("new_known", "new_known.co_visitation")
     )
     [result] = re.findall(r'<p class="result">(.*?)</p>', text)
     assert result.startswith("What came was among the first 20 of the list: ")
