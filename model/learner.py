@@ -43,9 +43,11 @@ from model.state import Arrays
 from model.user_table import Before, UserTable
 
 # The weights step once this share of a mini-batch is collected: under thinning the number of examined events is random.
+# Not tuned.
 _ENOUGH = 0.75
 _NO_ROWS = np.zeros(0, np.int32)
-_HOT = HALF_LIVES.tolist().index(2_000.0)  # negatives are drawn by the counts with this half-life, in events
+# Negatives are drawn by the counts with this half-life, in events, as in docs/experiments/loss.md.
+_HOT = HALF_LIVES.tolist().index(2_000.0)
 # Context manager per named stage of a tick; the caller measures time with it.
 Stage = Callable[[str], AbstractContextManager[None]]
 

@@ -29,7 +29,8 @@ from model.user_table import UserTable
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
 _NO_ROWS, _NO_PLACES = np.zeros(0, np.int32), np.zeros(0, np.int64)
-# `Breadth.span` and `hops` of a thinned tick, in items: below the defaults, to save time.
+# `Breadth.span` and `hops` of a thinned tick, in items: below the defaults, to save time. Measured:
+# docs/experiments/less-effort.md.
 _THIN_SPAN, _THIN_HOPS = 8, 3
 
 

@@ -13,7 +13,7 @@ from model.ranking import rank_of
 from model.user_table import Before
 
 # Shares of the probability: of the ranker's candidates, and, evenly, of the whole catalogue, so that no item has a
-# probability of 0. Chosen, not tuned.
+# probability of 0. Not tuned.
 _AMONG_CANDIDATES, _AMONG_ALL = 0.99, 0.01
 
 

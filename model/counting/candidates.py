@@ -5,6 +5,14 @@ Proposers are the neighbours of the user's newest items, the user's own items, t
 Shape suffixes: N rows of the catalogue, X rows touched for one event, T columns of counts (COUNTS and the user's own
 history, see `features`), C candidates, W neighbours in a row, L ring entries, S proposers, R rounds, P half-lives,
 E proposals of the encoder. d: places back in a ring (0: newest).
+
+Parameters that the kernels share:
+    tables, rows: the counting tables; their rows of neighbours
+    s: working memory of this event, see `Scratch`
+    size: number of rows touched so far
+    count, most: number of candidates so far, and at most
+    window_L, type_L, gap_L: item rows (-1: none), event types and gap buckets of the user's ring
+    encoder_rows_E: rows that the encoder proposes, best first, -1: none
 """
 
 from __future__ import annotations
@@ -184,7 +192,10 @@ def _spread(s: Scratch, size, rows: NeighbourRows, table, of_row, column, recent
 def _spread_cosine(s: Scratch, size, rows: NeighbourRows, of_row, is_last, fade):  # type: ignore[no-untyped-def]
     """Score the neighbours of `of_row` in WIDE by cosine, weight / sqrt(own total * neighbour's total).
 
-    `_end_cosine` divides by the neighbour's total later, once per row.
+    `_end_cosine` divides by the root of the neighbour's total later, once per row.
+
+    is_last: True for the user's newest item
+    fade: factor on the cosine in "cosine_recent"
     """
     item_W, weight_W = neighbours.of(rows, WIDE, of_row)
     scale, faded = np.float32(1.0 / np.sqrt(max(rows.total_TN[WIDE, of_row], 1e-9))), np.float32(fade)
@@ -255,10 +266,7 @@ def _score_two_hops(s: Scratch, size, rows: NeighbourRows, last, hops):  # type:
 
 @kernel
 def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
-    """Write the user's own history of each row in the ring.
-
-    window_L, type_L, gap_L: rows (-1: none), event types and gap buckets of the ring
-    idle: log(1 + seconds since the user's last event)
+    """Write the user's own history of each row in the ring. idle: log(1 + seconds since the user's last event).
 
     Returns (number of rows touched, events with a row, repeated ones among them, events of the present session).
     """
@@ -292,7 +300,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
 def leave_out(tables: Tables, s: Scratch, window_L, items):  # type: ignore[no-untyped-def]
     """Leave out the user's own items where users do not return to items after that event type: films once rated, say.
 
-    They count as chosen, so that no proposer names them.
+    They count as chosen, so that no proposer names them. items: number of live items.
     """
     for row in window_L:
         if row >= 0:
@@ -398,11 +406,6 @@ def _nth_largest(values_X, size, n):  # type: ignore[no-untyped-def]
 @kernel
 def choose(tables: Tables, s: Scratch, size, quota_RS, most, window_L, encoder_rows_E):  # type: ignore[no-untyped-def]
     """Take candidates from all proposers in rounds, small quotas first, until there are `most`.
-
-    size: number of rows touched
-    quota_RS: rows per round and proposer
-    window_L: rows of the ring, -1: none
-    encoder_rows_E: rows that the encoder proposes, best first, -1: none
 
     Returns (candidates, rows touched).
     """

@@ -3,10 +3,11 @@
 First come hot items, then any item that somebody touched, then the user's own items that were left out. They stand
 behind the candidates and are neither ranked nor learned from. So a list is short only if there are no more items.
 
-In the very first batch nobody knows yet what users return to: then the items left out, newest
-first, stand in front.
+In the very first batch nobody knows yet what users return to: then the items left out, newest first, stand in front.
 
-Shape suffixes as in `candidates`; also B events, K places of a list, Q hot rows.
+Shape suffixes and shared parameters as in `candidates`; also B events, K places of a list, Q hot rows.
+    filled, room: number of rows written so far, and at most
+    spare_K: the rows, written here
 """
 
 from __future__ import annotations
@@ -26,10 +27,7 @@ from model.kernels import kernel
 def fill(tables: Tables, s: Scratch, size, room, window_L, live_N, spare_K):  # type: ignore[no-untyped-def]
     """Write up to `room` rows that are no candidates.
 
-    size: number of rows touched in the scratch
-    window_L: rows of the user's ring, -1: none
     live_N: True for rows of live items that somebody touched before this batch; items of this batch have counts
-    spare_K: written
 
     Returns the number of rows touched.
     """

@@ -99,7 +99,11 @@ def of(rows: NeighbourRows, table: int, row: int) -> tuple[NDArray[np.int32], ND
 
 @kernel
 def add(rows: NeighbourRows, table: int, row: int, item: int, weight: float, decay: float) -> None:
-    """Multiply the counts of a row by `decay`, then add `weight` to `item` in it."""
+    """Multiply the counts of a row by `decay`, then add `weight` to `item` in it.
+
+    table, row: the row to change, by number of the table and row of the catalogue
+    item: row of the neighbour in the catalogue
+    """
     start, width = rows.start_TN[table, row], rows.width_TN[table, row]
     if decay < 1.0:
         rows.total_TN[table, row] *= decay

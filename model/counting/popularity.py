@@ -76,7 +76,12 @@ def kept(popularity: Popularity, rows: NDArray[np.int64]) -> NDArray[np.float64]
 def add_back(
     popularity: Popularity, rows: NDArray[np.int32], kept_MP: NDArray[np.float64], events_M: NDArray[np.int64]
 ) -> None:
-    """Add weights that `kept` returned `events_M` events ago, decayed since then."""
+    """Add weights that `kept` returned, decayed since then.
+
+    rows: rows of the items now [M]
+    kept_MP: weights that `kept` returned
+    events_M: number of events since then
+    """
     weight_MP = kept_MP * popularity.decay_P ** events_M[:, None] * popularity.newest_P
     for row, weight_P in zip(rows.tolist(), weight_MP, strict=True):
         popularity.weight_PN[:, row] += weight_P

@@ -54,7 +54,7 @@ def from_state(state: dict[str, NDArray[Any]]) -> Returns:
 def count(returns: Returns, window_L, type_L, item, mark_N):  # type: ignore[no-untyped-def]
     """Count one event: `item` came after the ring of rows `window_L` (-1: none) with types `type_L`.
 
-    mark_N: working memory, -1 for each row before and after
+    mark_N: working memory, -1 for each row before and after; used to count each item of the ring once
     """
     offered_2Y, returned_2Y = returns.offered_2Y, returns.returned_2Y
     _decay(returns)

@@ -17,7 +17,9 @@ from model.encoder.losses import Loss
 from model.items.item_table import with_one
 from model.optimizers.row_adam import Rows
 
-_CELLS = 1 << 18  # scores at a time, so that they stay in the processor's cache
+# Scores at a time (1 MiB), so that they stay in the processor's cache. That this pays was measured
+# (docs/experiments/cheaper-learning.md); the size is not tuned.
+_CELLS = 1 << 18
 
 
 class Compared(NamedTuple):

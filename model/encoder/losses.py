@@ -71,6 +71,9 @@ LOSSES: dict[str, Loss] = {"softmax": softmax_cross_entropy, "bpr_max": bpr_max}
 
 
 def log_inclusion(probability_N: Tensor, draws: int) -> Tensor:
-    """Return log(1 - (1 - p)^draws), the log-probability that a row is in a sample of `draws` with replacement."""
+    """Return log(1 - (1 - p)^draws), the log-probability that a row is in a sample of `draws` with replacement.
+
+    probability_N: p, the probability of each row in one draw
+    """
     never = torch.log1p(-probability_N.double().clamp(1e-12, 1 - 1e-9)) * draws
     return torch.log(-torch.expm1(never)).float()

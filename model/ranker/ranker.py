@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 from model.state import array_of
 
-_MOST_DEVIATIONS = 8.0  # features are clamped to so many standard deviations from their mean
-_BLOCK = 2_048  # candidates scored at a time, so that hidden layers stay in the processor's cache
+_MOST_DEVIATIONS = 8.0  # features are clamped to 8 standard deviations from their mean; not tuned
+# Candidates scored at a time, so that hidden layers stay in the processor's cache; measured:
+# docs/experiments/cheaper-learning.md.
+_BLOCK = 2_048
 
 
 class Ranker(nn.Module):

@@ -16,10 +16,11 @@ from model.optimizers.guarded_adam import GuardedAdam
 from model.ranker.ranker import Choices, Ranker, RecentChoices, choices
 from model.state import joined, load_parts, state_below, state_of_parts
 
-_DECAY = 0.99  # of the slow copy, per step
-# One event in four updates the running statistics of the features.
+_DECAY = 0.99  # of the slow copy, per step; measured: docs/experiments/ranker.md
+# One event in four updates the running statistics of the features; not tuned.
 _OBSERVED_EVERY = 4
 # The learning rate begins at 1 + 3 = 4 times the configured one; the excess halves every 5,000 events.
+# Not tuned.
 _FIRST_EXCESS, _EXCESS_HALF_LIFE = 3.0, 5_000
 
 
