@@ -56,7 +56,7 @@ def save(name: str, result: dict[str, Any]) -> None:
 
 def write(path: Path, result: dict[str, Any]) -> None:
     """Write figures and their origin, in the shape that `benchmarks.tables` reads."""
-    path.write_text(json.dumps({**origin(), **result}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**origin(), **result}, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def only_errors() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.record import write
 from benchmarks.tables.pages import DOCS, RESULTS, ROOT, TABLES, blocks, drawn, filled
+from tests.chaos.__main__ import Line, figures
 
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in sorted(DOCS.glob("*.md"))}
 FILES = sorted(RESULTS.glob("*.json"))
@@ -60,3 +61,10 @@ def test_what_a_benchmark_writes_says_where_it_comes_from(tmp_path: Path) -> Non
     assert date.fromisoformat(result["recorded"]) <= date.today()
     assert result["command"].startswith("python ")
     assert str(ROOT) not in result["command"]
+
+
+def test_what_make_chaos_writes_is_what_its_table_reads(tmp_path: Path) -> None:
+    line = Line(5, "Redis killed", "consumer", "held", 3.0, {"resumed_seconds": 1.5, "events": 12_142, "from": [1, 2]})
+    write(tmp_path / "chaos.json", figures([line], short=True))
+    row = "| 5 | Redis killed | KIP-848 | held | resumed seconds 1.5, events 12,142, from 1; 2 | short, "
+    assert row in drawn("scenarios", tmp_path)

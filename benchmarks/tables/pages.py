@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import speed
+from benchmarks.tables import chaos, speed
 from benchmarks.tables.shape import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-TABLES: Mapping[str, Table] = {**speed.TABLES}
+TABLES: Mapping[str, Table] = {**speed.TABLES, **chaos.TABLES}
 _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 

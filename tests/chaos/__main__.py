@@ -6,7 +6,6 @@ python -m tests.chaos [--short] [--only 1,3,5] [--log clicks.csv --mapping examp
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import tempfile
@@ -15,9 +14,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.record import machine, write
 from tests.chaos.logs import made_up, recorded
 from tests.chaos.scenario import NotShown, Scenario, Seen, Skipped, Stage
 from tests.chaos.scenarios import SCENARIOS
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mapping", type=Path, help="its mapping file")
     parser.add_argument("--limit", type=int, default=100_000, help="how many of its rows")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
-    parser.add_argument("--json", type=Path, help="write the table here, too")
+    parser.add_argument("--json", type=Path, help="write the table here, too, as benchmarks.tables reads it")
     given = parser.parse_args(arguments)
     lines = []
     with ExitStack() as services:
@@ -72,8 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines.append(line)
             print(line, flush=True)
     if given.json:
-        given.json.write_text(json.dumps([vars(line) for line in lines], indent=1, default=str) + "\n")
+        write(given.json, figures(lines, given.short))
     return int(any(line.result in ("FAILED", "unclear") for line in lines))
+
+
+def figures(lines: Sequence[Line], short: bool) -> dict[str, Any]:
+    """Return the table as `benchmarks.tables` reads it."""
+    return {**machine(), "form": "short" if short else "full", "scenarios": [asdict(line) for line in lines]}
 
 
 def chosen(given: argparse.Namespace) -> Iterator[tuple[Scenario, str]]:
@@ -113,7 +119,7 @@ def _play_once(scenario: Scenario, stage: Stage, protocol: str) -> Line:
     try:
         line.seen = scenario.run(Stage(stage.kafka, stage.redis, folder, stage.log, stage.short, protocol, stage.seed))
     except Skipped as reason:
-        line.result, line.seen = "skipped", {"reason:": reason}
+        line.result, line.seen = "skipped", {"reason:": str(reason)}
     except Exception as fault:
         traceback.print_exc()
         _print_evidence(folder)

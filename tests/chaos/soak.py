@@ -7,7 +7,6 @@ python -m tests.chaos.soak [--minutes 60] [--rate EVENTS_PER_SECOND] [--json FIL
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import redis
 
+from benchmarks.record import write
 from stream_worker.core.codec import encode_event
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.support.fleet import Event, Sent, produce
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name:18} {value}")
             if given.json:
                 written = result | {"samples": [asdict(sample) for sample in samples]}
-                given.json.write_text(json.dumps(written, indent=1) + "\n")
+                write(given.json, written)
 
 
 if __name__ == "__main__":
