@@ -127,6 +127,7 @@ class Learner:
         return EncoderTrainer(
             self.encoder,
             self.items,
+            # The ring of recent examples is an eighth of the reservoir, at least 256; not tuned.
             Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
             WindowStarts(self.encoder, self.items, config.burn_in, config.stale_steps),
             self.rng,

@@ -97,7 +97,7 @@ class Scratch(NamedTuple):
     best_SX, score_SX: places of these rows, in the order touched, and their scores
     order_X, picked_X: for the selection of the best
     weight_W: neighbours' weights in one row
-    chosen_C, proposer_C: places of the candidates, and who proposed each
+    chosen_C, proposer_C: places of the candidates, and the proposer of each
     category_S: categories of the user's newest items, of `categories.SPAN`
 
     Between two events all arrays are as `scratch` makes them, except those that are written before they are read.

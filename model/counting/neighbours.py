@@ -69,7 +69,7 @@ def with_room(rows: NeighbourRows, places: int) -> NeighbourRows:
     wanted = int(rows.used_1[0]) + places
     if wanted <= len(rows.item_X):
         return rows
-    size = max(wanted, len(rows.item_X) * 3 // 2)
+    size = max(wanted, len(rows.item_X) * 3 // 2)  # half as many again at least, so that copies are few
     item_X, weight_X = np.zeros(size, np.int32), np.zeros(size, np.float32)
     used = int(rows.used_1[0])
     item_X[:used], weight_X[:used] = rows.item_X[:used], rows.weight_X[:used]

@@ -88,7 +88,9 @@ def _decay(returns: Returns):  # type: ignore[no-untyped-def]
 
 @kernel
 def share(returns: Returns, by, y):  # type: ignore[no-untyped-def]
-    """Return the share of offers that were taken, for event type `y`; the prior .5 / 10 gives 5 % for an unseen type.
+    """Return the share of offers that were taken, for event type `y`.
+
+    The prior of .5 / 10, 5 % for an unseen type, is not tuned.
 
     by: BY_PLACE or BY_LAST
     """

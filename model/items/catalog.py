@@ -88,7 +88,7 @@ class Catalog:
             return rows
         seen_M = self.seen_N[rows]
         if not most // 2 <= np.count_nonzero(seen_M >= self._latest_since) <= most:
-            wanted = 3 * most // 4
+            wanted = 3 * most // 4  # leaves room for items that are seen from now on; not tuned
             self._latest_since = int(np.partition(seen_M, -wanted)[-wanted])
         return rows[seen_M >= self._latest_since]
 

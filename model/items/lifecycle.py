@@ -30,7 +30,7 @@ class ItemLife:
     def make_room(self, count: int, events: int, clock_ts: float) -> NDArray[np.int64]:
         """Evict expired items, or enough items for `count` new ones to fit (see `Catalog.leaving`).
 
-        Returns the evicted rows, for others who index by row.
+        Returns the evicted rows, so that other tables by row can be cleared, too.
         """
         rows = self._catalog.leaving(count, clock_ts)
         if len(rows):

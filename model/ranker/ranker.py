@@ -34,6 +34,8 @@ class Ranker(nn.Module):
         self.linear = nn.Linear(features, 1)
         self.first, self.second = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
         self.head = nn.Linear(hidden, 1, bias=False)
+        # A young ranker scores about by the sum of the features. Guessed signs brought nothing:
+        # docs/experiments/young-lines.md.
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.weight, 0.1)
         nn.init.normal_(self.head.weight, std=0.02)
