@@ -35,7 +35,9 @@ def _worker(settings: Settings, topic: InMemoryTopic, store: MemoryStore, checkp
 
 
 def _said(lines: list[Any]) -> list[Any]:
-    return [line for line in lines if line["log_level"] == "warning" and "no room for more ids" in line["event"]]
+    return [
+        line for line in lines if line["log_level"] == "warning" and "the dictionary of items is full" in line["event"]
+    ]
 
 
 @pytest.mark.redis

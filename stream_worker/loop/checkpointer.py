@@ -1,10 +1,10 @@
-"""Writes what was learned and remembered, in the background and in the order that the rule of offsets needs.
+"""Writes L, memory records and M in the background, in the order that the rule of offsets needs.
 
 At a batch boundary whose transaction has committed (Y):
   1. L: the line's checkpoint;
   2. the memory records, in chunks, never lowering an n;
   3. M: the floor of every partition.
-So M and every n <= L <= Y whatever dies in between, and what is behind is redone.
+So M and every n <= L <= Y whatever dies in between, and the next owner redoes what is missing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from stream_worker.core.interfaces import CheckpointStore, Clock, RecordStore, S
 from stream_worker.logs import get_logger
 from stream_worker.loop.memories import Owed
 
-_CHUNK = 1_000
-# What is more than a chunk is spread over so much of the time until the next write, and over so many seconds at most:
-# at once, it takes the loop's time.
+_CHUNK = 1_000  # memory records per write to the store (measured: ADR 0013, docs/experiments/latency.md)
+# Chunks after the first are spread over half of the time until the next write, at most 3 seconds: written at once, they
+# would keep the store and Python's lock from the loop (ADR 0013).
 _SPREAD, _MOST_SECONDS = 0.5, 3.0
 _log = get_logger(__name__)
 
 
 @dataclass
 class Written:
-    """What one write achieved, by these tokens. `seconds`: spent on it, without its pauses. `checkpoint_ts`: when the
-    line's checkpoint was there, None: it is not, or none was due. `failed`: why the rest is still owed. `lost`: the
-    store is not what it was."""
+    """The result of one write.
+
+    seconds: time spent on it, without its pauses.
+    checkpoint_ts: epoch seconds at which the line's checkpoint was complete; None if it is not, or none was due.
+    records: the memory records that the store has now, by partition.
+    floors: M of each partition whose records are all written.
+    stale: partitions whose token the store refused.
+    tokens: the tokens that the write used.
+    failed: why the rest was not written; empty if nothing failed.
+    lost: True if the store has lost what was written to it.
+    """
 
     seconds: float = 0.0
     checkpoint_ts: float | None = None
@@ -45,7 +53,11 @@ class Written:
 
 
 class Checkpointer:
-    """One write at a time, on a thread of its own."""
+    """Writes on a thread of its own, one write at a time.
+
+    `interval_seconds`: time between the beginnings of two writes.
+    `reached`: called at each fault point, by its name.
+    """
 
     def __init__(
         self,
@@ -79,8 +91,14 @@ class Checkpointer:
         floors: Mapping[int, int],
         stood: Mapping[int, int] | None = None,
     ) -> None:
-        """Begin to write; `floors` are the processed offsets that `owed` brings every record up to, `stood` those that
-        their reader found no record before. Without a snapshot nothing was learned since the last one."""
+        """Begin a write.
+
+        `snapshot`: the checkpoint; None if nothing was learned since the last one.
+        `owed`: the memory records to be written, by partition.
+        `tokens`: the token of each partition.
+        `floors`: M of each partition once `owed` is written: the processed offsets.
+        `stood`: how far the reader came past M where no offset holds a record; None: no further.
+        """
         self._started = self._clock.monotonic()
         self._hurry.clear()
         self._running = self._thread.submit(
@@ -88,7 +106,10 @@ class Checkpointer:
         )
 
     def finished(self, timeout_seconds: float = 0.0) -> Written | None:
-        """The result of a write that has ended, once. Whoever has the time to wait wants it soon."""
+        """Return the result of a write that has ended, once; None if there is none.
+
+        With a timeout the running write is hurried, and waited for.
+        """
         if self._running is None:
             return None
         if timeout_seconds > 0:
@@ -100,7 +121,7 @@ class Checkpointer:
         return running.result()
 
     def hurry(self) -> None:
-        """No more pauses in the write that is running."""
+        """End the pauses of the write that is running."""
         self._hurry.set()
 
     def close(self) -> None:
@@ -131,7 +152,7 @@ class Checkpointer:
         return written
 
     def _rest(self, written: Written, share: float) -> None:
-        """Before so much of all records; not among the seconds spent."""
+        """Pause before a chunk that is this share of all records; the pause does not count as time spent."""
         start = self._clock.monotonic()
         self._hurry.wait(share * min(_SPREAD * self._interval_seconds, _MOST_SECONDS))
         written.seconds -= self._clock.monotonic() - start
@@ -147,8 +168,16 @@ def save_memories(
     reached: Reached = no_fault,
     rest: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Records, then M, a partition at a time; a stale token ends only its own partition. `rest`: what is done before
-    each chunk but the first, which is such a share of all records."""
+    """Write memory records, then M, one partition after the other; a stale token ends only its own partition.
+
+    `store`: the memory store.
+    `owed`, `tokens`, `floors`, `stood`: see `Checkpointer.start`.
+    `written`: takes the result.
+    `reached`: called at each fault point, by its name.
+    `rest`: called before each chunk but the first, with the chunk's share of all records.
+
+    Raises Unavailable and MemoriesLost.
+    """
     total, begun = sum(map(len, owed.values())), False
     for partition, floor in floors.items():
         records = owed.get(partition, [])

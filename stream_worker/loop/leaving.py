@@ -1,4 +1,4 @@
-"""The wish that a worker ends, and the time until when it may."""
+"""The request that a worker ends, and its deadline."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from stream_worker.core.interfaces import Clock
 
 
 class Leaving:
-    """Everything that waits asks this whether it still may.
+    """The end of a worker; everything that waits asks it whether there is time left.
 
-    requested: somebody wants the worker to end.
-    by: the monotonic second at which the worker is to be gone; infinite while it stays.
+    requested: True once somebody wants the worker to end.
+    by: the monotonic second by which the worker has to be gone; infinite while it stays.
+    seconds: the time between the request and this deadline.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -21,12 +22,12 @@ class Leaving:
         self._clock = clock
 
     def request(self) -> None:
-        """Ask for the end. Safe from signal handlers and other threads."""
+        """Request the end. Safe from signal handlers and other threads."""
         self.by = self._clock.monotonic() + self.seconds
         self.requested = True
 
     def begin(self) -> None:
-        """Start the end, asked for or not; an earlier deadline stays."""
+        """Begin the end, requested or not; an earlier deadline stays."""
         self.by = min(self.by, self._clock.monotonic() + self.seconds)
 
     def begun(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bounds that other sections of the configuration set for the loop."""
+"""The bounds of the loop that other sections of the configuration set."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Each from the section that it is configured in.
+    """The bounds of the loop.
 
-    checkpoint_seconds: between the beginnings of two writes; infinite: only at the end.
-    max_pending: users whose records may be owed to the store before consumption pauses.
-    rebuild_records: records of a partition that are read again where the store has no memories of it.
+    checkpoint_seconds: time between the beginnings of two writes; infinite: only at the end.
+    max_pending: memory records that may be pending before consumption pauses.
+    rebuild_records: records of a partition that are read again if the store has no memories of it.
     """
 
     checkpoint_seconds: float

@@ -1,6 +1,6 @@
 """A line: one sequence of weights with its catalogue, monitor and baselines, and the lists that it makes.
 
-Each worker slot has its own. "Learned once" means once in each line.
+Each worker slot has a line of its own. "Learned once" means once in each line.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.loop.recovery import Given, Recovery
 
-# So many lists are made at a time, so that what is in between stays in the processor's cache.
+# Users whose lists are made at a time, so that intermediate results stay in the processor's cache (ADR 0013).
 _AT_A_TIME = 128
 
 
-# What loading raises where a state lacks something or has another shape.
+# Errors of loading a state that lacks something or has another shape.
 UNFIT = (KeyError, ValueError, RuntimeError, TypeError)
-# Parts without which a user's (h, c) mean something else.
+# Parts of the state that give users' (h, c) their meaning.
 WEIGHTS = frozenset({ENCODER_WEIGHTS, ITEM_VECTORS})
 
 
@@ -61,7 +61,7 @@ class Line:
     """Everything that one line of weights has learned and measured, under its name.
 
     offsets: L of each partition of the source `learned_of`.
-    each: who makes lists and copies, maybe on several threads.
+    each: `map`, or an executor's `map` to make lists and copies on several threads.
     """
 
     name: str
@@ -77,9 +77,12 @@ class Line:
     def admit(
         self, ids: list[str], room: int, number_items: Callable[[Sequence[str]], list[int]]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """The catalogue row of each item; `new_B` marks the first event of an item that had none.
+        """Return the catalogue row of each item, `row_B`, and a mask of the first events of new items, `new_B`.
 
-        `room` is how many items a batch may bring at the most: what is evicted for them depends on the past alone.
+        ids: the item ids of the batch.
+        room: the most new items that a batch can bring; so many rows are freed, so that the eviction depends only on
+            the past, not on this batch.
+        number_items: returns the item numbers of ids.
         """
         catalog = self.learner.catalog
         evicted = self.learner.make_room(room)
@@ -99,7 +102,7 @@ class Line:
         return row_B, new_B
 
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
-        """Let the monitor see what was predicted, beside the baselines on the same events; returns drift alarms."""
+        """Measure the predictions of a batch beside the baselines, on the same events; return drift alarms."""
         scored = outcome.scored(batch)
         baselines = {
             name: baseline.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
@@ -119,7 +122,12 @@ class Line:
     def recover(
         self, alarms: list[Alarm], batch: Batch, outcome: Outcome, partition_B: NDArray[np.integer]
     ) -> list[Given]:
-        """Answer to what was seen of a batch that has been learned."""
+        """Answer drift and collapse after a batch was learned; return the answers given.
+
+        alarms: the drift alarms that the batch raised.
+        batch, outcome: the batch and how it was predicted.
+        partition_B: the partition of each event.
+        """
         learned = dict(self.offsets)
         for partition in np.unique(partition_B).tolist():
             own = int(batch.next_offset_B[partition_B == partition].max())
@@ -129,23 +137,32 @@ class Line:
         return self.recovery.after(alarms, (rank_S > 0) & (rank_S <= self.monitor.config.depth), learned)
 
     def forget_offsets(self) -> None:
-        """What was learned came from another source, whose offsets mean nothing here."""
+        """Forget all offsets, since they belong to another source."""
         self.offsets, self.recovery.stale_below = {}, {}
 
     def predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
-        """The lists made before each of the `published` events (their places in the batch) was seen, as far as it was
-        examined."""
+        """Yield the lists that were made before the events of a batch, of those that are examined and published.
+
+        events, outcome: the batch and how it was predicted.
+        published: places in the batch of the events that are published.
+        """
         for k in published[outcome.examined_B[published]].tolist():
             yield Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k]))
 
     def recommend(
         self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64], pace: Pace
     ) -> Iterator[Recommendation]:
-        """One list for each user (of one partition) of the `published` events, made from all that is known now."""
+        """Yield one list for each user and partition of the published events, made from all that is known now.
+
+        events: the batch.
+        slot_B: the slot of each event's user on the device.
+        published: places in the batch of the events that are published.
+        pace: see `model.pace`.
+        """
         slots, user_P, counts = np.unique(slot_B[published], return_inverse=True, return_counts=True)
         last_U = np.zeros(len(slots), dtype=np.int64)
         np.maximum.at(last_U, user_P, published)
-        # In the order of the log, since where a user's slot is depends on when this process began.
+        # In the order of the log: slots would differ after a restart, and the order of lists with them.
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
@@ -168,8 +185,10 @@ class Line:
             )
 
     def _lists(self, slots: NDArray[np.int64], pace: Pace) -> Lists:
-        """On all threads: of many users each makes some, of few the candidates alone are shared out, since small
-        operations of several threads wait for each other."""
+        """Make lists on all threads: each thread makes whole lists of many users, but shares the candidates of few.
+
+        Threads with small operations wait for each other's use of Python's lock (ADR 0013).
+        """
         if len(slots) <= _AT_A_TIME:
             return self.learner.recommend(slots, pace, self.each)
         return Lists.joined(list(self.each(partial(self.learner.recommend, pace=pace), _parts(slots))))
@@ -177,7 +196,12 @@ class Line:
     def snapshot(
         self, source: SourceId, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]
     ) -> Snapshot:
-        """As it is now, while the line goes on; the one before it is gone with it."""
+        """Return a copy of the line as it is now; it overwrites the copy that the last call returned.
+
+        source: the source that the offsets belong to.
+        sink_state: the sink's state.
+        memories: the memory twin's arrays; empty for a durable store.
+        """
         arrays, meta = self.learner.state_dict()
         arrays = {f"learner.{name}": array for name, array in arrays.items()}
         arrays |= state_of_parts(self._measures())
@@ -195,8 +219,10 @@ class Line:
         )
 
     def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> dict[str, str]:
-        """Take over what a snapshot holds. Returns why, by name, of the parts that do not fit and begin anew; raises
-        ValueError and KeyError for what can't be gone on without: catalogue and counts."""
+        """Take over the contents of a snapshot; return the parts that do not fit and begin anew, with the reason.
+
+        Raises ValueError and KeyError if a part does not fit that the line can't do without: catalogue and counts.
+        """
         learned, fresh = dict(snapshot.state_below("learner")), self._measured()
         anew = self.learner.load_state_dict(
             learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(state_below(learned, "catalog")))
@@ -207,7 +233,7 @@ class Line:
         return anew
 
     def _measures(self) -> dict[str, Any]:
-        """What is measured beside the learner, by its name in a snapshot."""
+        """Return the parts beside the learner that are measured, by their names in a snapshot."""
         baselines = {f"floor.{name}": baseline for name, baseline in self.baselines.items()}
         return {"monitor": self.monitor, "recovery": self.recovery, **baselines}
 
@@ -220,7 +246,7 @@ class Line:
 
 
 def unfit(fault: Exception) -> str:
-    """What does not fit, and what helps."""
+    """Return a sentence for a person: what does not fit, and what to do about it."""
     found = f"it has no {fault.args[0]}" if isinstance(fault, KeyError) else str(fault).splitlines()[0]
     return f"{found}; set the key back, go back to the version that wrote it, or {START_ANEW}"
 
@@ -230,13 +256,15 @@ def _load_part(name: str, owner: Any, arrays: Arrays) -> None:
 
 
 def _parts(slots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Of about the same size, and an even number of them, so that two threads end together. The same whoever makes
-    lists: how sums are rounded depends on the size of a part."""
+    """Cut slots into an even number of parts of about the same size, so that two threads end together.
+
+    The parts do not depend on the number of threads, since the rounding of sums depends on the size of a part.
+    """
     return np.array_split(slots, 2 * math.ceil(len(slots) / (2 * _AT_A_TIME)))
 
 
 def _requests(events: Events, published: NDArray[np.int64], user_P: NDArray[np.int64]) -> dict[int, list[str]]:
-    """The request ids of each user's events."""
+    """Return the request ids of each user's events. `user_P`: the place of each published event's user."""
     requests: dict[int, list[str]] = {}
     if any(events.request_ids):
         for place, user in zip(published.tolist(), user_P.tolist(), strict=True):

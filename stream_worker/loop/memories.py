@@ -1,7 +1,7 @@
-"""User memories between the device and the store: recall, spill, what is still owed to the store.
+"""User memories between the device and the store: recall, spill, and the records that the store does not have yet.
 
-A *key* is (partition, user). A row is *dirty* when the device is ahead of the store. Dirty and in-flight records stay
-in host memory (`pending`) until the store has them, and recall looks there first.
+A *key* is (partition, user). A slot is *dirty* when the device is ahead of the store. Memory records that are not
+written yet are *pending* in host memory until the store has them, and recall looks there first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,19 @@ Owed = dict[int, list[tuple[str, bytes]]]
 
 
 class Memories:
-    """`ancestors`: user -> record of another source (a warm start); copied, with its counters at 0, for new keys."""
+    """The memories of the users of this worker's partitions.
+
+    store: the memory store.
+    users: the table of users on the device.
+    rebuild: makes (h, c) of slots anew from their rings.
+    layout: the format of memory records.
+    max_pending: pending records from which on `full` is True.
+    status: takes the counts.
+
+    tokens: the token of each owned partition.
+    ancestors: user -> memory record of another source (a warm start); unknown users start from a copy with its
+        counters at 0.
+    """
 
     def __init__(
         self,
@@ -59,11 +71,11 @@ class Memories:
         self._status = status
 
     def set_line(self, line: str) -> None:
-        """Records made under other weights than this line's get their states rebuilt."""
+        """Set the line by its name. The states of records that another line made are rebuilt on recall."""
         self.line = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1
 
     def claim(self, committed: Mapping[int, Committed]) -> dict[int, Claim]:
-        """Fence the partitions off from earlier owners."""
+        """Take new tokens, which fence the partitions off from earlier owners; return the claims."""
         tokens = {partition: at.mark.token for partition, at in committed.items()}
         claims = self.store.claim(list(committed), tokens, _topic_of(committed))
         self.tokens |= {partition: claim.token for partition, claim in claims.items()}
@@ -75,8 +87,14 @@ class Memories:
         self.store.set_floor(partition, self.tokens[partition], floor)
 
     def recall(self, keys: Sequence[Key], moved_from: Collection[int] = ()) -> NDArray[np.int64]:
-        """The slot of each key, on the device after one round trip for those that were not; after a second one for
-        those that nothing is known of, while users may have moved from other partitions."""
+        """Bring the memories of these keys to the device; return the slot of each.
+
+        keys: one key per event.
+        moved_from: partitions that may hold earlier records of users.
+
+        Takes one round trip to the store for users who are not on the device, and a second one for unknown users if
+        `moved_from` names partitions. Raises Unavailable, StaleToken and MemoriesLost.
+        """
         slots = self._users.find(keys)
         missing = list(dict.fromkeys(key for key, slot in zip(keys, slots.tolist(), strict=True) if slot < 0))
         self._users.touch(slots[slots >= 0])
@@ -108,7 +126,7 @@ class Memories:
                 self._rebuild_or_forget(slots, slots[places][foreign])
 
     def _records(self, keys: Sequence[Key], blobs: Sequence[bytes | None]) -> dict[Key, bytes]:
-        """What the store has of them. A user whose record can't be read is as one who has none, and is written anew."""
+        """Return the records that can be read. A user whose record can't be read starts anew, and is written anew."""
         found = {key: blob for key, blob in zip(keys, blobs, strict=True) if blob is not None}
         for key in [key for key, blob in found.items() if fault_of(blob)]:
             partition, user = key
@@ -118,7 +136,7 @@ class Memories:
         return found
 
     def _count_anew(self, records: NDArray[Any], partitions: Sequence[int]) -> None:
-        """Where a record was written under another topic of the name."""
+        """Set the counters of records to 0 that were written under an earlier topic of the name."""
         begin_again(records, generations_of(records) != self._generation_of(partitions))
         without_generation(records)
 
@@ -126,12 +144,15 @@ class Memories:
         return np.fromiter((self._generations.get(p, 0) for p in partitions), np.int64, len(partitions))
 
     def _is_stranger(self, key: Key, blob: bytes | None) -> bool:
-        """Whether nothing is known of a user under the partition's topic of now."""
+        """Return True if the user has no record under the partition's topic of now."""
         return blob is None or generation_of(blob) != self._generations.get(key[0], 0)
 
     def _rebuild_or_forget(self, new: NDArray[np.int64], foreign: NDArray[np.int64]) -> None:
-        """A rebuild may have to ask the store: without an answer none of the `new` users is here, or the next recall
-        would find states of other weights."""
+        """Rebuild the states that another line made; if the store does not answer, evict all `new` slots again.
+
+        A rebuild has to ask the store for item ids. Without the eviction the next recall would take states of other
+        weights as this line's.
+        """
         try:
             self._rebuild(foreign)
         except Unavailable:
@@ -142,8 +163,13 @@ class Memories:
         return {key: self._as_new(blob) for key in keys if (blob := self.ancestors.get(key[1])) is not None}
 
     def _moved(self, keys: Sequence[Key], known: Mapping[Key, bytes], moved_from: Collection[int]) -> dict[Key, bytes]:
-        """The newest record of each user in any partition, as the first one in this. Those that others own may be
-        some seconds old; what is on this device, or waits to be written, is not."""
+        """Return the newest record that each user has in any partition, as their first one in this partition.
+
+        keys: users without a record under the partition's topic of now.
+        known: their records that were found already (an ancestor, an earlier topic's).
+        moved_from: the partitions to look in. Records of other workers' partitions may be some seconds old; records on
+            this device or pending are not.
+        """
         others = [(partition, user) for own, user in keys for partition in moved_from if partition != own]
         slots = self._users.find(others)
         resident = slots >= 0
@@ -165,7 +191,7 @@ class Memories:
         return {key: self._as_new(newest[key[1]][1]) for key in keys if key[1] in newest}
 
     def _as_new(self, blob: bytes) -> bytes:
-        """State and ring of a record whose counters mean something only where it comes from."""
+        """Return the record with n and the count of events at 0, since these belong to where it comes from."""
         record = self._layout.decode([blob])
         record["next_offset"] = record["events"] = 0
         return self._layout.encode(record)[0]
@@ -177,7 +203,7 @@ class Memories:
         self._users.evict(slots)
 
     def take_owed(self) -> Owed:
-        """Records that the store lacks, by partition. They stay pending until `written` says they are there."""
+        """Return the records that the store lacks, by partition. They stay pending until `written` is called."""
         dirty = np.flatnonzero(self._users.dirty_S)
         self._pending |= dict(zip(self._users.keys_of(dirty), self._encode(dirty), strict=True))
         self._users.dirty_S[dirty] = False
@@ -187,20 +213,20 @@ class Memories:
         return owed
 
     def written(self, partition: int, records: Sequence[tuple[str, bytes]]) -> None:
-        """The store has these records; those that changed since then stay pending."""
+        """Note that the store has these records; those that changed since then stay pending."""
         for user, blob in records:
             if self._pending.get((partition, user)) is blob:
                 del self._pending[(partition, user)]
 
     def full(self) -> bool:
-        """So much is owed that writing is due now."""
+        """Return True if so many records are pending that consumption has to pause."""
         return len(self._pending) >= self._max_pending
 
     def pending(self) -> int:
         return len(self._pending)
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Forget all rows of partitions that are no longer this worker's."""
+        """Forget all memories of partitions that this worker no longer owns."""
         gone = set(partitions)
         occupied = self._users.occupied()
         keys = self._users.keys_of(occupied)
@@ -219,6 +245,6 @@ class Memories:
 
 
 def _topic_of(committed: Mapping[int, Committed]) -> Kept:
-    """What is to be kept of the topic that these partitions are of."""
+    """Return what the store is to keep of the topic: its id and its numbers of partitions."""
     at = next(iter(committed.values()), Committed(0))
     return Kept(topic_id=at.mark.topic_id, first_partitions=at.mark.partitions, partitions=at.partitions)

@@ -1,4 +1,4 @@
-"""Everything that a worker talks to, by its interface."""
+"""Interfaces of everything that a worker talks to, in one value."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, S
 
 @dataclass(frozen=True)
 class Outside:
-    """The outside of one worker, real or of twins.
+    """Everything that one worker talks to, real or twins.
 
-    pause: called with the seconds to wait before something that failed is tried again.
+    pause: called with the seconds to wait before a new try.
     reached: called at each fault point, by its name.
     """
 

@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 class Ownership:
     """The `PartitionOwner` that a source calls from inside `poll` and `serve`, on the loop's thread.
 
-    rebuild_records: records before Y from which memories are made anew where the store has none of a partition.
+    rebuild_records: records before Y from which memories are rebuilt if the store has no M of a partition.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Ownership:
     # -- the source's calls ------------------------------------------------------------------------------------
 
     def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
-        """See `PartitionOwner.kept`. A store that knows no topic is as old as what was learned."""
+        """See `PartitionOwner.kept`. An entry without a topic id is taken as of the topic that the line learned of."""
         before, kept = self._line.learned_of.topic_id, self._store.kept(partitions)
         return {p: entry if entry.topic_id else replace(entry, topic_id=before) for p, entry in kept.items()}
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        """See `PartitionOwner.claim`: fence off, then start at M."""
+        """Take new tokens, then start at M; see `PartitionOwner.claim`."""
         if self._numbers.foreign:
             self._numbers.renumber()
         self._learn_of(self._source.identity())
@@ -70,7 +70,7 @@ class Ownership:
         return starts
 
     def release(self, partitions: Collection[int]) -> None:
-        """See `PartitionOwner.release`: write what is owed while the partitions are still ours, then forget them."""
+        """Write all that is pending, then forget the partitions; see `PartitionOwner.release`."""
         try:
             if not self._offsets.due():
                 self._persistence.write_all(self._clock.monotonic() + self._leaving.seconds / 2)
@@ -89,13 +89,13 @@ class Ownership:
     # -- the loop's calls --------------------------------------------------------------------------------------
 
     def let_go(self) -> None:
-        """Drop the partitions whose tokens were refused, to claim them again as far as they are still this worker's."""
+        """Drop the partitions whose tokens were refused; the source claims those again that are still this worker's."""
         self._let_go(self._refusals.partitions)
 
     def start_over(self, fault: MemoriesLost) -> None:
-        """Claim everything again from a store that was wiped or put back.
+        """Drop all partitions and claim them again, since the store was wiped or put back to an earlier state.
 
-        It may be older than what is on the device, and give item numbers again that are in use here.
+        Its records may be older than those on the device, and it may give item numbers again that are in use here.
         """
         _log.error("memories lost, claiming again", reason=str(fault))
         self._persistence.abandon()
@@ -105,8 +105,7 @@ class Ownership:
         self._let_go(self._offsets.owned())
 
     def marks(self, due: Mapping[int, int]) -> dict[int, Mark]:
-        """The mark of each partition: what the next owner is to find in the store, where that is durable, and what it
-        is to know of the topic."""
+        """Return the mark of each Y: what the next owner has to find in a durable store, and the topic's ids."""
         floors, tokens, stood = self._offsets.floors(), self._memories.tokens, self._source.stood(due)
         return {
             partition: Mark(
@@ -125,7 +124,7 @@ class Ownership:
     def _start(self, partition: int, at: Committed, claim: Claim) -> int:
         floor = self._floor(partition, at, claim)
         learned = self._line.offsets.get(partition, 0)
-        # An older checkpoint had to be used: what is below the floor will not be read again.
+        # The line's checkpoint is older than the store's M: the events between them will not be read again.
         self._status.unlearned += max(0, floor - learned) if learned else 0
         start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
         self._first_partitions = max(self._first_partitions, at.mark.partitions)
@@ -134,7 +133,7 @@ class Ownership:
         return start
 
     def _learn_of(self, source: SourceId) -> None:
-        """L of another topic means nothing here."""
+        """Note the source that is learned from; forget L if it is that of an earlier topic of the name."""
         line = self._line
         if not line.learned_of.is_same(source):
             _log.error(
@@ -148,8 +147,11 @@ class Ownership:
         line.learned_of = source.completed(line.learned_of)
 
     def _floor(self, partition: int, at: Committed, claim: Claim) -> int:
-        """M as it is, or, where the store has none, as far back as memories are to be rebuilt from; under another
-        topic's id nothing has to be: users have their older records."""
+        """Return M of a claimed partition; where the store has none, write the first one.
+
+        The first M is `rebuild_records` before Y, so that memories are rebuilt from there. It is Y itself at a first
+        start, and for a topic that was made again, since users then have their older records.
+        """
         if claim.before:
             self._say_made_again(partition, at, claim.before)
         elif at.mark.is_ahead_of(claim.floor):

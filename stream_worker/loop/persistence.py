@@ -1,6 +1,6 @@
-"""Decides when L, records and M are written, and takes over what a write has achieved.
+"""Decides when L, memory records and M are written, and takes over the result of each write.
 
-Never past Y: nothing is written while a batch is unpublished. The writing itself, and its order, is `Checkpointer`'s.
+None of them may pass Y, so nothing is written while a batch is unpublished. `Checkpointer` does the writing, in order.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from stream_worker.loop.waiting import RETRY_SECONDS, Waiting
 class Persistence:
     """Writes in the background, one write at a time.
 
-    _written_offsets: L of the write begun last; empty where it has failed.
+    interval_seconds: time between the beginnings of two writes.
+
+    _written_offsets: L in the last write that began; empty if it has failed.
     _write_began: the epoch second at which it began.
-    _stood: up to where, by partition, it says that there was nothing but offsets without a record.
+    _stood: how far the reader had come then, by partition, past M where no offset holds a record.
     """
 
     def __init__(
@@ -56,9 +58,9 @@ class Persistence:
         self._stood: dict[int, int] = {}
 
     def run(self) -> None:
-        """Between two ticks: begin a write when one is due, and wait while too much is owed to the store."""
+        """Begin a write when one is due, and wait while too many records are pending. Called between two ticks."""
         if self._offsets.due():
-            return  # left unpublished on the way out: nothing may be written past Y
+            return  # the last batch is unpublished since the worker leaves: nothing may be written past Y
         self.settle(self.checkpointer.finished())
         if self.checkpointer.due():
             self._write()
@@ -66,30 +68,27 @@ class Persistence:
             self._catch_up()
 
     def write_all(self, deadline: float) -> None:
-        """Write everything now; what the deadline cuts off is redone by whoever comes next.
-
-        deadline: a monotonic second.
-        """
+        """Write everything now, until the deadline (a monotonic second); the next owner redoes what is missing."""
         while self.checkpointer.busy() and self._clock.monotonic() < deadline:
             self.settle(self.checkpointer.finished(0.05))
         if not self.checkpointer.busy() and self._write():
             self.settle(self.checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))
 
     def unwritten_since(self) -> float:
-        """The epoch second from which on something is in no checkpoint; NaN: all is."""
+        """Return the epoch second since which changes are in no checkpoint; NaN if all are in one."""
         if not (self.checkpointer.busy() or self._unwritten()):
             return math.nan
         since = self._status.unwritten_since
         return self._clock.now() if math.isnan(since) else since
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Hurry the write that is running, and forget what was written of partitions that are another's now."""
+        """Hurry the running write, and forget what it says of partitions that this worker no longer owns."""
         self.checkpointer.hurry()
         for partition in partitions:
             self._stood.pop(partition, None)
 
     def abandon(self) -> None:
-        """Wait for the write that is running, whose tokens and numbers end here; only its checkpoint counts."""
+        """Wait for the running write and take over only its checkpoint: its tokens and item numbers end here."""
         while self.checkpointer.busy():
             self._settle_checkpoint(self.checkpointer.finished(0.1))
 
@@ -97,7 +96,7 @@ class Persistence:
         self.checkpointer.close()
 
     def settle(self, written: Written | None) -> None:
-        """Take over what a write has achieved. Raises MemoriesLost where the store is not what it was."""
+        """Take over the result of a write. Raises MemoriesLost if the store has lost what was written to it."""
         if written is None:
             return
         self._settle_records(written)
@@ -108,13 +107,15 @@ class Persistence:
     # -- what is to be written ---------------------------------------------------------------------------------
 
     def _unwritten(self) -> bool:
-        """Tell if anything changed since the last write began, or that one has not done all it had to."""
+        """Return True if anything has changed since the last write began, or if that write was not complete."""
         moved = self._line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
         return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
 
     def _stands_further(self) -> bool:
-        """Tell if only offsets without a record came: without a word about them, the next owner could not tell whether
-        retention has removed something else."""
+        """Return True if the reader has passed offsets without a record since the last write.
+
+        If this was not written, the next owner could not tell whether retention has removed records from this gap.
+        """
         processed = self._offsets.processed()
         stood = self._outside.source.stood(processed)
         return any(at > max(processed[p], self._stood.get(p, 0)) for p, at in stood.items())
@@ -122,7 +123,7 @@ class Persistence:
     # -- writing -----------------------------------------------------------------------------------------------
 
     def _write(self) -> bool:
-        """Begin to write what there is to write. Returns if there was anything."""
+        """Begin a write if there is anything to write; return True if there was."""
         if self._unwritten():
             self._begin_write()
         elif self._stands_further():
@@ -132,7 +133,7 @@ class Persistence:
         return True
 
     def _catch_up(self) -> None:
-        """Consumption pauses while too much is owed; membership and health do not."""
+        """Wait a moment for pending records to be written; membership and health are kept alive meanwhile."""
         if not self.checkpointer.busy():
             self._begin_write()
         written = self.checkpointer.finished(0.1)
@@ -144,7 +145,7 @@ class Persistence:
         self._reporter.ticked()
 
     def _write_standing(self) -> None:
-        """Nothing was learned: a durable store takes M and standing alone, the twin's are in the checkpoint."""
+        """Write only M and `stood`, since nothing was learned; the twin's need a whole checkpoint."""
         if not self._store.durable:
             return self._begin_write()
         floors = self._stand()
@@ -164,14 +165,14 @@ class Persistence:
         self.checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
 
     def _stand(self) -> dict[int, int]:
-        """Note when a write begins and where the reader stands. Returns the processed offsets, M once it is over."""
+        """Note when a write begins and how far the reader came; return the processed offsets: M after the write."""
         self._write_began = self._clock.now()
         floors = self._offsets.processed()
         self._stood = dict(self._outside.source.stood(floors))
         return floors
 
     def _identity(self) -> SourceId:
-        """The source as it is known now, or was when the checkpoint was written that this line goes on from."""
+        """Return the source as it is known now, with the ids from the checkpoint that this line goes on from."""
         ours, before = self._outside.source.identity(), self._line.learned_of
         return ours.completed(before) if ours.is_same(before) else ours
 
@@ -199,5 +200,5 @@ class Persistence:
         for partition, floor in written.floors.items():
             self._offsets.set_floor(partition, floor)
         self._status.stale_writes += len(written.stale)
-        # By a token that is still ours; a partition may have been claimed again since the write began.
+        # Only refusals of present tokens count: a partition may have been claimed again since the write began.
         self._refusals.add([p for p in written.stale if written.tokens.get(p) == self._memories.tokens.get(p)])

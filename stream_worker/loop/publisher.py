@@ -1,4 +1,4 @@
-"""Publishes lists, dead letters and Y in one transaction, however often it takes."""
+"""Publishes lists, dead letters and Y in one transaction, and tries again until it is committed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.waiting import Waiting
 
-_MOST_ABORTS = 30
-# After the second abort in a row, and at most.
+_MOST_ABORTS = 30  # aborts in a row after which a new process has to take over: 47 s of pauses (not tuned)
+# Pause after the second abort in a row, doubled at each further one, and the longest pause (not tuned).
 _ABORT_SECONDS, _MOST_ABORT_SECONDS = 0.05, 2.0
 _log = get_logger(__name__)
 
 
 class Publisher:
-    """Holds what is to be published (`outbox`) until its transaction is committed."""
+    """Holds the `outbox`, the outputs of a tick, until its transaction is committed."""
 
     def __init__(self, outside: Outside, offsets: Offsets, leaving: Leaving, waiting: Waiting, status: Status) -> None:
         self.outbox = Outputs()
@@ -28,11 +28,12 @@ class Publisher:
         self._offsets, self._leaving, self._waiting, self._status = offsets, leaving, waiting, status
 
     def publish(self, marks: Callable[[Mapping[int, int]], dict[int, Mark]]) -> None:
-        """Publish the outbox and Y. After an abort, let rebalances through and send what is still owned again.
+        """Publish the outbox and Y. After an abort, let rebalances through and publish again what is still owned.
 
-        Returns with both still due where the worker has no time left for brokers that do not answer.
+        If the brokers do not answer until the deadline of a worker that leaves, return with both still due. Raises
+        RestartNeeded after 30 aborts in a row.
 
-        marks: makes the mark of each partition whose Y is due.
+        marks: returns the mark of each partition whose Y is due.
         """
         aborts = 0
         while due := self._offsets.due():
@@ -50,7 +51,7 @@ class Publisher:
         self.outbox = Outputs()
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Take out what partitions have in the outbox that are another's now."""
+        """Remove the outputs of partitions that this worker no longer owns."""
         outbox = self.outbox
         outbox.recommendations = [r for r in outbox.recommendations if r.partition not in partitions]
         outbox.dead_letters = [d for d in outbox.dead_letters if d.record.partition not in partitions]

@@ -1,7 +1,7 @@
-"""Carries out on a line what its policy says about drift and collapse, between two batches.
+"""Carries out a line's answers to drift and collapse, between two batches.
 
-States are made anew one user at a time, at the user's next event, so that no tick pauses for all of them. Who that
-concerns follows from each memory's own next offset: also users who are not on the device, also after a restart.
+A user's state is rebuilt at the user's next event, so that no tick pauses for all users. Each memory's own next offset
+tells if its state has to be rebuilt, so this holds for users who are not on the device, and after a restart.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from stream_worker.core.drift_answers import ROLLBACK, DriftAnswers, DriftConfig
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An answer that was given, by name, and for a person to read: `text`."""
+    """An answer that was given. `name`: its name; `text`: a description for a person."""
 
     name: str
     text: str
 
 
 class Recovery:
-    """`stale_below`: by partition, the next offset below which a memory's (h, c) is to be made anew."""
+    """The answers of one line to drift and collapse.
+
+    stale_below: by partition, the next offset; a memory whose n is not past it has its (h, c) rebuilt.
+    rebuilt: users whose states were rebuilt.
+    """
 
     def __init__(self, learner: Learner, config: DriftConfig) -> None:
         self.answers = DriftAnswers(config)
@@ -40,12 +44,16 @@ class Recovery:
         self._learner = learner
 
     def pace(self, thinning: int) -> Pace:
-        """The pace of the next batch, with this effort."""
+        """Return the pace of the next batch at this thinning."""
         events = self._learner.events
         return Pace(thinning, self.answers.rate_factor(events), self.answers.replay_share(events))
 
     def before(self, batch: Batch, partition_B: NDArray[np.integer], ids_of_numbers: IdsOfNumbers) -> None:
-        """Make stale states of the batch's users anew. `ids_of_numbers`: see `Remembering.rebuild`."""
+        """Rebuild the stale states of a batch's users, before it is learned.
+
+        batch, partition_B: the batch, and the partition of each event.
+        ids_of_numbers: see `Remembering.rebuild`.
+        """
         if self.stale_below:
             self._rebuild(batch, partition_B, ids_of_numbers)
 
@@ -59,7 +67,12 @@ class Recovery:
             self.rebuilt += len(slots)
 
     def after(self, alarms: Sequence[Alarm], hits_S: NDArray[np.bool_], offsets: Mapping[int, int]) -> list[Given]:
-        """The answers that begin with this batch, which was learned up to `offsets`."""
+        """Begin the answers to a batch that was learned, and return them.
+
+        alarms: the drift alarms that it raised.
+        hits_S: True for the scored events whose item was in the list.
+        offsets: L after the batch, by partition.
+        """
         answers, events = self.answers, self._learner.events
         given = [Given(name, self._text(name)) for name in answers.answer(alarms, events)]
         answers.watch(hits_S)

@@ -1,4 +1,4 @@
-"""Partitions whose tokens the memory store refused."""
+"""The partitions whose tokens the memory store has refused."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from stream_worker.core.offsets import Offsets
 
 
 class Refusals:
-    """Another worker has claimed these partitions, or did so for a moment: which of the two, the group will say."""
+    """The refused partitions. Another worker owns them, or has claimed them for a moment; the group tells which."""
 
     def __init__(self, offsets: Offsets) -> None:
         self.partitions: set[int] = set()
         self._offsets = offsets
 
     def add(self, partitions: Collection[int]) -> None:
-        """Keep those that are still owned, until they are let go of between two ticks."""
+        """Keep those of the partitions that are still owned; they are dropped between two ticks."""
         self.partitions |= {partition for partition in partitions if partition in self._offsets}
 
     def clear(self) -> None:

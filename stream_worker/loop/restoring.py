@@ -1,4 +1,4 @@
-"""Puts a snapshot into a line, as far as it is of the same source and fits the configuration."""
+"""Loads a snapshot into a line, as far as it belongs to the same source and fits the configuration."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _log = get_logger(__name__)
 
 
 class Restoring:
-    """Offsets, memories and the sink's state mean something only for the source that they were made from."""
+    """Loads snapshots. Offsets, memories and the sink's state are taken only if they belong to this source."""
 
     def __init__(self, outside: Outside, line: Line, numbers: ItemNumbers, effort: Effort) -> None:
         self._outside, self._line, self._numbers, self._effort = outside, line, numbers, effort
 
     def restore(self, snapshot: Snapshot, own: bool) -> None:
-        """Go on from a snapshot. Raises ConfigurationError where it does not fit.
+        """Go on from a snapshot. Raises ConfigurationError if it does not fit.
 
-        own: its line goes on; otherwise this line is a child of it.
+        own: True if this line goes on with the snapshot's name; otherwise it is a new line that starts from it.
         """
         line, ours = self._line, self._outside.source.identity()
         theirs = SourceId.of_json(snapshot.meta["source"])
         same_source, same_name = theirs.is_same(ours), replace(theirs, topic_id="").is_same(ours)
         line.learned_of = theirs if same_name else SourceId("")
         name = snapshot.meta["line"] if own and same_name else line.name
-        if own and same_name:  # of a topic that was made again, users go on from their older records
+        if own and same_name:  # also after the topic was made again: users go on from their older records
             self._take_memories(snapshot.state_below("memories"))
         if own and same_source:
             self._outside.sink.load_state_dict(snapshot.meta["sink"])
@@ -50,7 +50,7 @@ class Restoring:
         _log.info("checkpoint loaded", line=name, events=line.learner.events, same_source=same_source)
 
     def _take_memories(self, memories: Mapping[str, NDArray[Any]]) -> None:
-        """A checkpoint that was written with the other kind of store can't tell how far memories are."""
+        """Load the twin's memories. A checkpoint that was written with the other kind of store has none to load."""
         if self._outside.store.durable == bool(memories):
             _log.warning(
                 "memories are read again from the topic, as far as memory.rebuild_records and its retention reach",
@@ -66,7 +66,7 @@ class Restoring:
             raise ConfigurationError(f"the checkpoint does not fit this configuration: {unfit(fault)}") from fault
 
     def _say_what_begins_anew(self, anew: Mapping[str, str]) -> None:
-        """Other weights are another line, so that (h, c) of users are made anew from their rings."""
+        """Log the parts that begin anew. New weights make a new line, so that (h, c) are rebuilt from the rings."""
         _log.warning("parts of the checkpoint do not fit, and begin anew; all others are kept", parts=dict(anew))
         if WEIGHTS & anew.keys():
             self._line.name = f"{self._line.name}-{self._line.learner.events}"

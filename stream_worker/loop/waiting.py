@@ -1,4 +1,4 @@
-"""Waits for something outside, while the membership and the health check are kept alive."""
+"""Waits for a service outside, and keeps the group membership and the health check alive meanwhile."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from stream_worker.logs import get_logger
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.reporting import Reporter
 
-RETRY_SECONDS = 0.5
-_SILENT_SECONDS = 15.0
+RETRY_SECONDS = 0.5  # between two tries of a service that does not answer (not tuned)
+_SILENT_SECONDS = 15.0  # between two log lines about waiting (not tuned)
 _log = get_logger(__name__)
 
 
 class Waiting:
-    """One wait at a time; `Status.waiting` says for what."""
+    """Waits, one at a time; `Status.waiting` tells for what."""
 
     def __init__(self, outside: Outside, reporter: Reporter) -> None:
         self._source, self._clock = outside.source, outside.clock
@@ -24,7 +24,7 @@ class Waiting:
         self._silent_until = -math.inf
 
     def wait_for(self, fault: Unavailable) -> None:
-        """Wait a little for something that does not answer, and let rebalances through."""
+        """Wait a moment for a service that does not answer, and let rebalances through."""
         if self._clock.monotonic() >= self._silent_until:
             self._silent_until = self._clock.monotonic() + _SILENT_SECONDS
             _log.warning("waiting", reason=str(fault))

@@ -1,7 +1,7 @@
-"""The loop: consume, remember, predict, score, learn, recommend, commit.
+"""The loop of a worker: consume, remember, predict, score, learn, recommend, commit.
 
-One `run_once` is one tick. Everything that happens to a partition (claim, release, drop) happens between two ticks,
-when no transaction is open.
+Each `run_once` is one tick. Partitions are claimed, released and dropped only between two ticks, when no transaction is
+open.
 """
 
 from __future__ import annotations
@@ -70,7 +70,17 @@ class WorkerConfig:
 
 
 class Worker:
-    """Runs the loop until it is stopped or its source is exhausted."""
+    """A worker: runs the loop until it is stopped or its source is exhausted.
+
+    config: `[worker]` of the configuration.
+    outside: everything that the worker talks to.
+    line: the weights, catalogue and metrics that it works on.
+    decoder: decodes records to events.
+    limits: bounds from other sections of the configuration.
+    effort: the thinning, which follows the lag.
+    predictions: True to publish the list that was made before each examined event.
+    observer: told how the worker stands after every tick.
+    """
 
     def __init__(
         self,
@@ -111,7 +121,7 @@ class Worker:
             limits.rebuild_records,
         )  # fmt: skip
         self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
-        # The largest batch there can be: all its users and its new items have to fit.
+        # The largest possible batch, in events: all its users have to fit on the device, its new items into the tables.
         rows = min(learner.users.max_users, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
 
@@ -136,10 +146,11 @@ class Worker:
     def start(
         self, snapshot: Snapshot | None = None, *, own: bool = True, ancestors: Mapping[str, bytes] | None = None
     ) -> None:
-        """Begin from a snapshot and join the source.
+        """Load a snapshot and subscribe to the source.
 
-        own: the snapshot's line goes on; otherwise it is another's, and this one is a child of it.
-        ancestors: memory records a user, to start unknown users from (see `Memories`).
+        snapshot: the checkpoint to go on from; None to start from nothing.
+        own: True if this line goes on with the snapshot's name; otherwise it is a new line that starts from it.
+        ancestors: user -> memory record from which an unknown user starts (see `Memories`).
         """
         if snapshot is not None:
             Restoring(self._outside, self.line, self._numbers, self._effort).restore(snapshot, own)
@@ -162,7 +173,7 @@ class Worker:
             self._outside.checkpoints.close()
 
     def finish(self) -> None:
-        """Commit, write L, records and M, within one deadline, and leave the source."""
+        """Commit, write L, records and M, all before one deadline, and leave the source."""
         self.status.standing = DRAINING
         self._reporter.ticked()
         self._leaving.begin()
@@ -182,16 +193,16 @@ class Worker:
             _log.error("left without writing memories; the next start reads them again", reason=str(fault))
 
     def run_once(self) -> None:
-        """One tick:
+        """Run one tick:
 
         1. poll a bounded batch
-        2. decode it into columns; what is no event goes to the dead letters
+        2. decode it into columns; a record that is no event becomes a dead letter
         3. recall the users' memories to the device
-        4. predict, remember, count and score; learn, but for the last mini-batch
-        5. recommend, one list a touched user
-        6. commit lists, dead letters and Y in one transaction, while the weights make the step that no list had to
-           wait for
-        7. do the jobs between ticks, in their order: when due, write L, records and M in the background
+        4. predict, remember, count and score; learn all mini-batches but the last one
+        5. make one list per user with an event
+        6. commit lists, dead letters and Y in one transaction, while the weights make the last step, so that no list
+           has to wait for it
+        7. do the jobs between ticks, in order: when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
         self._pace = replace(self._pace, thinning=self._effort.thinning)
@@ -222,7 +233,7 @@ class Worker:
             _log.info("the backlog found at the first start is done", events=self._learner.events, lag=lag)
 
     def _poll(self) -> list[Record]:
-        """Also lets rebalances through. A claim that failed is made again by the next poll."""
+        """Poll a batch, which also lets rebalances through. The next poll tries a failed claim again."""
         try:
             batch_size = min(self.config.batch_size * self._effort.thinning, self._most_events)
             records = self._source.poll(batch_size, self.config.poll_seconds)
@@ -247,7 +258,7 @@ class Worker:
                     recalled = self._recall(events) if len(events) else None  # 3
                 self.status.waiting = ""
                 break
-            # Nothing of this batch has had an effect yet: it is begun again, for what is still owned then.
+            # No event of the batch has had an effect yet, so it begins again with the partitions that are still owned.
             except StaleToken as fault:
                 _log.warning("memories refused", reason=str(fault))
                 self._refusals.add([fault.partition])
@@ -274,7 +285,10 @@ class Worker:
         self._reporter.count(records, events, dead_letters, self._decoder)
 
     def _commit_and_step(self) -> None:
-        """The one waits for brokers, the other for nobody. Whatever becomes of the commit, the step is over."""
+        """Commit while another thread makes the last step of the weights; the step has ended when this returns.
+
+        The commit mostly waits for the brokers, so the two hardly slow each other down.
+        """
         step = self._learning.submit(self._learner.step, self._pace, stage=self._reporter.stage)
         try:
             with self._reporter.stage("commit"):
@@ -289,7 +303,7 @@ class Worker:
         return self._decoder.decode([record for record in records if record.partition in self._offsets])
 
     def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
-        """The batch with its users on the device, and which of its events are still to be published."""
+        """Return the batch with its users on the device, and a mask of its events that are still to be published."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
         slot_B = self._memories.recall(keys, self._source.moved_from())
         row_B, new_B = self.line.admit(events.items, self._most_events, self._numbers.of)

@@ -240,7 +240,7 @@ def test_who_stood_still_asks_for_all_at_once_before_anything_else(monkeypatch: 
         desk.numbers.keep()
         desk.numbers.keep()
     assert asked == [1_200]
-    assert [line["event"] for line in said] == ["numbers of items are asked for late"]
+    assert [line["event"] for line in said] == ["item numbers were not refreshed in time"]
     assert desk.catalog.number_N[7] == 1_202
     assert desk.catalog.rows_of_numbers(np.array([8, 1_202], np.uint32)).tolist() == [-1, 7]
 
