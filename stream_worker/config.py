@@ -13,11 +13,12 @@ import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic import dataclasses as checked
 
 from model.learner_config import LearnerConfig
 from stream_worker.backends.checkpoint import CheckpointConfig
@@ -34,20 +35,32 @@ from stream_worker.core.monitor import MonitorConfig
 from stream_worker.loop.worker import WorkerConfig
 from stream_worker.variables import PREFIX, misnamed
 
+# Pydantic's kinds of refusal, as sentences that go on after the key.
+_BOUNDS = {
+    "greater_than": "must be above",
+    "greater_than_equal": "must be at least",
+    "less_than": "must be below",
+    "less_than_equal": "must be at most",
+}
+_ALLOWED = {
+    "literal_error": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "dataclass_type": "must be a table, [{key}]",
+    "dict_type": "must be a table, [{key}]",
+}
 
-@dataclass(frozen=True)
+
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class LogConfig:
-    """Log lines at or above `level` go to standard error."""
+    """`[log]`: structured lines on standard error."""
 
-    level: str = "info"
-
-    def __post_init__(self) -> None:
-        levels = ("debug", "info", "warning", "error")
-        if self.level not in levels:
-            raise ValueError(f"log.level: one of {', '.join(levels)}, got {self.level!r}")
+    #: Lowest level of the lines that are written.
+    level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class Settings:
     """All sections. Every value has a default that works."""
 
@@ -69,17 +82,17 @@ class Settings:
             raise ValueError("kafka.items_topic: an items topic is not read yet; leave it empty")
         if self.worker.batch_size > self.memory.device_users // 2:
             raise ValueError(
-                f"worker.batch_size: at most half of memory.device_users ({self.memory.device_users}), "
+                f"worker.batch_size: must be at most half of memory.device_users ({self.memory.device_users}), "
                 f"got {self.worker.batch_size}"
             )
         if self.worker.batch_size > self.model.max_items // 2:
             raise ValueError(
-                f"worker.batch_size: at most half of model.max_items ({self.model.max_items}), "
+                f"worker.batch_size: must be at most half of model.max_items ({self.model.max_items}), "
                 f"got {self.worker.batch_size}"
             )
         if len(self.events.types) > self.model.encoder.event_types:
             raise ValueError(
-                f"events.types: at most {self.model.encoder.event_types} types, got {len(self.events.types)}"
+                f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.types)}"
             )
 
 
@@ -95,6 +108,11 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     for name, value in variables:
         if name.startswith(PREFIX):
             _set(raw, name, value)
+    return settings_of(raw)
+
+
+def settings_of(raw: Mapping[str, Any]) -> Settings:
+    """Settings from tables by section. Raises ConfigurationError, which names the key, its bound and the value."""
     try:
         return TypeAdapter(Settings).validate_python(raw)
     except ValidationError as fault:
@@ -220,10 +238,11 @@ def _as_text(name: str, value: Any) -> Any:
 
 def _message(fault: ValidationError) -> str:
     first = fault.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        return message
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("dataclass_type", "dict_type"):
-        message = f"must be a table, [{key}]"
-    return f"{key}: {message}, got {told(key, first['input'])}"
+        return first["msg"].removeprefix("Value error, ")
+    key, kind = ".".join(str(part) for part in first["loc"]), first["type"]
+    if kind in _BOUNDS:
+        (bound,) = first["ctx"].values()
+        return f"{key}: {_BOUNDS[kind]} {bound:.12g}, got {first['input']}"  # a number is no secret
+    allowed = _ALLOWED.get(kind, first["msg"].replace("Input should be", "must be"))
+    return f"{key}: {allowed.format(key=key, **first.get('ctx', {}))}, got {told(key, first['input'])}"

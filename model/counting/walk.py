@@ -45,14 +45,14 @@ MapSlices = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 
 @dataclass(frozen=True)
 class CountingConfig:
-    """Bounds of the tables and of what they propose."""
+    """Bounds of the tables and of what they propose; `LearnerConfig` has their defaults.
 
-    neighbours: int = 256
-    candidates: int = 128
+    neighbours: items in a row of the table that counts which item follows which
+    candidates: items that are proposed to the ranker
+    """
 
-    def __post_init__(self) -> None:
-        if self.neighbours < 4:
-            raise ValueError(f"model.neighbours: at least 4, got {self.neighbours}")
+    neighbours: int
+    candidates: int
 
 
 class Users(NamedTuple):

@@ -24,21 +24,20 @@ from model.batch import GAP_BUCKETS, TYPES
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes and scales. `dim` is both D and H, since item vectors are tied to the query."""
+    """Sizes and scales; `LearnerConfig` has the defaults and bounds of the first three.
 
-    dim: int = 64
-    window: int = 20
+    dim: units, both D and H, since item vectors are tied to the query
+    window: newest events of a ring that attention sees
+    dropout: share of the LSTM's output that is zeroed while learning
+    scale: factor between cosines of queries and item vectors and the logits; not tuned
+    event_types: event types that have a vector of their own
+    """
+
+    dim: int
+    window: int
+    dropout: float
     scale: float = 8.0
-    dropout: float = 0.4
     event_types: int = TYPES
-
-    def __post_init__(self) -> None:
-        if self.dim < 4:
-            raise ValueError(f"model.dim: at least 4, got {self.dim}")
-        if not 1 <= self.window <= 255:
-            raise ValueError(f"model.window: from 1 to 255, got {self.window}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"model.dropout: from 0 to below 1, got {self.dropout}")
 
 
 class Window(NamedTuple):

@@ -6,11 +6,12 @@ The server runs on threads of its own, so that it answers while the loop hangs; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from threading import Thread
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval, MinLen
 from prometheus_client import make_wsgi_app
+from pydantic import dataclasses as checked
 
 from stream_worker.backends.health import Health
 from stream_worker.backends.metric_definitions import WorkerMetrics
@@ -22,18 +23,14 @@ __all__ = ["Health", "MetricsConfig", "MetricsServer", "WorkerMetrics"]
 _App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class MetricsConfig:
-    """`[metrics]`: where to serve them. Port 0: nowhere. Any host but a loopback one shows them to the network."""
+    """`[metrics]`: the address of /metrics, /healthz and /readyz."""
 
-    host: str = "127.0.0.1"
-    port: int = 9100
-
-    def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("metrics.host: must be a host name or an address, got ''")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"metrics.port: must be between 0 (off) and 65535, got {self.port}")
+    #: Host name or address. Any but a loopback one shows the metrics to the network.
+    host: Annotated[str, MinLen(1)] = "127.0.0.1"
+    #: Port; 0 serves nothing. Workers on one machine need a port each.
+    port: Annotated[int, Interval(ge=0, le=65535)] = 9100
 
 
 class MetricsServer:

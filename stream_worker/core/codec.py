@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
+from pydantic import FiniteFloat
+from pydantic import dataclasses as checked
 
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import category_code, id_text, value_number
@@ -26,16 +28,15 @@ T = TypeVar("T")
 _Row = tuple[int, int, float, int, float, int, str, str, str | None]
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class TypeConfig:
-    """`[events.types.NAME]`: the reward of an event type, and whether it is something to predict."""
+    """`[events.types.NAME]`: an event type."""
 
-    reward: float = 1.0
+    #: No effect yet: the number is checked, and nothing reads it.
+    reward: FiniteFloat = 1.0
+    #: Whether lists are to name the items of such events: these are predicted, scored and learned from. The others are
+    #: remembered and counted.
     target: bool = True
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.reward):
-            raise ValueError(f"events.types.reward: must be a finite number, got {self.reward}")
 
 
 def _default_types() -> dict[str, TypeConfig]:
@@ -43,26 +44,35 @@ def _default_types() -> dict[str, TypeConfig]:
     return {name: TypeConfig(reward) for name, reward in rewards.items()}
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class EventsConfig:
     """`[events]`: the JSON field that holds each part of an event, and the event types.
 
-    `types`, where given, replaces the default ones; their order is the index in `Events.type_B`.
-    `default_type` is the type of events whose type field is missing or empty; empty: they are dead letters.
-    `value`, `session`, `request_id` and `category` are optional: empty, they are not read; what can't be read of them
-    is dropped and counted, and the event stays. `category`, the item's own, has no default name: an event may call
-    anything a category.
+    Field names may be empty for `value`, `session`, `request_id` and `category`: such a part is not read. What can't be
+    read of one is dropped and counted, and the event stays.
     """
 
+    #: Field of the user's id, a text or an integer.
     user: str = "user"
+    #: Field of the item's id, a text or an integer.
     item: str = "item"
+    #: Field of the event's type, one of `types`.
     type: str = "type"
+    #: Field of the event's time: epoch seconds, milliseconds or microseconds, ISO 8601 or RFC 2822.
     ts: str = "ts"
+    #: No effect yet: the number is parsed, and nothing uses it.
     value: str = "value"
+    #: No effect yet: the field is not parsed.
     session: str = "session"
+    #: Field of a text that the user's next list repeats in `request_ids`.
     request_id: str = "request_id"
+    #: Field of the item's category, a text or an integer (ADR 0015). It has no default name, since an event may call
+    #: anything a category.
     category: str = ""
+    #: Type of events whose type field is missing or empty, one of `types`. Empty: these are dead letters.
     default_type: str = ""
+    #: Event types, a table each, at most 16. Events of any other type are dead letters. One table given replaces all of
+    #: the default ones.
     types: dict[str, TypeConfig] = field(default_factory=_default_types)
 
     def __post_init__(self) -> None:

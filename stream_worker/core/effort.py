@@ -8,7 +8,11 @@ a list.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
+from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import dataclasses as checked
 
 # Thinning that doubles again within 10 x patience after a halving was halved too early: then patience doubles, up to
 # 16 x `calm_seconds` (docs/experiments/less-effort.md; the two numbers are not tuned).
@@ -18,35 +22,38 @@ _TOO_EARLY, _MOST_PATIENCE = 10, 16
 _MOST_BACKLOGS = 2
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class EffortConfig:
-    """`thinning`: at rest, and always in `replay`. `run` doubles it, up to `most_thinning` (the same: never), after a
-    tick that leaves more unread than a batch at rest, and than can be done in `behind_seconds` at the pace of late. It
-    halves it again, down to `thinning`, once the worker waited for events `idle_share` of the last `calm_seconds`, and
-    is not behind: halving at most doubles the work. Where it did more, the next halving waits for twice as long.
+    """`[effort]`: how thinning follows the lag (docs/speed.md, ADR 0012).
 
-    `learn_backlog`: a line that had no checkpoint to start from does not thin while at most so many records are unread,
-    until it has caught up for the first time, or done twice as many; 0: it thins at once."""
+    `run` doubles thinning while it is behind, and halves it once it is calm again. A halving at most doubles the work;
+    where it did more, the next one waits for twice as long. `replay` stays at `thinning`.
+    """
 
-    thinning: int = 1
-    most_thinning: int = 16
-    behind_seconds: float = 0.25
-    calm_seconds: float = 3.0
-    idle_share: float = 0.55
-    learn_backlog: int = 1_000_000
+    #: Events of which one is predicted, scored and learned from while the worker is at rest. 1 is all of the quality; 4
+    #: costs .01 of the hit rate (docs/speed.md).
+    thinning: Annotated[int, Interval(ge=1, le=256)] = 1
+    #: Thinning at the most while the worker is behind; at least `thinning`, and with the same number effort never
+    #: changes. Beyond 8 little more speed is to be had (docs/speed.md).
+    most_thinning: Annotated[int, Interval(ge=1, le=256)] = 16
+    #: Seconds of work, at the recent pace: thinning doubles when more than this, and more than one batch, is unread
+    #: after a tick. With .5 lists became a second old (less-effort in docs/experiments).
+    behind_seconds: PositiveFloat = 0.25
+    #: Seconds over which `idle_share` is measured.
+    calm_seconds: PositiveFloat = 3.0
+    #: Share of `calm_seconds` spent waiting for events at which thinning halves. More than half, since a halving at
+    #: most doubles the work.
+    idle_share: Annotated[float, Interval(ge=0.5, lt=1)] = 0.55
+    #: Unread records up to which a line that began without a checkpoint does not thin, until it has caught up or done
+    #: twice as many; 0: it thins at once. Thinned history cost .07 of the hit rate; a million records take 8 minutes on
+    #: two cores (docs/speed.md).
+    learn_backlog: NonNegativeInt = 1_000_000
 
     def __post_init__(self) -> None:
-        if not 1 <= self.thinning <= 256:
-            raise ValueError(f"effort.thinning: from 1 to 256, got {self.thinning}")
-        if not self.thinning <= self.most_thinning <= 256:
-            raise ValueError(f"effort.most_thinning: from thinning ({self.thinning}) to 256, got {self.most_thinning}")
-        for name in ("behind_seconds", "calm_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"effort.{name}: above 0, got {getattr(self, name)}")
-        if not 0.5 <= self.idle_share < 1:
-            raise ValueError(f"effort.idle_share: from 0.5 to below 1, got {self.idle_share}")
-        if self.learn_backlog < 0:
-            raise ValueError(f"effort.learn_backlog: at least 0, got {self.learn_backlog}")
+        if self.most_thinning < self.thinning:
+            raise ValueError(
+                f"effort.most_thinning: must be at least thinning ({self.thinning}), got {self.most_thinning}"
+            )
 
 
 class Effort:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from pydantic import dataclasses as checked
 
 POINTS = {
     "transaction.before": "loop: a batch has been taken through all effects in memory",
@@ -37,10 +38,12 @@ def no_fault(point: str) -> None:
     """Do nothing at a fault point: the default."""
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class DebugConfig:
-    """`[debug]`: `fault` is `point[:count[:kill|stop]]`, empty for none."""
+    """`[debug]`: faults on purpose, for tests alone."""
 
+    #: `point[:count[:kill|stop]]`: the process is killed, or stopped, the `count`-th time that it reaches the point.
+    #: Empty: never.
     fault: str = ""
 
     def __post_init__(self) -> None:

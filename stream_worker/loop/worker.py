@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
+from pydantic import dataclasses as checked
 
 from model.batch import Batch, Outcome
 from model.pace import Pace
@@ -43,30 +46,30 @@ from stream_worker.loop.waiting import Waiting
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
+@checked.dataclass(frozen=True, config={"extra": "forbid"})
 class WorkerConfig:
-    """`slot` is this worker's stable name: transactional id, static membership, checkpoint folder. `threads`: so many
-    make lists at the same time."""
+    """`[worker]`: name, device, size of a tick, and time for an orderly end."""
 
+    #: Stable name of this worker, of letters, digits, "_", "-" and ".": its transactional id, static membership and
+    #: checkpoint folder. Keep it over restarts; two workers of a group never share one.
     slot: str = "0"
+    #: Device that the model computes on: "auto" ("cuda" where there is one, else "cpu") or a torch device ("cuda:1").
     device: str = "auto"
-    threads: int = 2
-    batch_size: int = 384
-    poll_seconds: float = 0.05
-    shutdown_seconds: float = 25.0
+    #: Threads that make lists, and copy the line for a checkpoint. The lists are the same for every number. 2 was
+    #: measured on two cores (ADR 0013).
+    threads: Annotated[int, Interval(ge=1, le=64)] = 2
+    #: Records that one tick takes at rest; at most half of `memory.device_users` and of `model.max_items`. The default
+    #: is three mini-batches of `model.mini_batch` (mini-batches in docs/experiments).
+    batch_size: Annotated[int, Interval(ge=1, le=100_000)] = 384
+    #: Seconds that a tick waits for its first record at the most. Not tuned.
+    poll_seconds: Annotated[float, Interval(gt=0, le=10)] = 0.05
+    #: Seconds for an orderly end: last commit, memories, checkpoint. Keep it below the time after which a supervisor
+    #: kills (Docker Compose here: 60, Kubernetes: 30), and below the 5 minutes after which a group drops a member.
+    shutdown_seconds: Annotated[float, Interval(gt=0, le=120)] = 25.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.slot):
             raise ValueError(f"worker.slot: must be of letters, digits, '_', '-' and '.', got {self.slot!r}")
-        if not 1 <= self.threads <= 64:
-            raise ValueError(f"worker.threads: from 1 to 64, got {self.threads}")
-        if not 1 <= self.batch_size <= 100_000:
-            raise ValueError(f"worker.batch_size: from 1 to 100000, got {self.batch_size}")
-        if not 0 < self.poll_seconds <= 10:
-            raise ValueError(f"worker.poll_seconds: above 0, at most 10, got {self.poll_seconds}")
-        # A group takes a member for dead that does not poll for 5 minutes.
-        if not 0 < self.shutdown_seconds <= 120:
-            raise ValueError(f"worker.shutdown_seconds: above 0, at most 120, got {self.shutdown_seconds}")
 
 
 class Worker:

@@ -201,17 +201,6 @@ def _dashboard_expressions() -> list[str]:
 # --- configuration and health
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_out_of_bounds_is_refused(port: int) -> None:
-    with pytest.raises(ValueError, match=rf"metrics\.port: .*65535, got {port}"):
-        MetricsConfig(port=port)
-
-
-def test_an_empty_host_is_refused_since_it_would_mean_every_interface() -> None:
-    with pytest.raises(ValueError, match=r"metrics\.host"):
-        MetricsConfig(host="")
-
-
 def test_a_loop_is_alive_until_it_has_not_ticked_for_the_allowed_time(clock: FakeClock) -> None:
     health = Health(clock, stall_seconds=30)
     health.tick()

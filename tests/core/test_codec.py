@@ -422,8 +422,6 @@ def test_a_key_that_is_there_twice_is_found_whatever_the_texts_hold(pairs: list[
 def test_settings_out_of_bounds_are_refused_by_name(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EventsConfig(**settings)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"events.types.reward: .* got nan"):
-        TypeConfig(math.nan)
 
 
 def test_a_recommendation_is_written_as_the_contract_has_it() -> None:

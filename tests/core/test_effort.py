@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from stream_worker.core.effort import Effort, EffortConfig
 
 _BATCH = 100
@@ -174,18 +172,3 @@ def test_it_says_when_it_has_changed() -> None:
     effort = _effort(most_thinning=2)
     assert effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
     assert not effort.ticked(_BEHIND, _BATCH, _BATCH, 0.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"thinning": 0}, "effort.thinning"), ({"thinning": 300}, "effort.thinning"),
-        ({"thinning": 8, "most_thinning": 4}, "effort.most_thinning"), ({"most_thinning": 300}, "effort.most_thinning"),
-        ({"behind_seconds": 0.0}, "effort.behind_seconds"), ({"calm_seconds": 0.0}, "effort.calm_seconds"),
-        ({"learn_backlog": -1}, "effort.learn_backlog"),
-        ({"idle_share": 0.4}, "effort.idle_share"), ({"idle_share": 1.0}, "effort.idle_share"),
-    ],
-)  # fmt: skip
-def test_settings_out_of_bounds_are_named(settings: dict[str, float], named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        EffortConfig(**settings)  # type: ignore[arg-type]

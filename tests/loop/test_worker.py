@@ -21,7 +21,6 @@ from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAbort
 from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
-from stream_worker.loop.worker import WorkerConfig
 from tests.support.redis_services import RedisCluster, wait_until
 from tests.support.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
 
@@ -664,19 +663,6 @@ def test_a_restart_from_the_twins_checkpoint_has_the_memories_it_had() -> None:
     assert sorted(second.store.scan()) == sorted(first.store.scan())
     world.check_memories(second.store)
     second.close()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "name"),
-    [
-        ({"slot": ""}, "slot"), ({"slot": "a/b"}, "slot"), ({"batch_size": 0}, "batch_size"),
-        ({"batch_size": 100_001}, "batch_size"), ({"poll_seconds": 0.0}, "poll_seconds"),
-        ({"poll_seconds": float("nan")}, "poll_seconds"),
-    ],
-)  # fmt: skip
-def test_a_setting_out_of_bounds_is_refused_by_name(wrong: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValueError, match=rf"worker\.{name}"):
-        WorkerConfig(**wrong)
 
 
 @pytest.mark.parametrize("kind", [Twin, Durable])

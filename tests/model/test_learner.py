@@ -335,39 +335,6 @@ def _loaded(fields: dict[str, int]) -> tuple[Line, Learner, Callable[[], dict[st
     return line, learner, lambda: learner.load_state_dict(arrays, meta, numbers)
 
 
-@pytest.mark.parametrize(
-    ("fields", "name"),
-    [
-        ({"ring_size": 1}, "ring_size"),
-        ({"ring_size": 256}, "ring_size"),
-        ({"window": 9}, "window"),
-        ({"list_length": 41}, "list_length"),
-        ({"max_items": 63}, "max_items"),
-        ({"item_vectors": "random"}, "item_vectors"),
-        ({"dim": 3}, "dim"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"neighbours": 1}, "neighbours"),
-        ({"mini_batch": 0}, "mini_batch: at least 1"),
-        ({"targets": 256}, "targets: at most 255"),
-        ({"ranker_hard": -1}, "ranker_hard: at least 0"),
-        ({"ranker_drawn": 0}, "ranker_drawn: at least 1"),
-        ({"ranker_replayed": -1}, "ranker_replayed: at least 0"),
-        ({"ranker_examples": 0}, "ranker_examples: at least 1"),
-        ({"loss": "bpr"}, "loss: must be one of softmax, bpr_max, got 'bpr'"),
-        ({"burn_in": 5}, r"burn_in: at most ring_size - window \(4\), got 5"),
-        ({"burn_in": -1}, "burn_in: at least 0"),
-        ({"stale_steps": -1}, "stale_steps: at least 0"),
-        ({"min_items": -1}, "min_items: at least 0"),
-        ({"item_expiry_days": -0.5}, "item_expiry_days: at least 0"),
-        ({"attic_items": -1}, "attic_items: at least 0"),
-    ],
-)
-def test_settings_out_of_bounds_are_refused_when_they_are_read(fields: dict[str, Any], name: str) -> None:
-    """The message names section and field, before anything is built."""
-    with pytest.raises(ValueError, match=rf"model\.{name}"):
-        changed(SMALL, **fields)
-
-
 _FIXED = changed(SMALL, learning=False, item_vectors="hashed")
 
 

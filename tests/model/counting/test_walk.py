@@ -108,7 +108,7 @@ def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
 def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
     """Every weight, total and share of the compiled walk, to the bit of float32, with rows that overflow."""
     log, slow = _log(seed), SlowCounting(neighbours, _ROWS)
-    fast = Counting(CountingConfig(neighbours=neighbours), _ROWS)
+    fast = Counting(CountingConfig(neighbours=neighbours, candidates=128), _ROWS)
     _walk_all(fast, log, 16)
     for k in np.flatnonzero(log.learn):
         _learn(slow, log, k)
@@ -225,7 +225,7 @@ def test_with_room_for_it_there_is_a_second_round() -> None:
 
 def test_when_a_row_is_full_the_weakest_leaves() -> None:
     """A newcomer takes the place of the item with the least weight; the others stay."""
-    counting, after = Counting(CountingConfig(neighbours=4), 10), [1, 1, 1, 2, 3, 3, 4, 4, 5]
+    counting, after = Counting(CountingConfig(neighbours=4, candidates=128), 10), [1, 1, 1, 2, 3, 3, 4, 4, 5]
     _walk(counting, _plain(after, [-1, 0]), 0, len(after))
     assert sorted(_row(counting, FORWARD, 0)) == [[1, 3.0], [3, 2.0], [4, 2.0], [5, 1.0]]
     assert counting.tables.rows.total_TN[FORWARD, 0] == len(after)
@@ -320,12 +320,14 @@ def test_a_resumed_state_goes_on_to_the_bit() -> None:
 def test_a_state_of_other_widths_is_refused() -> None:
     """The message names the field."""
     with pytest.raises(ValueError, match=r"model\.neighbours: the state has 64, the configuration 16"):
-        Counting(CountingConfig(neighbours=16), _ROWS).load_state_dict(Counting(_ROOMY, _ROWS).state_dict())
+        Counting(CountingConfig(neighbours=16, candidates=128), _ROWS).load_state_dict(
+            Counting(_ROOMY, _ROWS).state_dict()
+        )
 
 
 def test_popularity_survives_its_own_growth() -> None:
     """Forward decay divides by its increment now and then; shares stay those of the definition."""
-    slow, counting = SlowCounting(4, 4), Counting(CountingConfig(neighbours=4), 4)
+    slow, counting = SlowCounting(4, 4), Counting(CountingConfig(neighbours=4, candidates=128), 4)
     events = 9_000  # 200 events double the increment, so that it passes 1e12 after 8,000
     target = (np.arange(events) // 3 % 4).tolist()
     _walk(counting, _plain(target, [-1, -1]), 0, events)
@@ -394,12 +396,6 @@ def test_an_event_that_is_not_learned_leaves_no_trace() -> None:
     log.learn[:] = False
     _walk(counting, log, 60, 120)
     assert all(np.array_equal(before[name], array) for name, array in counting.state_dict().items())
-
-
-def test_too_few_neighbours_are_refused() -> None:
-    """The message names the field."""
-    with pytest.raises(ValueError, match=r"model\.neighbours"):
-        CountingConfig(neighbours=3)
 
 
 def _by_candidate(candidates: NDArray[np.int32], features: NDArray[np.float32]) -> list[dict[int, list[float]]]:

@@ -34,7 +34,7 @@ def test_every_event_finds_the_state_after_the_one_read_before_it(events: list[t
 @given(_EVENTS)
 def test_packed_sequences_are_read_as_one_cell_reads_them_event_by_event(events: list[tuple[int, bool]]) -> None:
     torch.manual_seed(0)
-    encoder, width = Encoder(EncoderConfig(dim=4, window=3)), len(events)
+    encoder, width = Encoder(EncoderConfig(dim=4, window=3, dropout=0.4)), len(events)
     inputs = torch.randn(width, 4)
     slot_B = np.array([slot for slot, _ in events], np.int64)
     read_B = np.array([read for _, read in events], np.bool_)

@@ -76,7 +76,7 @@ def test_each_loss_falls_on_a_stream_that_can_be_learned(loss: str, full_softmax
 
 def _starts(stale_steps: int = 10) -> tuple[Encoder, ItemTable, WindowStarts]:
     torch.manual_seed(3)
-    encoder, items = Encoder(EncoderConfig(dim=16, window=_WINDOW)), ItemTable(40, 16, CPU)
+    encoder, items = Encoder(EncoderConfig(dim=16, window=_WINDOW, dropout=0.4)), ItemTable(40, 16, CPU)
     items.start(np.arange(40, dtype=np.int32), torch.nn.functional.normalize(torch.randn(40, 16), dim=1))
     return encoder, items, WindowStarts(encoder, items, _BURN_IN, stale_steps)
 
