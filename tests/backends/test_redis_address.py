@@ -60,12 +60,12 @@ def test_a_socket_and_tls_are_read() -> None:
         ("redis://:pa?ss@h", "%3F"),
         ("redis://me:12?34@h", "%3F"),
         ("redis://:pa ss@h", "%20"),
-        ("redis://h?socket_timeout=soon", "its option socket_timeout has no value that fits"),
-        ("redis://h?socket_timeout", "its option socket_timeout has no value that fits"),
-        ("rediss://h?ssl_cert_reqs=maybe", "its option ssl_cert_reqs"),
+        ("redis://h?socket_timeout=soon", "option socket_timeout has an invalid value"),
+        ("redis://h?socket_timeout", "option socket_timeout has an invalid value"),
+        ("rediss://h?ssl_cert_reqs=maybe", "option ssl_cert_reqs"),
         ("rediss://h?ssl_ca_cert=ca.pem", "did you mean ssl_ca_certs?"),
         ("redis://h?ssl_cert_reqs=none", "need rediss://"),
-        ("rediss://h?ssl_ca_certs=/nowhere/ca.pem", "its option ssl_ca_certs can't be read"),
+        ("rediss://h?ssl_ca_certs=/nowhere/ca.pem", "option ssl_ca_certs can't be read"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_what_is_wrong(url: str, says: str) -> None:

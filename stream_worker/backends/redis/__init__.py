@@ -1,4 +1,4 @@
-"""Redis: user memories, one key a record, every write fenced by the partition's token; and the items' numbers."""
+"""The memory store in Redis: one key per memory record, writes fenced by a token, and the dictionary of items."""
 
 from stream_worker.backends.redis.store import RedisMemoryStore
 from stream_worker.backends.redis.trial import Trial

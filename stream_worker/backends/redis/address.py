@@ -1,7 +1,7 @@
-"""What `memory.redis_url` says: hosts, login and options.
+"""Parses `memory.redis_url`: hosts, login and options.
 
-No message shows any part of it: a `#`, `/` or `?` in a password that was not percent-encoded makes hosts, ports and
-options of its pieces.
+No error message shows a part of the URL except the name of a known option. If a password contains `#`, `/` or `?` that
+is not percent-encoded, pieces of the password end up as hosts, ports and options.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redis.connection import URL_QUERY_ARGUMENT_PARSERS
 
 from stream_worker.core.errors import ConfigurationError
 
-_PORT = 6379
+_PORT = 6379  # Redis's default
 _EXPECTED = (
     "memory.redis_url: expected redis://[user:password@]host[:port][,host:port...][/database][?option=value&...], "
     "rediss:// for TLS or unix:///path for a socket; in a user's name, a password and options, write "
@@ -47,7 +47,13 @@ _CERT_REQS = ("none", "optional", "required")
 
 @dataclass(frozen=True)
 class Address:
-    """`options` are keyword arguments of redis-py's clients; `path` is a socket's, and then there are no hosts."""
+    """The parts of a Redis URL.
+
+    hosts: (host, port) of each server; empty if `path` is set.
+    options: keyword arguments for redis-py's clients; they contain the login.
+    tls: True for rediss://.
+    path: path of a Unix socket; empty: none.
+    """
 
     hosts: tuple[tuple[str, int], ...]
     options: Mapping[str, Any] = field(repr=False)
@@ -56,7 +62,7 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """Raises ConfigurationError, which shows nothing of the URL but the name of an option."""
+    """Parse a Redis URL. Raises ConfigurationError, which shows nothing of the URL except the name of an option."""
     found = _SERVERS.fullmatch(url) or _SOCKET.fullmatch(url)
     if found is None:
         raise ConfigurationError(_EXPECTED)
@@ -90,7 +96,7 @@ def _options(text: str, tls: bool) -> dict[str, Any]:
         raise ConfigurationError("memory.redis_url: its ssl_ options need rediss://")
     for name in _FILES:
         if name in options and not os.access(options[name], os.R_OK):
-            raise ConfigurationError(f"memory.redis_url: the file of its option {name} can't be read")
+            raise ConfigurationError(f"memory.redis_url: the file of option {name} can't be read")
     return options
 
 
@@ -105,6 +111,6 @@ def _value(name: str, text: str) -> Any:
         value = _PARSERS.get(name, str)(text)
     except (TypeError, ValueError):
         fault = True
-    if fault:  # outside of the handler: what was raised there shows the text
-        raise ConfigurationError(f"memory.redis_url: its option {name} has no value that fits")
+    if fault:  # raised outside of the handler: the exception caught there shows the text
+        raise ConfigurationError(f"memory.redis_url: option {name} has an invalid value")
     return value

@@ -1,4 +1,4 @@
-"""Clients of redis-py: of one server, of a cluster, or of the master that sentinels name."""
+"""Opens a redis-py client: for one server, for a cluster, or for the master that sentinels name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stream_worker.core.errors import ConfigurationError
 
 Client = redis.Redis | RedisCluster
 OnConnect = Callable[[Any], None]
-# The loop waits meanwhile, and has a membership to keep.
+# Seconds. Short, since the loop waits meanwhile and has to serve its group membership. Not tuned.
 _TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-# Of one of several, where the next one may answer.
+# Seconds for each of several sentinels: if one does not answer, the next one may. Not tuned.
 _SHORT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
 
 
 def open_client(config: MemoryConfig, address: Address, on_connect: OnConnect) -> Client:
-    """`on_connect` is called with every new connection, once it has logged in. Raises redis-py's errors."""
+    """Open a client. `on_connect` is called with every new connection after its login. Raises redis-py's errors."""
     if config.sentinel_master:
         return _through_sentinels(config, address, on_connect)
     if address.path:
@@ -45,11 +45,12 @@ def _options(address: Address) -> dict[str, Any]:
 
 
 def _retry() -> Retry:
+    # Seconds, and one retry. Not tuned; a longer wait is the loop's own.
     return Retry(ExponentialBackoff(cap=0.5, base=0.02), 1)
 
 
 def _of_what_answers(address: Address, on_connect: OnConnect) -> Client:
-    """The first of the hosts that answers says what they are."""
+    """Open a client of the kind that the first host to answer reports: a server, a cluster or a sentinel."""
     for place, (host, port) in enumerate(address.hosts, 1):
         client = _server({"host": host, "port": port}, address, on_connect)
         try:
@@ -76,11 +77,11 @@ def _as_it_says(mode: str, client: redis.Redis, address: Address, on_connect: On
 
 def _cluster(address: Address, on_connect: OnConnect) -> RedisCluster:
     options = _options(address)
-    options.pop("db", None)  # 0, or it would have been refused
+    options.pop("db", None)  # a cluster has database 0 only, and a server that answered would have refused another
     if refused := options.keys() - set(REDIS_ALLOWED_KEYS):
         raise ConfigurationError(f"memory.redis_url: can't be used with a Redis Cluster: {', '.join(sorted(refused))}")
     nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
-    # A reinitialization at each MOVED: after a failover all of its slots are elsewhere.
+    # Read the slots again at each MOVED: after a failover all slots of a node have moved.
     return RedisCluster(
         startup_nodes=nodes, **options, retry=_retry(), reinitialize_steps=1, redis_connect_func=on_connect
     )

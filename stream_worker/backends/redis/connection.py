@@ -1,4 +1,4 @@
-"""The connection to Redis, whatever it is, which notices when what answers is not what it was."""
+"""The connection to a Redis server or cluster. It notices when a master was restarted or replaced."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from stream_worker.backends.redis.clients import Client, open_client
 from stream_worker.backends.redis.faults import is_read_only, meaning
 from stream_worker.backends.redis.masters import Masters, fields_of
 
+# Seconds between two looks at the masters' INFO. Not tuned.
 _LOOK_SECONDS = 5.0
 _Keys = Sequence[str | bytes]
 
 
 class Connection:
-    """What is asked stands inside `available`, or, where it rests on an earlier claim, inside `claimed`."""
+    """Runs commands. Callers wrap them in `available`, or in `claimed` if they rely on an earlier claim.
+
+    `claimed` raises MemoriesLost once a master has been restarted or replaced since the claim, until `begin_again`.
+    """
 
     def __init__(self, config: MemoryConfig) -> None:
         self._config = config
@@ -38,7 +42,7 @@ class Connection:
 
     @property
     def redis(self) -> Client:
-        """The client, opened at its first use: only what answers tells whether it is a cluster."""
+        """The client, opened at the first use, since only an answer tells a server from a cluster."""
         with self._opening:
             if self._client is None:
                 client = open_client(self._config, self._address, self._on_connect)
@@ -48,14 +52,14 @@ class Connection:
             return self._client
 
     def _meet(self, cluster: Any) -> None:
-        """One that does not answer now will be a stranger when it does."""
+        """Note the masters of a cluster. One that does not answer now counts as replaced when it answers later."""
         for node in cluster.get_primaries():
             with suppress(redis.ConnectionError, redis.TimeoutError, RedisClusterException):
                 cluster.execute_command("INFO", "server", target_nodes=node)
         self._masters.begun()
 
     def _on_connect(self, connection: Any) -> None:
-        """No command reaches another server, or another history, unnoticed: every connection to it is a new one."""
+        """Identify the server behind a new connection: a replaced or restarted server is reached by a new one only."""
         said = b""
         for section in ("server", "replication"):
             connection.send_command("INFO", section)
@@ -68,52 +72,57 @@ class Connection:
             raise
 
     def lose(self, reason: str) -> NoReturn:
+        """Raise MemoriesLost, and let `claimed` raise it from now on."""
         self._masters.lose(reason)
 
     def begin_again(self) -> None:
+        """Close the client and accept the masters that answer next; partitions have to be claimed again."""
         with self._opening:
             self.close()
             self._client, self._masters = None, Masters()
 
     @contextmanager
     def available(self) -> Iterator[None]:
-        """Turns what a later call may cure into Unavailable, and refusals into ConfigurationError."""
+        """Raise Unavailable for errors that may pass, and ConfigurationError for what only a setting can change."""
         try:
             yield
             self._answered = True
         except (redis.RedisError, RedisClusterException) as fault:
-            if is_read_only(fault):  # if it becomes a master again, its history is another one
+            if is_read_only(fault):  # a replica now; if it becomes a master again, a new connection must check it
                 self._disconnect()
             told = meaning(fault, answered=self._answered)
             if told is None:
                 raise
-            # Its text shows all that is known of the sentinels' connections.
+            # The text of MasterNotFoundError shows the sentinels' connections with their logins.
             raise told from (None if isinstance(fault, MasterNotFoundError) else fault)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """As `available`, for a store that is still the one that was claimed."""
+        """Act as `available`, and raise MemoriesLost if a master is not the one of the claim."""
         self._masters.check()
         try:
             with self.available():
                 self._look()
                 yield
-        finally:  # a cluster's client keeps to itself what it finds while it looks for the nodes
+        finally:  # a cluster's client swallows what `_on_connect` raises while it looks for nodes
             self._masters.check()
 
     def _look(self) -> None:
-        """Now and then: one that was a replica and is a master again has kept its connections."""
+        """Check the masters every few seconds: one that was a replica for a while may have kept its connections."""
         if self._client is not None and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
             for address, info in self.infos().items():
                 self._masters.met(address, info)
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[str | bytes]) -> Any:
-        """`keys` are of one slot."""
+        """Run a script. All `keys` must be in one cluster slot."""
         return script(keys=keys, args=args, client=self.redis)
 
     def values(self, groups: Sequence[_Keys]) -> list[list[bytes | None]]:
-        """The values of each group of keys, which are of one slot: in one round trip, of a cluster in one a group."""
+        """Return the values of each group of keys. The keys of a group must be in one cluster slot.
+
+        It takes one round trip; with a cluster, one per group.
+        """
         client = self.redis
         if isinstance(client, RedisCluster):
             return [_values(client.mget(list(keys))) for keys in groups]
@@ -123,24 +132,24 @@ class Connection:
             return pipe.execute()
 
     def infos(self) -> dict[str, dict[str, Any]]:
-        """Address -> INFO of each master."""
+        """Return address -> INFO of each master; without a cluster the address is empty."""
         client = self.redis
         if not isinstance(client, RedisCluster):
             return {"": _info(client.info())}
         return {node.name: _info(client.info(target_nodes=node)) for node in self.nodes()}
 
     def nodes(self) -> list[ClusterNode]:
-        """The masters of a cluster; none where it is no cluster."""
+        """Return the masters of a cluster; an empty list without a cluster."""
         client = self.redis
         return client.get_primaries() if isinstance(client, RedisCluster) else []  # type: ignore[no-untyped-call]
 
     def place_of(self, key: str) -> str:
-        """The address of the master that keeps the key, in a cluster."""
+        """Return the address of the master that has the key; empty without a cluster."""
         client = self.redis
         return client.get_node_from_key(key).name if isinstance(client, RedisCluster) else ""  # type: ignore[no-untyped-call]
 
     def identity_of(self, key: str) -> str:
-        """Which master of a cluster keeps the key, told apart from all that it ever was or will be."""
+        """Return process and history of the master that has the key (see `masters`); empty without a cluster."""
         place = self.place_of(key)
         return self._masters.identity(place) if place else ""
 
@@ -157,7 +166,7 @@ class Connection:
 
 
 def script_of(text: str) -> Script:
-    """For `Connection.run`."""
+    """Make a script for `Connection.run`."""
     return Script(None, text.encode())  # type: ignore[arg-type]  # the client comes with each call
 
 

@@ -1,4 +1,4 @@
-"""What an answer of Redis means for the loop: wait for it, or change a setting."""
+"""Translates errors of Redis: Unavailable if waiting may help, ConfigurationError if a setting must change."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from redis.sentinel import MasterNotFoundError
 
 from stream_worker.core.errors import ConfigurationError, StreamWorkerError, Unavailable
 
-# Of a cluster: no node of a slot answers now, slots move, or the nodes don't agree yet.
+# No answer. From a cluster also: no node of a slot answers, slots move, or the nodes don't agree yet.
 _DOWN = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException, TryAgainError, AskError)
 _LOGIN = (redis.AuthenticationError, redis.exceptions.AuthorizationError)
-# Answers that pass: disk or memory full, a replica, scripts lost by a restart. Redis 6 buries the code in a sentence.
+# Errors that may pass: full disk or memory, a replica, scripts lost by a restart. Redis 6 has the code inside the text.
 _PASSING = re.compile(r"\b(MISCONF|OOM|READONLY|NOREPLICAS|NOSCRIPT|BUSY|MASTERDOWN|CLUSTERDOWN|LOADING)\b")
-# "can't run this command": a right that is missing inside a script (Redis 7).
+# "can't run this command": Redis 7 says so if a right is missing inside a script.
 _RIGHTS = re.compile(r"\bNOPERM\b|can't run this command|no permissions|unknown command", re.IGNORECASE)
 RIGHTS = (
     "+info +evalsha +script|load +script|exists +time +get +set +getrange +mget +incr +hget +hset +hlen, where "
@@ -26,7 +26,11 @@ RIGHTS = (
 
 
 def meaning(fault: Exception, *, answered: bool) -> StreamWorkerError | None:
-    """None for what is a fault of this program. `answered`: the login was good before, so that it is waited for."""
+    """Return the error to raise for one of redis-py's; None: it is a fault of this program.
+
+    answered: Redis has accepted the login before. A refused login is then Unavailable: a server or a user that is being
+        changed may accept it again.
+    """
     causes = list(_causes(fault))
     if login := next((cause for cause in causes if isinstance(cause, _LOGIN)), None):
         return _refused_login(login, answered)
@@ -77,7 +81,7 @@ def is_read_only(fault: Exception) -> bool:
 
 
 def _causes(fault: BaseException | None) -> Iterator[BaseException]:
-    """A cluster's client tells of the last node that it tried only as a cause, or as what it was at."""
+    """Yield an error, its cause and so on: a cluster's client has the last node's error only as a cause or context."""
     while fault is not None:
         yield fault
         fault = fault.__cause__ or fault.__context__

@@ -1,9 +1,9 @@
-"""The dictionary of item numbers: one for all workers of a group, in one slot, by whatever connection.
+"""The dictionary of items in Redis: one for all workers of a group, with all keys in one cluster slot.
 
-Hashes `ids` (id -> number) and `names` (number -> id) hold the young generation, `ids:old` and `names:old` the old one
-(see `core.item_dictionary`, whose rule this is); `turned` is when the young one began, in seconds by the server's
-clock. What is forgotten goes as two whole keys, which Redis frees in the background. Bytes an id: 135 for one of 7
-digits, 197 for a UUID, 742 for one of 256 bytes (used_memory of Redis 7.0, at 200,000 ids).
+Hashes `ids` (id -> number) and `names` (number -> id) hold the young generation, `ids:old` and `names:old` the old one;
+`core.item_dictionary` explains the rule. `turned` is the time when the young generation began, in seconds by the
+server's clock. Forgetting a generation unlinks two keys, which Redis frees in the background. Memory per id: 135 bytes
+for 7 digits, 197 for a UUID, 742 for 256 bytes (used_memory of Redis 7.0, at 200,000 ids; ADR 0016).
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from stream_worker.backends.redis.connection import Connection, script_of
 from stream_worker.backends.redis.number_gap import NumberGap
 from stream_worker.core.item_dictionary import LAST_NUMBER
 
+# Ids or numbers per call of a script, which blocks Redis meanwhile. Not tuned.
 _CHUNK = 1_000
 
-# KEYS: ids, names, ids:old, names:old, counter, epoch, turned. ARGV: the dictionary's epoch ('': any), one for a new
-# dictionary, the most ids, for how many seconds they are kept (0: for ever), ids...; returns the epoch, how many ids
-# there are, and the numbers of those asked for, giving new ones to the unknown (0: there is no room); the epoch alone
-# where it is another.
-# A server whose memory is full refuses SET and HSET, but does RENAME and HDEL: the former come first.
+# Gives numbers to item ids.
+# KEYS: ids, names, ids:old, names:old, counter, epoch, turned.
+# ARGV: the expected epoch of the dictionary ('': any), the epoch for a new dictionary, the highest number of ids, the
+#   seconds for which ids are kept (0: for ever), ids...
+# Returns {epoch, number of ids in the dictionary, number of each asked id...}; a new id gets a new number, or 0 if the
+#   dictionary is full. Returns {epoch} alone if the epoch is not the expected one.
+# A server whose memory is full refuses SET and HSET but executes RENAME and HDEL, so the former come first.
 NUMBER = f"""
 local epoch = redis.call('GET', KEYS[6])
 if ARGV[1] ~= '' and ARGV[1] ~= epoch then return {{epoch or ''}} end
@@ -73,7 +76,8 @@ numbers[2] = size
 return numbers
 """
 
-# KEYS: names, names:old. ARGV: numbers...; returns their ids. In one step: meanwhile an id may move to the other key.
+# Returns the ids of numbers. A script, because between two commands an id could move to the other key.
+# KEYS: names, names:old. ARGV: numbers...
 NAME = """
 local ids = {}
 for i = 1, #ARGV do ids[i] = redis.call('HGET', KEYS[1], ARGV[i]) or redis.call('HGET', KEYS[2], ARGV[i]) end
@@ -82,8 +86,16 @@ return ids
 
 
 class ItemNumbers:
-    """Item id <-> number. Its `epoch` says whether the dictionary is still the one that numbers were taken from; `size`
-    is how many ids it had when it was asked last."""
+    """Translates item ids to item numbers and back.
+
+    The dictionary has a random epoch. If it changes, the dictionary was lost, and MemoriesLost is raised.
+
+    prefix: the beginning of all its keys.
+    most: the highest number of ids in the dictionary.
+    kept_seconds: an id is forgotten between one and two times as long after its last use; infinite: never.
+
+    `size` is the number of ids when Redis was asked last. `turned` and `keys` are names of keys.
+    """
 
     def __init__(self, connection: Connection, prefix: str, most: int, kept_seconds: float) -> None:
         self._connection = connection

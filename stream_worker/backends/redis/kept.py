@@ -1,4 +1,4 @@
-"""Whether the masters keep what they are given, and what they are in one line."""
+"""Checks that no master may evict records, and describes the masters in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEEPING = "noeviction"
 
 
 def ensure_kept(connection: Connection) -> None:
-    """Raises ConfigurationError where a master may evict records."""
+    """Raise ConfigurationError if a master may evict records."""
     with connection.available():
         infos = connection.infos()
     for address, info in infos.items():
@@ -24,6 +24,7 @@ def ensure_kept(connection: Connection) -> None:
 
 
 def described(connection: Connection) -> str:
+    """Describe version, masters, policy and persistence, for `check`."""
     with connection.available():
         infos = connection.infos()
     masters = f", a cluster of {amount(len(infos), 'master')}" if "" not in infos else ""

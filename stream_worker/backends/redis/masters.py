@@ -1,8 +1,8 @@
-"""Whether the masters are still what they were when the partitions were claimed.
+"""Notices when a Redis master is not the one from which partitions were claimed.
 
-A master is known by its process (run_id) and by the history of its data (master_replid, another one after every change
-between replica and master). One that was restarted, or that took over from another, may hold less than was written.
-Keys that a cluster moves between masters that are known and unchanged lose nothing.
+A master is identified by its process (run_id) and by the history of its data (master_replid, which changes whenever a
+replica becomes a master). A master that was restarted, or that took over from another, may have lost writes (ADR
+0006). Keys that a cluster moves between known masters lose nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ _FIELD = re.compile(r"^(run_id|redis_mode|role|master_replid):(\w+)", re.MULTILI
 
 
 def fields_of(info: str) -> dict[str, str]:
-    """What a server says of itself (INFO), as far as it tells who it is."""
+    """Return the fields of an INFO text that identify a server."""
     return dict(_FIELD.findall(info))
 
 
 class Masters:
-    """What was met, by place: an address in a cluster, else the only one. After `begun`, no new one may come."""
+    """The masters that were met: by address in a cluster, else the only one.
+
+    Once `begun` was called, a new master of a cluster counts as a loss, and so does a changed one at any time.
+    """
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
@@ -30,7 +33,7 @@ class Masters:
         self._lost = ""
 
     def met(self, address: str, says: Mapping[str, Any]) -> None:
-        """There is a server that says this of itself. Replicas hold nothing that anybody relies on."""
+        """Note a server, unless it is a replica, by its fields of INFO. Raises MemoriesLost if a master has changed."""
         if says.get("role", "master") != "master":
             return
         clustered = says.get("redis_mode") == "cluster"
@@ -41,23 +44,25 @@ class Masters:
             self.lose(_changed(address, known, identity))
 
     def identity(self, place: str) -> str:
+        """Return run_id and master_replid of the master at an address; empty: unknown."""
         return self._known.get(place, "")
 
     def begun(self) -> None:
-        """All masters of the cluster were met."""
+        """Note that all masters of the cluster have been met."""
         self._begun = True
 
     def check(self) -> None:
+        """Raise MemoriesLost if a loss was noticed, in whatever thread."""
         if self._lost:
             self.lose(self._lost)
 
     def lose(self, reason: str) -> NoReturn:
-        """From here on, whatever thread asks is told, until it is begun again."""
+        """Raise MemoriesLost now and at every later `check`."""
         self._lost = self._lost or reason
-        raise MemoriesLost(f"Redis is not what it was: {self._lost}")
+        raise MemoriesLost(f"Redis may have lost memories: {self._lost}")
 
 
 def _changed(address: str, known: str, identity: str) -> str:
     if not known:
-        return f"{address} is a master now, and was none when the partitions were claimed"
+        return f"{address} is a master now, but was not when the partitions were claimed"
     return f"run_id of {address} is {identity}, it was {known}"

@@ -1,17 +1,19 @@
-"""Numbers of items that a failover may have made the dictionary forget are never given again.
+"""Skips item numbers after a failover, so that a number that the dictionary has forgotten is not given twice.
 
-In a cluster the dictionary and the records stand on several masters, each with a history of its own: records may name
-numbers that the dictionary's new master has not heard of. So whoever first begins there leaves a gap.
+In a cluster the dictionary and the memory records are on different masters, which fail over independently. Records may
+then contain numbers that the dictionary's new master never received. The first worker that finds a new master raises
+the counter of numbers by a gap.
 """
 
 from __future__ import annotations
 
 from stream_worker.backends.redis.connection import Connection, script_of
 
-# More numbers than are given within the delay of a replica, and few of 4 billion.
+# Item numbers. More than are given out within a replica's delay, and few of the 4 billion that exist. Not tuned.
 GAP = 100_000
 
-# KEYS: counter, master. ARGV: who the master is, the gap.
+# Raises the counter if the dictionary's master is not the noted one, and notes it. Returns 1 if the counter was raised.
+# KEYS: counter, master. ARGV: identity of the master, gap.
 LEAVE_GAP = """
 local before = redis.call('GET', KEYS[2])
 if before == ARGV[1] then return 0 end
@@ -24,7 +26,7 @@ return 1
 
 
 class NumberGap:
-    """`counter` is the key of the last number given."""
+    """Leaves the gap. `counter` is the key of the last number given, `master` the key of the noted master."""
 
     def __init__(self, connection: Connection, counter: str, master: str) -> None:
         self._connection = connection
@@ -32,7 +34,7 @@ class NumberGap:
         self._leave = script_of(LEAVE_GAP)
 
     def leave(self) -> None:
-        """To be called before the first number that is taken from a master."""
+        """Leave a gap if the master has changed. Must be called before the first number is taken."""
         with self._connection.claimed():
             if master := self._connection.identity_of(self._keys[0]):
                 self._connection.run(self._leave, self._keys, [master, str(GAP)])

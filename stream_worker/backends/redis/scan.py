@@ -1,4 +1,4 @@
-"""All records of a group, or one user's in all partitions, from every master."""
+"""Finds all memory records of a group, or those of one user in all partitions, on every master."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from stream_worker.backends.redis.connection import Connection
 
-_SCANNED = 1_000
+_SCANNED = 1_000  # keys per step of SCAN and per read; not tuned
 
 
 def scanned(connection: Connection, prefix: str, user: str | None) -> Iterator[tuple[int, str, bytes]]:
+    """Yield (partition, user, record). `user` None: all users."""
     pattern = f"{literal(prefix)}:*}}:u:{'*' if user is None else literal(user)}"
     with connection.available():
         keys: Any = connection.redis.scan_iter(match=pattern, count=_SCANNED)
@@ -22,8 +23,8 @@ def scanned(connection: Connection, prefix: str, user: str | None) -> Iterator[t
 
 
 def _by_partition(prefix: str, keys: list[bytes], wanted: str | None) -> dict[int, dict[bytes, str]]:
-    """Key -> user of each partition, without those that only look alike to a pattern: of group "g:x" under "g", of
-    user "a}:u:b" under "b"."""
+    """Return partition -> {key: user}, without keys that match the pattern by accident: those of group "g:x" under
+    "g", or of user "a}:u:b" under "b"."""
     found: dict[int, dict[bytes, str]] = defaultdict(dict)
     for key in keys:
         partition, _, user = key.decode().removeprefix(f"{prefix}:").partition("}:u:")
@@ -40,7 +41,7 @@ def _records(connection: Connection, found: dict[int, dict[bytes, str]]) -> Iter
 
 
 def once(keys: Iterable[bytes]) -> Iterator[bytes]:
-    """SCAN gives a key again where Redis resizes its table meanwhile."""
+    """Yield each key once: SCAN returns keys again if Redis resizes its table meanwhile."""
     seen: set[bytes] = set()
     for key in keys:
         if key not in seen:
@@ -49,5 +50,5 @@ def once(keys: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def literal(text: str) -> str:
-    """`text` for a MATCH pattern, where these characters would be wild."""
+    """Escape the wildcards of a MATCH pattern in `text`."""
     return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)

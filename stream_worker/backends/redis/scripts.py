@@ -1,9 +1,11 @@
-"""What Redis does in one step for a partition: claim it, save records, raise its floor. All keys are of one slot."""
+"""Lua scripts that claim a partition, save its records and raise its floor; a script's keys are in one cluster slot."""
 
-# KEYS: token, floor, topic. ARGV: a token given before, the topic's id ('': not known), how many partitions there were
-# at first, and are now (0: not known); takes a new token and returns it, the floor, the topic's generation, and the id
-# of another topic that the floor was of until now.
-# A token is at least the time in microseconds: one that was given before the store was wiped never comes again.
+# Takes a new token for a partition.
+# KEYS: token, floor, topic.
+# ARGV: a token given before, the topic's id ('': unknown), the number of partitions when the group began, and now (0:
+#   unknown).
+# Returns {token, floor, generation of the topic, id of the other topic that the floor was of until now ('': none)}.
+# A token is at least the time in microseconds, so a token from before a wipe of the store is not given again.
 CLAIM = """
 local function kept(name) return redis.call('HGET', KEYS[3], name) or '' end
 local now = redis.call('TIME')
@@ -28,16 +30,18 @@ if tonumber(ARGV[4]) > most then redis.call('HSET', KEYS[3], 'most', ARGV[4]) en
 return {token, redis.call('GET', KEYS[2]), kept('generation'), before}
 """
 
-# KEYS: floor, topic; returns the floor and what is kept of the topic.
+# Returns {floor, topic's id, where its reader stood, numbers of partitions at first, and at most} of a partition.
+# KEYS: floor, topic.
 KEPT = """
 local function kept(name) return redis.call('HGET', KEYS[2], name) or '' end
 return {redis.call('GET', KEYS[1]), kept('id'), kept('stood'), kept('first'), kept('most')}
 """
 
-# KEYS: token, records... ARGV: token, ttl in milliseconds (0: none), records...; returns how many were written, or
-# -current - 1 when the token is another.
-# What is no record of a version that is known (see `core.memory_record`) is written over, whatever it is.
-# Lua compares strings by the server's locale (under en_US, "a" < "B"), so next offsets are compared as two numbers.
+# Writes records whose n is not lower than that of the stored record.
+# KEYS: token, records... ARGV: token, time to live in milliseconds (0: none), records...
+# Returns the number of written records, or -current - 1 if the current token is not the given one.
+# A value that is no record of a known version (see `core.memory_record`) is overwritten.
+# Lua compares strings by the server's locale (under en_US, "a" < "B"), so n is compared as two numbers.
 SAVE = """
 local function lower(stored, given)
   local version = #stored == 9 and string.byte(stored) or 0
@@ -63,6 +67,7 @@ end
 return written
 """
 
+# Raises the floor of a partition, and the offset where its reader stood. Returns 0, or -current - 1 as SAVE does.
 # KEYS: token, floor, topic. ARGV: token, floor, where its reader stood.
 SET_FLOOR = """
 local current = redis.call('GET', KEYS[1])

@@ -1,13 +1,14 @@
-"""User memories in Redis: one key a record, every write fenced by the partition's token.
+"""The memory store in Redis: one key per memory record; every write is fenced by the partition's token.
 
-Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (hash-tagged, so that a script stays in one Redis Cluster slot):
+Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (a hash tag, which keeps a script's keys in one cluster slot):
 
-    <p>:token   fencing token, grows at every claim         <p>:floor   M (-1: not yet under this topic's id)
-    <p>:topic   the topic that M is of: id, generation, where its reader stood, numbers of partitions
+    <p>:token      fencing token, which rises at every claim
+    <p>:floor      M (-1: not written yet for this topic's id)
+    <p>:topic      the topic that M belongs to: id, generation, where its reader stood, numbers of partitions
     <p>:u:<user>   a memory record
 
-and under `<namespace>:{<group>:items}` the dictionary of item numbers, under `<namespace>:{<group>:slots}` the owners
-of worker slots. Bytes 1 to 8 of a record are its next offset in big-endian order: scripts compare them.
+The dictionary of items is under `<namespace>:{<group>:items}`, the owners of worker slots are under
+`<namespace>:{<group>:slots}`. Bytes 1 to 8 of a record are its n in big-endian order: scripts compare them.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from stream_worker.core.interfaces import Claim
 from stream_worker.core.item_dictionary import numbers_kept_seconds
 from stream_worker.core.offsets import Kept
 
-_CHUNK = 1_000
+_CHUNK = 1_000  # records per read or per call of a script, which blocks Redis meanwhile; not tuned
 _UNKNOWN = Kept()
 
 
 class RedisMemoryStore:
-    """See `interfaces.MemoryStore`. `group` names the consumer group and topic that the memories belong to."""
+    """Implements `interfaces.MemoryStore`. `group` names the consumer group and topic that the memories belong to."""
 
     durable = True
 
@@ -89,7 +90,7 @@ class RedisMemoryStore:
         return self._fetch(keys)
 
     def _fetch(self, keys: Sequence[tuple[int, str]], tokens: Mapping[int, int] | None = None) -> list[bytes | None]:
-        """Each partition's records beside its token, which is compared if `tokens` are given."""
+        """Read records together with the tokens of their partitions; raise StaleToken if these differ from `tokens`."""
         by_partition: dict[int, list[str]] = defaultdict(list)
         for partition, user in keys:
             by_partition[partition].append(user)
@@ -105,7 +106,7 @@ class RedisMemoryStore:
         return [found[key] for key in keys]
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
-        """Of more than 1,000 records the first may have been written when the token goes stale."""
+        """Write records in chunks of 1,000. If the token goes stale in between, the first chunks have been written."""
         written = 0
         for start in range(0, max(len(records), 1), _CHUNK):
             chunk = records[start : start + _CHUNK]
@@ -136,11 +137,11 @@ class RedisMemoryStore:
         return scanned(self._connection, self._prefix, user)
 
     def counted(self) -> dict[str, int]:
-        """How much is kept, by kind."""
+        """Return the number of memories, partitions and other keys."""
         return wiping.counted(self._connection, self._prefix)
 
     def wipe(self) -> int:
-        """Remove all that is kept; returns how many keys. Nobody may be using it."""
+        """Delete all keys of the group and return their number. No worker may be running."""
         return wiping.wipe(self._connection, self._prefix)
 
     def take_slot(self, slot: str, nonce: str) -> None:
@@ -162,7 +163,7 @@ class RedisMemoryStore:
         return {}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Redis keeps its own state."""
+        """Do nothing: Redis keeps its own state."""
 
     def close(self) -> None:
         self._connection.close()

@@ -1,4 +1,4 @@
-"""What `check` does on keys of its own: all that `run` will do, with the same login, on every master."""
+"""A trial for `check`: it does on keys of its own, on every master, all that `run` does, with the same login."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from stream_worker.backends.redis.store import RedisMemoryStore
 from stream_worker.core.errors import StreamWorkerError, Unavailable
 
 _RECORD = b"\1" + bytes(11)
-_TRIED = 1_000
+_TRIED = 1_000  # partitions that are tried to find one on each master of a cluster; not tuned
 
 
 class Trial(RedisMemoryStore):
-    """A store of a group beside the configured one, below the same names, so that a login for those will do."""
+    """The store of a made-up group, whose keys begin like those of the configured group: the rights of a login that
+    are limited to these keys are enough."""
 
     def __init__(self, config: MemoryConfig, group: str) -> None:
         super().__init__(config, f"{group}:check-{secrets.token_hex(4)}")
 
     def run(self) -> None:
-        """Raises what `run` would end with, or wait for. Leaves nothing behind."""
+        """Raise the error that `run` would end with or wait for. All keys are removed afterwards."""
         self.ensure_kept()
         partitions = self._one_a_master()
         try:
@@ -42,7 +43,7 @@ class Trial(RedisMemoryStore):
         self._same("record", self.load({partition: token}, [(partition, "user")]), [_RECORD])
 
     def _number(self) -> None:
-        """Where ids are forgotten, by a dictionary that is old enough for it, too: that takes rights of its own."""
+        """Number an item; if ids are forgotten, also in a dictionary that is due for it, which takes other rights."""
         self._same("number", self.item_ids(self.number_items(["item"])), ["item"])
         if self.numbers_kept_seconds < math.inf:
             with self._connection.available():
@@ -58,7 +59,7 @@ class Trial(RedisMemoryStore):
             raise Unavailable(f"Redis: a {what} did not come back as it was written: expected {given!r}, got {found!r}")
 
     def _one_a_master(self) -> list[int]:
-        """A partition that each master keeps, since logins are each server's own."""
+        """Find a partition on each master of a cluster, since each has its own logins."""
         with self._connection.available():
             masters = {node.name for node in self._connection.nodes()} or {""}
             found: dict[str, int] = {}
@@ -66,10 +67,10 @@ class Trial(RedisMemoryStore):
                 found.setdefault(self._connection.place_of(self._key(partition, "token")), partition)
                 if masters <= found.keys() or partition == _TRIED:
                     return list(found.values())
-        raise AssertionError("count() ends never")
+        raise AssertionError("count() never ends")
 
     def _forget(self, partitions: Iterable[int]) -> None:
-        """By keys that expire at once: `run` needs no right to delete."""
+        """Let all keys expire at once, since `run` needs no right to delete them."""
         keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "u:user")]
         with self._connection.available():
             for key in (*keys, *self._items.keys, f"{self._prefix}:items}}:master", f"{self._prefix}:slots}}"):

@@ -1,4 +1,4 @@
-"""All keys of a group: how many there are of each kind, and their removal."""
+"""Counts and deletes all keys of a group."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from stream_worker.backends.redis.connection import Connection
 from stream_worker.backends.redis.scan import literal, once
 
-_SCANNED = 1_000
-# Behind the group's name; what only looks alike is of group "g:x" under "g".
+_SCANNED = 1_000  # keys per step of SCAN and per command; not tuned
+# The hash tag after the group's name. It does not match keys of group "g:x" when the group is "g".
 _OURS = re.compile(r"([^:{}]+)\}(:|$)")
 MEMORIES, PARTITIONS, OTHERS = "memories", "partitions", "other keys"
 ONE_OF = {MEMORIES: "memory", PARTITIONS: "partition", OTHERS: "other key"}
 
 
 def counted(connection: Connection, prefix: str) -> dict[str, int]:
-    """How many memories, partitions, and other keys (numbers of items, owners of slots) there are."""
+    """Count memories, partitions, and other keys (dictionary of items, owners of slots)."""
     kinds, partitions = Counter[str](), set[str]()
     for batch in _batches(connection, prefix):
         for tag, keys in batch.items():
@@ -31,7 +31,7 @@ def counted(connection: Connection, prefix: str) -> dict[str, int]:
 
 
 def wipe(connection: Connection, prefix: str) -> int:
-    """Remove them all; returns how many. Those of one hash tag are of one slot of a cluster."""
+    """Delete all keys and return their number. Keys of one hash tag share a cluster slot, and so a command."""
     removed = 0
     for batch in _batches(connection, prefix):
         for keys in batch.values():
@@ -42,7 +42,7 @@ def wipe(connection: Connection, prefix: str) -> int:
 
 
 def _batches(connection: Connection, prefix: str) -> Iterator[dict[str, list[bytes]]]:
-    """Some keys at a time, by what is in their hash tag behind the group: a partition, or what else is kept."""
+    """Yield batches of keys by their hash tag after the group's name: a partition's number, `items` or `slots`."""
     with connection.available():
         found = once(connection.redis.scan_iter(match=f"{literal(prefix)}:*", count=_SCANNED))
         while batch := list(islice(found, _SCANNED)):
