@@ -99,7 +99,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
     file = open(path, "ab", _BUFFER_BYTES)  # noqa: SIM115  (stays open)
     if (size := file.tell()) < length:
         file.close()
-        raise ConfigurationError(f"{path}: the checkpoint expects at least {length} bytes, got {size}")
+        raise ConfigurationError(f"{path}: expected at least {length} bytes, as the checkpoint says, got {size}")
     file.truncate(length)
     file.seek(length)  # otherwise tell() returns the old end until something is written
     return file
