@@ -1,4 +1,4 @@
-"""Kafka: the group's member that reads, the transactions that publish, and what other commands need of topics."""
+"""Kafka: reading the input topic as a member of a group, publishing in transactions, and topics for other commands."""
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers

@@ -1,7 +1,7 @@
-"""Why a connection does not come about, in one sentence with the key to change.
+"""Explains in one sentence why no connection to Kafka can be made, and names the configuration key to change.
 
-librdkafka ends a call with "Broker transport failure", whatever is wrong; its reasons come beside, to a callback,
-and of some faults it has none: a broker that speaks TLS just hangs up on a client that does not.
+librdkafka ends a call with "Broker transport failure" whatever the fault is, and gives reasons to an error callback
+only. For some faults it has no reason: a broker that speaks TLS simply closes the connection of a client that doesn't.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from stream_worker.backends.kafka.faults import connect, error_of
 from stream_worker.backends.kafka.listener import addresses, certificate_fault, speaks_tls
 from stream_worker.core.errors import Unavailable
 
+# Seconds of one attempt, after which the error callback has usually told the cause. Not tuned.
 _SLICE_SECONDS = 2.5
 _PROTOCOL = "kafka.extra security.protocol"
-# The first pattern that is found decides; what stands in brackets in it goes into the sentence.
+# (pattern in librdkafka's text, sentence). The first pattern found decides; its groups are put into the sentence.
 _SENTENCES: tuple[tuple[str, str], ...] = (
     (
         r"handshake failed: .*supported mechanisms: *(?:\(after|$)",
@@ -56,8 +57,11 @@ _NOISE = re.compile(r"^\S+://\S+: |^\S+/bootstrap: | \(after [^()]*\)$|error:[0-
 
 
 class Causes(logging.Handler):
-    """What a client has said of its connections lately, to its error callback `heard` and to its `logger`, which prints
-    nothing."""
+    """Collects what a client says about its connections, to make a sentence of it.
+
+    Give `heard` to the client as its error callback, and `logger` as its logger; nothing is printed. `lines` are the
+    newest log lines.
+    """
 
     def __init__(self, config: KafkaConfig) -> None:
         super().__init__()
@@ -76,10 +80,11 @@ class Causes(logging.Handler):
 
     @property
     def told(self) -> str:
+        """The sentence about the newest errors, as far as librdkafka's text is known; else empty."""
         return told(self._texts)
 
     def sentence(self, error: KafkaError) -> str:
-        """Why `error` came. Asks the brokers' ports what they speak, where that tells more: this takes seconds."""
+        """Explain `error`. If librdkafka's texts don't, the brokers' ports are tried with TLS, which takes seconds."""
         told = self.told
         if not told or "can't be verified" in told:
             return self._looked_up() or told or _plain(self._texts[0] if self._texts else error.str())
@@ -100,7 +105,7 @@ class Causes(logging.Handler):
 
 
 def told(texts: Iterable[str]) -> str:
-    """What librdkafka's own words say, with the key to change; empty: nothing that is known here."""
+    """Translate librdkafka's texts into a sentence with the key to change; empty: none of them is known."""
     known = list(texts)
     for pattern, sentence in _SENTENCES:
         for text in known:
@@ -126,8 +131,10 @@ def _plain(text: str) -> str:
 
 
 def metadata(config: KafkaConfig, seconds: float, topic: str | None = None) -> ClusterMetadata:
-    """What the brokers say of themselves and of their topics. Raises Unavailable with its cause, as soon as that is
-    known."""
+    """Ask for the metadata of the cluster, and of `topic` or all topics.
+
+    Raises Unavailable with the cause as soon as it is known, at the latest after `seconds`.
+    """
     causes = Causes(config)
     admin = connect(AdminClient, client_settings(config), logger=causes.logger, error_cb=causes.heard)
     return _asked(admin, causes, config, seconds, lambda slice_seconds: admin.list_topics(topic, timeout=slice_seconds))

@@ -1,4 +1,4 @@
-"""librdkafka's errors by what to do about them."""
+"""Translates librdkafka's errors into the program's own, and bounds retries and repeated log lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream_worker.logs import get_logger
 _log = get_logger(__name__)
 _Client = TypeVar("_Client")
 
-# Another process has the slot's instance id or transactional.id.
+# Errors of a client whose group.instance.id or transactional.id another process has taken.
 _SLOT_CODES = frozenset(
     {
         KafkaError._FENCED,
@@ -45,7 +45,7 @@ NO_CONSUMER_PROTOCOL = (
 def connect(
     kind: Callable[..., _Client], settings: ClientSettings, logger: logging.Logger = LIBRARY_LOG, **callbacks: Any
 ) -> _Client:
-    """A client of librdkafka that logs as the program does. Raises ConfigurationError for a setting it refuses."""
+    """Create a client of librdkafka with the program's logger. Raises ConfigurationError for a refused setting."""
     try:
         return kind({**settings, **callbacks}, logger=logger)
     except (KafkaException, ValueError, TypeError) as fault:
@@ -53,7 +53,7 @@ def connect(
 
 
 def _text(fault: Exception) -> str:
-    """What librdkafka says, without the value that it repeats: it may be a secret under another's name."""
+    """Return librdkafka's text without the refused value: it may be a secret that was set under a wrong name."""
     error = fault.args[0] if fault.args else fault
     text = error.str() if isinstance(error, KafkaError) else str(error)
     return re.sub(r'(Invalid value) ".*"(?= for)|(Unsupported SASL mechanism): .*', r"\1\2", text, flags=re.DOTALL)
@@ -66,7 +66,7 @@ def error_of(fault: KafkaException) -> KafkaError:
 
 
 def says(error: KafkaError, code: int) -> bool:
-    """Whether `code` is what is behind an error: a consumer's fatal one has it in its text only."""
+    """Return True if `code` is the cause of an error. A consumer's fatal error has the code's text only."""
     return error.code() == code or (error.code() == KafkaError._FATAL and KafkaError(code).str() in error.str())
 
 
@@ -75,12 +75,12 @@ def is_fatal(error: KafkaError) -> bool:
 
 
 def lacks_right(error: KafkaError) -> bool:
-    """Whether an error is, or comes from, an answer of the brokers about rights."""
+    """Return True if an error comes from a missing right."""
     return any(error.code() == code or KafkaError(code).str() in error.str() for code in RIGHTS_CODES)
 
 
 def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded | ConfigurationError:
-    """What a fatal error means for the process."""
+    """Return the program's error for a fatal error of librdkafka."""
     if lacks_right(error):
         return RightMissing(f"kafka: a right is missing: {error.str()}")
     if says(error, KafkaError.UNSUPPORTED_VERSION):
@@ -91,7 +91,7 @@ def fatal_error(error: KafkaError) -> SlotTaken | RestartNeeded | ConfigurationE
 
 
 class Backoff:
-    """How long to leave a failing thing alone: twice as long each time, up to `longest_seconds`."""
+    """Waiting times between attempts: each failure doubles them, up to `longest_seconds`. Defaults are not tuned."""
 
     def __init__(
         self,
@@ -106,6 +106,7 @@ class Backoff:
         self._delay, self._until = self._first, float("-inf")
 
     def ready(self) -> bool:
+        """Return True if the waiting time since the last failure is over."""
         return self._monotonic() >= self._until
 
     def fail(self) -> None:
@@ -114,7 +115,7 @@ class Backoff:
 
 
 class Complaints:
-    """Log lines about what fails again and again: the first of each kind, then ever fewer, down to one a minute."""
+    """Limits log lines about repeated errors: after 5 s per error code, then ever fewer, down to one per minute."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -1,4 +1,4 @@
-"""Lists and dead letters in forms that a topic takes: as much of each as fits."""
+"""Shortens lists and dead letters that are too large for their topic."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import orjson
 from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.events import DeadLetter, Recommendation
 
-# Of a record in a batch, with its lengths, time and offset, and the batch around it.
+# Bytes of a record beside key, value and headers: its lengths, time and offset, and the header of the batch (61 bytes
+# in Kafka's record format 2). Rounded up.
 _AROUND_BYTES = 110
 Headers = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """A record to produce, and how large it counts; `shortened`: something was left out."""
+    """A record to produce.
+
+    size_bytes: its size in a batch of its own, rounded up.
+    shortened: a part was left out.
+    """
 
     key: bytes | None
     value: bytes | None
@@ -28,8 +33,15 @@ class Fitting:
 
 
 def fitting_list(recommendation: Recommendation, value: bytes, topic: str, most_bytes: int) -> Fitting:
-    """The list, `value`, or with fewer items and request ids: the newest ids that fit into half of the room, and as
-    many of the best items as then fit. Past that an empty list without ids, however large."""
+    """Return a list as a record of at most `most_bytes`, if need be with fewer items and request ids.
+
+    A list that is too large keeps the newest ids that fit into half of the bytes, and as many of the best items as then
+    fit. A list without items and ids is returned even if it is too large.
+
+    value: the encoded list.
+    topic: the input topic, which the list names.
+    most_bytes: bytes of a batch that the output topic takes.
+    """
     key = recommendation.user.encode()
     size_bytes = len(key) + len(value) + _AROUND_BYTES
     if size_bytes <= most_bytes:
@@ -44,7 +56,7 @@ def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendati
     pairs = zip(whole.items, whole.scores, strict=True)
     items = [len(orjson.dumps({"item": item, "score": score})) + 1 for item, score in pairs]
     ids = [len(orjson.dumps(request_id)) + 1 for request_id in reversed(whole.request_ids)]
-    # Ids are left out first where they are the bulk: what was asked for is the list.
+    # Where ids take more than half they are cut first, since the items are what the list is for.
     kept_ids = _fit(ids, room // 2) if sum(ids) > room // 2 else len(ids)
     kept = _fit(items, room - sum(ids[:kept_ids]))
     return replace(
@@ -56,13 +68,13 @@ def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendati
 
 
 def _fit(sizes: Iterable[int], most_bytes: int) -> int:
-    """How many of the first sizes fit."""
+    """Return how many of the first sizes have a sum of at most `most_bytes`."""
     return sum(total <= most_bytes for total in accumulate(sizes))
 
 
 def fitting_letter(letter: DeadLetter, topic: str, most_bytes: int) -> Fitting:
-    """The record as it came, without its value, or without key and value, which its reason then says. Past that the
-    last of these, however large."""
+    """Return a dead letter as a record of at most `most_bytes`: complete, without its value, or without key and value;
+    its reason says what was dropped. The last form is returned even if it is too large."""
     for form in _forms(letter, topic):
         if form.size_bytes <= most_bytes:
             return form
@@ -85,7 +97,7 @@ def _form(letter: DeadLetter, topic: str, key: bytes | None, value: bytes | None
 
 
 def dead_letter_headers(letter: DeadLetter, topic: str, dropped: str = "") -> Headers:
-    """Contract 1's headers, as UTF-8; what is no text is escaped."""
+    """Return the headers of contract 1 in UTF-8; bytes that are no text are escaped."""
     record = letter.record
     headers = {
         "topic": topic,

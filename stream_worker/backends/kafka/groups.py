@@ -1,4 +1,4 @@
-"""A consumer group as it is seen from outside: who is in it, which offsets it has, and its removal."""
+"""Describes and deletes a consumer group from outside: its members and committed offsets."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect, error_of
 from stream_worker.core.errors import Unavailable
 
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0  # to wait for an answer, in a command that a person watches; not tuned
 _NONE_THERE = frozenset({KafkaError.GROUP_ID_NOT_FOUND})
 _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
 class Group:
-    """`members`: their slots (static members) or ids. `offsets`: how many partitions of each topic have a committed
-    offset."""
+    """A consumer group.
+
+    members: the slots of static members, the ids of others.
+    offsets: topic -> number of partitions with a committed offset.
+    """
 
     members: tuple[str, ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
 
 
 def look_at_group(config: KafkaConfig) -> Group:
-    """Empty where the group is not there. Raises Unavailable."""
+    """Describe the configured group; it is empty if it does not exist. Raises Unavailable."""
     admin, name = connect(AdminClient, client_settings(config)), config.group_id
     described: Any = _answer(admin.describe_consumer_groups([name], request_timeout=_ANSWER_SECONDS)[name])
     asked = [ConsumerGroupTopicPartitions(name)]
@@ -42,7 +45,7 @@ def look_at_group(config: KafkaConfig) -> Group:
 
 
 def delete_group(config: KafkaConfig) -> None:
-    """The group, with all of its offsets. Raises Unavailable, also while it has members."""
+    """Delete the group with its offsets. Raises Unavailable, also while it has members."""
     admin = connect(AdminClient, client_settings(config))
     _answer(admin.delete_consumer_groups([config.group_id], request_timeout=_ANSWER_SECONDS)[config.group_id])
 

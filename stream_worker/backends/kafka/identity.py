@@ -1,6 +1,7 @@
-"""Which topic and which cluster answer under the configured names (KIP-516).
+"""Asks for the ids of the input topic and its cluster (KIP-516): a topic that was made again has another id.
 
-The mock cluster never answers the question and old brokers have no ids: without them a name has to do, said once.
+Old brokers have no topic ids, and librdkafka's mock cluster does not answer. The topic is then known by name only,
+which is logged once.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-_ANSWER_SECONDS = 2.0
-# Of a cluster that has answered everything else so far; what has no answer then never gets one.
+_ANSWER_SECONDS = 2.0  # to wait for an answer; not tuned
+# Questions without an answer, from brokers that answer other requests, after which no id is expected. Not tuned.
 _MOST_QUESTIONS = 3
-# How often at most it is asked beside the records: a request takes the broker some milliseconds.
+# Shortest time between two questions beside the records: each takes the broker some milliseconds. Not tuned.
 _AHEAD_SECONDS = 0.25
 _MOCK = "mockCluster"
 _NO_ID = str(Uuid(0, 0))
@@ -33,7 +34,7 @@ _REFUSALS = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_V
 
 
 class TopicIdentity:
-    """The ids of the input topic and its cluster. `known` is what has been answered so far."""
+    """The ids of the input topic and its cluster. `known` has the ids that were answered so far."""
 
     def __init__(self, config: KafkaConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._config, self._monotonic = config, monotonic
@@ -45,27 +46,27 @@ class TopicIdentity:
         self.known = SourceId(config.input_topic, group=config.group_id)
 
     def learn(self, consumer: Consumer) -> SourceId:
-        """What is known, asked for where it is not yet; without an answer, what a later claim will complete."""
+        """Return the ids, asking for them if they are unknown. Without an answer they stay empty until `confirm`."""
         if not (self.known.topic_id or self._silent):
             with suppress(KafkaException):
                 self.known = self.ask(consumer)
         return self.known
 
     def confirm(self, consumer: Consumer) -> None:
-        """Make sure that the topic is still the one that was known. Raises RestartNeeded where it is another, and
-        KafkaException where an answer is to be waited for, also while there is no such topic."""
+        """Check that the topic is still the known one. Raises RestartNeeded if it is another, and KafkaException while
+        there is no answer or no such topic."""
         found = self.ask(consumer)
         self._recognize(found.topic_id)
         self.known = replace(found, topic_id=found.topic_id or self.known.topic_id)
 
     def ask_ahead(self) -> None:
-        """Ask, and go on meanwhile: records that were fetched before are of the topic that `answer` confirms."""
+        """Send the question without waiting. If `answer` confirms the topic, records fetched before are from it."""
         if self.known.topic_id and self._asked is None and self._monotonic() >= self._ask_again_at:
             self._ask_again_at = self._monotonic() + _AHEAD_SECONDS
             self._asked = self._describing()
 
     def answer(self) -> None:
-        """Wait for what was asked ahead. Raises RestartNeeded as `confirm` does; without an answer it asks again."""
+        """Wait for the answer to `ask_ahead`. Raises RestartNeeded as `confirm` does; no answer means nothing."""
         asked, self._asked = self._asked, None
         if asked is not None:
             with suppress(KafkaException, TimeoutError):
@@ -79,7 +80,7 @@ class TopicIdentity:
             )
 
     def ask(self, consumer: Consumer) -> SourceId:
-        """The ids now; one is empty where there is none to know. Raises KafkaException as `confirm` does."""
+        """Ask for both ids; an id that can't be known is empty. Raises KafkaException as `confirm` does."""
         if self._silent:
             return self.known
         cluster_id = self.known.cluster_id or self._cluster_id(consumer)
@@ -127,7 +128,7 @@ class TopicIdentity:
     def _go_without(self, reason: str, level: str = "warning") -> None:
         if not self._silent:
             getattr(_log, level)(
-                "the topic has no id that could be known: if it is deleted and made again, its first events are lost",
+                "the topic's id can't be known: if the topic is deleted and made again, its first events are lost",
                 topic=self.known.name,
                 reason=reason,
             )

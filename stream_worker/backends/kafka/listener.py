@@ -1,4 +1,4 @@
-"""What a broker's port speaks, where librdkafka does not say it: a TLS handshake is tried, and nothing else is sent."""
+"""Finds out by a TLS handshake what a broker's port speaks, since librdkafka does not say it; nothing else is sent."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 
-_SECONDS = 2.0
+_SECONDS = 2.0  # to connect, and for each step of the handshake; not tuned
 
 
 def addresses(servers: str) -> Iterator[tuple[str, int]]:
-    """Host and port of each bootstrap server that is written as such."""
+    """Yield host and port of each bootstrap server that has both."""
     for server in servers.split(","):
         host, _, port = server.strip().rpartition("://")[2].rpartition(":")
         if host and port.isdigit():
@@ -18,12 +18,13 @@ def addresses(servers: str) -> Iterator[tuple[str, int]]:
 
 
 def speaks_tls(host: str, port: int) -> bool:
+    """Return True if the port answers a TLS handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         _shake_hands(context, host, port)
     except ssl.SSLError as fault:
-        # It answers in TLS, be it that it wants another version or a certificate.
+        # A refusal in TLS (another version, a certificate is wanted) shows that the port speaks TLS.
         return "WRONG_VERSION_NUMBER" not in str(fault) and not isinstance(fault, ssl.SSLEOFError)
     except OSError:
         return False
@@ -31,7 +32,7 @@ def speaks_tls(host: str, port: int) -> bool:
 
 
 def certificate_fault(host: str, port: int, extra: Mapping[str, str]) -> str:
-    """What OpenSSL has against the broker's certificate; empty where it has nothing, or can't be asked."""
+    """Return OpenSSL's reason to reject the broker's certificate; empty: it accepts it, or no connection was made."""
     try:
         context = ssl.create_default_context(cafile=extra.get("ssl.ca.location"))
         _shake_hands(context, host, port)

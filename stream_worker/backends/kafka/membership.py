@@ -1,4 +1,4 @@
-"""Where a member of the group stands, and what keeps it from reading, as far as group and brokers have said."""
+"""Keeps track of a member's state in its group, and of the last error that keeps it from reading."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from stream_worker.backends.kafka.rights import require_rights
 from stream_worker.core.errors import RightMissing, Unavailable
 from stream_worker.core.status import Standing
 
-_ANSWER_SECONDS = 2.0
+_ANSWER_SECONDS = 2.0  # to wait for an answer; not tuned
 
 
 class Membership:
-    """`trouble` is the last thing that went wrong since something went well; empty: nothing. Rights that were missed
-    are asked for before they are believed to be back: who may not read hears of it once.
+    """The state of one member of the group.
 
-    A group of the new protocol says nothing to a member that gets no partitions: it is asked whether it has the member.
+    `trouble` is the last error since reading worked; empty: none. A missing right stays the trouble until the brokers
+    say that the right is there, since librdkafka reports it only once.
+
+    With the protocol of KIP-848 a member without partitions gets no callback, so the group is asked whether it has
+    the member.
     """
 
     def __init__(self, config: KafkaConfig, slot: str) -> None:
@@ -28,28 +31,29 @@ class Membership:
         self.trouble = ""
 
     def heard(self) -> None:
-        """The group has given or taken partitions in good order, be it none."""
+        """Note that the group has given or taken partitions (perhaps none) in good order."""
         self._heard, self._lost = True, False
         self.reads()
 
     def lost(self) -> None:
-        """The group has given the partitions to others, without waiting for this member."""
+        """Note that the group has given the partitions to others without waiting for this member."""
         self._heard, self._lost = False, True
 
     def reads(self) -> None:
-        """Records have come, or the group has spoken."""
+        """Note that records have come, or a callback of the group: there is no trouble."""
         self._denied, self.trouble = False, ""
 
     def answered(self) -> None:
-        """The brokers have, if nothing more."""
+        """Note that the brokers answer. After a missing right, ask them for it before the trouble is over."""
         if self._denied and (lacking := self._lacking()):
             self.trouble = lacking
         else:
             self.reads()
 
     def wrong(self, words: str, error: KafkaError) -> None:
+        """Note an error; `words` say where it came from."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self.trouble:
-            return  # why was said before
+            return  # the error before says why they are down
         self._denied = self._denied or lacks_right(error)
         self.trouble = f"{words}: {told([error.str()]) or error.str()}"
 
@@ -63,13 +67,13 @@ class Membership:
         return ""
 
     def joined(self) -> bool:
-        """Whether the group knows this member. Asks it, in a group of the new protocol, until it does."""
+        """Return True if the group has this member. With the protocol of KIP-848 the brokers are asked until it has."""
         if not self._heard and self._config.group_protocol == "consumer" and self._is_known():
             self.heard()
         return self._heard
 
     def standing(self, claiming: bool) -> Standing:
-        """Of a member that owns no partition; `claiming`: the group has given it some."""
+        """Return the standing of a member that owns no partition. `claiming`: the group has given it partitions."""
         if claiming:
             return Standing(False, "claiming its partitions")
         if self._lost:

@@ -1,7 +1,6 @@
-"""librdkafka's transactions, with every error turned into what to do about it.
+"""A transactional producer whose errors say what to do about them.
 
-The order of the tests is librdkafka's: an error that requires an abort, then one that may be retried, and what is left
-is fatal.
+Errors are tested in the order that librdkafka documents: does it require an abort, may it be retried, else it is fatal.
 """
 
 from __future__ import annotations
@@ -30,20 +29,27 @@ from stream_worker.core.errors import (
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
+# For one call of librdkafka, before it is retried. Not tuned.
 _CALL_SECONDS = 5.0
-# Longer than the coordinator lets a transaction live, so that what is still open then was aborted by it.
+# Longest retry. Longer than a transaction may live, so that the coordinator has aborted a transaction that is still
+# open then. The margin is not tuned.
 _PATIENCE_SECONDS = TRANSACTION_TIMEOUT_SECONDS + 10.0
 
 
 class OutcomeUnknown(Exception):  # noqa: N818
-    """The brokers have not answered for so long that nobody here knows what became of the transaction."""
+    """Raised if the brokers have not answered for so long that the outcome of the transaction is unknown."""
 
 
 class TransactionalProducer:
-    """The producer of one worker slot; creating it takes the slot: an older one is fenced, what it left open aborted.
+    """The producer of one worker slot. Creating it fences an older producer of the slot and aborts its transaction.
 
-    Raises Unavailable on creation while the brokers do not answer, soon unless `patient`. The other calls raise
-    TransactionAborted (it has been), OutcomeUnknown (close it, make another), SlotTaken and RestartNeeded.
+    The constructor raises Unavailable if the brokers do not answer. The other methods raise TransactionAborted (the
+    transaction was aborted), OutcomeUnknown (discard this producer and create another one), SlotTaken, RestartNeeded
+    and ConfigurationError.
+
+    settings: librdkafka's; they contain the transactional id.
+    monotonic: seconds of a clock that never goes back.
+    patient: True: the constructor tries for `_PATIENCE_SECONDS` instead of `_CALL_SECONDS`.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class TransactionalProducer:
         self._call("begin_transaction", lambda _: self._producer.begin_transaction())
 
     def produce(self, topic: str, key: bytes | None, value: bytes | None, **more: Any) -> None:
-        """Queue one record, waiting while the queue is full."""
+        """Queue a record; wait while the queue is full."""
         end = self._monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -88,12 +94,12 @@ class TransactionalProducer:
             raise ConfigurationError(
                 f"kafka: the least that has to be written to {topic} is larger than kafka.extra message.max.bytes"
             )
-        # produce() says only that the transaction is in no state for it; abort() says why.
+        # produce() only says that the transaction's state is wrong; abort() raises the reason, if it was fatal.
         self.abort()
         raise TransactionAborted(f"produce: {error.str()}")
 
     def flush(self) -> None:
-        """Wait until what is queued was delivered, or refused: the next call says so."""
+        """Wait until all queued records were delivered or refused. The next call raises for refused ones."""
         if self._producer.flush(_CALL_SECONDS):
             raise OutcomeUnknown(f"records were not delivered within {_CALL_SECONDS:.0f} s")
 
@@ -113,8 +119,8 @@ class TransactionalProducer:
         self._call("abort_transaction", self._producer.abort_transaction)
 
     def discard(self) -> None:
-        """Let go, without librdkafka's close(), which waits for brokers for ever. The next one's init_transactions
-        ends what is open."""
+        """Give up the producer without librdkafka's close(), which may wait for brokers for ever. The next producer's
+        init_transactions ends an open transaction."""
         self._producer.purge(blocking=False)
 
     def _call(self, step: str, call: Callable[[float], None], patient: bool = True) -> None:
@@ -143,21 +149,22 @@ class TransactionalProducer:
         if lacks_right(error) and not self._began:
             return RightMissing(f"kafka: {error.str()}; {how_to_allow('Write', 'transactional-id', self._name)}")
         if lacks_right(error):
-            # The next producer will say whether that is still so.
+            # A right was taken away during a transaction; the next producer tells whether it is still missing.
             return OutcomeUnknown(f"{step}: {error.str()}")
         if error.code() == KafkaError.INVALID_TXN_STATE:
-            # Coordinator and client disagree about a transaction (seen after a right was taken away within it): another
-            # producer ends it, and Y says what became of it.
+            # Coordinator and client disagree about a transaction (seen after a right was taken away during it). Another
+            # producer ends it, and Y tells its outcome.
             return OutcomeUnknown(f"{step}: {error.str()}")
         open_seconds = self._monotonic() - self._began
         if self._began and open_seconds >= TRANSACTION_TIMEOUT_SECONDS:
-            # The coordinator fences a producer, too, whose transaction it has ended for being late: the brokers were
-            # away, or this process was stopped. Another producer goes on; if it is not ours, the slot's others say so.
+            # The coordinator also fences a producer whose transaction it has aborted for its timeout, because the
+            # brokers were away or this process was stopped. A new producer continues; should another process own the
+            # slot, the sink notices that before it creates one.
             return OutcomeUnknown(f"{step}: {error.name()} after a transaction of {open_seconds:.0f} s: {error.str()}")
         return fatal_error(error)
 
     def _on_error(self, error: KafkaError) -> None:
-        # Fatal ones come out of the next call.
+        # The next call raises a fatal error.
         if not error.fatal():
             self._heard = [error.str(), *self._heard[:7]]
             self._complaints.say("kafka sink", error)
@@ -171,8 +178,11 @@ def _may_be_retried(fault: BaseException) -> bool:
 
 
 def _in_time(call: Callable[[], None], seconds: float) -> None:
-    """librdkafka does not always come back from a call whose group coordinator has gone, whatever the timeout says
-    (#5456, #5511 there; seen with a killed broker). The thread is left behind with its producer."""
+    """Run a call in a thread, and raise OutcomeUnknown if it takes longer than `seconds`.
+
+    librdkafka sometimes ignores its timeout when the group coordinator is gone (librdkafka #5456, #5511; seen with a
+    killed broker). The thread is then abandoned together with its producer.
+    """
     answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:

@@ -1,5 +1,7 @@
-"""Whether a topic keeps a recorded log: records carry their own old times, by which retention deletes them within
-minutes, before anybody has read them."""
+"""Checks that a topic's retention keeps a recorded log.
+
+Records of a log have old timestamps, so retention may delete them within minutes, before they are read.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError, Unavailable
 from stream_worker.logs import get_logger
 
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0  # to wait for an answer; not tuned
 _DAY_MS = 86_400_000
 _KEEP_ALL = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
-
+# Answers that mean that the settings can't be read, by this user or at all.
 _NOT_KNOWN = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -38,8 +40,13 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Retention:
-    """What of a topic's records is deleted: those older than `ms` or beyond `bytes` a partition (-1: none), and with
-    `compact` all but the newest of each key. `by_append_time`: their age counts from when they were written."""
+    """The settings of a topic that delete records.
+
+    ms: records older than so many ms are deleted; -1: none.
+    bytes: the oldest records of a partition that has more bytes are deleted; -1: none.
+    compact: only the newest record of each key is kept.
+    by_append_time: the age of a record counts from when it was written, not from its own timestamp.
+    """
 
     ms: int = -1
     bytes: int = -1
@@ -48,6 +55,7 @@ class Retention:
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Retention:
+        """Read the settings from a topic's configuration, by Kafka's names."""
         policy = values.get("cleanup.policy", "delete").split(",")
         deletes = "delete" in policy
         return cls(
@@ -58,7 +66,11 @@ class Retention:
         )
 
     def loses(self, oldest_ms: int, size_bytes: int, now_ms: int) -> str:
-        """Why a log of this size that begins at `oldest_ms` would not be kept; empty: it is."""
+        """Return the reason why a log would not be kept; empty: it is kept.
+
+        oldest_ms, now_ms: time of its first record, and now, in ms since 1970.
+        size_bytes: its size.
+        """
         if self.compact:
             return "cleanup.policy has compact: of each user only the newest event stays"
         if 0 <= self.bytes < size_bytes:
@@ -73,8 +85,14 @@ class Retention:
 
 
 def make_sure_it_keeps(config: KafkaConfig, oldest_ms: int, size_bytes: int, may_change: bool) -> None:
-    """Let the input topic keep a log of this size that begins at `oldest_ms`. Raises ConfigurationError where it does
-    not and may not be changed, Unavailable."""
+    """Check that the input topic keeps a log. If it does not, change its settings or raise ConfigurationError.
+
+    Raises Unavailable.
+
+    oldest_ms: time of the log's first record, in ms since 1970.
+    size_bytes: the log's size.
+    may_change: False: raise instead of changing the topic.
+    """
     topic = config.input_topic
     found = retention_of(config, topic)
     why = "" if found is None else found.loses(oldest_ms, size_bytes, int(time.time() * 1000))
@@ -89,7 +107,7 @@ def make_sure_it_keeps(config: KafkaConfig, oldest_ms: int, size_bytes: int, may
 
 
 def retention_of(config: KafkaConfig, topic: str) -> Retention | None:
-    """None where it may not be asked, or the brokers can't tell. Raises Unavailable."""
+    """Return a topic's retention; None if this user may not read it or the brokers can't tell. Raises Unavailable."""
     if is_mock(metadata(config, _ANSWER_SECONDS)):
         return None
     admin = connect(AdminClient, client_settings(config))
@@ -98,7 +116,7 @@ def retention_of(config: KafkaConfig, topic: str) -> Retention | None:
         entries: Mapping[str, Any] = _only(answer).result()
     except KafkaException as fault:
         if error_of(fault).code() in _NOT_KNOWN:
-            _log.warning("what the topic keeps is not known", topic=topic, reason=error_of(fault).str())
+            _log.warning("the topic's retention can't be read", topic=topic, reason=error_of(fault).str())
             return None
         raise Unavailable(f"kafka: {topic}: {error_of(fault).str()}") from fault
     return Retention.of({name: str(entry.value) for name, entry in entries.items()})

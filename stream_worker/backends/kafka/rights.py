@@ -1,8 +1,9 @@
-"""What the brokers let this user do, asked without doing any of it.
+"""Asks which rights this user lacks, without using them.
 
-Topics and groups tell what is allowed. Of a transactional id they don't: it is tried with a transaction timeout that no
-broker allows, which is refused after the right has been looked at and before anything is touched (KafkaApis and
-TransactionCoordinator, Kafka 2.0 to 4.3). So a live worker of the same id is not fenced.
+The description of a topic or group contains the allowed operations. For a transactional id there is no such answer: an
+init_transactions with a timeout that no broker allows is sent. The broker checks the right first and refuses the
+timeout before it changes anything (KafkaApis and TransactionCoordinator, Kafka 2.0 to 4.3), so a live worker with the
+same id is not fenced.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from stream_worker.backends.kafka.config import KafkaConfig, client_settings, tr
 from stream_worker.backends.kafka.faults import NO_CONSUMER_PROTOCOL, connect, error_of, lacks_right
 from stream_worker.core.errors import ConfigurationError, RightMissing, Unavailable
 
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 5.0  # to wait for an answer; not tuned
 _MOCK = "mockCluster"
+# The longest timeout in Kafka's protocol (int32), above every sensible transaction.max.timeout.ms of a broker.
 _NO_TIMEOUT_MS = 2**31 - 1
-# A group's coordinator has to load first.
+# In total, for one attempt, and between two: a group's coordinator has to load first. Not tuned.
 _PATIENCE_SECONDS, _ATTEMPT_SECONDS, _PAUSE_SECONDS = 6.0, 2.0, 0.5
+# The API key of ConsumerGroupHeartbeat (KIP-848).
 _HEARTBEAT_OF_KIP_848 = 68
 _API = re.compile(r"ApiKey \w+ \((\d+)\) Versions")
 
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """What is to be allowed on what, in the words of kafka-acls.sh."""
+    """An operation on a resource of a kind, by the names that kafka-acls.sh uses."""
 
     operation: str
     kind: str
@@ -44,11 +47,12 @@ class Right:
 
 
 def how_to_allow(operation: str, kind: str, name: str, user: str = "NAME") -> str:
+    """Return the command that gives a user a right."""
     return f"kafka-acls.sh --add --allow-principal User:{user} --operation {operation} --{kind} {name}"
 
 
 def needed_rights(config: KafkaConfig, slot: str) -> list[Right]:
-    """All that `run` does."""
+    """Return the rights that `run` needs."""
     topics = [Right("Read", "topic", name) for name in (config.input_topic, config.items_topic) if name]
     topics += [Right("Write", "topic", name) for name in (config.output_topic, config.dead_letter_topic)]
     group = config.group_id
@@ -56,13 +60,16 @@ def needed_rights(config: KafkaConfig, slot: str) -> list[Right]:
 
 
 def require_rights(config: KafkaConfig, slot: str | None = None) -> None:
-    """Raises RightMissing, which names each of them; Unavailable. With a `slot` its transactional id is tried, too."""
+    """Raise RightMissing if a right is missing; it names all of them. Raises Unavailable.
+
+    slot: the worker slot whose transactional id is tried, too; None: only topics and group are asked about.
+    """
     if str(metadata(config, _ANSWER_SECONDS).cluster_id).startswith(_MOCK):
-        return  # it knows no rights, and answers nothing about them
+        return  # librdkafka's mock cluster has no rights and does not answer about them
     group = _described_group(config)
     reads = Right("Read", "group", config.group_id)
     lacking = [*_lacking_on_topics(config), *([reads] if _lacks(reads, group) else [])]
-    # A running worker of the slot shows that it may; brokers whose limit is the longest time of all would fence it.
+    # A running worker of the slot proves the right, and would be fenced if the brokers' limit were `_NO_TIMEOUT_MS`.
     if slot is not None and f"{config.group_id}-{slot}" not in _members(group):
         lacking += _lacking_on_transactions(config, slot)
     if lacking:
@@ -77,7 +84,7 @@ def _sentence(config: KafkaConfig, lacking: Collection[Right]) -> str:
 
 
 def hidden_topics(config: KafkaConfig, names: Collection[str]) -> set[str]:
-    """Those of the topics that the brokers do not speak of to this user, be they there or not."""
+    """Return the topics whose existence the brokers do not tell this user."""
     return {name for name, answer in _described(config, names).items() if _refused(answer)}
 
 
@@ -88,7 +95,7 @@ def _lacking_on_topics(config: KafkaConfig) -> Iterator[Right]:
 
 
 def _described(config: KafkaConfig, names: Collection[str]) -> dict[str, Any]:
-    """A description or a KafkaError for each topic."""
+    """Return topic -> its description, or the KafkaError in its place."""
     if not names:
         return {}
     admin = connect(AdminClient, client_settings(config))
@@ -110,7 +117,7 @@ def _refused(answer: Any) -> bool:
 
 
 def _lacks(right: Right, answer: Any) -> bool:
-    """What is not told (by an old broker, of a topic that is not there) is not known to be missing."""
+    """Return True if the right is known to be missing. Old brokers, and topics that do not exist, give no answer."""
     allowed = None if isinstance(answer, KafkaError) else answer.authorized_operations
     if not allowed:
         return _refused(answer)
@@ -118,7 +125,7 @@ def _lacks(right: Right, answer: Any) -> bool:
 
 
 def _described_group(config: KafkaConfig) -> Any:
-    """A description or a KafkaError."""
+    """Describe the group; a KafkaError in its place if no attempt succeeds."""
     admin = connect(AdminClient, client_settings(config))
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
@@ -151,8 +158,8 @@ def _lacking_on_transactions(config: KafkaConfig, slot: str) -> list[Right]:
 
 
 def require_protocol(config: KafkaConfig) -> None:
-    """Raises ConfigurationError where the brokers are older than the configured protocol of groups: such a member
-    waits for ever, without a word. Raises Unavailable."""
+    """Raise ConfigurationError if the brokers don't support the configured group protocol: librdkafka would wait for
+    ever and log nothing. Raises Unavailable."""
     if config.group_protocol != "consumer":
         return
     known = _apis(config)
@@ -161,7 +168,7 @@ def require_protocol(config: KafkaConfig) -> None:
 
 
 def _apis(config: KafkaConfig) -> set[int]:
-    """The kinds of requests that brokers take: librdkafka tells them only to those who debug it."""
+    """Return the API keys that the brokers support, from librdkafka's debug log: it shows them nowhere else."""
     causes = Causes(config)
     settings = {**client_settings(config), "debug": "feature"}
     causes.logger.setLevel("DEBUG")

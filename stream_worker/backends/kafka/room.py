@@ -1,7 +1,7 @@
-"""How large a record may be, and a batch of them, before a topic refuses it.
+"""Learns how large a batch of records a topic takes.
 
-A topic's `max.message.bytes` bounds the batches that a client puts records into, and asking for it takes a right of its
-own. So it is found out: by what was refused.
+A topic's `max.message.bytes` bounds the batches into which a client puts records. Reading that setting needs a right of
+its own, so the bound is learned from refusals.
 """
 
 from __future__ import annotations
@@ -15,19 +15,25 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-# Of librdkafka (message.max.bytes); `kafka.extra` may set another.
+# librdkafka's default of message.max.bytes; `kafka.extra` may set another.
 CLIENT_BYTES = 1_000_000
+# Factor by which a refusal lowers the bound. Not tuned.
 _LESS = 0.7
-# A topic may have been changed meanwhile.
+# Seconds after which a learned bound is forgotten, since the topic may have been changed. Not tuned.
 _FORGOTTEN_SECONDS = 600.0
 
 
 class Room:
-    """What one topic takes. `most_bytes` is what a batch may hold, as far as is known; a batch is what is produced
-    between two flushes, at most.
+    """The largest batch that one topic takes, as far as is known: `most_bytes`. The records between two flushes are
+    counted as one batch.
 
-    A single record that was refused was too large by itself; of several, the batch may have been: then each goes alone
-    before any is made smaller.
+    If a batch of several records was refused, the batch may have been too large: the bound is then lowered to its
+    largest record at most, so that each is sent alone before any is shortened. If a single record was refused, it was
+    too large by itself.
+
+    topic: its name, for messages.
+    client_bytes: the client's own bound on a batch.
+    monotonic: seconds of a clock that never goes back.
     """
 
     def __init__(self, topic: str, client_bytes: int, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -43,19 +49,23 @@ class Room:
         return self._most_bytes
 
     def begin(self) -> None:
-        """A transaction begins: nothing is pending."""
+        """Begin a transaction, in which nothing is pending."""
         self._pending_bytes = 0
         self._refused = []
 
     def is_full(self, size_bytes: int) -> bool:
-        """Whether what is pending has to be flushed before a record of this size. It counts as produced. Batches that
-        this client bounds need no help."""
+        """Return True if pending records must be flushed before a record of this size, and count it as pending.
+
+        Without a learned bound the answer is False, since the client itself bounds its batches.
+        """
         narrow = self.most_bytes < self._client_bytes
         full = narrow and self._pending_bytes > 0 and self._pending_bytes + size_bytes > self.most_bytes
         self._pending_bytes = size_bytes + (0 if full else self._pending_bytes)
         return full
 
     def on_delivery(self, size_bytes: int) -> Callable[[KafkaError | None, Message], None]:
+        """Return a delivery callback that notes if the topic refuses a record of this size."""
+
         def delivered(error: KafkaError | None, _: Message) -> None:
             if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 self._refused.append(size_bytes)
@@ -63,8 +73,10 @@ class Room:
         return delivered
 
     def learn(self) -> bool:
-        """After an abort: whether the topic has refused something for its size. Raises ConfigurationError where it has
-        refused the smallest form of a record, alone."""
+        """Lower the bound after an aborted transaction in which records were refused; return False if none were.
+
+        Raises ConfigurationError if the topic has refused the smallest form of a record, alone.
+        """
         if not self._refused:
             return False
         largest = max(self._refused)

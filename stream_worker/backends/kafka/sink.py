@@ -1,6 +1,7 @@
-"""Lists, dead letters and Y, in one Kafka transaction.
+"""Publishes lists, dead letters and Y in one Kafka transaction.
 
-Only here is it decided what a transaction whose outcome nobody knows has become: Y, which was in it, says so.
+If no broker answers to a commit, its outcome is unknown. The sink then reads Y, which was part of the transaction: it
+tells whether the transaction was committed.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ _log = get_logger(__name__)
 
 
 class KafkaSink:
-    """The transactional producer of the worker slot `slot`. Create it before the source: creating it ends what a dead
-    predecessor left open, for which the source would wait.
+    """The transactional producer of one worker slot. Create it before the source: it ends the transaction that a dead
+    predecessor left open, and the source would wait for that.
 
-    `commit` raises TransactionAborted, SlotTaken, RestartNeeded, and Unavailable: the brokers do not answer and the
-    outcome is open. After Unavailable as after TransactionAborted: serve the source, then commit the same again, less
-    what is no longer owned; what turns out to have been published is not published again. What is larger than its topic
-    takes is made smaller; `shortened` counts the lists that were. Raises ConfigurationError where the least that has to
-    be written is too large.
+    `commit` raises TransactionAborted (nothing was published), Unavailable (the brokers do not answer and the outcome
+    is unknown), SlotTaken and RestartNeeded. After the first two, serve the source and commit the same outputs again,
+    without those of partitions that were lost; what was published after all is not published again. A list or dead
+    letter that is too large for its topic is shortened; `shortened` counts such lists. ConfigurationError is raised if
+    even the smallest form is too large.
+
+    slot: name of the worker slot; with the group's name it is the transactional id.
+    monotonic: seconds of a clock that never goes back.
+    reached: called at each fault point.
+    owns: whether this process still owns the slot, by the memory store.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class KafkaSink:
         self._owns = owns
         self._topic_ids: dict[int, str] = {}
         self._unknown: dict[int, int] = {}
-        # Whether a hung broker may still hold an init of ours: answered late, it fences its own successor (seen).
+        # True if an init_transactions had no answer: a broker that executes it late fences the next producer (seen).
         self._unanswered = False
         self.shortened = 0
         self._producer: TransactionalProducer | None = self._connect(patient=True)
@@ -92,14 +98,14 @@ class KafkaSink:
         self._unanswered = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: Kafka keeps it."""
+        """Return nothing: Kafka keeps the state."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing: Kafka keeps it."""
+        """Do nothing: Kafka keeps the state."""
 
     def close(self) -> None:
-        """Between two commits nothing is open or queued."""
+        """Release the producer. Between two commits no transaction is open and no record is queued."""
         self._let_go()
 
     def _let_go(self) -> None:
@@ -117,7 +123,7 @@ class KafkaSink:
     def _publish(
         self, producer: TransactionalProducer, outputs: Outputs, offsets: list[TopicPartition], membership: Any
     ) -> None:
-        """1. begin  2. lists and dead letters  3. Y  4. commit."""
+        """Run one transaction: 1. begin  2. lists and dead letters  3. Y  4. commit."""
         topic, (lists, letters) = self._config.input_topic, self._rooms.values()
         marked = [replace(r, topic_id=self._topic_ids.get(r.partition, "")) for r in outputs.recommendations]
         encoded = [(r, encode_recommendation(r, topic)) for r in marked]
@@ -162,8 +168,9 @@ class KafkaSink:
         return self._producer
 
     def _connect_again(self) -> TransactionalProducer:
-        """Without patience: the source has to be served meanwhile, and commit comes again. A new producer would fence
-        that of a process that has taken the slot meanwhile."""
+        """Create a producer after the last one was given up. Raises SlotTaken, before it would fence the producer of
+        another process that has taken the slot. It is not patient, because the source must be served meanwhile: the
+        loop calls `commit` again."""
         if not self._owns():
             raise SlotTaken(f"another process uses the worker slot {self._slot!r}")
         try:
@@ -175,10 +182,11 @@ class KafkaSink:
             raise
 
     def _was_published(self, next_offsets: Mapping[int, int]) -> bool:
-        """Whether a transaction of unknown outcome had these offsets and was committed after all.
+        """Return True if the transaction of unknown outcome contained these offsets and was committed.
 
-        Asked only once the slot's new producer has ended it one way or the other, and of what is still owned: in other
-        partitions another worker may have gone on. Raises Unavailable.
+        The slot's new producer must have ended it first, by commit or abort. Only partitions that are still owned are
+        compared: in others another worker may have published more. Raises Unavailable; RestartNeeded if the committed
+        transaction contained other offsets than these.
         """
         if not self._unknown:
             return False

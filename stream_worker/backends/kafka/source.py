@@ -1,7 +1,7 @@
-"""The input topic: a static member of a group, whose partitions are read from where their owner says.
+"""Reads the input topic as a static member of a group, each partition from the offset that its owner asks for.
 
-No callback raises: librdkafka would throw the records away that the same call had fetched. A new partition is
-therefore claimed after the call, and what `release` or `drop` raised comes out of the same `poll` or `serve`.
+Callbacks never raise, because librdkafka would discard the records that the same call had fetched. So a new partition
+is claimed after the call, and an error of `release` or `drop` is raised at the end of the same `poll` or `serve`.
 """
 
 from __future__ import annotations
@@ -40,26 +40,35 @@ from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
 
-# consume() does not see signals while it waits.
+# Longest wait in one call of consume(), which ignores signals meanwhile. Not tuned.
 _SLICE_SECONDS = 0.1
+# Most messages, and seconds, of one `serve`. Not tuned.
 _SERVED_AT_ONCE = 1_000
 _SERVE_SECONDS = 0.02
+# Seconds between two looks at the topic's id and number of partitions. Not tuned.
 _LOOK_SECONDS = 10.0
-# Signs that the topic may have been deleted, and made again.
+# Errors that come when the topic was deleted, and perhaps made again.
 _TOPIC_CODES = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError.INCONSISTENT_TOPIC_ID}
 )
-# By the new protocol a killed member's successor is refused until the killed one's session has ended.
+# Seconds to wait beyond the session timeout: with the protocol of KIP-848 a killed member's successor is refused until
+# that member's session has ended. Not tuned.
 _SESSION_MARGIN_SECONDS = 5.0
 
 
 class KafkaSource:
-    """Records of `input_topic` for the worker slot `slot`.
+    """Reads records of `input_topic` for one worker slot.
 
-    Words: an *assigned* partition is this member's by the group's word; a *claimed* one also by the owner's; a
-    *waiting* one is claimed and not yet read. `poll` claims, `serve` does not. A broker that does not answer is logged
-    and waited for. `poll` and `serve` raise SlotTaken, RestartNeeded, OffsetLost, and whatever the owner raises; a
-    partition whose claim failed is claimed again by the next `poll`.
+    A partition that the group has given to this member is *unclaimed* until the owner has taken it over, then
+    *waiting* until the consumer reads it. `poll` claims and starts partitions, `serve` does not. If a broker does not
+    answer, the source logs it and tries again later.
+
+    `poll` and `serve` raise SlotTaken, RestartNeeded, OffsetLost, ConfigurationError, and what the owner raises. The
+    `poll` after a failed claim claims again.
+
+    slot: name of the worker slot; with the group's name it is the static member's id.
+    monotonic: seconds of a clock that never goes back.
+    owns: whether this process still owns the slot, by the memory store. May raise Unavailable.
     """
 
     def __init__(
@@ -103,7 +112,7 @@ class KafkaSource:
         self._join()
 
     def _be_patient(self) -> None:
-        """Until the session of the slot's last member has ended."""
+        """Accept refusals until the session of the slot's former member must have ended."""
         self._patient_until = self._monotonic() + self._config.session_timeout_ms / 1000 + _SESSION_MARGIN_SECONDS
 
     def _join(self) -> None:
@@ -114,7 +123,7 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         self._resume()
         self._wait(self._monotonic() + timeout_seconds)
-        # One record is waited for, the rest taken as they are: consume(n, t) waits all of t unless n are there.
+        # `_wait` waits for one record; the others are taken without waiting, since consume(n, t) would wait for n.
         self._consume(max(1, max_records - len(self._stash)), 0)
         self._look_again()
         if self._stash:
@@ -129,14 +138,14 @@ class KafkaSource:
         self._consumer.incremental_unassign(self._named(again & self._positions.assigned))
         self._forget(again)
         self._positions.unclaimed |= again
-        # If they are another's by now, the group has a moment to say so.
+        # Wait a moment: if the partitions belong to another member by now, the group can say so.
         self._backoff.fail()
 
     def moved_from(self) -> Collection[int]:
         return range(self._partitions) if self._partitions > self._first_partitions else ()
 
     def serve(self) -> None:
-        """Let revokes and losses through, for a moment. Partitions are paused meanwhile, so that nothing piles up."""
+        """Handle rebalances for a moment. Partitions are paused until the next `poll`, so that no records pile up."""
         if not self._paused:
             self._consumer.pause(self._assigned())
             self._paused = True
@@ -159,12 +168,12 @@ class KafkaSource:
         return self._positions.stood(next_offsets)
 
     def membership(self) -> Any:
-        """Nothing is committed of a topic that is another by now."""
+        """Return the group metadata for a commit. Raises RestartNeeded if the topic was deleted and made again."""
         self._identity.answer()
         return self._consumer.consumer_group_metadata()
 
     def close(self) -> None:
-        """Stop reading, without a word to the owner. A static member stays in the group until its session ends."""
+        """Stop reading without telling the owner. A static member stays in the group until its session times out."""
         self._owner = None
         self._consumer.close()
 
@@ -191,15 +200,17 @@ class KafkaSource:
             raise self._failures.pop(0)
 
     def _fenced_by_itself(self, fault: SlotTaken | RestartNeeded | ConfigurationError) -> None:
-        """librdkafka forgets its member id when a session times out, but goes on with heartbeats until the loss has
-        been served; a new coordinator then fences it (librdkafka #3437). If the slot is still ours, a new member joins.
-        While nobody can say whose it is, this waits.
+        """Join the group again after being fenced, if this process still owns the slot; raise `fault` if it does not.
+
+        librdkafka forgets its member id when a session times out but continues with heartbeats until the application
+        has handled the loss; a new coordinator then fences it (librdkafka #3437). While the memory store does not
+        answer whose the slot is, return after a short wait.
         """
         try:
             if not (isinstance(fault, SlotTaken) and self._owns()):
                 raise fault
         except Unavailable as away:
-            _log.warning("kafka source: fenced, and nobody to ask whose the slot is", reason=str(away))
+            _log.warning("kafka source: fenced, and the store does not answer whose the slot is", reason=str(away))
             return time.sleep(_SLICE_SECONDS)
         _log.warning("kafka source: joining again after being fenced", reason=str(fault))
         self._fatal = None
@@ -229,7 +240,7 @@ class KafkaSource:
         if error.code() == KafkaError._PARTITION_EOF:
             self._positions.found_end(partition, offset)
         elif error.code() in LOST_OFFSET_CODES and partition is not None and partition in self._positions.claimed:
-            # The topic may be another: that is asked before anything is read.
+            # The topic may have been made again: check its id before reading on.
             self._look_again_at = 0.0
             self._consumer.incremental_unassign(self._named({partition} & self._positions.assigned))
             self._positions.waiting.add(partition)
@@ -294,8 +305,11 @@ class KafkaSource:
         self._positions.claim(starts, {partition: at.next_offset for partition, at in published.items()})
 
     def _ask_published(self, owner: PartitionOwner, partitions: Collection[int]) -> dict[int, Committed]:
-        """Y of the partitions; where there is none, where to begin becomes it. Others are asked about only where none
-        of these says how many partitions there were at first: theirs is open while their owners publish."""
+        """Return Y of the partitions, after committing one for those that have none.
+
+        Other partitions are asked about only if one of these has none, or if no mark says how many partitions there
+        were at first: the broker's answer waits until their owners have no transaction open.
+        """
         self._identity.confirm(self._consumer)
         now = self._count_partitions()
         known, kept = self._committed(partitions), dict(owner.kept(partitions))
@@ -326,8 +340,8 @@ class KafkaSource:
         return count_partitions(self._consumer, self.name)
 
     def _look_again(self) -> None:
-        """The topic may have been made again. Users may have moved once it has grown, also to partitions that are read
-        here for long. Who gets no records learns from this, too, whether the brokers still answer."""
+        """Check every few seconds whether the topic was made again, and whether it has grown: then users may have moved
+        to partitions that are read already. Without records this also shows that the brokers answer."""
         if self._monotonic() < self._look_again_at:
             return
         self._look_again_at = self._monotonic() + _LOOK_SECONDS
@@ -353,7 +367,7 @@ class KafkaSource:
                 needed, stood = at.needed(partition), at.stood_at(partition)
                 offset = readable(self._config, partition, at.next_offset(partition), needed, low, high, stood)
                 self._consumer.incremental_assign([TopicPartition(self.name, partition, offset)])
-                # One that went away while `serve` had it paused comes back paused.
+                # A partition that was taken away while it was paused is still paused when it comes back.
                 self._consumer.resume(self._named([partition]))
                 at.start(partition, offset, high)
         except KafkaException as fault:

@@ -1,6 +1,6 @@
-"""Where to begin: the committed offset (Y), the beginning of a topic nobody has read, and offsets that are gone.
+"""Finds the offsets to begin at: the committed one (Y), one for a partition without Y, or one in place of a lost one.
 
-Everything here asks the broker, and raises KafkaException where it does not answer.
+All functions ask the broker and raise KafkaException if it does not answer.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from stream_worker.core.offsets import Committed, Kept, Mark
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-# The loop stands still meanwhile; who asked in vain asks again later.
+# Seconds to wait for an answer. The loop waits meanwhile, and asks again later if there is none. Not tuned.
 _ANSWER_SECONDS = 2.0
 _BEGINS = {
     missing_offsets.MADE_AGAIN: "at the beginning, whatever kafka.start says",
-    missing_offsets.EXPIRED: "where memories end (M); what is listed again is counted, as far as it is known",
+    missing_offsets.EXPIRED: "where memories end (M); lists that are published again are counted, if they are known",
 }
 
 
 def committed(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, Committed]:
-    """Y of the partitions that have one, each with its mark."""
+    """Return Y and its mark of the partitions that have a committed offset."""
     answers = _committed(consumer, topic, partitions)
     return {at.partition: Committed(at.offset, Mark.decode(at.metadata)) for at in answers if at.offset >= 0}
 
 
 def committed_offsets(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, int]:
-    """As `committed`, without the marks."""
+    """Return the committed offsets of the partitions that have one."""
     return {at.partition: at.offset for at in _committed(consumer, topic, partitions) if at.offset >= 0}
 
 
 def _committed(consumer: Consumer, topic: str, partitions: Collection[int]) -> list[TopicPartition]:
-    """A read_committed consumer waits for a dead owner's transaction to end."""
+    """Ask for committed offsets. With read_committed the answer waits until a dead owner's transaction has ended."""
     asked = [TopicPartition(topic, partition) for partition in sorted(partitions)]
     answers: list[TopicPartition] = consumer.committed(asked, timeout=_ANSWER_SECONDS)
     _check(answers)
@@ -47,8 +47,13 @@ def _committed(consumer: Consumer, topic: str, partitions: Collection[int]) -> l
 def begin(
     consumer: Consumer, config: KafkaConfig, kept: Mapping[int, Kept], mark: Mark, fresh: Collection[int]
 ) -> dict[int, Committed]:
-    """Make a Y for partitions that have none, so that from here on a missing offset is an error. Partitions that were
-    added after the group began, with `mark.partitions` of them, are read from their beginning."""
+    """Choose and commit a Y for partitions that have none, so that a missing offset is an error from now on.
+
+    kept: what the memory store keeps of each partition.
+    mark: the mark to commit. Partitions from number `mark.partitions` on were added after the group began, and are
+        read from their beginning.
+    fresh: the partitions without Y.
+    """
     topic = config.input_topic
     chosen = {
         partition: missing_offsets.begin(
@@ -67,7 +72,7 @@ def begin(
 
 
 def _say(topic: str, start: str, chosen: Mapping[int, Beginning]) -> None:
-    """Only a first start is nothing to wonder at."""
+    """Log where partitions begin, as a warning unless it is a first start."""
     for reason in sorted({at.reason for at in chosen.values()}):
         offsets = {str(partition): at.next_offset for partition, at in chosen.items() if at.reason == reason}
         if reason == missing_offsets.FIRST:
@@ -77,7 +82,7 @@ def _say(topic: str, start: str, chosen: Mapping[int, Beginning]) -> None:
 
 
 def count_partitions(consumer: Consumer, topic: str) -> int:
-    """How many partitions the topic has now."""
+    """Return the number of partitions that the topic has now."""
     known = consumer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
     if known.error is not None:
         raise KafkaException(known.error)
@@ -85,7 +90,7 @@ def count_partitions(consumer: Consumer, topic: str) -> int:
 
 
 def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """The first offset that is still in the topic, and the one after its last record."""
+    """Return the first offset that is still in the partition, and the one after its last record."""
     answer = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_SECONDS)
     if answer is None:
         raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer about the topic's first and last offsets"))
@@ -95,17 +100,22 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
 def readable(
     config: KafkaConfig, partition: int, next_offset: int, needed: int, low: int, high: int, stood: int = 0
 ) -> int:
-    """Where to read from, given that the topic holds `low` to `high`.
+    """Return the offset to read from, which differs from `next_offset` if retention has removed that one.
 
-    Nothing is lost where a reader that had everything before `needed` found no record up to `stood`. What is before
-    `needed` was published long ago and is wanted for memories only: without it they begin later. Where what is needed
-    is gone, `on_lost_offset` decides; raises OffsetLost where that is to fail.
+    Records before `needed` are published already and only wanted for memories; without them these begin later. If
+    records from `needed` on are gone, `kafka.on_lost_offset` decides; "fail" raises OffsetLost.
+
+    next_offset: where the owner wants to read from.
+    needed: the first offset that must not be missed (Y or `next_offset`, whichever is higher).
+    low, high: the first offset in the partition, and the one after its last record.
+    stood: a reader that had read everything before `needed` found no record up to here, so nothing is lost if
+        retention has removed offsets up to here.
     """
     if low <= next_offset <= high:
         return next_offset
     where = f"{config.input_topic} [{partition}]: the topic holds {low} to {high}"
     if needed < low <= min(stood, high):
-        _log.info("what retention removed held no record", reason=where, next_offset=needed, stood=stood)
+        _log.info("retention removed offsets that held no record", reason=where, next_offset=needed, stood=stood)
         return low
     if low <= needed <= high:
         _log.warning("memories begin later than asked", reason=f"{where}, asked for {next_offset}", going_on_at=low)

@@ -1,4 +1,4 @@
-"""Topics as the other commands use them: create, describe, fill, watch."""
+"""Creates, describes, fills and reads topics, for commands other than `run`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from stream_worker.core.errors import InvalidEvent, RightMissing, Unavailable
 from stream_worker.core.events import Recommendation
 from stream_worker.logs import get_logger
 
-_ANSWER_SECONDS = 10.0
-_FLUSH_SECONDS = 60.0
-_SLICE_SECONDS = 0.2
+_ANSWER_SECONDS = 10.0  # to wait for an answer; not tuned
+_FLUSH_SECONDS = 60.0  # to wait until all records are written; not tuned
+_SLICE_SECONDS = 0.2  # longest wait in one consume(), which ignores signals meanwhile; not tuned
 _MOCK = "mockCluster"
-# Brokers refuse timestamps from more than an hour ahead.
+# Brokers refuse timestamps that are further ahead: message.timestamp.after.max.ms (KIP-937), an hour by default.
 _MOST_AHEAD_MS = 3_600_000
 
 _log = get_logger(__name__)
@@ -36,7 +36,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """One committed message, its headers as text."""
+    """A committed message; its headers are decoded as text."""
 
     partition: int
     offset: int
@@ -51,7 +51,7 @@ class Published:
 
 
 def describe_cluster(config: KafkaConfig) -> str:
-    """One line about what answers, for `check`. Raises Unavailable."""
+    """Describe brokers and topics in one line, for `check`. Raises Unavailable."""
     known = metadata(config, _ANSWER_SECONDS)
     counts = {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
     found = [f"{topic} ({amount(count, 'partition')})" for topic, count in counts.items()]
@@ -61,15 +61,15 @@ def describe_cluster(config: KafkaConfig) -> str:
 
 
 def missing_topics(config: KafkaConfig) -> list[str]:
-    """The configured topics that the cluster does not have. Raises Unavailable."""
+    """Return the configured topics that the cluster does not have. Raises Unavailable."""
     known = metadata(config, _ANSWER_SECONDS)
     hidden = hidden_topics(config, [topic for topic in config.topics if topic not in known.topics])
     return [topic for topic in config.topics if topic not in known.topics and topic not in hidden]
 
 
 def require_topic(config: KafkaConfig, topic: str) -> None:
-    """Raises Unavailable where the topic is not there. One that this user may not see passes: what is done next with
-    it says which right is missing. So does librdkafka's mock cluster, which makes topics as they are asked for."""
+    """Raise Unavailable if the topic does not exist. A topic that this user may not see passes: its next use tells
+    which right is missing. So does any topic of librdkafka's mock cluster, which creates topics on demand."""
     known = metadata(config, _ANSWER_SECONDS)
     if topic in known.topics or is_mock(known) or hidden_topics(config, [topic]):
         return
@@ -80,14 +80,16 @@ def require_topic(config: KafkaConfig, topic: str) -> None:
 
 
 def is_mock(known: ClusterMetadata) -> bool:
-    """Whether librdkafka's mock cluster has answered: it has no settings of topics."""
+    """Return True for the metadata of librdkafka's mock cluster, which has no topic settings."""
     return str(known.cluster_id).startswith(_MOCK)
 
 
 def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, replication: int = -1) -> None:
-    """Create the topics that are not there; replication -1 is the broker's default. Raises Unavailable.
+    """Create the topics that do not exist. Raises Unavailable.
 
-    librdkafka's mock cluster creates a topic when it is asked about it, with four partitions.
+    names: the topics.
+    partitions: of each new topic; librdkafka's mock cluster always makes four.
+    replication: copies of each partition; -1: the broker's default.
     """
     known = metadata(config, _ANSWER_SECONDS)
     absent = [name for name in names if name not in known.topics]
@@ -100,7 +102,7 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
 
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
-    """Recorded events carry their own old time, by which retention would delete them within minutes."""
+    """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them."""
     if name == config.input_topic:
         return {"retention.ms": "-1"}
     return {"cleanup.policy": "compact"} if name == config.items_topic else {}
@@ -118,10 +120,10 @@ def _create(admin: AdminClient, topics: list[NewTopic]) -> None:
 def produce_records(
     config: KafkaConfig, topic: str, records: Iterable[tuple[str | bytes | None, bytes | None, int]]
 ) -> int:
-    """Write (key, value, timestamp_ms) as fast as they come or the brokers take them; returns how many were written.
+    """Write records to a topic and return their number. Raises Unavailable if some were not written.
 
-    A timestamp that brokers refuse (0, or far ahead) becomes now. Everything handed over is written before an exception
-    of `records` goes on. Raises Unavailable for what was not written.
+    records: (key, value, timestamp_ms). A timestamp that brokers refuse (0, or far ahead) becomes now. If the iterator
+        raises, the records before are written first.
     """
     refused: list[KafkaError] = []
     require_topic(config, topic)
@@ -171,8 +173,8 @@ def tail(
     idle_seconds: float | None = None,
     on_idle: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Recommendation, Published]]:
-    """Committed recommendations as they come, each with its message; see `messages`. What is none is logged and left
-    out."""
+    """Yield the recommendations of the output topic with their messages, as `messages` does. A message that is no
+    recommendation is logged and left out."""
     lists = messages(
         config, config.output_topic, from_beginning=from_beginning, idle_seconds=idle_seconds, on_idle=on_idle
     )
@@ -191,10 +193,13 @@ def messages(
     idle_seconds: float | None = None,
     on_idle: Callable[[], None] | None = None,
 ) -> Iterator[Published]:
-    """Committed messages of a topic as they come, of no group; ends after `idle_seconds` without one (None: never).
-    `on_idle` is called several times a second while none comes.
+    """Yield committed messages of a topic as they come, without joining a group.
 
-    Raises Unavailable where the topic is not there, RightMissing where it may not be read.
+    Raises Unavailable if the topic does not exist, RightMissing if this user may not read it.
+
+    from_beginning: False: only messages that come from now on.
+    idle_seconds: end after so long without a message; None: never end.
+    on_idle: called several times a second while no message comes.
     """
     require_topic(config, topic)
     complaints = Complaints()
@@ -203,7 +208,7 @@ def messages(
         consumer.assign(_everywhere(config, consumer, topic, OFFSET_BEGINNING if from_beginning else OFFSET_END))
         idle = 0.0
         while idle_seconds is None or idle < idle_seconds:
-            # Short waits: consume() does not see signals while it waits.
+            # Short waits, since consume() ignores signals while it waits.
             first = consumer.consume(1, _SLICE_SECONDS)
             found = list(_sound(config, topic, first + consumer.consume(1_000, 0), complaints))
             idle = 0.0 if found else idle + _SLICE_SECONDS
