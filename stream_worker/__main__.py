@@ -1,4 +1,4 @@
-"""`python -m stream_worker` is `stream-worker`."""
+"""Runs `stream-worker` as `python -m stream_worker`."""
 
 from stream_worker.cli import program
 

@@ -1,4 +1,4 @@
-"""Puts the pieces together: settings in, a worker out. The only place that knows which backend plays which part."""
+"""Builds a worker from settings; the only module that chooses between backends."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ _log = get_logger(__name__)
 
 
 def device_of(name: str) -> torch.device:
-    """`auto`: CUDA where there is one. Raises ConfigurationError for a device that is not here."""
+    """Return the torch device of a name; `auto` is CUDA if the machine has it, else the CPU.
+
+    Raises ConfigurationError for a device that the machine does not have.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -58,19 +61,19 @@ def device_of(name: str) -> torch.device:
 
 
 def quiet_torch() -> None:
-    """One thread for torch: more of them spin, and starve the threads of the Kafka client."""
+    """Give torch one thread: with more, its idle threads spin and starve those of the Kafka client."""
     torch.set_num_threads(1)
 
 
 def new_nonce() -> str:
-    """Names this start among all starts of its slot."""
+    """Return a random name for this start, which tells it from all other starts of its slot."""
     return secrets.token_hex(4)
 
 
 def fault_points(settings: Settings) -> Reached:
-    """What this process does at its fault points: nothing, or what `debug.fault` says."""
+    """Return the function that this process calls at its fault points; it does nothing unless `debug.fault` is set."""
     signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
-    # Sent to this very thread: another one may take some time to hear of a signal, and this one would go on meanwhile.
+    # The signal goes to this very thread: another thread may take it later, and this one would go on meanwhile.
     return settings.debug.reached(lambda action: signal.pthread_kill(threading.get_ident(), signals[action]))
 
 
@@ -87,6 +90,7 @@ def _say_what_is_compiled() -> None:
 
 
 def make_line(settings: Settings, name: str) -> Line:
+    """Build a line that has learned nothing. `name`: it identifies the weights in lists and memory records."""
     quiet_torch()
     _say_what_is_compiled()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
@@ -103,24 +107,24 @@ def make_line(settings: Settings, name: str) -> Line:
 
 
 def _each(threads: int) -> Each:
-    """The calling thread alone, or so many others."""
+    """Return an executor's `map` over this many threads, or plain `map` for one thread."""
     return ThreadPoolExecutor(threads, thread_name_prefix="lists").map if threads > 1 else map
 
 
 def make_store(settings: Settings) -> MemoryStore:
-    """Redis where a URL is configured, else the twin."""
+    """Build the memory store: Redis if a URL is configured, else the twin."""
     if settings.memory.redis_url:
         return RedisMemoryStore(settings.memory, memory_group(settings))
     return InMemoryMemoryStore(settings.memory)
 
 
 def memory_group(settings: Settings) -> str:
-    """Memories belong to a consumer group's view of one topic."""
+    """Return the name under which memories are kept: they belong to one consumer group and one topic."""
     return f"{settings.kafka.group_id}:{settings.kafka.input_topic}"
 
 
 def start_of(settings: Settings) -> tuple[Path, tuple[str, ...], str]:
-    """What a start is known by before anybody has answered; see `start_lock`."""
+    """Return what identifies a start before any service has answered, the arguments of `start_lock`."""
     kafka = settings.kafka
     brokers = ",".join(sorted(kafka.bootstrap_servers.split(",")))
     return Path(settings.checkpoint.path), (brokers, kafka.input_topic, kafka.group_id), settings.worker.slot
@@ -129,15 +133,19 @@ def start_of(settings: Settings) -> tuple[Path, tuple[str, ...], str]:
 def make_checkpoints(
     settings: Settings, path: Path, source: SourceId, nonce: str, store: Slots, reached: Reached = no_fault
 ) -> DirectoryCheckpoints:
-    """The slot's folder below the source's, with what an older version left for it elsewhere.
+    """Build the checkpoint store of this slot: a folder below the source's, with the checkpoints of older versions.
 
-    Who takes the slot in the store takes it from earlier starts, which may no longer write.
+    `path`: `checkpoint.path`, or the folder of a replay.
+    `source`: the source that checkpoints belong to.
+    `nonce`: the name of this start (`new_nonce`).
+    `store`: tells which start owns the slot. A start that another one has replaced there may no longer write.
+    `reached`: called at each fault point, by its name.
     """
     slot = settings.worker.slot
 
     def owns() -> bool:
         owner = store.slot_owner(slot)
-        if owner is None:  # new, or wiped: the lock on the folder says that the slot is ours
+        if owner is None:  # the store is new or was wiped; the lock on the folder shows that the slot is ours
             store.take_slot(slot, nonce)
         return owner in (None, nonce)
 
@@ -163,6 +171,19 @@ def make_worker(
     observer: Observer | None = None,
     reached: Reached = no_fault,
 ) -> Worker:
+    """Build a worker from its parts.
+
+    `source`, `sink`, `store`, `checkpoints`: what it talks to.
+    `line`: the line that it works on (`make_line`).
+    `events`: field names and types of the records; None: those of the settings.
+    `columns`: a recorded log's own names of an event's parts; None for a topic.
+    `watch`: called with all events, in order.
+    `follows_lag`: True if the thinning follows the lag.
+    `predictions`: True to publish the list that was made before each examined event.
+    `checkpoint_seconds`: time between the beginnings of two writes; None: that of the settings.
+    `observer`: told how the worker stands after every tick.
+    `reached`: called at each fault point, by its name.
+    """
     limits = Limits(
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,

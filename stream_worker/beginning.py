@@ -1,4 +1,7 @@
-"""What a worker begins from: its slot's own checkpoint, one that was named, or the newest of the same source."""
+"""Chooses the checkpoint that a worker begins from.
+
+It is the slot's own checkpoint, one that the user named, or the newest one of the same source.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,26 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Beginning:
-    """`own`: the slot's own checkpoint, whose line goes on; else the line is a child of another's. `snapshot` None:
-    nothing was learned before."""
+    """The checkpoint to begin from.
+
+    snapshot: None if nothing was learned before.
+    own: True if it is the slot's own, so that its line goes on; else a new line starts from it.
+    """
 
     snapshot: Snapshot | None = None
     own: bool = False
 
 
 def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, named: Path | None = None) -> Beginning:
-    """The slot's own newest checkpoint, else the newest in the folder that was `named`, else of another slot of the
-    source, else of the topic that this one was made in place of. Raises ConfigurationError."""
+    """Return the checkpoint to begin from, the first that exists of these:
+
+    1. the newest of the slot's own `checkpoints`
+    2. the newest in the folder `named` by the user
+    3. the newest below `path` of another slot of this `source`
+    4. the newest below `path` of the topic that had this one's name before
+
+    Raises ConfigurationError if the named folder holds no readable checkpoint.
+    """
     own = checkpoints.load_newest()
     if own is not None:
         if named is not None:
@@ -44,8 +57,10 @@ def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, nam
 
 
 def named_snapshot(folder: Path, source: SourceId, option: str) -> Snapshot:
-    """The newest checkpoint in a folder that the user named, of this source if it has one. Raises
-    ConfigurationError."""
+    """Return the newest checkpoint in a folder that the user named, preferably one of this source.
+
+    `option`: the command's option that named the folder, for the error. Raises ConfigurationError if there is none.
+    """
     found = newest_of(folder, source.is_same)
     found = newest_of(folder) if found is None else found
     if found is None:
@@ -54,7 +69,10 @@ def named_snapshot(folder: Path, source: SourceId, option: str) -> Snapshot:
 
 
 def _of_topic_before(path: Path, source: SourceId) -> Snapshot | None:
-    """Same cluster, name and group, another id: the same shop, whose topic was deleted and made again."""
+    """Return the newest checkpoint of a topic with the same cluster, name and group, but another id.
+
+    Such a topic was deleted and made again, and its users and items are the same.
+    """
     found = newest_of(path, replace(source, topic_id="").is_same)
     if found is not None:
         before = SourceId.of_json(found.meta["source"])
@@ -70,8 +88,10 @@ def _of_topic_before(path: Path, source: SourceId) -> Snapshot | None:
 def ancestors_of(
     snapshot: Snapshot | None, source: SourceId, settings: Settings, store: ItemNumbering
 ) -> Mapping[str, bytes]:
-    """User -> memory record of a snapshot that another source was learned into, under `store`'s item numbers; none of
-    one that this source was."""
+    """Return user -> memory record of a snapshot of another source, with the item numbers of `store`.
+
+    Empty for a snapshot of this source: its users' memories are in the store, or come with the snapshot.
+    """
     if snapshot is None or SourceId.of_json(snapshot.meta["source"]).is_same(source):
         return {}
     if not (memories := snapshot.state_below("memories")):

@@ -33,7 +33,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Each command is a module of `usage`."""
+    """The group of commands; it imports a command's module, in `usage`, only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -41,7 +41,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             if ctx.resilient_parsing:
-                return None  # a shell asks how a line may go on
+                return None  # a shell asks for completions, where an error would disturb
             close = difflib.get_close_matches(cmd_name, _COMMANDS, n=1, cutoff=0.4)
             ctx.fail(
                 f"no command {cmd_name!r}; "
@@ -78,7 +78,7 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     try:
         result = cli.main(
             args=_asked(sys.argv[1:] if args is None else args), prog_name="stream-worker", standalone_mode=False
@@ -98,22 +98,22 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _asked(args: Sequence[str]) -> list[str]:
-    """The arguments, with `help run` for `run --help`."""
+    """Return the arguments, with `help run` replaced by `run --help`."""
     return [*args[1:], "--help"] if args[:1] == ["help"] else list(args)
 
 
 def program(args: Sequence[str] | None = None) -> NoReturn:
-    """The process: `main`, and a way out that leaves native libraries alone.
+    """Run `main`, then end the process without unloading native libraries.
 
-    By then everything is written and closed. On the interpreter's own way out, with torch and librdkafka still loaded,
-    a worker that had stopped in good order has ended with SIGSEGV in malloc (seen twice, never on purpose).
+    Everything is written and closed by then. When Python's own shutdown ran with torch and librdkafka loaded, a worker
+    that had stopped in good order ended with SIGSEGV in malloc (seen twice, never reproduced).
     """
-    faulthandler.enable()  # a crash below Python tells where it was, too
+    faulthandler.enable()  # so that a crash in native code shows Python's traceback
     leave(main(args))
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once, with all that was said."""
+    """Flush all output and end the process at once."""
     logging.shutdown()
     with suppress(BrokenPipeError):
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""The program in a container: what Docker needs to be told in another way.
+"""Runs the program in a container, with exit codes and a health check that suit Docker.
 
-Docker restarts by "failed or not" alone, whatever the exit code. So a worker that must not be started again says why
-and ends with 0, and `restart: on-failure` leaves it alone. `/etc/stream-worker/worker.toml` is read where it is there.
+Docker restarts a container that has failed, whatever the exit code. So a worker that must not be started again says why
+and ends with 0; `restart: on-failure` then leaves it alone. `/etc/stream-worker/worker.toml` is read if it exists.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _NOT_AGAIN = {
 
 
 def arguments(given: Sequence[str], configuration: Path = CONFIGURATION) -> list[str]:
-    """The command line, with the container's configuration where none is named."""
+    """Return the command line, with the container's configuration file if it exists and no other one is named."""
     named = any(word in ("-c", "--config", "--help", "-h") or word.startswith("--config=") for word in given)
     return [*given] if named or not configuration.exists() else [*given, "--config", str(configuration)]
 
 
 def told(code: int) -> int:
-    """The exit code for Docker; says why it is another one."""
+    """Return the exit code for Docker; if it differs from the program's, print why."""
     if code not in _NOT_AGAIN:
         return code
     print(f"stream-worker: not started again: {_NOT_AGAIN[ExitCode(code)]} (exit code {code})", file=sys.stderr)
@@ -42,17 +42,20 @@ def told(code: int) -> int:
 
 
 def metrics_port(environ: Mapping[str, str], configuration: Path = CONFIGURATION) -> int:
-    """Where the worker in this container answers; 0: nowhere. Without what loads all settings, which takes seconds."""
+    """Return the port on which the worker in this container serves metrics; 0: it serves none.
+
+    Does not load all settings, which takes seconds.
+    """
     if _PORT in environ:
         return int(environ[_PORT])
     found: dict[str, Any] = {}
-    with suppress(OSError, ValueError):  # the worker itself says what is wrong with it
+    with suppress(OSError, ValueError):  # the worker itself reports a faulty file
         found = tomllib.loads(configuration.read_text(encoding="utf-8"))
     return int(found.get("metrics", {}).get("port", 9100))
 
 
 def healthy(environ: Mapping[str, str], configuration: Path = CONFIGURATION) -> bool:
-    """Whether the worker makes progress. Where no metrics are served, nobody can tell, and it counts as healthy."""
+    """Return True if the worker makes progress. Without a metrics server it can't be told and counts as healthy."""
     port = metrics_port(environ, configuration)
     if port == 0:
         return True

@@ -1,4 +1,4 @@
-"""What the process says when it ends (sysexits.h where it has a name for it)."""
+"""The exit codes of the program; 64, 75 and 78 are those of sysexits.h."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class ExitCode(IntEnum):
     DONE = 0
     FAILED = 1
     USAGE = 64  # the command line is wrong
-    RESTART = 75  # a new process cures it: start me again
+    RESTART = 75  # a new process has to take over: start me again
     SLOT_TAKEN = 76  # another process runs this slot: do not start me again
-    # A setting or file is wrong, or a right is missing at the start: change that first. What is taken away from a
-    # running worker (a right, a password) may be given back, and is waited for.
+    # A setting or file is wrong, or a right is missing at the start: change that first. A running worker that loses a
+    # right or a password waits instead, since it may be given back.
     CONFIGURATION = 78
     INTERRUPTED = 130  # Ctrl-C outside the commands that end cleanly on it
 

@@ -1,4 +1,7 @@
-"""What a replay tells of its log: what was set aside or left out, with reason and row, and what spoils its figures."""
+"""The findings of a replay about its log.
+
+They are dead letters and dropped fields, with reason and row, and faults of the log that spoil the figures.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from stream_worker.core.fault_counts import FaultKind
 from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.status import Status
 
-_SHOWN_KINDS = 10
-_REASONS = 3
+_SHOWN_KINDS = 10  # kinds of faults below a summary, a line each (not tuned)
+_REASONS = 3  # kinds of faults in the error about a log without events (not tuned)
 
 
 def refuse_a_log_without_events(status: Status, source: FileSource) -> None:
-    """Raises NoEvents where a replay from the first row has found none."""
+    """Raise NoEvents if a replay from the first row has found no event."""
     if status.events or source.position > status.records:
         return
     if not status.records:
@@ -29,7 +32,7 @@ def refuse_a_log_without_events(status: Status, source: FileSource) -> None:
 
 
 def findings(status: Status, watch: LogWatch) -> Iterator[str]:
-    """Lines below a summary."""
+    """Yield the lines that follow a summary: faults of single rows, then those of the whole log."""
     for kind in status.set_aside.commonest(_SHOWN_KINDS):
         yield f"dead letters: {_told(kind)}"
     for kind in status.fields_dropped.commonest(_SHOWN_KINDS):

@@ -1,7 +1,7 @@
-"""Structured logs on stderr: readable where that is a terminal, one JSON object a line elsewhere.
+"""Structured logs on stderr: readable text on a terminal, one JSON object per line elsewhere.
 
-Lines of libraries that log through the standard library (confluent_kafka's clients take such a logger) come out in the
-same form. Standard output belongs to the commands.
+Libraries that log through the standard library (confluent_kafka's clients take such a logger) log in the same form.
+Standard output belongs to the commands.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # tells of every font that it finds
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # below, it logs every font that it finds
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -65,13 +65,15 @@ def _renderers(terminal: bool) -> list[Processor]:
 
 
 def _shown(_: Any, __: str, event: EventDict) -> EventDict:
-    """Values as a terminal may show them: they hold ids and reasons that come from outside."""
+    """Make all values safe for a terminal, since they hold ids and reasons that come from outside."""
     return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _traceback(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Plain, since Rich's would show local variables, and with them secrets; moved in, since a message may have lines
-    that look like the log's."""
+    """Write a plain, indented traceback.
+
+    Rich's would show local variables, and with them secrets. Indented, no line of it can pass for a line of the log.
+    """
     text = io.StringIO()
     structlog.dev.plain_traceback(text, exc_info)
     stream.write("\n".join(f"  {printable(line)}" for line in text.getvalue().splitlines()) + "\n")

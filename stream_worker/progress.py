@@ -1,4 +1,4 @@
-"""How far a replay has come."""
+"""The progress of a replay, for a person."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from stream_worker.core.history import History
 from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Status
 
-_PLAIN_EVERY_SECONDS = 5.0
+_PLAIN_EVERY_SECONDS = 5.0  # between two lines where there is no terminal (not tuned)
 
 
 class ReplayProgress:
-    """A bar on a terminal, a plain line every few seconds elsewhere; both on standard error. The history looks on."""
+    """An observer that shows a bar on a terminal, and a plain line every few seconds elsewhere, on standard error.
+
+    It also feeds the history. `source`: the log; `name`: begins each line.
+    """
 
     def __init__(self, source: FileSource, history: History, name: str = "replay") -> None:
         self._source = source

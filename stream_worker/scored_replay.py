@@ -1,4 +1,4 @@
-"""A replay from the first row that keeps what every event scored, to be compared with another's."""
+"""A replay from the first row that keeps the scores of every event, for a comparison with another replay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from stream_worker.signals import stopped_by_signals
 
 @dataclass
 class ScoredLine(Line):
-    """A line that keeps what was scored: some 40 bytes an event."""
+    """A line that keeps the scores of every event: about 40 bytes per event."""
 
     scores: list[Scores] = field(default_factory=lambda: [Scores.none()])
     users: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class ScoredLine(Line):
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """One configuration, from the first row to the last; not `whole`: it was stopped on the way."""
+    """The replay of one configuration. `whole`: False if it was stopped before the last row."""
 
     scores: Scores
     history: History
@@ -66,7 +66,7 @@ class ScoredRun:
 
 
 def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -> Worker:
-    """For a replay of which only what was scored is wanted."""
+    """Build a worker for a replay that writes nothing but scores."""
     return make_worker(
         settings,
         source=source,
@@ -81,7 +81,12 @@ def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -
 
 
 def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:
-    """Through the same loop as `replay`, without outputs."""
+    """Replay a log through the same loop as `replay`, without outputs.
+
+    `log`: the files, in order.
+    `limit`: the most rows; None: all.
+    `name`: the line's name, which begins each line of progress.
+    """
     source = FileSource(list(log), mapping, limit=limit)
     line = ScoredLine(**vars(make_line(settings, name)))
     worker = worker_without_outputs(settings, source, line)

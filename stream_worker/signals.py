@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag. A module of its own, since it has to work before anything large is imported."""
+"""Handlers for Ctrl-C and SIGTERM. This module imports nothing large, so that they work from the beginning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block SIGTERM and Ctrl-C call `stop`, which only sets a flag."""
+    """Call `stop`, which only sets a flag, at SIGTERM and Ctrl-C within the block."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: stop()) for number in numbers]
     try:

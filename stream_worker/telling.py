@@ -1,4 +1,4 @@
-"""What `run` says of its work: the first event of each kind that is none, and every minute how it goes.
+"""The log lines of `run` about its work: the first dead letter of each kind, and a line of figures every minute.
 
 Without a metrics server this is all that a person sees of a worker.
 """
@@ -14,16 +14,17 @@ from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Observer, Status
 from stream_worker.logs import get_logger
 
-_EVERY_SECONDS = 60.0
-# Warnings about kinds of dead letters; whoever sends nonsense should not fill the log.
-_MOST_KINDS = 50
+_EVERY_SECONDS = 60.0  # between two lines of figures (not tuned)
+_MOST_KINDS = 50  # warnings about kinds of dead letters, so that a faulty producer can't fill the log (not tuned)
 
 _log = get_logger(__name__)
 
 
 class Telling:
-    """An observer that writes log lines. `every_seconds` one about the work since the last; of a worker to which
-    nothing comes one that it waits, and then none until something has come."""
+    """An observer that writes log lines: one of figures about the work since the previous line, every `every_seconds`.
+
+    When no events come, it writes one line that the worker waits, and then none until an event has come.
+    """
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Telling:
 
 
 def _quality(status: Status) -> dict[str, float]:
-    """The rolling hit rate, and that of the baseline that comes nearest to it; nothing before anything was scored."""
+    """Return the rolling hit rates of the worker and of the best baseline; empty before an event was scored."""
     rates = status.quality.rolling(HIT_RATE)
     said = {HIT_RATE: round(rates.pop(WORKER), 4)} if rates else {}
     best = max(rates, key=rates.__getitem__, default="")
@@ -86,14 +87,14 @@ def _quality(status: Status) -> dict[str, float]:
 
 
 def last_words(status: Status) -> dict[str, Any]:
-    """What the line about the end says."""
+    """Return the figures of the log line about the worker's end."""
     dead = {"dead_letters": dict(status.dead_letters)} if status.dead_letters else {}
     dropped = {"fields_dropped": dict(status.fields_dropped.by_name())} if status.fields_dropped.total() else {}
     return {"events": status.events, "lists": status.lists, **dead, **dropped}
 
 
 class All:
-    """Several observers as one."""
+    """An observer that tells several others."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

@@ -1,7 +1,7 @@
-"""Names of environment variables that look like the configuration's and are none: what was meant by them.
+"""Finds environment variables that are misspelt names of configuration keys, and the key that was probably meant.
 
-Sections and keys are parted by two underscores, since keys have single ones. Kubernetes tells of a service named
-`stream-worker` by variables with one underscore (`STREAM_WORKER_SERVICE_HOST`), which are nobody's mistake.
+Two underscores separate section and key, since keys contain single ones. Kubernetes sets variables with one underscore
+for a service named `stream-worker` (`STREAM_WORKER_SERVICE_HOST`); these are no mistakes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ PREFIX = "STREAM_WORKER__"
 _ALIKE = PREFIX.rstrip("_") + "_"
 _OF_A_SERVICE = re.compile(rf"{_ALIKE}(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?)")
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
-_NEAR = 0.6
+_NEAR = 0.6  # similarity from which on a key may have been meant: difflib's default cutoff
 
 
 def misnamed(environ: Iterable[tuple[str, str]], settings: type) -> Iterator[tuple[str, str]]:
-    """(name, what was probably meant) of variables that would set nothing, though somebody thought so."""
+    """Yield (name, the variable that was probably meant) of variables that set nothing; the latter may be empty."""
     known = {_rest(name): name for name in _names(settings)}
     for name, value in environ:
         if name.upper().startswith(_ALIKE) and not _is_of_a_service(name, value):
@@ -35,7 +35,7 @@ def _names(settings: type) -> Iterator[str]:
 
 
 def _rest(name: str) -> str:
-    """Section and key with single underscores, whatever there were."""
+    """Return section and key of a variable, with every run of underscores as one."""
     return re.sub("_+", "_", name.upper()).removeprefix(_ALIKE)
 
 

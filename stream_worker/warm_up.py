@@ -1,6 +1,6 @@
-"""Runs a throw-away line on made-up events, so that numba has its kernels compiled before anybody waits for them.
+"""Runs a throw-away line on made-up events, so that numba compiles its kernels before the worker joins its group.
 
-The first time takes one to three minutes; afterwards they come from numba's cache on disk.
+The first time takes one to three minutes; afterwards the kernels come from numba's cache on disk.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from stream_worker.backends.in_memory import (
 from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
 
-# More than the 200 after which the popularity baseline counts anew.
-_EVENTS = 240
-_USERS, _ITEMS = 12, 40
+_EVENTS = 240  # more than the 200 events after which the popularity baseline ranks anew
+_USERS, _ITEMS = 12, 40  # few, so that users come back and have items in common (not tuned)
 
 
 def warm_up(settings: Settings) -> None:
-    """Compile, or load from the cache, whatever a worker with these settings runs. Leaves nothing behind."""
+    """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic = InMemoryTopic()
     _fill(topic, next(iter(settings.events.types)))
     worker = make_worker(
@@ -47,7 +46,7 @@ def warm_up(settings: Settings) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """The throw-away worker's log lines would be read as the real one's."""
+    """Silence the throw-away worker, whose log lines would be taken for the real one's."""
     logger = logging.getLogger("stream_worker")
     level = logger.level
     logger.setLevel(logging.ERROR)
