@@ -16,7 +16,7 @@ import click
 from matplotlib.figure import Figure
 
 from benchmarks.quality.one_pass import one_pass
-from benchmarks.quality.table import LIMITS, hit_rate, reciprocal_rank, standard_error
+from benchmarks.quality.scored import LIMITS, hit_rate, reciprocal_rank, standard_error
 from benchmarks.record import machine, only_errors, save
 from benchmarks.throughput import THINNINGS, thinned
 from stream_worker.config import Settings

@@ -54,7 +54,7 @@ from benchmarks.offline.gru4rec import Gru4Rec, Gru4RecConfig
 from benchmarks.offline.log import IntArray, Log, read_log
 from benchmarks.offline.models import CANONICAL
 from benchmarks.quality.one_pass import Pass, Running
-from benchmarks.quality.table import LIMITS, standard_error
+from benchmarks.quality.scored import LIMITS, standard_error
 from benchmarks.record import machine, only_errors, save
 from benchmarks.throughput import THINNINGS, thinned
 from model.learner_config import LearnerConfig

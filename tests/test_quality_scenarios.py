@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.quality.drift import return_of
-from benchmarks.quality.new_items import young_row
+from benchmarks.quality.new_items import young_of, young_row
 from benchmarks.quality.one_pass import Pass
 from benchmarks.quality.rows import Row, printed
-from benchmarks.quality.small_catalogues import Small, faithful_users, measured
+from benchmarks.quality.small_catalogues import Small, faithful_users, figures_of, measured
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
 from stream_worker.config import Settings
 
@@ -117,7 +117,7 @@ def test_young_items_are_those_seen_before_but_not_long_ago() -> None:
     age[500:508] = [-1, 0, 50, 99, 100, 0, 1, 2]
     popular = np.zeros(1_000, np.int64)
     popular[505] = 3
-    row = young_row("new", _pass(hit, age_E=age, popular_rank_E=popular))
+    row = young_row("new", young_of(_pass(hit, age_E=age, popular_rank_E=popular)))
     assert row.measured == "HR 0.500, recent popularity 0.167, of 6 events"
     assert row.good
 
@@ -130,15 +130,15 @@ def test_a_small_catalogue_is_below_its_bar_where_one_thing_is(
 ) -> None:
     tenths = np.full(10, 0.5)
     errors_T = np.append(np.zeros(9), errors)
-    assert Small(1.0, tenths, tenths, errors_T, short).good(items) == good
-    assert Small(0.99, tenths, tenths, errors_T, short).good(items) == (good and items > 20)
+    assert figures_of(items, 20, Small(1.0, tenths, tenths, errors_T, short)).good == good
+    assert figures_of(items, 20, Small(0.99, tenths, tenths, errors_T, short)).good == (good and items > 20)
 
 
 def test_few_items_that_users_return_to_are_all_in_the_list_to_the_end() -> None:
     """Twenty users, of whom each comes back to three of five items: their rings are full of the same few."""
     found = measured(faithful_users(5, 20, 6_000), Settings())
     assert (found.hit_rate, found.short) == (1.0, 0)
-    assert found.good(5), (found.mrr_T, found.baseline_T, found.errors_T)
+    assert figures_of(5, 20, found).good, (found.mrr_T, found.baseline_T, found.errors_T)
 
 
 def test_the_table_says_what_is_below_its_bar() -> None:

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.quality import small_catalogues, table
 from benchmarks.quality.ablations import PARTS, settings_without
 from benchmarks.quality.baselines import baseline_ranks
+from benchmarks.quality.figures import figures_of
 from benchmarks.quality.one_pass import CANONICAL, one_pass
+from benchmarks.quality.scored import BARS, Log
 from benchmarks.quality.streams import Simulation, StreamConfig, write_log
-from benchmarks.quality.table import BARS, Log, ablation_rows, quality_rows
+from benchmarks.quality.table import ablation_row, ablations, quality_rows
+from benchmarks.tables.pages import drawn
 from stream_worker.config import Settings
 
 _EVENTS = 600
@@ -66,7 +71,7 @@ def test_the_scored_events_are_known_users_after_the_first_tenth(log: Path) -> N
 def test_a_bar_that_is_not_reached_is_not_good(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, one = Log.read(log, None), one_pass(_SETTINGS, log)
     monkeypatch.setitem(BARS, "shop", (0.0, 1.01))
-    hit_rate, mrr, *_ = quality_rows(read, [one, one])
+    hit_rate, mrr, *_ = quality_rows(figures_of(read, [one, one]))
     assert (hit_rate.bar, hit_rate.measured[:6]) == (hit_rate.bar, f"{_hit_rate(read, one.rank_E):.4f}")
     assert not mrr.good
 
@@ -89,6 +94,44 @@ def whole(log: Path) -> np.ndarray:
 
 def test_ablations_begin_with_the_whole(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.quality.table.PARTS", {name: PARTS[name] for name in ("nothing", "two hops")})
-    rows = list(ablation_rows(Log.read(log, None), _SETTINGS))
+    found = list(ablations(Log.read(log, None), _SETTINGS))
+    rows = [ablation_row(each, found[0]) for each in found]
     assert [row.scenario for row in rows] == ["shop (600 events) without nothing", "shop (600 events) without two hops"]
     assert "(+0.0000 / +0.0000)" in rows[0].measured
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands leave logging and threads of this process as they are."""
+    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    for module in ("table", "small_catalogues"):
+        monkeypatch.setattr(f"benchmarks.quality.{module}.only_errors", lambda: None)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_the_command_writes_is_what_the_tables_of_the_docs_read(log: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(table.main, [str(log), "--seeds", "0", "--json", str(tmp_path / "quality.json")])
+    assert done.exit_code in (0, 1), done.output
+    assert f"| shop | {_EVENTS} | ." in drawn("defaults", tmp_path)
+    assert [drawn(name, tmp_path).splitlines()[2].split(" | ")[0] for name in ("tenths", "young", "cost")] == [
+        "| shop"
+    ] * 3
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_ablations_write_is_what_their_table_reads(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.quality.table.PARTS", {name: PARTS[name] for name in ("nothing", "two hops")})
+    path = tmp_path / "quality-ablations.json"
+    CliRunner().invoke(table.main, [str(log), "--ablations", "300", "--json", str(path)])
+    assert [line.split(" | ")[0] for line in drawn("ablations", tmp_path).splitlines()[:4]] == [
+        "| without", "|---|---|", "| nothing", "| two hops",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_small_catalogues_write_is_what_their_table_reads(tmp_path: Path) -> None:
+    given = ["--items", "2", "--users", "5", "--events", "300", "--json", str(tmp_path / "quality-small.json")]
+    CliRunner().invoke(small_catalogues.main, given)
+    assert drawn("small", tmp_path).splitlines()[2].startswith("| 2 | 5 | 1.000 | .")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import shlex
 from datetime import date
 from pathlib import Path
 
@@ -25,6 +27,11 @@ def test_the_tables_of_a_page_are_those_of_the_results(page: str) -> None:
 
 def test_every_table_stands_in_one_page() -> None:
     assert sorted(name for text in PAGES.values() for name in blocks(text)) == sorted(TABLES)
+
+
+def test_every_result_is_shown() -> None:
+    shown = {name for found in TABLES.values() for name in found.results}
+    assert {path.stem for path in FILES} == shown
 
 
 def test_every_past_result_is_linked_from_a_page_of_past_results() -> None:
@@ -68,3 +75,22 @@ def test_what_make_chaos_writes_is_what_its_table_reads(tmp_path: Path) -> None:
     write(tmp_path / "chaos.json", figures([line], short=True))
     row = "| 5 | Redis killed | KIP-848 | held | resumed seconds 1.5, events 12,142, from 1; 2 | short, "
     assert row in drawn("scenarios", tmp_path)
+
+
+COMMANDS = sorted(
+    {(page, command) for page, text in PAGES.items() for command in re.findall(r"python -m (benchmarks[^`\n]*)", text)}
+)
+
+
+def test_commands_are_found_in_the_pages() -> None:
+    assert len(COMMANDS) > 5
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_benchmark_that_a_page_names_exists_with_its_options(page: str, command: str) -> None:
+    name, *arguments = shlex.split(command, comments=True)
+    place = ROOT / name.replace(".", "/")
+    module = importlib.import_module(f"{name}.__main__" if place.is_dir() else name)
+    given = {argument for argument in arguments if argument.startswith("--")}
+    known = {option for parameter in module.main.params for option in parameter.opts}
+    assert given <= known, page

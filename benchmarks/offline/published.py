@@ -24,7 +24,7 @@ from benchmarks.offline.models import CANONICAL, MODELS, Model
 from benchmarks.offline.training import SequenceModel, Trainer
 
 _PATIENCE, _ROWS, _LEAST = 10, 512, 5
-# Others' figures on this protocol, HR@10, HR@20 and NDCG@10 of the test: docs/quality.md names the source.
+# Others' figures on this protocol, HR@10, HR@20 and NDCG@10 of the test: docs/offline-models.md names the source.
 PUBLISHED = {"gru4rec": (0.1304, 0.2259, 0.0650), "sasrec": (0.1198, 0.2185, 0.0594)}
 
 

@@ -27,11 +27,21 @@ def printed(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def print_and_exit(rows: Iterable[Row]) -> NoReturn:
-    """Print each row as it comes, then the table; exit code 1 below a bar."""
+def said(rows: Iterable[Row]) -> list[Row]:
+    """Print each row as it comes."""
     done = []
     for row in rows:
         done.append(row)
         print(f"{row.scenario}: {row.measured}", file=sys.stderr, flush=True)
-    print(printed(done))
-    sys.exit(not all(row.good for row in done))
+    return done
+
+
+def print_and_exit(rows: Iterable[Row]) -> NoReturn:
+    """Print each row as it comes, then the table; exit code 1 below a bar."""
+    exit_with(said(rows))
+
+
+def exit_with(rows: Sequence[Row]) -> NoReturn:
+    """Print the table; exit code 1 below a bar."""
+    print(printed(rows))
+    sys.exit(not all(row.good for row in rows))

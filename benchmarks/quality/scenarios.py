@@ -17,7 +17,7 @@ from benchmarks.quality.forgetting import forgetting_rows
 from benchmarks.quality.new_items import recorded_row, simulated_row
 from benchmarks.quality.one_pass import CANONICAL
 from benchmarks.quality.rows import Row, print_and_exit
-from benchmarks.quality.small_catalogues import ITEMS, small_rows
+from benchmarks.quality.small_catalogues import ITEMS, small_figures, small_row
 from benchmarks.record import only_errors
 from stream_worker.config import Settings
 
@@ -38,7 +38,7 @@ def scenarios(
     yield from abrupt_rows(seeds, settings)
     yield from forgetting_rows(seeds, settings)
     yield simulated_row(settings)
-    yield from small_rows(settings, catalogues)
+    yield from map(small_row, small_figures(settings, catalogues))
     for log in logs:
         yield recorded_row(settings, log, mapping, limit)
     yield stationary_row(stationary_events, settings)

@@ -1,13 +1,14 @@
 """Catalogues of few items that users return to (channels, plans, a bank's products), beside simple counting.
 
-python -m benchmarks.quality.small_catalogues [--items 1,5,10,20,30,40] [--users 20,50] [--events 20000] [--short]
+python -m benchmarks.quality.small_catalogues [--items 1,5,40] [--users 20,50] [--events 20000] [--short] [--json FILE]
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 
 import click
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.baselines import DEPTH, baseline_ranks
 from benchmarks.quality.one_pass import simulated_pass
-from benchmarks.quality.rows import Row, print_and_exit
-from benchmarks.record import only_errors
+from benchmarks.quality.rows import Row, exit_with, said
+from benchmarks.record import machine, only_errors, write
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
 
@@ -38,10 +39,6 @@ class Small:
     baseline_T: NDArray[np.float64]
     errors_T: NDArray[np.float64]
     short: int
-
-    def good(self, items: int) -> bool:
-        full = items > DEPTH or self.hit_rate == 1.0
-        return full and not self.short and bool((self.errors_T >= -_STANDARD_ERRORS).all())
 
 
 def faithful_users(items: int, users: int, events: int, seed: int = 1) -> list[tuple[int, int]]:
@@ -91,23 +88,58 @@ def _errors(difference_E: NDArray[np.float64]) -> float:
     return mean / error if error > 0 else float(np.copysign(np.inf, mean)) if mean else 0.0
 
 
-def small_rows(
-    settings: Settings, items: Sequence[int] = ITEMS, users: Sequence[int] = USERS, events: int = EVENTS
-) -> Iterator[Row]:
-    for count in items:
-        for people in users:
-            found = measured(faithful_users(count, people, events), settings)
-            yield _row(f"{amount(count, 'item')}, {people} users", found, found.good(count))
+@dataclass(frozen=True)
+class WorstTenth:
+    """The tenth of a log in which MRR is the most standard errors below (or the fewest above) the best baseline's."""
+
+    tenth: int
+    mrr: float
+    baseline: float
+    standard_errors: float
 
 
-def _row(name: str, found: Small, good: bool) -> Row:
+@dataclass(frozen=True)
+class SmallFigures:
+    """Figures of one catalogue; `mrr`, `baseline`: means over the tenths; `short`: lists that were too short."""
+
+    items: int
+    users: int
+    hit_rate: float
+    mrr: float
+    baseline: float
+    worst: WorstTenth
+    short: int
+
+    @property
+    def good(self) -> bool:
+        full = self.items > DEPTH or self.hit_rate == 1.0
+        return full and not self.short and self.worst.standard_errors >= -_STANDARD_ERRORS
+
+
+def figures_of(items: int, users: int, found: Small) -> SmallFigures:
     worst = int(found.errors_T.argmin())
-    text = (
-        f"HR {found.hit_rate:.4f}, MRR {found.mrr_T.mean():.3f}, best baseline {found.baseline_T.mean():.3f}; "
-        f"worst tenth {1 + worst}: {found.mrr_T[worst]:.3f}, {found.baseline_T[worst]:.3f} "
-        f"({found.errors_T[worst]:+.1f} standard errors); {found.short} lists too short"
+    tenth = WorstTenth(
+        1 + worst, float(found.mrr_T[worst]), float(found.baseline_T[worst]), float(found.errors_T[worst])
     )
-    return Row(name, text, _BAR, good)
+    means = float(found.mrr_T.mean()), float(found.baseline_T.mean())
+    return SmallFigures(items, users, found.hit_rate, *means, tenth, found.short)
+
+
+def small_figures(
+    settings: Settings, items: Sequence[int] = ITEMS, users: Sequence[int] = USERS, events: int = EVENTS
+) -> Iterator[SmallFigures]:
+    for count, people in itertools.product(items, users):
+        yield figures_of(count, people, measured(faithful_users(count, people, events), settings))
+
+
+def small_row(found: SmallFigures) -> Row:
+    worst = found.worst
+    text = (
+        f"HR {found.hit_rate:.4f}, MRR {found.mrr:.3f}, best baseline {found.baseline:.3f}; "
+        f"worst tenth {worst.tenth}: {worst.mrr:.3f}, {worst.baseline:.3f} "
+        f"({worst.standard_errors:+.1f} standard errors); {found.short} lists too short"
+    )
+    return Row(f"{amount(found.items, 'item')}, {found.users} users", text, _BAR, found.good)
 
 
 def _numbers(text: str) -> list[int]:
@@ -119,11 +151,19 @@ def _numbers(text: str) -> list[int]:
 @click.option("--users", default=",".join(map(str, USERS)), show_default=True)
 @click.option("--events", default=EVENTS, show_default=True)
 @click.option("--short", is_flag=True, help="5 and 20 items, 20 users, 4,000 events.")
-def main(items: str, users: str, events: int, short: bool) -> None:
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures there, too.")
+def main(items: str, users: str, events: int, short: bool, json_path: Path | None) -> None:
     """Print the table; exit code 1 below a bar."""
     only_errors()
     sizes = ([5, 20], [20], 4_000) if short else (_numbers(items), _numbers(users), events)
-    print_and_exit(small_rows(Settings(), *sizes))
+    rows: list[Row] = []
+    figures: list[SmallFigures] = []
+    for found in small_figures(Settings(), *sizes):
+        figures.append(found)
+        rows += said([small_row(found)])
+    if json_path is not None:
+        write(json_path, {**machine(), "events": sizes[2], "catalogues": [asdict(each) for each in figures]})
+    exit_with(rows)
 
 
 if __name__ == "__main__":

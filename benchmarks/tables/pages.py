@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import chaos, speed
+from benchmarks.tables import chaos, offline, quality, speed
 from benchmarks.tables.shape import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-TABLES: Mapping[str, Table] = {**speed.TABLES, **chaos.TABLES}
+TABLES: Mapping[str, Table] = {**quality.TABLES, **offline.TABLES, **speed.TABLES, **chaos.TABLES}
 _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -44,9 +44,16 @@ def read(name: str, results: Path = RESULTS) -> dict[str, Any]:
 
 
 def _origins(figures: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the origin of each file of figures, files of one command and day together."""
-    files: dict[str, list[str]] = {}
+    """Return the origin of each file of figures, the files of one commit together."""
+    files: dict[tuple[str, str], list[str]] = {}
     for name, result in figures.items():
-        said = f"recorded on {result['recorded']} (commit {result['commit']}), `{result['command']}`"
-        files.setdefault(said, []).append(f"[{name}.json](../benchmarks/results/{name}.json)")
-    return "\n".join(f"{', '.join(names)}: {said}." for said, names in files.items())
+        files.setdefault((result["recorded"], result["commit"]), []).append(name)
+    return "\n".join(_origin(names, figures) for names in files.values())
+
+
+def _origin(names: Sequence[str], figures: Mapping[str, Mapping[str, Any]]) -> str:
+    links = ", ".join(f"[{name}.json](../benchmarks/results/{name}.json)" for name in names)
+    first = figures[names[0]]
+    commands = {figures[name]["command"] for name in names}
+    told = f"`{first['command']}`" if len(commands) == 1 else "commands in the files"
+    return f"{links}: recorded on {first['recorded']} (commit {first['commit']}), {told}."
