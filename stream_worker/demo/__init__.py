@@ -1,1 +1,1 @@
-"""What `stream-worker demo` shows: a simulated shop, an embedded Kafka, and one worker between them."""
+"""The demo of `stream-worker demo`: a simulated shop, an embedded Kafka, and one worker that reads from it."""

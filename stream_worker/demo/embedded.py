@@ -1,6 +1,6 @@
 """A Kafka inside this process: librdkafka's mock cluster, on a free loopback port.
 
-It keeps no transactional offsets and fences nobody, so nothing seen on it is evidence for exactly-once.
+It keeps no transactional offsets and fences no producer, so a run on it proves nothing about exactly-once.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from confluent_kafka import Producer
 
 from stream_worker.backends.kafka.faults import connect
 
-_START_SECONDS = 10.0
+_START_SECONDS = 10.0  # the longest time until the cluster answers (not tuned)
 
 
 class EmbeddedKafka:
-    """Runs as long as this object lives; other clients, of other processes too, reach it at `bootstrap_servers`."""
+    """A mock cluster that runs as long as this object lives. Clients of any process reach it at `bootstrap_servers`."""
 
     def __init__(self) -> None:
         self._cluster = connect(Producer, {"bootstrap.servers": "", "test.mock.num.brokers": 1})

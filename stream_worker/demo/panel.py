@@ -1,4 +1,4 @@
-"""Pictures of the running demo for a person: a live panel on a terminal, a plain line every few seconds elsewhere."""
+"""Views of the running demo: a live panel on a terminal, a plain line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from stream_worker.core.printable import printable
 from stream_worker.demo.scene import Done, Picture
 from stream_worker.demo.shop import Taste, parts
 
-_PLAIN_EVERY_SECONDS = 3.0
+_PLAIN_EVERY_SECONDS = 3.0  # between two plain lines (not tuned)
 _NAMES = {"worker": "this worker", "co_visitation": "co-visitation", "recent_popularity": "popularity"}
 _LEVELS = " ▁▂▃▄▅▆▇█"
-_WIDTH = 100
-_LISTED = 8
+_WIDTH = 100  # the widest panel, in columns
+_LISTED = 8  # items of the customer's list that are shown
 
 
 class View(Protocol):
+    """A view that shows pictures of the demo while it is open."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -43,7 +45,7 @@ def make_view(seconds: float) -> View:
 
 
 class PlainLines:
-    """A line for each new phase and for the change of taste, and one every three seconds between them."""
+    """A view by plain lines: one for each new phase, one for the change of taste, and figures every three seconds."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -56,7 +58,7 @@ class PlainLines:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to put away."""
+        """Do nothing: there is nothing to close."""
 
     def show(self, picture: Picture) -> None:
         if picture.phase != self._phase:
@@ -85,7 +87,7 @@ def plain_line(picture: Picture) -> str:
 
 
 class LivePanel:
-    """Draws over itself."""
+    """A view that draws each picture over the one before. `seconds`: how long the shop is open."""
 
     def __init__(self, seconds: float) -> None:
         self._of = seconds
@@ -93,8 +95,8 @@ class LivePanel:
 
     def __enter__(self) -> Self:
         self._live.start()
-        # Drift, which the log warns of, is in the panel. Live has put itself in the place of standard error, which the
-        # log takes only now: errors come out above the panel.
+        # The panel shows drift, so the log need not warn of it. Live has replaced standard error, and the log takes the
+        # new one only now, so that errors come out above the panel.
         logs.configure("error")
         return self
 
@@ -109,7 +111,7 @@ class LivePanel:
 
 
 def draw(picture: Picture, of_seconds: float) -> RenderableType:
-    """The whole panel: at most 23 lines, good from 80 columns on."""
+    """Draw the whole panel, at most 23 lines, for terminals of 80 columns or more."""
     if not picture.events:
         return Panel(Text(picture.phase or "starting"), title="stream-worker demo", width=_WIDTH)
     title = f"stream-worker demo: {min(picture.seconds, of_seconds):.0f} of {of_seconds:.0f} s"
@@ -128,7 +130,7 @@ def draw(picture: Picture, of_seconds: float) -> RenderableType:
 
 
 def _progress(picture: Picture, of_seconds: float) -> Table:
-    """In a grid, since a bar by itself ends no line."""
+    """Draw the bar of elapsed time, in a grid, since a bar alone does not end its line."""
     grid = Table.grid(expand=True)
     grid.add_row(ProgressBar(total=of_seconds, completed=min(picture.seconds, of_seconds)))
     return grid
@@ -174,14 +176,14 @@ def _course_title(picture: Picture) -> Text:
 
 
 def noticed_after(picture: Picture) -> float | None:
-    """When the first drift alarm since the change came, in seconds after the opening."""
+    """Return the seconds after the opening at which the first drift alarm since the change came; None: none came."""
     if picture.changed_seconds is None:
         return None
     return next((n.seconds for n in picture.noticed if n.seconds >= picture.changed_seconds), None)
 
 
 def _course(picture: Picture, of_seconds: float) -> Text:
-    """A column of blocks for each second, yellow from the change on, in two lines."""
+    """Draw the hit rate of each second as a column of blocks in two lines, yellow from the change on."""
     seconds = int(of_seconds) + 1
     step = max(1, -(-seconds // (min(_WIDTH, Console().width) - 4)))
     upper, lower = Text(), Text()
@@ -217,13 +219,16 @@ def _listed(item: str, score: float, taste: str) -> Text:
 
 
 def _style(item: str, taste: str) -> str:
-    """Green: to the customer's taste."""
+    """Return the style of an item: green if it is to the customer's taste."""
     colour, _, theme = taste.partition(" ")
     return "green" if parts(item)[0] and Taste(theme, colour).likes(item) else ""
 
 
 def summary_lines(picture: Picture, p50_seconds: float, p99_seconds: float) -> list[str]:
-    """What the table of metrics does not say."""
+    """Return the lines of the summary that the table of metrics does not contain.
+
+    `p50_seconds`, `p99_seconds`: median and 99th percentile of the time from an event to the list that has it.
+    """
     return [
         f"{amount(picture.events, 'event')}, {amount(picture.lists, 'list')} published, "
         f"{amount(picture.items, 'item')} live",

@@ -1,4 +1,4 @@
-"""What there is to see of a running demo. Its threads report to the scene; the panel asks it for a picture."""
+"""The scene of a running demo: its threads report to the scene, and a view asks the scene for pictures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from stream_worker.core.quality import HIT_RATE, WORKER
 from stream_worker.core.status import Status
 from stream_worker.demo.shop import Action
 
-_RATE_SECONDS = 3.0
-_RECENT_LISTS = 1_000
-_MOST_LATENCIES = 200_000
-_ACTIONS = 8
+# None of these is tuned.
+_RATE_SECONDS = 3.0  # the time over which the rate of events is taken
+_RECENT_LISTS = 1_000  # lists whose latencies the panel shows
+_MOST_LATENCIES = 200_000  # latencies kept for the summary; bounds the memory
+_ACTIONS = 8  # the customer's actions that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action of the followed customer; `listed`: it stood on the newest list that could be read before it."""
+    """An action of the followed customer. `listed`: True if its item was on the newest list that was read before."""
 
     type: str
     item: str
@@ -32,7 +33,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A drift alarm, `seconds` after the opening."""
+    """A drift alarm that came `seconds` after the opening. `stream`: the event types that have had alarms."""
 
     seconds: float
     stream: str
@@ -40,7 +41,11 @@ class Noticed:
 
 @dataclass(frozen=True)
 class Picture:
-    """One moment. Latencies in seconds, from an event's time to a list with it that a read_committed consumer has."""
+    """The demo at one moment.
+
+    Times are in seconds after the opening. A latency is the time in seconds from an event until a read_committed
+    consumer has read the list that covers it. `history`: the hit rate of each second.
+    """
 
     phase: str
     seconds: float
@@ -64,7 +69,13 @@ class Picture:
 
 
 class Scene:
-    """`open` is set once the worker owns its partitions; the seconds count from `begin`."""
+    """The scene, safe for several threads.
+
+    `customer`: the one who is followed.
+    `open`: set once the worker owns its partitions.
+
+    Seconds count from the call of `begin`.
+    """
 
     def __init__(self, customer: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.customer = customer
@@ -135,7 +146,7 @@ class Scene:
             self._hear(status)
 
     def _remember(self) -> None:
-        """One hit rate for each second."""
+        """Note the hit rate once for each second."""
         while self._hit_rates and len(self._history) <= int(self._seconds()):
             self._history.append(self._hit_rates[WORKER])
 
@@ -173,7 +184,7 @@ class Scene:
             )
 
     def latencies(self) -> tuple[float, float]:
-        """Median and 99th percentile of all lists so far, in seconds; 0 without any."""
+        """Return median and 99th percentile of the latencies of all lists so far, in seconds; 0 without a list."""
         with self._lock:
             return _percentiles(list(self._latencies))
 

@@ -1,6 +1,6 @@
-"""One run of the demo: the worker's loop, the shop and a reader of the lists, a thread each.
+"""One run of the demo in three threads: the worker's loop, the shop, and a reader of the lists.
 
-The worker's thread begins with all that takes time (kernels, Kafka, the group), and then starts the other two.
+The worker's thread first does all that takes time (kernels, Kafka, joining the group), then starts the other two.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from stream_worker.demo.shop import Shop, ShopConfig
 from stream_worker.loop.worker import Worker
 from stream_worker.warm_up import warm_up
 
-_PARTITIONS = 4
-_POLL_SECONDS = 0.1
-_DRAIN_SECONDS = 5.0
-_PATIENCE_SECONDS = 30.0
-_START_UP_SECONDS = 4.0
+# None of these is tuned.
+_PARTITIONS = 4  # of each topic
+_POLL_SECONDS = 0.1  # the longest wait for something that can end the thread
+_DRAIN_SECONDS = 5.0  # the longest time, after the shop has closed, until its last lists are read
+_PATIENCE_SECONDS = 30.0  # the longest wait for a thread to end
+_START_UP_SECONDS = 4.0  # the longest wait for a start-up that is to be left
 
 
 def demo_settings(settings: Settings, folder: Path) -> Settings:
-    """The same, with the twin for memories, no metrics server, and a monitor whose windows suit one minute."""
+    """Return the settings with memories in the twin, no metrics server, and a monitor whose windows suit one minute."""
     return replace(
         settings,
         memory=replace(settings.memory, redis_url=""),
@@ -45,7 +46,14 @@ def demo_settings(settings: Settings, folder: Path) -> Settings:
 
 
 class Session:
-    """`start`, then `running` until it is false, then `stop`. `fault` is what ended it before its time."""
+    """A run of the demo: call `start`, then `running` until it is False, then `stop`.
+
+    `shop`: the shop's configuration.
+    `seconds`: how long the shop is open.
+    `scene`: takes all that there is to see.
+
+    `fault`: the exception that ended a thread before its time.
+    """
 
     def __init__(self, settings: Settings, shop: ShopConfig, seconds: float, scene: Scene) -> None:
         self.settings, self.scene = settings, scene
@@ -62,7 +70,7 @@ class Session:
         self._threads[0].start()
 
     def running(self) -> bool:
-        """Whether there is something to wait for: the shop is open, or lists of its last events are on their way."""
+        """Return True while the shop is open or lists of its last events have not been read."""
         if self.fault is not None or self._stopping.is_set():
             return False
         if not self._sold_out.is_set():
@@ -72,7 +80,7 @@ class Session:
         return owed and time.monotonic() < self._drained_by
 
     def stop(self) -> bool:
-        """End all threads in good order; false where the start-up, which can't be interrupted, still runs."""
+        """End all threads in good order; return False if one still runs (the start-up can't be interrupted)."""
         self._stopping.set()
         if self.worker is None:
             self._threads[0].join(_START_UP_SECONDS)
@@ -135,7 +143,7 @@ class Session:
         )
 
     def _sell(self, kafka: KafkaConfig) -> None:
-        """The shop is open from the worker's first partitions on, for `seconds`."""
+        """Open the shop when the worker has its partitions, for the configured seconds."""
         producer = connect(Producer, writer_settings(kafka))
         while not self.scene.open.wait(_POLL_SECONDS):
             if self._stopping.is_set():
@@ -165,7 +173,7 @@ class Session:
             self.sold += 1
 
     def _read(self, kafka: KafkaConfig) -> None:
-        """A consumer like any other: the clock of a list stops when it has it."""
+        """Read the lists as any consumer would; the latency of a list ends when it is read here."""
         consumer = connect(Consumer, {**reader_settings(kafka), "group.id": "demo-reader"})
         topic = kafka.output_topic
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(_PARTITIONS)])

@@ -1,11 +1,11 @@
-"""A small shop and its customers, simulated: what they do follows from their tastes, so that it can be learned.
+"""A simulated shop and its customers, who act by their tastes, so that a model can learn from their events.
 
-Words: a *shelf* is a theme in one colour ("green kitchen"), and a taste is a liking for one shelf. Things of a theme
-are bought in an order (after the kettle the teapot). A *customer* comes for sessions: views, now and then a cart and
-a purchase of what was viewed. Items become more and less popular, new ones appear, and once, abruptly, half of the
-customers turn to other colours, which nobody had looked at before.
+Words: a *shelf* is a theme in one colour ("green kitchen"), and a *taste* is a liking for one shelf. Things of a theme
+are bought in an order (after the kettle the teapot). A *customer* comes for sessions of views, sometimes with a cart
+and a purchase of the viewed item. Items become more and less popular, and new ones appear. Once, abruptly, half of the
+customers turn to other colours, which no customer liked before.
 
-Pure: the same configuration gives the same events, whatever the clock says.
+The shop uses no clock: the same configuration gives the same events.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ THEMES = {
     "camping": ("tent", "sleeping bag", "lantern", "stove", "rucksack", "compass"),
     "bath": ("towel", "bathrobe", "soap dish", "sponge", "mirror", "slippers"),
 }
-# Customers like the first two colours of a theme; the others are what half of them scatter to.
+# Customers like the first `_LIKED` colours of a theme; to the others half of the customers turn later.
 COLOURS = {
     "kitchen": ("green", "blue", "violet", "copper", "ivory"),
     "garden": ("red", "white", "orange", "khaki", "indigo"),
@@ -33,8 +33,9 @@ COLOURS = {
     "camping": ("olive", "grey", "crimson", "azure", "sand"),
     "bath": ("cream", "navy", "coral", "lilac", "mint"),
 }
-_LIKED = 2
-# The one whom a panel follows: there is always something to see of it.
+_LIKED = 2  # colours of a theme that customers like at first
+# The customer whom the panel follows, and the time between their sessions as a share of the usual: short, so that there
+# is always something to see.
 FIRST_CUSTOMER = "customer-000"
 _FIRST_AWAY = 0.15
 _THINGS = {thing: theme for theme, things in THEMES.items() for thing in things}
@@ -67,7 +68,7 @@ class ShopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a customer did, `seconds` after the shop opened."""
+    """A customer's action, `seconds` after the shop opened."""
 
     seconds: float
     user: str
@@ -78,7 +79,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """One shelf: a theme in one colour."""
+    """A taste: the liking for one shelf, a theme in one colour."""
 
     theme: str
     colour: str
@@ -92,7 +93,7 @@ class Taste:
 
 
 def parts(item: str) -> tuple[str, str]:
-    """Colour and thing of an item.
+    """Return colour and thing of an item.
 
     >>> parts("white watering can #3")
     ('white', 'watering can')
@@ -103,7 +104,12 @@ def parts(item: str) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Item:
-    """`weight` is its popularity, which rises and falls once a `period_seconds`; a new item is hot at first."""
+    """An item of the shop.
+
+    `weight`: its mean popularity.
+    `period_seconds`, `phase`: how its popularity rises and falls; `phase` is a share of the period.
+    `born_seconds`: when it appeared; a new item is hot for some 15 seconds.
+    """
 
     title: str
     weight: float
@@ -118,7 +124,7 @@ class _Item:
 
 
 class Shelves:
-    """All items, and what draws one of them by its popularity of the moment."""
+    """The items of the shop; draws one of them by its present popularity. `models`: items of each thing and colour."""
 
     def __init__(self, models: int, random: Random) -> None:
         self._random = random
@@ -135,11 +141,11 @@ class Shelves:
         return sum(len(items) for items in self._items.values())
 
     def add(self, taste: Taste, seconds: float) -> str:
-        """A new item of a random thing, hot at once."""
+        """Add a new item of a random thing to the shelf; return its title."""
         return self._add(taste.theme, taste.colour, self._random.choice(THEMES[taste.theme]), seconds)
 
     def restock(self, seconds: float) -> None:
-        """Weigh all items as of now."""
+        """Compute the popularity of all items, `seconds` after the shop opened."""
         self._drawing = {}
         for (theme, colour, thing), items in self._items.items():
             titles, weights = [i.title for i in items], [i.popularity(seconds) for i in items]
@@ -152,7 +158,7 @@ class Shelves:
         return self._draw(taste.theme, taste.colour)
 
     def draw_after(self, taste: Taste, item: str) -> str:
-        """What goes with the item: the next thing of the theme, in the taste's colour."""
+        """Draw an item of the theme's next thing after this item's, in the taste's colour."""
         things = THEMES[taste.theme]
         return self._draw(taste.theme, taste.colour, things[(things.index(parts(item)[1]) + 1) % len(things)])
 
@@ -172,14 +178,14 @@ class Shelves:
 class _Customer:
     name: str
     taste: Taste
-    away: float = 1.0  # how long between two sessions, as a share of what is usual
+    away: float = 1.0  # time between two sessions, as a share of the usual
     sessions: int = 0
-    left: int = 0
-    last: tuple[str, str] | None = None  # what was done in this session last: type and item
+    left: int = 0  # actions left in this session
+    last: tuple[str, str] | None = None  # type and item of the last action in this session
 
 
 class Shop:
-    """The shop from its opening on. `changed` turns true with the change of taste, `tastes` is who likes what now."""
+    """The shop from its opening on. `changed`: True after the change of taste; `tastes`: who likes what now."""
 
     def __init__(self, config: ShopConfig) -> None:
         self.config = config
@@ -198,7 +204,7 @@ class Shop:
         return {customer.name: customer.taste for customer in self._customers}
 
     def actions(self) -> Iterator[Action]:
-        """What happens, in the order of time, without end."""
+        """Yield the customers' actions in the order of time, without end."""
         random = self._random
         turn = self.config.session_events * self._seconds_an_event
         due = [(random.uniform(0, turn) * customer.away, number) for number, customer in enumerate(self._customers)]
@@ -222,7 +228,7 @@ class Shop:
         self.shelves.restock(second)
 
     def _change_tastes(self) -> None:
-        """Half of the customers, the first among them, turn to colours of their theme that nobody has liked so far."""
+        """Give half of the customers, with the first one, a colour of their theme that no customer has liked yet."""
         self.changed = True
         first, *others = self._customers
         for customer in [first, *self._random.sample(others, len(self._customers) // 2 - 1)]:
@@ -230,7 +236,7 @@ class Shop:
             customer.taste = Taste(theme, self._random.choice(COLOURS[theme][_LIKED:]))
 
     def _pause(self, customer: _Customer) -> float:
-        """Until the customer's next action: short within a session, long before the next one."""
+        """Return the seconds until the customer's next action: few within a session, many before the next one."""
         within, events = 0.3 * self._seconds_an_event, self.config.session_events
         between = customer.away * (events * self._seconds_an_event - (events - 1) * within)
         mean = within if customer.left else between
