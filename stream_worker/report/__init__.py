@@ -1,6 +1,6 @@
-"""Reports to look at: one page (or one picture) of a replay or of a comparison.
+"""Reports of a replay or of a comparison: one page, or one picture.
 
-The page holds its figures and opens offline; the same run gives the same bytes. Needs the extra `report`.
+The page contains its figures and opens offline; the same run gives the same bytes. Needs the extra `report`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _NEEDED = ("matplotlib", "jinja2")
 
 
 def require() -> None:
-    """Raises ConfigurationError, which names the extra, where what draws is not installed."""
+    """Raise ConfigurationError, which names the extra, if a library that draws is not installed."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         raise ConfigurationError(
             f"--report: needs {' and '.join(missing)}, which the extra `report` installs: "

@@ -1,4 +1,4 @@
-"""What is shown of a run, before anything is drawn: charts of panels, each of curves over the same events."""
+"""The contents of a report's charts, before they are drawn: charts of panels, panels of curves over the events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream_worker.core.history import History
 from stream_worker.core.status import Note
 
-# Told apart by colour-blind people and in print (Okabe and Ito 2008; Tol 2021, "muted").
+# Colours that colour-blind people can tell apart, also in print (Okabe and Ito 2008; Tol 2021, "muted").
 _STRONG = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MUTED = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
 _NOWHERE = "#DDDDDD"
@@ -20,7 +20,11 @@ _DASHES = ("--", ":", "-.")
 
 @dataclass(frozen=True)
 class Curve:
-    """Values at P points after so many events, drawn from point to point."""
+    """A curve through P points.
+
+    at_P: events of the monitor at each point.
+    values_P: the values there.
+    """
 
     label: str
     at_P: NDArray[np.int64]
@@ -32,8 +36,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves under one vertical axis. `stacked`: shares that add up to 1. `steps`: a value holds until the next.
-    `signed`: values may be below 0."""
+    """Curves with one vertical axis.
+
+    stacked: the curves are shares that add up to 1.
+    steps: a value holds until the next point.
+    signed: values may be below 0.
+    """
 
     title: str
     unit: str
@@ -45,7 +53,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """Panels side by side, with what a reader should know of them. Curves of one label look the same."""
+    """Panels side by side. `reading`: how to read them, for a person. Curves with the same label look the same."""
 
     title: str
     reading: str
@@ -54,14 +62,16 @@ class Chart:
 
 
 def charts_of(history: History) -> list[Chart]:
-    """All that there is to see of one run, most important first; what has no points is left out."""
+    """Return the charts of one run, the most important one first, without charts that have no points."""
     chosen = [*_quality_charts(history), _sources_chart(history), _learning_chart(history)]
     return [chart for chart in chosen if any(panel.curves for panel in chart.panels)]
 
 
 def charts_of_both(a: History, b: History, gains: Sequence[tuple[str, NDArray[np.float64]]]) -> list[Chart]:
-    """Two runs A and B on the same events: together, then what B has gained over A by each event of both, as (metric,
-    gains [E]), then in parts."""
+    """Return the charts of two runs on the same events: both together, the gain of B over A, then groups of events.
+
+    `gains`: the title of each metric, and B - A at each of the E events that both have scored.
+    """
     metrics = _metrics(a)
     both = [("A", a, "all", _STRONG[0], "-", 2.2), ("B", b, "all", _STRONG[1], "--", 1.6), *_baselines(a)]
     charts = [Chart("Both beside the baselines", _WINDOW.format(a.monitor.config.window), _pair(metrics, both))]
@@ -87,28 +97,28 @@ _Line = tuple[str, History, str, str, str, float]
 
 _WINDOW = (
     "Each list was made before its event was seen. A value covers the last {:,} scored events, so a curve's beginning "
-    "is of few events. Dashed: simple counting on the same events."
+    "is of few events. Dashed: the baselines (plain counting) on the same events."
 )
 _GAINED = (
-    "Summed over the events that both scored, in the order of the log: where it rises, B was better, where it is level "
-    "they were alike. A steady slope is a difference that holds, a single step is one moment of the log."
+    "The sum over the events that both have scored, in the order of the log. Where it rises, B was better; where it is "
+    "level, they were alike. A steady slope is a lasting difference, a single step is one moment of the log."
 )
 _TYPES = "Each event type apart; each curve covers the last events of its own type."
 _REPEATS = (
-    "Repeat: the item is among the user's last ones. New: the user has not met it lately, which is harder. New and "
-    "known: somebody has met it before, so it could be discovered. Dashed: the baselines on the new and known ones."
+    "Repeat: the item is among the user's last ones. New: it is not, which is harder. New and known: new to the user, "
+    "but another user has had it before, so it could be found. Dashed: the baselines on the new and known ones."
 )
 _AGES = (
     "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
-    "baselines on the cold ones. An item's very first event is in neither, since nobody could have named it."
+    "baselines on the cold ones. The first event of an item is in neither, since no list could contain it."
 )
 _PROPOSERS = (
-    "Which proposer of candidates was the first to propose the item that came, as a share of the last {:,} scored "
-    "events. They propose from the bottom up, so what lies above found only what those below did not. "
-    "Grey: nothing proposed it, so no ranking could have found it."
+    "The proposer of candidates that first proposed the item that came, as a share of the last {:,} scored events. "
+    "They propose from the bottom up, so each one is credited only with items that those below it did not propose. "
+    "Grey: none proposed it, so no ranking could have found it."
 )
 _LEARNING = (
-    "Encoder and ranker: what they are trained by, before each step. Log loss: of the lists, over the monitor's window."
+    "Encoder and ranker: their training losses, before each step. Log loss: of the lists, over the monitor's window."
 )
 
 
@@ -124,13 +134,13 @@ def _quality_charts(history: History) -> Iterator[Chart]:
 
 
 _REPEAT_TITLE, _AGE_TITLE = "Repeats and new items", "Warm and cold items"
-# The part of a chart's events on which the baselines are drawn, too.
+# The group of events of each chart for which the baselines are drawn, too.
 _BASELINE_PARTS = {_REPEAT_TITLE: "new_known", _AGE_TITLE: "cold"}
 _LABELS = {"floor": "", "new_known": ", new and known", "cold": ", cold"}
 
 
 def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
-    """(title, how to read it, (track, label) of each part that has been scored)."""
+    """Yield title, reading, and (track, label) of each group for the charts of groups of events."""
     monitor = history.monitor
     types = [(f"type.{name}", name) for name in monitor.type_names if monitor.tracks[f"type.{name}"].events]
     if len(types) > 1:
@@ -146,18 +156,18 @@ def _baselines(history: History, of: str = "floor") -> Iterator[_Line]:
 
 
 def _metrics(history: History) -> list[tuple[str, str, str]]:
-    """(title, unit, name) of the two that everything is shown by."""
+    """Return title, unit and name of the two metrics that all charts of quality show."""
     k = history.monitor.config.depth
     return [(f"Hit rate@{k}", "share", f"hit_rate@{k}"), (f"MRR@{k}", "mean of 1 / rank", f"mrr@{k}")]
 
 
 def _pair(metrics: Sequence[tuple[str, str, str]], lines: Sequence[_Line]) -> list[Panel]:
-    """The same tracks by hit rate and by MRR."""
+    """Return a panel for each metric with the same tracks."""
     return [Panel(title, unit, _curves(lines, metric)) for title, unit, metric in metrics]
 
 
 def _curves(lines: Sequence[_Line], metric: str) -> list[Curve]:
-    """Of the tracks that have any points."""
+    """Return the curves of one metric, without those that have no points."""
     curves = [
         Curve(label, *history.series(f"{track}/{metric}"), colour, dashes, width)
         for label, history, track, colour, dashes, width in lines

@@ -1,6 +1,7 @@
-"""Charts drawn by matplotlib: as SVG to stand in a page, or all of them in one PNG.
+"""Charts drawn by matplotlib: as SVG elements for a page, or all of them in one PNG.
 
-Without pyplot, which keeps figures in the process; salted ids and no date, so that the same charts give the same bytes.
+This module does not use pyplot, which keeps figures in the process. Ids are salted and dates left out, so that the same
+charts give the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream_worker.core.status import Note
 from stream_worker.report.charts import Chart, Curve, Panel
 
 _WIDTH, _HEIGHT, _ROW_HEIGHT = 11.0, 3.1, 0.2  # inches
-# Colour, sign and height, since an answer comes with the alarm that it answers.
+# Colour, sign and height of each kind; the heights differ since an answer stands at the same event as its alarm.
 _NOTES = {"alarm": ("#D55E00", "v", 1.03), "answer": ("#009E73", "^", 0.97), "rollback": ("#000000", "X", 0.91)}
 _OTHER_NOTE = ("#777777", "o", 0.85)
 _STYLE: dict[Any, Any] = {
@@ -40,19 +41,19 @@ _STYLE: dict[Any, Any] = {
 
 
 def svg(chart: Chart, salt: str) -> str:
-    """The chart as an element to stand in a page. `salt` tells its ids from those of the page's other charts."""
+    """Draw the chart as an SVG element for a page. `salt` makes its ids differ from those of its other charts."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=(_WIDTH, _HEIGHT))
         _draw(chart, figure, top=0.88)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     element = text.getvalue()[text.getvalue().index("<svg") :]
-    # Ids that count figures and lines would stand in the page once a chart, and nothing refers to them.
+    # Ids that number figures and lines would stand in the page once per chart; nothing refers to them.
     return re.sub(r'<metadata>.*?</metadata>| id="[A-Za-z0-9.]+_\d+"', "", element, flags=re.DOTALL)
 
 
 def png(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], charts: Sequence[Chart]) -> bytes:
-    """A table and all charts, one below the other."""
+    """Draw a picture of a table and all charts, one below the other."""
     with mpl.rc_context(_STYLE):
         heights = [0.4 + _ROW_HEIGHT * (len(rows) + 2), *[_HEIGHT] * len(charts)]
         figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=110)
@@ -79,8 +80,8 @@ def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]], ax: Axes)
 
 
 def _draw(chart: Chart, figure: FigureBase, top: float) -> None:
-    """Panels of equal width over all charts, with room for a legend at the right."""
-    # Not by a layout engine: its solver's last digits are not the same every time.
+    """Draw a chart; its panels have the same width in all charts, with room for a legend at the right."""
+    # A layout engine is not used, since the last digits of its results differ from run to run.
     figure.subplots_adjust(left=0.065, right=0.8, bottom=0.17, top=top, wspace=0.25)
     axes = figure.subplots(1, len(chart.panels), squeeze=False)[0]
     ends = [at for panel in chart.panels for curve in panel.curves for at in (curve.at_P[0], curve.at_P[-1])]
@@ -95,7 +96,7 @@ def _legend(chart: Chart, axes: Sequence[Axes], figure: FigureBase, top: float) 
     named: dict[str, Any] = {}
     for panel, ax in zip(chart.panels, axes, strict=True):
         handles, labels = ax.get_legend_handles_labels()
-        # What is stacked highest is read first.
+        # The curve that is stacked highest stands first in the legend.
         named |= dict(list(zip(labels, handles, strict=True))[:: -1 if panel.stacked else 1])
     named |= {note.kind: _handle(note.kind) for note in chart.notes}
     figure.legend(named.values(), named.keys(), loc="upper left", borderaxespad=0, bbox_to_anchor=(0.815, top))
@@ -129,7 +130,7 @@ def _stack(curves: Sequence[Curve], ax: Axes) -> None:
 
 
 def _draw_notes(notes: Sequence[Note], ax: Axes) -> None:
-    """A thin line where something happened, with a sign of its kind at the upper edge."""
+    """Draw each note as a thin line at its event, with the sign of its kind at the upper edge."""
     for note in notes:
         colour, sign, height = _NOTES.get(note.kind, _OTHER_NOTE)
         ax.axvline(note.at, color=colour, lw=0.7, alpha=0.5, zorder=1)

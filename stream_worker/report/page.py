@@ -17,7 +17,11 @@ from stream_worker.report.figures import png, svg
 
 @dataclass(frozen=True)
 class Table:
-    """Texts in rows under their columns; those after the first stand right-aligned. `strong`: the first row counts."""
+    """A table of texts; all columns but the first are right-aligned.
+
+    strong: True to emphasise the first row.
+    reading: how to read the table, for a person.
+    """
 
     title: str
     columns: Sequence[str]
@@ -27,7 +31,7 @@ class Table:
 
     @staticmethod
     def of_metrics(title: str, rows: Sequence[Mapping[str, str | float]], reading: str = "") -> Table:
-        """A table of rows `name, events, <metric>...`; a metric that a row lacks is a dash."""
+        """Return a table of rows `name, events, <metric>...`; a metric that a row lacks is shown as a dash."""
         names = list(rows[0])
         cells = [[_cell(name, row.get(name)) for name in names] for row in rows]
         return Table(title, ["", *names[1:]], cells, True, reading)
@@ -35,8 +39,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report says: `facts` in a line, tables, charts, and the notes that the charts mark. `result`: the outcome
-    in a sentence or two, for who reads no table."""
+    """The contents of a report.
+
+    facts: names and values, shown in one line.
+    notes: those that the charts mark.
+    result: the outcome in a sentence or two, for readers who read no tables.
+    """
 
     title: str
     facts: Sequence[tuple[str, str]]
@@ -47,7 +55,7 @@ class Report:
 
 
 def write(report: Report, paths: Iterable[Path]) -> None:
-    """Each file whole or not at all, as its suffix says."""
+    """Write the report to each path, as a page or a picture by its suffix; each file is written whole or not at all."""
     for path in paths:
         data = _picture(report) if path.suffix == ".png" else _html(report).encode()
         beside = path.with_name(f"{path.name}.tmp")

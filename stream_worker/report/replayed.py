@@ -1,4 +1,4 @@
-"""What a report of one replay says."""
+"""The contents of a report of one replay."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from stream_worker.report.page import Report, Table
 
 _METRICS = (
     "Every event was predicted before it was learned from. hit_rate@k: the share of events whose item was among the"
-    " first k of the list; mrr@k and ndcg@k count a place further up for more. recent_popularity and co_visitation "
-    "are baselines: plain counting on the same events. Repeat: the user has done something with the item lately; new: "
-    "not. Cold: the item is young; unseen: it came for the first time, so nobody could have named it. An event of a"
-    " basket is predicted from those before it, also where all have one time."
+    " first k of the list; mrr@k and ndcg@k give more weight to higher places. recent_popularity and co_visitation "
+    "are baselines: plain counting on the same events. Repeat: the user has had the item lately; new: the user has "
+    "not. Cold: the item is young; unseen: it came for the first time, so no list could contain it. An event of a"
+    " basket is predicted from the events before it, even if all of them have the same time."
 )
 _PROPOSERS = (
-    "encoder: the network's own choice. follows, next: what came after the user's items, soon or at once. own: the "
-    "user's earlier items. together: what others had beside them. two hop: what came after the likeliest next item."
-    " hot: what is popular. nowhere: nothing proposed it."
+    "encoder: the network's own choice. follows, next: items that came after the user's items, soon or at once. own: "
+    "the user's earlier items. together: items that others had beside them. two hop: items that came after the most "
+    "likely next item. hot: popular items. nowhere: no proposer named the item."
 )
 
 
 def report_of(
     history: History, status: Status, log: str, rows: tuple[int, int], changed: Sequence[Sequence[str]]
 ) -> Report:
-    """`rows`: the first of the log that this run read, and the one after the last. `changed`: keys of the configuration
-    that are not as by default, with their values."""
+    """Return the report of one replay.
+
+    `log`: the name of the log.
+    `rows`: the first row of the log that this run read, and the one after its last.
+    `changed`: the configuration's keys without their default value, with the values.
+    """
     monitor = history.monitor
     rows_of = monitor.summary_rows()
     tables = [Table.of_metrics("Scored before each event was learned", rows_of, _METRICS), _sources(monitor)]
@@ -41,7 +45,7 @@ def report_of(
 
 
 def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
-    """The hit rate of everything and of what could be discovered, each beside the best baseline's."""
+    """Return sentences with the hit rate of all events, and of new and known items, beside the best baseline's."""
     rate, named = f"hit_rate@{monitor.config.depth}", {str(row["name"]): row for row in rows}
     said = []
     for name, suffix, what in (
