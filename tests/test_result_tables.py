@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.record import write
+from benchmarks.tables.markdown import table
 from benchmarks.tables.pages import DOCS, RESULTS, ROOT, TABLES, blocks, drawn, filled
 from tests.chaos.__main__ import Line, figures
 
@@ -59,6 +60,11 @@ def test_another_figure_makes_another_table(tmp_path: Path) -> None:
 def test_a_name_without_a_table_is_refused() -> None:
     with pytest.raises(KeyError, match="lops"):
         filled("<!-- table: lops -->\n<!-- /table -->")
+
+
+def test_a_row_that_does_not_fit_its_head_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 2 cells, got 1"):
+        table(["a", "b"], [["1"]])
 
 
 def test_what_a_benchmark_writes_says_where_it_comes_from(tmp_path: Path) -> None:

@@ -6,8 +6,13 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("| --- ", "|---").replace("--- |", "---|")
+    """Return a table. Raise ValueError where a row has another number of cells than the head."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"a table: expected {len(head)} cells, got {len(row)}: {row}")
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
 
 
 def share(value: float, places: int = 3) -> str:

@@ -40,16 +40,8 @@ def _loops(figures: Mapping[str, Figures]) -> str:
 
 
 def _growth(figures: Mapping[str, Figures]) -> str:
-    head = [
-        "users",
-        "items",
-        "us an event, 1 in 1",
-        "1 in 16",
-        "ratios",
-        "resident MB",
-        "same lists",
-        "same candidates",
-    ]
+    head = ["users", "items", "us an event, 1 in 1", "1 in 16", "ratios", "resident MB", "same lists, candidates"]
+    head += ["checkpoint MB", "its copy, s", "the first copy, s"]
     return table(head, map(_size, figures["growth"]["sizes"]))
 
 
@@ -60,7 +52,9 @@ def _size(size: Mapping[str, Any]) -> list[str]:
         *(count(size["microseconds"][thinning]["all"]) for thinning in ("1", "16")),
         ", ".join(f"{size['ratio'][thinning]:.2f}" for thinning in ("1", "16")),
         f"{size['resident_megabytes']:,}",
-        *(share(size["overlap"][of]) for of in ("lists", "encoder")),
+        ", ".join(share(size["overlap"][of]) for of in ("lists", "encoder")),
+        count(size["snapshot"]["line_bytes"] / 1e6),
+        *(f"{size['snapshot'][of]:.2f}" for of in ("line_seconds", "first_line_seconds")),
     ]
 
 
@@ -68,7 +62,9 @@ def _limit(figures: Mapping[str, Figures]) -> str:
     efforts = figures["limit"]["microseconds_an_event"]
     stages = [name for name in next(iter(efforts.values())) if name != "share"]
     rows = [[name, *(count(of[stage]) for stage in stages), f"{of['share']:.0%}"] for name, of in efforts.items()]
-    return table(["learned from", *stages, "share of the limit"], rows)
+    rate = figures["limit"]["gemm_operations_per_second"] / 1e9
+    drawn = table(["learned from", *stages, "share of the limit"], rows)
+    return f"{drawn}\n\nOne thread multiplied {rate:.0f} billion operations a second then."
 
 
 def _trainer(figures: Mapping[str, Figures]) -> str:

@@ -24,7 +24,7 @@ _MOST_BACKLOGS = 2
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
 class EffortConfig:
-    """`[effort]`: how thinning follows the lag (docs/speed.md, ADR 0012).
+    """`[effort]`: how thinning follows the lag (docs/effort.md, ADR 0012).
 
     `run` doubles thinning while it is behind, and halves it once it is calm again. A halving at most doubles the work;
     where it did more, the next one waits for twice as long. `replay` stays at `thinning`.
@@ -46,7 +46,7 @@ class EffortConfig:
     idle_share: Annotated[float, Interval(ge=0.5, lt=1)] = 0.55
     #: Unread records up to which a line that began without a checkpoint does not thin, until it has caught up or done
     #: twice as many; 0: it thins at once. Thinned history cost .07 of the hit rate; a million records take 8 minutes on
-    #: two cores (docs/speed.md).
+    #: two cores (docs/effort.md).
     learn_backlog: NonNegativeInt = 1_000_000
 
     def __post_init__(self) -> None:
