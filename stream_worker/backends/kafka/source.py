@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -28,12 +27,11 @@ from stream_worker.backends.kafka.faults import (
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.membership import Membership
 from stream_worker.backends.kafka.positions import Positions
-from stream_worker.backends.kafka.starts import begin, bounds, committed, count_partitions, readable
+from stream_worker.backends.kafka.published_offsets import PublishedOffsets
+from stream_worker.backends.kafka.starts import bounds, readable
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
-from stream_worker.core.missing_offsets import first_partitions, most_partitions, of_this_topic
-from stream_worker.core.offsets import Committed, Kept, Mark
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 from stream_worker.logs import get_logger
@@ -82,7 +80,6 @@ class KafkaSource:
         self._config, self._slot, self._monotonic = config, slot, monotonic
         self._owner: PartitionOwner | None = None
         self._positions = Positions()
-        self._partitions = self._first_partitions = 0
         self._look_again_at = 0.0
         self._stash: deque[Record] = deque()
         self._failures: list[BaseException] = []
@@ -93,6 +90,7 @@ class KafkaSource:
         self._backoff = Backoff(monotonic=monotonic)
         self._complaints = Complaints(monotonic)
         self._identity = TopicIdentity(config, monotonic)
+        self._published = PublishedOffsets(config, self._identity)
         self._membership = Membership(config, slot)
         self._consumer = self._connect()
 
@@ -142,7 +140,7 @@ class KafkaSource:
         self._backoff.fail()
 
     def moved_from(self) -> Collection[int]:
-        return range(self._partitions) if self._partitions > self._first_partitions else ()
+        return self._published.moved_from()
 
     def serve(self) -> None:
         """Handle rebalances for a moment. Partitions are paused until the next `poll`, so that no records pile up."""
@@ -297,47 +295,13 @@ class KafkaSource:
         if not self._positions.unclaimed or self._owner is None:
             return
         try:
-            published = self._ask_published(self._owner, self._positions.unclaimed)
+            published, stood = self._published.ask(self._consumer, self._owner, self._positions.unclaimed)
         except KafkaException as fault:
             self._later(error_of(fault))
             return
+        self._positions.stood_before |= stood
         starts = self._owner.claim(published)
         self._positions.claim(starts, {partition: at.next_offset for partition, at in published.items()})
-
-    def _ask_published(self, owner: PartitionOwner, partitions: Collection[int]) -> dict[int, Committed]:
-        """Return Y of the partitions, after committing one for those that have none.
-
-        Other partitions are asked about only if one of these has none, or if no mark says how many partitions there
-        were at first: the broker's answer waits until their owners have no transaction open.
-        """
-        self._identity.confirm(self._consumer)
-        now = self._count_partitions()
-        known, kept = self._committed(partitions), dict(owner.kept(partitions))
-        fresh = set(partitions) - known.keys()
-        if fresh or not any(at.mark.partitions for at in known.values()):
-            known, kept = self._committed(range(now)), dict(owner.kept(range(now)))
-        self._first_partitions = first_partitions(list(known.values()), kept, now)
-        self._partitions = most_partitions(kept, now)
-        if fresh:
-            known |= begin(self._consumer, self._config, kept, self._mark(), fresh)
-        self._positions.stood_before |= {p: self._kept_standing(kept[p], known[p].mark) for p in partitions}
-        first, most = self._first_partitions, self._partitions
-        return {
-            p: replace(known[p], mark=replace(known[p].mark, partitions=first), partitions=most) for p in partitions
-        }
-
-    def _committed(self, partitions: Collection[int]) -> dict[int, Committed]:
-        return of_this_topic(committed(self._consumer, self.name, partitions), self._identity.known)
-
-    def _mark(self) -> Mark:
-        known = self._identity.known
-        return Mark(partitions=self._first_partitions, topic_id=known.topic_id, cluster_id=known.cluster_id)
-
-    def _kept_standing(self, kept: Kept, mark: Mark) -> int:
-        return max(mark.stood, 0 if kept.is_of_another(self._identity.known.topic_id) else kept.stood)
-
-    def _count_partitions(self) -> int:
-        return count_partitions(self._consumer, self.name)
 
     def _look_again(self) -> None:
         """Check every few seconds whether the topic was made again, and whether it has grown: then users may have moved
@@ -349,7 +313,7 @@ class KafkaSource:
             return
         try:
             self._identity.confirm(self._consumer)
-            self._partitions = max(self._partitions, self._count_partitions())
+            self._published.look_for_more(self._consumer)
         except KafkaException as fault:
             self._complain("kafka source: the topic can't be described", error_of(fault))
         else:
