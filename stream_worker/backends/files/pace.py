@@ -14,7 +14,7 @@ class Pace:
     """Converts times of a log to waiting times.
 
     speed: 1 replays at the log's own pace, 60 replays a minute in a second.
-    clock: the clock of now.
+    clock: tells the present time.
     began_ms: the time of the log, in ms since 1970, that corresponds to the creation of this object.
     """
 

@@ -18,7 +18,7 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Outputs
 from stream_worker.core.offsets import Mark
 
-_PARTITION = 0
+_PARTITION = 0  # the only partition of a log
 _BUFFER_BYTES = 1 << 20  # bytes collected before a write; not tuned
 
 

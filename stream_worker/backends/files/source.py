@@ -21,7 +21,7 @@ from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 
 _HASHED_BYTES = 1 << 20  # bytes at the beginning of each file that name the log; not tuned, and fixed by existing names
-_PARTITION = 0
+_PARTITION = 0  # the only partition of a log
 
 
 class FileSource:

@@ -93,7 +93,7 @@ class Connection:
             told = meaning(fault, answered=self._answered)
             if told is None:
                 raise
-            # The text of MasterNotFoundError shows the sentinels' connections with their logins.
+            # The text of MasterNotFoundError shows everything about the sentinels' connections.
             raise told from (None if isinstance(fault, MasterNotFoundError) else fault)
 
     @contextmanager

@@ -12,7 +12,7 @@ from stream_worker.backends.redis.connection import Connection, script_of
 # Item numbers. More than are given out within a replica's delay, and few of the 4 billion that exist. Not tuned.
 GAP = 100_000
 
-# Raises the counter if the dictionary's master is not the noted one, and notes it. Returns 1 if the counter was raised.
+# Notes the dictionary's master, and raises the counter if another one was noted before. Returns 1 if it was raised.
 # KEYS: counter, master. ARGV: identity of the master, gap.
 LEAVE_GAP = """
 local before = redis.call('GET', KEYS[2])
