@@ -38,6 +38,7 @@ from stream_worker.backends.metrics import Health, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.interfaces import Sink
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
 from stream_worker.warm_up import warm_up
 from tests.chaos.logs import made_up, recorded
@@ -129,15 +130,9 @@ def _worker(settings: Settings, mode: str, steps: Steps) -> Worker:
     else:
         sink, source = AtLeastOnceSink(settings.kafka, steps), CommittingSource(settings.kafka, slot)
     checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store)
-    return make_worker(
-        settings,
-        source=source,
-        sink=sink,
-        store=store,
-        checkpoints=checkpoints,
-        line=make_line(settings, f"{slot}-{nonce}"),
-        observer=MetricsObserver(WorkerMetrics(clock), Health(clock)),
-    )
+    outside = Outside(source, sink, store, checkpoints, clock)
+    observer = MetricsObserver(WorkerMetrics(clock), Health(clock))
+    return make_worker(settings, outside, make_line(settings, f"{slot}-{nonce}"), observer=observer)
 
 
 # -- pairs of them -----------------------------------------------------------------------------------------------------

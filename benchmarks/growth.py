@@ -13,7 +13,6 @@ best, with those that are found by comparing a query with every item.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -36,22 +35,18 @@ from benchmarks.record import machine, only_errors, save
 from model.learner import Learner
 from model.pace import Pace
 from model.ranking import Top
-from stream_worker.assembly import make_line, memory_layout
+from stream_worker.assembly import make_line, memory_layout, simulated_worker
 from stream_worker.backends.files import FileSink
 from stream_worker.backends.in_memory import (
-    InMemoryCheckpoints,
     InMemoryMemoryStore,
     InMemorySource,
     InMemoryTopic,
 )
 from stream_worker.config import Settings
-from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
-from stream_worker.loop.limits import Limits
 from stream_worker.loop.memories import Memories
-from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
 
 SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
@@ -108,17 +103,11 @@ class Subject:
         self.making_seconds = time.process_time() - began
 
     def _worker(self) -> Worker:
-        settings, clock = self.settings, ProcessorClock()
-        memory = settings.memory
-        worker = Worker(
-            settings.worker,
-            Outside(InMemorySource(self.topic), FileSink(), self.store, InMemoryCheckpoints(), clock),
-            self.line,
-            Decoder(settings.events.canonical()),
-            Limits(math.inf, memory.pending_users, memory.rebuild_records),
-            self.effort,
-            observer=self.stopwatch,
+        source, sink, clock = InMemorySource(self.topic), FileSink(), ProcessorClock()
+        worker = simulated_worker(
+            self.settings, source, sink, self.line, store=self.store, clock=clock, effort=self.effort
         )
+        worker.observer = self.stopwatch
         worker.start()
         return worker
 

@@ -9,7 +9,6 @@ of the efforts are in `benchmarks.efforts`.
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 import time
@@ -22,9 +21,9 @@ import numpy as np
 
 from benchmarks.everybody import one_at_a_time, use_dense_adam
 from benchmarks.record import machine, save
-from stream_worker.assembly import make_line, make_worker
+from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.files import FileSink, FileSource, Mapping, load_mapping
-from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
+from stream_worker.backends.in_memory import InMemoryCheckpoints
 from stream_worker.config import Settings, load_settings
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.loop.worker import Worker
@@ -65,16 +64,8 @@ class Run:
     ) -> None:
         self.source = FileSource(paths, mapping, start=start)
         self.checkpoints = InMemoryCheckpoints()
-        self.worker: Worker = make_worker(
-            settings,
-            source=self.source,
-            sink=FileSink(),
-            store=InMemoryMemoryStore(settings.memory),
-            checkpoints=self.checkpoints,
-            line=make_line(settings, "bench"),
-            events=settings.events.canonical(),
-            checkpoint_seconds=math.inf,
-        )
+        line = make_line(settings, "bench")
+        self.worker: Worker = simulated_worker(settings, self.source, FileSink(), line, checkpoints=self.checkpoints)
         self.worker.start(state)
         self.source.published = start
         self.seconds: list[float] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -19,17 +19,16 @@ from model.counting.candidates import PROPOSERS
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
-from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.codec import Decoder
 from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
-from stream_worker.core.events import Events
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, MemoryStore, Sink, Slots, Source
+from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Slots, Source
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
@@ -156,33 +155,20 @@ def make_checkpoints(
 
 def make_worker(
     settings: Settings,
-    *,
-    source: Source,
-    sink: Sink,
-    store: MemoryStore,
-    checkpoints: CheckpointStore,
+    outside: Outside,
     line: Line,
-    events: EventsConfig | None = None,
-    columns: Mapping[str, str] | None = None,
-    watch: Callable[[Events], None] | None = None,
-    follows_lag: bool = False,
-    predictions: bool = False,
+    *,
+    decoder: Decoder | None = None,
+    effort: Effort | None = None,
     checkpoint_seconds: float | None = None,
+    predictions: bool = False,
     observer: Observer | None = None,
-    reached: Reached = no_fault,
 ) -> Worker:
-    """Build a worker from its parts.
+    """Make a worker; what is left out is as the settings have it.
 
-    `source`, `sink`, `store`, `checkpoints`: what it talks to.
-    `line`: the line that it works on (`make_line`).
-    `events`: field names and types of the records; None: those of the settings.
-    `columns`: a recorded log's own names of an event's parts; None for a topic.
-    `watch`: called with all events, in order.
-    `follows_lag`: True if the thinning follows the lag.
-    `predictions`: True to publish the list that was made before each examined event.
-    `checkpoint_seconds`: time between the beginnings of two writes; None: that of the settings.
-    `observer`: told how the worker stands after every tick.
-    `reached`: called at each fault point, by its name.
+    decoder: None for `[events]` of the settings
+    effort: None for one that does not follow the lag
+    checkpoint_seconds: time between two writes; None for `checkpoint.interval_seconds`
     """
     limits = Limits(
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
@@ -191,11 +177,49 @@ def make_worker(
     )
     return Worker(
         settings.worker,
-        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached),
+        outside,
         line,
-        Decoder(events or settings.events, columns, watch),
+        decoder or Decoder(settings.events),
         limits,
-        Effort(settings.effort, follows_lag),
+        effort or Effort(settings.effort, follows=False),
         predictions=predictions,
         observer=observer,
+    )
+
+
+def simulated_worker(
+    settings: Settings,
+    source: Source,
+    sink: Sink,
+    line: Line,
+    *,
+    store: MemoryStore | None = None,
+    checkpoints: CheckpointStore | None = None,
+    clock: Clock | None = None,
+    decoder: Decoder | None = None,
+    effort: Effort | None = None,
+    checkpoint_seconds: float = math.inf,
+    predictions: bool = False,
+    reached: Reached = no_fault,
+) -> Worker:
+    """Make a worker on a recorded or made-up log, with memories and checkpoints in this process unless some are given.
+
+    decoder: None for contract 1's field names
+    """
+    outside = Outside(
+        source,
+        sink,
+        InMemoryMemoryStore(settings.memory) if store is None else store,
+        InMemoryCheckpoints() if checkpoints is None else checkpoints,
+        clock or SystemClock(),
+        reached=reached,
+    )
+    return make_worker(
+        settings,
+        outside,
+        line,
+        decoder=decoder or Decoder(settings.events.canonical()),
+        effort=effort,
+        checkpoint_seconds=checkpoint_seconds,
+        predictions=predictions,
     )

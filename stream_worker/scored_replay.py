@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
-from stream_worker.assembly import make_line, make_worker
+from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
-from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.config import Settings
+from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
 from stream_worker.core.history import History
 from stream_worker.core.paired import Scores
@@ -67,17 +67,8 @@ class ScoredRun:
 
 def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -> Worker:
     """Build a worker for a replay that writes nothing but scores."""
-    return make_worker(
-        settings,
-        source=source,
-        sink=FileSink(topic=source.name),
-        store=InMemoryMemoryStore(settings.memory),
-        checkpoints=InMemoryCheckpoints(),
-        line=line,
-        events=settings.events.canonical(),
-        columns=source.columns,
-        checkpoint_seconds=float("inf"),
-    )
+    decoder = Decoder(settings.events.canonical(), source.columns)
+    return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder)
 
 
 def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:

@@ -9,10 +9,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stream_worker.assembly import make_line, make_worker
+from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.in_memory import (
-    InMemoryCheckpoints,
-    InMemoryMemoryStore,
     InMemorySink,
     InMemorySource,
     InMemoryTopic,
@@ -28,14 +26,12 @@ def warm_up(settings: Settings) -> None:
     """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic = InMemoryTopic()
     _fill(topic, next(iter(settings.events.types)))
-    worker = make_worker(
+    worker = simulated_worker(
         settings,
-        source=InMemorySource(topic),
-        sink=InMemorySink(topic),
-        store=InMemoryMemoryStore(settings.memory),
-        checkpoints=InMemoryCheckpoints(),
-        line=make_line(settings, "warm-up"),
-        events=settings.events.canonical(),
+        InMemorySource(topic),
+        InMemorySink(topic),
+        make_line(settings, "warm-up"),
+        checkpoint_seconds=settings.checkpoint.interval_seconds,
     )
     with _quietly():
         worker.start()

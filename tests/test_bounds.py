@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from stream_worker.assembly import make_line, make_worker
+from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.in_memory import (
-    InMemoryCheckpoints,
-    InMemoryMemoryStore,
     InMemorySink,
     InMemorySource,
     InMemoryTopic,
@@ -90,15 +88,8 @@ def test_ten_times_more_users_and_items_than_fit_leave_the_size_as_it_was() -> N
     """Device table, store, catalogue, counts, replay, monitor and item numbers: all bounded; lists still come."""
     settings, topic = small_settings(), InMemoryTopic()
     sink = Forgetful(topic)
-    worker = make_worker(
-        settings,
-        source=InMemorySource(topic),
-        sink=sink,
-        store=InMemoryMemoryStore(settings.memory),
-        checkpoints=InMemoryCheckpoints(),
-        line=make_line(settings, "bounds"),
-        checkpoint_seconds=0.05,
-    )
+    line = make_line(settings, "bounds")
+    worker = simulated_worker(settings, InMemorySource(topic), sink, line, checkpoint_seconds=0.05)
     worker.start()
     feed(worker, topic, 0, 4_000)
     settle(worker)

@@ -9,7 +9,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from stream_worker.assembly import make_line, make_worker, memory_layout
+from stream_worker.assembly import make_line, memory_layout, simulated_worker
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore, InMemorySource, InMemoryTopic
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
@@ -21,13 +21,13 @@ _ROOM = 4 * ITEMS
 
 
 def _worker(settings: Settings, topic: InMemoryTopic, store: MemoryStore, checkpoints: InMemoryCheckpoints) -> Worker:
-    worker = make_worker(
+    worker = simulated_worker(
         settings,
-        source=InMemorySource(topic),
-        sink=Forgetful(topic),
+        InMemorySource(topic),
+        Forgetful(topic),
+        make_line(settings, "bounds"),
         store=store,
         checkpoints=checkpoints,
-        line=make_line(settings, "bounds"),
         checkpoint_seconds=0.05,
     )
     worker.start(checkpoints.load_newest(), own=False)

@@ -9,10 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stream_worker.assembly import make_line, make_worker
+from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.in_memory import (
-    InMemoryCheckpoints,
-    InMemoryMemoryStore,
     InMemorySink,
     InMemorySource,
     InMemoryTopic,
@@ -31,14 +29,7 @@ def _lists(threads: int, users: int) -> list[Recommendation]:
     for k in range(3 * users):
         user, ts = f"u{k % users}", 1_700_000_000 + k
         topic.append(user.encode(), encode_event(user, f"i{k * k % 97}", "view", ts), ts * 1000)
-    worker = make_worker(
-        settings,
-        source=InMemorySource(topic),
-        sink=InMemorySink(topic),
-        store=InMemoryMemoryStore(settings.memory),
-        checkpoints=InMemoryCheckpoints(),
-        line=make_line(settings, "line"),
-    )
+    worker = simulated_worker(settings, InMemorySource(topic), InMemorySink(topic), make_line(settings, "line"))
     worker.start()
     while worker.status.events < 3 * users:
         worker.run_once()

@@ -12,8 +12,8 @@ from stream_worker.assembly import (
     fault_points,
     make_checkpoints,
     make_line,
-    make_worker,
     new_nonce,
+    simulated_worker,
 )
 from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.clock import SystemClock
@@ -24,6 +24,7 @@ from stream_worker.commands.options import differing, print_summary, settings_fr
 from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
+from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
@@ -62,16 +63,14 @@ def command(
     if checkpoint_to is not None:
         checkpoints = make_checkpoints(settings, checkpoint_to, source.identity(), nonce, store, reached)
         seconds = settings.checkpoint.interval_seconds
-    worker = make_worker(
+    worker = simulated_worker(
         settings,
-        source=source,
-        sink=sink,
+        source,
+        sink,
+        make_line(settings, f"replay-{settings.model.seed}"),
         store=store,
         checkpoints=checkpoints,
-        line=make_line(settings, f"replay-{settings.model.seed}"),
-        events=settings.events.canonical(),
-        columns=source.columns,
-        watch=watch.add,
+        decoder=Decoder(settings.events.canonical(), source.columns, watch.add),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,

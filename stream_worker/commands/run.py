@@ -26,12 +26,14 @@ from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.beginning import ancestors_of, beginning_of
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
+from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore, Slots
 from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
 from stream_worker.logs import get_logger
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
 from stream_worker.signals import stopped_by_signals
 from stream_worker.telling import All, Telling, last_words
@@ -124,14 +126,10 @@ def _started(
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     worker = make_worker(
         settings,
-        source=source,
-        sink=sink,
-        store=store,
-        checkpoints=checkpoints,
-        line=line,
-        follows_lag=True,
+        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached),
+        line,
+        effort=Effort(settings.effort, follows=True),
         observer=observer,
-        reached=reached,
     )
     ancestors = _answer(lambda: ancestors_of(begun.snapshot, identity, settings, store), health)
     _answer(lambda: worker.start(begun.snapshot, own=begun.own, ancestors=ancestors), health)

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from stream_worker.assembly import make_checkpoints, make_line, make_worker, new_nonce
+from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, create_topics
 from stream_worker.backends.kafka.config import reader_settings, writer_settings
@@ -23,6 +24,7 @@ from stream_worker.core.codec import decode_recommendation, encode_event
 from stream_worker.demo.embedded import EmbeddedKafka
 from stream_worker.demo.scene import Scene
 from stream_worker.demo.shop import Shop, ShopConfig
+from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
 from stream_worker.warm_up import warm_up
 
@@ -132,15 +134,9 @@ class Session:
         store = InMemoryMemoryStore(settings.memory)
         nonce, slot = new_nonce(), settings.worker.slot
         source = KafkaSource(settings.kafka, slot)
-        return make_worker(
-            settings,
-            sink=KafkaSink(settings.kafka, slot),
-            source=source,
-            store=store,
-            checkpoints=make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store),
-            line=make_line(settings, f"{slot}-{nonce}"),
-            observer=self.scene,
-        )
+        checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store)
+        outside = Outside(source, KafkaSink(settings.kafka, slot), store, checkpoints, SystemClock())
+        return make_worker(settings, outside, make_line(settings, f"{slot}-{nonce}"), observer=self.scene)
 
     def _sell(self, kafka: KafkaConfig) -> None:
         """Open the shop when the worker has its partitions, for the configured seconds."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model.learner_config import LearnerConfig
-from stream_worker.assembly import make_line
+from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.in_memory import (
     InMemoryCheckpoints,
     InMemoryMemoryStore,
@@ -24,14 +24,12 @@ from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder, encode_event
-from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
-from stream_worker.loop.limits import Limits
 from stream_worker.loop.outside import Outside
-from stream_worker.loop.worker import Worker, WorkerConfig
+from stream_worker.loop.worker import WorkerConfig
 
 BATCH = 8
 BAD = b"no event"
@@ -243,16 +241,17 @@ class Run:
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
         self.sink = Sink(world.topic, slot, traps)
-        limits = Limits(checkpoint_seconds=0.0, max_pending=50_000, rebuild_records=1_000_000)
-        asked = {name: more.pop(name) for name in vars(limits) if name in more}
         pause = more.pop("pause", world.pause)
-        self.worker = Worker(
-            replace(SETTINGS.worker, slot=slot),
+        memory = replace(
+            SETTINGS.memory,
+            pending_users=more.pop("max_pending", SETTINGS.memory.pending_users),
+            rebuild_records=more.pop("rebuild_records", SETTINGS.memory.rebuild_records),
+        )
+        self.worker = make_worker(
+            replace(SETTINGS, worker=replace(SETTINGS.worker, slot=slot), memory=memory),
             Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause),
             make_line(SETTINGS, world.name_of_start(slot)),
-            Decoder(SETTINGS.events),
-            replace(limits, **asked),
-            more.pop("effort", None) or Effort(EffortConfig(), follows=False),
+            checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,
         )
         self.worker.start(self.checkpoints.load_newest(), own=own)
