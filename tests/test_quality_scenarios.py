@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from benchmarks.quality import scenarios
 from benchmarks.quality.drift import return_of
 from benchmarks.quality.new_items import young_of, young_row
 from benchmarks.quality.one_pass import Pass
 from benchmarks.quality.rows import Row, printed
 from benchmarks.quality.small_catalogues import Small, faithful_users, figures_of, measured
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
+from benchmarks.tables.pages import drawn
 from stream_worker.config import Settings
 
 _CONFIG = StreamConfig(events=6_000, users=200, tastes=6, items_per_taste=60)
@@ -148,3 +152,12 @@ def test_the_table_says_what_is_below_its_bar() -> None:
         "| b | 3 | at least 2 | good |",
         "| c | 4 |  |  |",
     ]
+
+
+def test_what_the_scenarios_write_is_what_their_table_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command ends with 1 below a bar, and has written by then."""
+    rows = [Row("a", "1", "at least 2", good=False), Row("b", "3")]
+    monkeypatch.setattr(scenarios, "scenarios", lambda *_, **__: iter(rows))
+    monkeypatch.setattr(scenarios, "only_errors", lambda: None)
+    assert CliRunner().invoke(scenarios.main, ["--json", str(tmp_path / "drift.json")]).exit_code == 1
+    assert drawn("drift", tmp_path).splitlines()[2:4] == ["| a | 1 | **below**: at least 2 |", "| b | 3 |  |"]

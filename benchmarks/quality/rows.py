@@ -36,11 +36,6 @@ def said(rows: Iterable[Row]) -> list[Row]:
     return done
 
 
-def print_and_exit(rows: Iterable[Row]) -> NoReturn:
-    """Print each row as it comes, then the table; exit code 1 below a bar."""
-    exit_with(said(rows))
-
-
 def exit_with(rows: Sequence[Row]) -> NoReturn:
     """Print the table; exit code 1 below a bar."""
     print(printed(rows))

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import chaos, offline, quality, speed
+from benchmarks.tables import chaos, drift, offline, quality, speed
 from benchmarks.tables.shape import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results"
-TABLES: Mapping[str, Table] = {**quality.TABLES, **offline.TABLES, **speed.TABLES, **chaos.TABLES}
+TABLES: Mapping[str, Table] = {**quality.TABLES, **offline.TABLES, **speed.TABLES, **chaos.TABLES, **drift.TABLES}
 _BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
