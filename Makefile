@@ -10,7 +10,7 @@ TORCH ?=
 UV := $(shell sed -n 's/.*uv==\([0-9.]*\).*/\1/p' Dockerfile)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint docs bench quality clean
+.PHONY: help setup demo test chaos lint docs wheel bench quality clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,17 @@ lint: $(READY) ## ruff and strict mypy
 
 docs: $(READY) ## the site in build/site, from docs/; fails on a warning
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
+wheel: $(READY) ## a wheel in build/wheel, tried in an environment that has nothing else
+	rm -rf build/lib build/wheel
+	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  "$$(ls build/wheel/*.whl)[report]"
+	cd build/wheel && venv/bin/stream-worker --version && \
+	  NUMBA_DISABLE_JIT=1 venv/bin/stream-worker replay ../../examples/clicks.csv -m ../../examples/canonical.toml \
+	    --limit 300 --report report.html >replay.txt && tail -1 replay.txt
+	rm -rf build/wheel/venv
 
 bench: $(READY) ## events a second at every effort, growth, latency and a burst on a real Kafka (LOGS="a.csv b.csv": hit rates, too)
 	$(VENV)/bin/python -m benchmarks.throughput
