@@ -25,10 +25,10 @@ _COMMANDS = {
     "compare": "Replay recorded logs with two configurations, side by side.",
     "produce": "Send recorded logs to the input topic.",
     "tail": "Print recommendations as they are published.",
-    "memory": "Print what is remembered, of all users or of one.",
-    "reset": "Delete what a configuration's workers have kept, to begin anew. Asks first.",
-    "demo": "Show everything at once, with nothing installed.",
-    "check": "Print the configuration in force, and try what it names.",
+    "memory": "Print the memories of all users or of one.",
+    "reset": "Delete everything that a configuration's workers have kept, to begin anew. Asks first.",
+    "demo": "Show everything at once, with no services installed.",
+    "check": "Print the configuration in force, and try the services and folders that it names.",
 }
 
 
@@ -73,8 +73,8 @@ Exit codes: 0 done, 1 failed, 64 usage, 75 start me again, 76 slot taken, 78 con
 )
 @click.version_option(__version__, "-V", "--version", prog_name="stream-worker")
 def cli() -> None:
-    """Streaming recommendations: reads events from Kafka, keeps one LSTM state a user, learns as it goes, publishes a
-    fresh list for every user it hears of."""
+    """Streaming recommendations: reads events from Kafka, keeps one LSTM state per user, learns from every event, and
+    publishes a fresh list for each user with new events."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,1 +1,1 @@
-"""One module a command: what it does, in a function named `command`. How it is called stands in `usage`."""
+"""The work of the commands: one module per command, with a function named `command`. Options and help: `usage`."""

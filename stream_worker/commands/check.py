@@ -1,4 +1,4 @@
-"""`stream-worker check`: the effective configuration, and whether everything it names answers."""
+"""`stream-worker check`: prints the configuration in force, and tries the services and folders that it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stream-worker compare`: two configurations on one log, side by side, with a test on the same events."""
+"""`stream-worker compare`: replays one log with two configurations, and tests their difference on the same events."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from stream_worker.scored_replay import ScoredRun, scored_replay
 from stream_worker.warm_up import warm_up
 
 _ONE_SEED = (
-    "Each side is one trained line. p says whether other users would have shown the same, not whether other seeds "
-    "would: --seeds 0,1,2 tells that."
+    "Each side is one trained line. p tells if other users would have shown the same difference, not if other seeds "
+    "would: for that, run with --seeds 0,1,2."
 )
 _COLUMNS = ("events", "metric", "A", "B", "B - A", "95 % interval", "p")
 
@@ -44,7 +44,7 @@ def command(
     refuse_overwriting([a, b, *log, mapping_path], reports)
     both, mapping = (settings_from(a), settings_from(b)), load_mapping(mapping_path)
     for settings in both:
-        warm_up(settings)  # or the first run would pay for compiling
+        warm_up(settings)  # so that the first run's speed does not include compiling
     runs: tuple[list[ScoredRun], list[ScoredRun]] = [], []
     for seed in seeds or (None,):
         for name, settings, done in zip("AB", both, runs, strict=True):
@@ -141,7 +141,7 @@ def _write(
 
 
 def _gains(a: ScoredRun, b: ScoredRun) -> list[tuple[str, NDArray[np.float64]]]:
-    """(metric, B - A at every event of both) of hit rate and MRR."""
+    """Return title and B - A at every event that both have scored, for hit rate and MRR."""
     k = a.history.monitor.config.depth
     ours, theirs = (run.values([k]) for run in in_common([a.scores, b.scores]))
     return [(title, theirs[name] - ours[name]) for title, name in (("Hits", f"hit_rate@{k}"), ("1 / rank", f"mrr@{k}"))]

@@ -1,6 +1,6 @@
-"""`stream-worker demo`: everything at once, with nothing installed.
+"""`stream-worker demo`: shows everything at once, with no services installed.
 
-Whatever takes long (torch, kernels, Kafka) comes after the signal handlers, so that Ctrl-C is clean from the beginning.
+The signal handlers are set before anything slow begins (torch, kernels, Kafka), so that Ctrl-C always ends cleanly.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from stream_worker.demo.scene import Scene
     from stream_worker.demo.session import Session
 
-_DRAW_SECONDS = 0.25
-# As much as 80 columns hold.
+_DRAW_SECONDS = 0.25  # between two pictures of the panel (not tuned)
+# The metrics that fit into 80 columns.
 _SHOWN = ("name", "events", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss")
 
 
@@ -34,14 +34,20 @@ def command(seconds: float, rate: float, seed: int) -> int:
     ):
         ended = _run(Path(folder), seconds, rate, seed, interrupted)
     if not ended:
-        # A thread inside a compiler can be neither interrupted nor waited for.
+        # A thread that compiles kernels can't be interrupted, and takes too long to wait for.
         sys.stdout.flush()
         os._exit(ExitCode.INTERRUPTED)
     return ExitCode.INTERRUPTED if interrupted.is_set() else ExitCode.DONE
 
 
 def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Event) -> bool:
-    """False where it had to be left before it had started."""
+    """Run the demo; return False if a thread still runs, since the demo was stopped during its start-up.
+
+    `folder`: takes the checkpoints.
+    `seconds`: how long the shop is open.
+    `rate`: events per second.
+    `interrupted`: set by Ctrl-C.
+    """
     print("demo: loading", flush=True)
     from stream_worker.config import load_settings
     from stream_worker.demo.panel import make_view
@@ -52,7 +58,7 @@ def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Even
     _quiet()
     shop = ShopConfig(rate=rate, change_after_seconds=seconds / 2, seed=seed)
     scene = Scene(FIRST_CUSTOMER)
-    # The defaults alone: what the environment says about a real Kafka is not for this one.
+    # The defaults alone: settings in the environment are meant for a real Kafka, not for this one.
     session = Session(demo_settings(load_settings(None, {}), folder), shop, seconds, scene)
     with make_view(seconds) as view:
         session.start()
@@ -67,7 +73,7 @@ def _run(folder: Path, seconds: float, rate: float, seed: int, interrupted: Even
 
 
 def _quiet() -> None:
-    """Log lines from warnings on; of librdkafka's only errors, since an embedded cluster ends when it ends."""
+    """Log warnings and errors; of librdkafka only errors, since it warns when the embedded cluster ends."""
     import logging
 
     from stream_worker import logs

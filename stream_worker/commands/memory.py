@@ -1,4 +1,4 @@
-"""`stream-worker memory`: what the memory store holds."""
+"""`stream-worker memory`: prints the memory records in the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(user: str | None, config_path: Path | None) -> int:
 
 
 def describe(store: ItemNumbering, partition: int, user: str, blob: bytes) -> bytes:
-    """A record as one line of JSON."""
+    """Return a memory record as one line of JSON. `store`: names the items of its ring."""
     if reason := fault_of(blob):
         return orjson.dumps({"user": user, "partition": partition, "unreadable": reason})
     header = header_of(blob)

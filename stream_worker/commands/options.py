@@ -1,4 +1,4 @@
-"""What several commands do: load the settings, say what differs, print a summary."""
+"""Functions that several commands share: load the settings, list the keys that differ, print a summary."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def settings_from(config_path: Path | None) -> Settings:
 
 
 def differing(a: Settings, b: Settings) -> list[tuple[str, str, str]]:
-    """(key, value in `a`, value in `b`) of all keys that differ; secrets masked."""
+    """Return (key, value in `a`, value in `b`) for all keys that differ, with secrets masked."""
     ours, theirs = dict(effective(a)), dict(effective(b))
     pairs = [(key, ours.get(key, "-"), theirs.get(key, "-")) for key in {**ours, **theirs}]
     return [(key, one, other) for key, one, other in pairs if one != other]
 
 
 def speed_of(text: str) -> float | None:
-    """`max` is None, everything else how many times faster than the log's own time."""
+    """Return how many times faster than the log's own time to go; None for `max`. Raises BadParameter."""
     if text == "max":
         return None
     try:
@@ -44,7 +44,7 @@ def speed_of(text: str) -> float | None:
 
 
 def print_summary(rows: Sequence[Mapping[str, str | float]], title: str) -> None:
-    """A table of metrics on standard output: rich on a terminal, aligned text elsewhere."""
+    """Print a table of metrics on standard output: Rich's on a terminal, aligned text elsewhere."""
     if not rows:
         return
     console = Console(width=None if sys.stdout.isatty() else 110)

@@ -1,4 +1,4 @@
-"""Outputs that would destroy an input, or each other, are refused before anything is opened."""
+"""Refuses outputs that would destroy an input or each other, before any file is opened."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import click
 
 
 def refuse_overwriting(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
-    """Paths are compared by where they lead: through links, and whatever they are called. None: not asked for.
-    Raises UsageError."""
+    """Raise UsageError if an output is also an input, or is given twice. None: a file that was not asked for.
+
+    Paths are compared by the files that they lead to, through links and under any name.
+    """
     read = {_place(path): path for path in inputs if path is not None}
     written: dict[object, Path] = {}
     for path in outputs:
@@ -26,7 +28,7 @@ def refuse_overwriting(inputs: Iterable[Path | None], outputs: Iterable[Path | N
 
 
 def _place(path: Path) -> object:
-    """The file itself, which may have two names; where there is none yet, its place."""
+    """Return the identity of the file, which may have several names; of a file to be made, its resolved path."""
     try:
         found = os.stat(path)
     except OSError:

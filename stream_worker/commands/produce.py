@@ -1,4 +1,4 @@
-"""`stream-worker produce`: a recorded log into the topic."""
+"""`stream-worker produce`: sends a recorded log to the input topic."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stream_worker.core.errors import NoEvents
 from stream_worker.core.renaming import renamer
 
 _Row = tuple[str, bytes, int]
-_LOOKED_AT = 1_000
+_LOOKED_AT = 1_000  # first rows whose times tell when the log begins (not tuned)
 
 
 def command(
@@ -64,18 +64,18 @@ def _with_topic(kafka: KafkaConfig, topic: str | None) -> KafkaConfig:
 
 
 def _begun(rows: Iterator[_Row]) -> tuple[list[_Row], Iterator[_Row]]:
-    """The first rows, and all of them."""
+    """Return the first rows as a list, and an iterator over all rows."""
     first = list(islice(rows, _LOOKED_AT))
     return first, chain(first, rows)
 
 
 def _oldest_ms(rows: list[_Row]) -> int:
-    """The oldest time in the rows; now where none has one: then the brokers give them theirs."""
+    """Return the oldest time in the rows, epoch milliseconds; now if no row has one, as the brokers then use theirs."""
     return min((row[2] for row in rows if row[2] > 0), default=int(time.time() * 1000))
 
 
 def _paced(rows: Iterator[_Row], speed: float) -> Iterator[_Row]:
-    """Each row when its time has come, counted from the first one whose time can be right."""
+    """Yield each row when its time has come, counted from the log's beginning (`pace.beginning`)."""
     first, rows = _begun(rows)
     pace = Pace(speed, SystemClock(), beginning([timestamp_ms for _, _, timestamp_ms in first]))
     for row in rows:

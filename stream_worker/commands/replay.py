@@ -1,4 +1,4 @@
-"""`stream-worker replay`: the same loop on a recorded log."""
+"""`stream-worker replay`: runs a recorded log through the worker's loop."""
 
 from __future__ import annotations
 
@@ -89,7 +89,11 @@ def command(
 def _beginning(
     checkpoints: CheckpointStore, source: SourceId, checkpoint_from: Path | None, checkpoint_to: Path | None
 ) -> Beginning:
-    """To go on from the folder that is written to is to go on from the log's own checkpoint, if it has one by now."""
+    """Return the checkpoint to begin from.
+
+    If --checkpoint-from names the same folder as --checkpoint-to, the replay goes on from the log's own checkpoint
+    there, if it has one. Raises ConfigurationError if --checkpoint-to alone names a folder with a checkpoint.
+    """
     if checkpoint_from is None:
         if checkpoint_to is not None and newest_of(checkpoint_to) is not None:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""`stream-worker reset`: deletes what a configuration's workers have kept, so that the next start begins anew."""
+"""`stream-worker reset`: deletes everything that a configuration's workers have kept; the next start begins anew."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stream_worker.exit_codes import ExitCode
 
 @dataclass(frozen=True)
 class _Kept:
-    """What there is to delete. `in_redis`: how much of each kind; empty without Redis."""
+    """Everything that is to be deleted. `in_redis`: how many entries of each kind; empty without Redis."""
 
     group: Group
     checkpoints: Found
@@ -36,7 +36,7 @@ class _Kept:
 def command(config_path: Path | None, yes: bool) -> int:
     settings = settings_from(config_path)
     with ExitStack() as stack:
-        # A worker that starts on this machine meanwhile is refused.
+        # The lock refuses a worker that starts on this machine meanwhile.
         stack.enter_context(closing(start_lock(*start_of(settings))))
         store = _store(settings)
         if store is not None:
@@ -59,7 +59,10 @@ def _store(settings: Settings) -> RedisMemoryStore | None:
 
 
 def _look(settings: Settings, store: RedisMemoryStore | None) -> _Kept:
-    """Raises SlotTaken while a worker of the group is alive, and ConfigurationError where others would lose, too."""
+    """Return what there is to delete.
+
+    Raises SlotTaken while a worker of the group is alive, and ConfigurationError if the group also reads other topics.
+    """
     kafka = settings.kafka
     group = look_at_group(kafka)
     if group.members:
@@ -81,7 +84,7 @@ def _look(settings: Settings, store: RedisMemoryStore | None) -> _Kept:
 
 def _show(settings: Settings, kept: _Kept) -> None:
     kafka, found = settings.kafka, kept.checkpoints
-    print(f"what group {kafka.group_id!r} has kept of topic {kafka.input_topic!r} at {kafka.bootstrap_servers}:")
+    print(f"kept by group {kafka.group_id!r} of topic {kafka.input_topic!r} at {kafka.bootstrap_servers}:")
     print(f"  offsets      {amount(kept.group.offsets.get(kafka.input_topic, 0), 'partition')}, committed in Kafka")
     told = ", ".join(amount(count, ONE_OF[kind], kind) for kind, count in kept.in_redis.items())
     print(f"  memories     {told + ', in Redis' if kept.in_redis else 'in the checkpoints (no Redis is configured)'}")
@@ -92,12 +95,16 @@ def _show(settings: Settings, kept: _Kept) -> None:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here; --yes deletes all of this")
+        raise click.UsageError("standard input is no terminal, so nobody can be asked; --yes deletes all of this")
     return click.confirm("Delete all of this?", default=False)
 
 
 def _delete(settings: Settings, kept: _Kept, store: RedisMemoryStore | None) -> None:
-    """The group last: while its offsets are there, what was cut short can be seen, and begun again."""
+    """Delete checkpoints, memories and the group, in this order.
+
+    The group goes last: while its offsets are there, a reset that was cut short still shows what is left, and can run
+    again.
+    """
     kept.checkpoints.delete()
     if store is not None:
         store.wipe()

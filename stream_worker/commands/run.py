@@ -1,4 +1,4 @@
-"""`stream-worker run`: the worker."""
+"""`stream-worker run`: runs a worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from stream_worker.telling import All, Telling, last_words
 from stream_worker.warm_up import warm_up
 
 _log = get_logger(__name__)
-_RETRY_SECONDS = 3.0
+_RETRY_SECONDS = 3.0  # between two tries of a service that does not answer at the start (not tuned)
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
     with (
         closing(make_store(settings)) as store,
         closing(MetricsServer(settings.metrics, metrics, health)) as server,
-        # Before the server: of a second start, that the slot is taken says more than that the port is.
+        # Locked before the server starts: a second start should hear that its slot is taken, not that its port is.
         closing(start_lock(*start_of(settings))),
     ):
         server.start()
@@ -73,8 +73,11 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
 
 
 def _meaning(fault: SlotTaken, store: Slots, *, slot: str, nonce: str) -> SlotTaken | RestartNeeded:
-    """Kafka fences a member that comes back after an outage, too, if it meets traces of itself (seen). A second start
-    of the slot has put its own nonce into the store."""
+    """Return what a fence by Kafka means: RestartNeeded if the store says that the slot is still ours, else `fault`.
+
+    Kafka also fences a member that comes back after an outage and meets traces of itself (seen). A second start of the
+    slot would have put its own nonce into the store.
+    """
     try:
         ours = store.durable and store.slot_owner(slot) == nonce
     except (Unavailable, MemoriesLost):
@@ -83,7 +86,7 @@ def _meaning(fault: SlotTaken, store: Slots, *, slot: str, nonce: str) -> SlotTa
 
 
 class _Stop:
-    """What a signal does: a worker finishes its batch; before there is one, nothing is open and the start is left."""
+    """The signal handler: a worker finishes its batch; before there is a worker, the start is left at once."""
 
     worker: Worker | None = None
 
@@ -104,7 +107,7 @@ def _started(
 ) -> Worker:
     slot = settings.worker.slot
     _log.info("starting", slot=slot, kafka=settings.kafka.bootstrap_servers, topic=settings.kafka.input_topic)
-    # Before the group is joined: compiling takes longer than a member may be silent on a slow machine.
+    # Before joining the group: on a slow machine compiling takes longer than a member may be silent.
     warm_up(settings)
     line = make_line(settings, f"{slot}-{nonce}")
     _answer(lambda: require_protocol(settings.kafka), health)
@@ -115,9 +118,9 @@ def _started(
     def owns() -> bool:
         return store.slot_owner(slot) in (None, nonce)
 
-    # Without a store that all share, a fence is all that tells of a second process.
+    # Without a store that all workers share, only Kafka's fence tells of a second process in this slot.
     source = KafkaSource(settings.kafka, slot, owns=lambda: store.durable and owns())
-    # A slot is taken from whoever may hold it only after the lock on its folder, whose name Kafka's ids are part of.
+    # The slot is taken in the store only after its folder is locked; the folder's name contains Kafka's ids.
     path, identity = Path(settings.checkpoint.path), source.identity()
     checkpoints = make_checkpoints(settings, path, identity, nonce, store, reached)
     begun = beginning_of(checkpoints, path, identity, from_path)
@@ -138,7 +141,7 @@ def _started(
 
 
 def _answer(call: Callable[[], T], health: Health) -> T:
-    """The answer of something outside, however long it takes to come."""
+    """Call something outside until it answers, and return the answer; the health check is kept alive meanwhile."""
     while True:
         try:
             answer = call()

@@ -1,4 +1,4 @@
-"""`stream-worker tail`: recommendations as they come."""
+"""`stream-worker tail`: prints recommendations as they are published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_worker.commands.options import settings_from
 from stream_worker.core.events import Recommendation
 from stream_worker.core.printable import printable
 
-_PATIENT_SECONDS = 3.0
+_PATIENT_SECONDS = 3.0  # without a list, after which the hint is printed (not tuned)
 
 
 def command(
@@ -44,11 +44,11 @@ def command(
         print(file=sys.stderr)
 
 
-_OLDER = "; those that are there already come with --from-beginning"
+_OLDER = "; --from-beginning also prints those that are there already"
 
 
 class Hint:
-    """Says once what is waited for, where nothing has come for a while."""
+    """A hint, printed once if no list has come for a while, that tells what the command waits for."""
 
     def __init__(self, text: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.found = False
@@ -61,12 +61,12 @@ class Hint:
 
 
 def as_line(value: bytes) -> str:
-    """The JSON of a list in one line; on a terminal in characters that none obeys."""
+    """Return the JSON of a list in one line; for a terminal in ASCII, since it obeys some other characters."""
     return json.dumps(orjson.loads(value), ensure_ascii=sys.stdout.isatty(), separators=(",", ":"))
 
 
 def line(recommendation: Recommendation, items: int) -> str:
-    """One list for a person: when, who, after how many events, and what."""
+    """Return one list for a person: time, user, events since the last list, items with scores, and its `as_of`."""
     r = recommendation
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(r.ts))
     shown = ", ".join(

@@ -1,1 +1,4 @@
-"""One module a command: how it is called, its help and examples. Nothing large is imported before a command begins."""
+"""The options, help and examples of the commands, one module per command.
+
+Nothing large is imported before a command begins.
+"""

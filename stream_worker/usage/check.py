@@ -1,4 +1,4 @@
-"""`stream-worker check`: how it is called."""
+"""`stream-worker check`: its options and help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Examples:
   stream-worker check --config worker.toml
 
 \b
-Exit codes: 0 all good, 1 something does not answer or is not there, 78 the configuration is wrong.
+Exit codes: 0 all good, 1 something does not answer or is missing, 78 the configuration is wrong.
 """
 
 

@@ -1,4 +1,4 @@
-"""`stream-worker compare`: how it is called."""
+"""`stream-worker compare`: its options and help."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Examples:
   stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --limit 50000 --seeds 0,1,2
   stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --report compared.html
 
-An empty file stands for the defaults; a variable STREAM_WORKER__SECTION__KEY goes before both files. The interval
-(95 %) and p come from a bootstrap over users, each with all of its events: they say whether other users like these
-would have shown the same. Whether other seeds would, only --seeds can say.
+An empty file stands for the defaults; a variable STREAM_WORKER__SECTION__KEY overrides both files. The interval
+(95 %) and p come from a bootstrap over users, each with all their events: they tell if other users like these
+would have shown the same difference. Only --seeds can tell if other seeds would.
 
 \b
-Exit codes: 0 done (whichever is better), 64 usage, 78 a configuration is wrong, 1 nothing in the log is an event,
+Exit codes: 0 done (whichever is better), 64 usage, 78 a configuration is wrong, 1 no row of the log is an event,
 130 interrupted.
 """
 
@@ -43,12 +43,12 @@ class _Seeds(click.ParamType[tuple[int, ...]]):
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
 @mapping_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--seeds", type=_Seeds(), help="Run each file with every one of these (0,1,2); default: its model.seed.")
+@click.option("--seeds", type=_Seeds(), help="Run each file with each of these seeds (0,1,2); default: its model.seed.")
 @report_option
 def command(**given: Any) -> Any:
-    """Replay LOG with each of two configurations, and print how good the lists of each were, side by side.
+    """Replay LOG with two configurations, and print the metrics of their lists side by side.
 
-    Both begin at the first row with nothing learned, one after the other, and keep memories within the process.
+    The two run one after the other, from the first row with nothing learned, and keep memories in the process.
     """
     from stream_worker.commands.compare import command as body
 

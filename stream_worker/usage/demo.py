@@ -1,4 +1,4 @@
-"""`stream-worker demo`: how it is called."""
+"""`stream-worker demo`: its options and help."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Examples:
   stream-worker demo --seconds 20
   stream-worker demo --rate 100 --seed 7 > demo.txt
 
-Half way, half of the simulated customers change their taste: the hit rate falls and comes back.
-Kafka is librdkafka's mock cluster, inside this process: good to look at, no evidence for exactly-once.
+After half of the time, half of the simulated customers change their taste: the hit rate falls and comes back.
+Kafka is librdkafka's mock cluster, inside this process; it proves nothing about exactly-once.
 
 \b
 Exit codes: 0 done, 130 ended by Ctrl-C (in good order, with the summary so far), 1 failed.
@@ -21,11 +21,11 @@ Exit codes: 0 done, 130 ended by Ctrl-C (in good order, with the summary so far)
 
 
 @click.command("demo", epilog=EPILOG)
-@click.option("--seconds", type=click.FloatRange(min=1, max=3600), default=60, show_default=True, help="How long.")
-@click.option("--rate", type=click.FloatRange(min=1, max=2000), default=300, show_default=True, help="Events a second.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another shop.")
+@click.option("--seconds", type=click.FloatRange(min=1, max=3600), default=60, show_default=True, help="Length.")
+@click.option("--rate", type=click.FloatRange(min=1, max=2000), default=300, show_default=True, help="Events / second.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the simulated shop.")
 def command(**given: Any) -> Any:
-    """Show it: an embedded Kafka, a simulated shop and a worker that learns from it, then a summary."""
+    """Show an embedded Kafka, a simulated shop and a worker that learns from it, then print a summary."""
     from stream_worker.commands.demo import command as body
 
     return body(**given)

@@ -1,4 +1,4 @@
-"""`stream-worker memory`: how it is called."""
+"""`stream-worker memory`: its options and help."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Examples:
   stream-worker memory --config worker.toml
   stream-worker memory alice --config worker.toml
 
-One JSON line a record: {"user","partition","events","ring","next_offset"}; `events` counts the valid events remembered,
-`ring` holds item ids, oldest first. A user whose topic gained partitions may have more than one record. One that can't
-be read is {"user","partition","unreadable"}, with the reason.
+Prints one line of JSON per record: {"user","partition","events","ring","next_offset"}; `events` counts the remembered
+events, `ring` holds item ids, oldest first. A user may have more than one record if the topic has gained partitions. A
+record that can't be read is printed as {"user","partition","unreadable"}, with the reason.
 
 \b
-Exit codes: 0 done, 1 nothing is remembered, 78 configuration.
+Exit codes: 0 done, 1 there is no record, 78 configuration.
 """
 
 
@@ -26,7 +26,7 @@ Exit codes: 0 done, 1 nothing is remembered, 78 configuration.
 @click.argument("user", required=False)
 @config_option
 def command(**given: Any) -> Any:
-    """Print what Redis remembers, of all users or of one."""
+    """Print the memory records in Redis, of all users or of USER."""
     from stream_worker.commands.memory import command as body
 
     return body(**given)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""The arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class _NewFile(click.Path):
-    """A file to be written, in a folder that is there."""
+    """A file to be written, in a folder that exists."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
@@ -31,7 +31,7 @@ NEW_FILE = _NewFile(dir_okay=False, path_type=Path)
 
 
 class _ReportFile(_NewFile):
-    """A page or a picture; what draws them has to be installed, too."""
+    """A page or a picture to be written; the libraries that draw it have to be installed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = super().convert(value, param, ctx)
@@ -47,17 +47,22 @@ def report_option(command: F) -> F:
         "reports",
         multiple=True,
         type=_ReportFile(dir_okay=False, path_type=Path),
-        help="Draw it: a page (.html) or a picture (.png); may be given twice. Needs the extra `report`.",
+        help="Write a report: a page (.html) or a picture (.png); may be given twice. Needs the extra `report`.",
     )(command)
 
 
 def config_option(command: F) -> F:
     return click.option(
-        "--config", "-c", "config_path", type=EXISTING, help="TOML file; STREAM_WORKER__SECTION__KEY goes before it."
+        "--config", "-c", "config_path", type=EXISTING, help="TOML file; STREAM_WORKER__SECTION__KEY overrides it."
     )(command)
 
 
 def mapping_option(command: F) -> F:
     return click.option(
-        "--mapping", "-m", "mapping_path", type=EXISTING, required=True, help="Which column is what (see examples/)."
+        "--mapping",
+        "-m",
+        "mapping_path",
+        type=EXISTING,
+        required=True,
+        help="File that names the log's columns (see examples/).",
     )(command)

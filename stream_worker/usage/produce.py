@@ -1,4 +1,4 @@
-"""`stream-worker produce`: how it is called."""
+"""`stream-worker produce`: its options and help."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Examples:
   stream-worker produce clicks.csv -m examples/canonical.toml --speed 60 --limit 10000
   stream-worker produce clicks.csv -m examples/canonical.toml --create --partitions 8 --config worker.toml
 
-Records are keyed by user, carry the event's own time as their timestamp, and name their fields as [events] of the
-configuration does. Rows that are no events are sent as they are: the worker sets them aside with a reason.
+Records are keyed by user, have the event's own time as their timestamp, and name their fields as [events] of the
+configuration does. Rows that are no events are sent as they are; the worker makes dead letters of them.
 """
 
 
@@ -23,15 +23,15 @@ configuration does. Rows that are no events are sent as they are: the worker set
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
 @mapping_option
 @config_option
-@click.option("--topic", help="Instead of kafka.input_topic.")
+@click.option("--topic", help="Topic to send to, instead of kafka.input_topic.")
 @click.option(
     "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--create", is_flag=True, help="Create the worker's topics first, where they are missing.")
-@click.option("--keep-all", is_flag=True, help="Let an existing topic that would delete the log keep everything.")
+@click.option("--create", is_flag=True, help="Create those of the worker's topics first that are missing.")
+@click.option("--keep-all", is_flag=True, help="Set an existing topic that would delete the log to keep all records.")
 @click.option(
-    "--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Of topics that are created."
+    "--partitions", type=click.IntRange(min=1), default=8, show_default=True, help="Partitions of a created topic."
 )
 def command(**given: Any) -> Any:
     """Send recorded LOG files to the input topic."""

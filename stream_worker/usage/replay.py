@@ -1,4 +1,4 @@
-"""`stream-worker replay`: how it is called."""
+"""`stream-worker replay`: its options and help."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Examples:
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
 
-The last one goes on where a stopped (or killed) replay of the same log was, and its files end up the same to the bit.
-With another log, or with `run --from learned`, it is a warm start: what was learned, and the users' memories.
+The last one goes on where a stopped (or killed) replay of the same log was; its files end up the same to the bit.
+With another log, or with `run --from learned`, a checkpoint gives a warm start: weights, counts and users' memories.
 
 \b
-Exit codes: 0 done, 1 nothing in the log is an event, 64 usage, 78 a file or setting is wrong, 130 interrupted.
+Exit codes: 0 done, 1 no row of the log is an event, 64 usage, 78 a file or setting is wrong, 130 interrupted.
 """
 
 
@@ -28,9 +28,9 @@ Exit codes: 0 done, 1 nothing in the log is an event, 64 usage, 78 a file or set
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
 @mapping_option
 @config_option
-@click.option("--predictions", type=NEW_FILE, help="One line an event: the list made before it was seen.")
-@click.option("--recommendations", type=NEW_FILE, help="The lists that would be published, one line each.")
-@click.option("--dead-letters", type=NEW_FILE, help="Rows that are no events, with their reasons.")
+@click.option("--predictions", type=NEW_FILE, help="File for the list made before each event, one line per event.")
+@click.option("--recommendations", type=NEW_FILE, help="File for the lists that `run` would publish, one line each.")
+@click.option("--dead-letters", type=NEW_FILE, help="File for rows that are no events, with their reasons.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
     "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."
@@ -39,7 +39,7 @@ Exit codes: 0 done, 1 nothing in the log is an event, 64 usage, 78 a file or set
 @click.option("--checkpoint-from", type=FOLDER, help="Folder of the checkpoint to begin from.")
 @report_option
 def command(**given: Any) -> Any:
-    """Run recorded LOG files through the worker's own loop, deterministically, and print how good the lists were.
+    """Run recorded LOG files through the worker's own loop, deterministically, and print the metrics of the lists.
 
     Formats: JSON lines, CSV, TSV, Parquet; plain, gzip or zstd.
     """

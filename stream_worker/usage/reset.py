@@ -1,4 +1,4 @@
-"""`stream-worker reset`: how it is called."""
+"""`stream-worker reset`: its options and help."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Examples:
   stream-worker reset --config worker.toml
   stream-worker reset -c worker.toml --yes
 
-It shows first what would go: the offsets of the consumer group, its memories, item numbers and slots in Redis, and the
-checkpoints of this cluster, topic and group, of all slots. Topics stay as they are, and so does what other groups and
-topics have kept. A worker that is alive is not touched: stop all of the group first.
+Shows first what would be deleted: the offsets of the consumer group, its memories, item numbers and slots in Redis, and
+the checkpoints of this cluster, topic and group, of all slots. Topics stay as they are, and so does everything of other
+groups and topics. Nothing is deleted while a worker of the group is alive: stop all of them first.
 
 \b
-Exit codes: 0 deleted, or nothing to delete; 1 not deleted (answered no, or something does not answer), 64 nobody to
-ask, 76 a worker of the group is alive, 78 the configuration is wrong, or the group reads other topics, too.
+Exit codes: 0 deleted, or nothing to delete; 1 not deleted (answered no, or something does not answer), 64 no terminal
+to ask on, 76 a worker of the group is alive, 78 the configuration is wrong, or the group reads other topics, too.
 """
 
 
@@ -27,7 +27,7 @@ ask, 76 a worker of the group is alive, 78 the configuration is wrong, or the gr
 @config_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(**given: Any) -> Any:
-    """Delete what this configuration's workers have kept, so that the next start begins anew. Asks first."""
+    """Delete everything that this configuration's workers have kept; the next start begins anew. Asks first."""
     from stream_worker.commands.reset import command as body
 
     return body(**given)

@@ -1,4 +1,4 @@
-"""`stream-worker run`: how it is called."""
+"""`stream-worker run`: its options and help."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Examples:
 
 The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts.
 A slot goes on from its own checkpoint. Without one it begins with the newest in --from, else with the newest of another
-slot of the same cluster, topic and group, and never with another's unasked; once it has its own, --from is left aside.
+slot of the same cluster, topic and group. Once it has its own checkpoint, --from is ignored.
 SIGTERM and Ctrl-C end it in good order: the batch is finished and committed, memories and weights are written.
-A Kafka or Redis that does not answer is waited for.
+The worker waits for a Kafka or Redis that does not answer.
 
 \b
 Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 configuration, 1 other failures.
@@ -32,7 +32,7 @@ Exit codes: 0 stopped, 75 start me again, 76 another process runs this slot, 78 
     "--from",
     "from_path",
     type=FOLDER,
-    help="Begin with what was learned in this folder: another source's, or a replay's, checkpoints.",
+    help="Folder of checkpoints to begin from: those of another source, or of a replay.",
 )
 def command(**given: Any) -> Any:
     """Read events from Kafka, keep every user's memory, learn, and publish recommendations, exactly once."""

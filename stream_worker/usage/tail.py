@@ -1,4 +1,4 @@
-"""`stream-worker tail`: how it is called."""
+"""`stream-worker tail`: its options and help."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Examples:
 @click.option("--user", help="Only this user's lists.")
 @click.option("--items", type=click.IntRange(min=1), default=5, show_default=True, help="Items shown of each list.")
 @click.option("--count", type=click.IntRange(min=1), help="End after N lists.")
-@click.option("--json", "as_json", is_flag=True, help="Each list as it was published: one JSON object a line.")
-@click.option("--from-beginning", is_flag=True, help="From the oldest list that the topic holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print lists as they were published, one JSON object per line.")
+@click.option("--from-beginning", is_flag=True, help="Begin with the oldest list that the topic holds.")
 def command(**given: Any) -> Any:
     """Print committed recommendations, one line each, until Ctrl-C."""
     from stream_worker.commands.tail import command as body
