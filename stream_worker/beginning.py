@@ -48,7 +48,7 @@ def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, nam
     own = checkpoints.load_newest()
     if own is not None:
         if named is not None:
-            _log.warning("--from is left aside: the slot goes on from its own checkpoint", folder=str(named))
+            _log.warning("--from is ignored: the slot goes on from its own checkpoint", folder=str(named))
         return Beginning(own, own=True)
     if named is not None:
         return Beginning(named_snapshot(named, source, "--from"))

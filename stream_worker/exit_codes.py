@@ -8,6 +8,8 @@ from stream_worker.core.errors import ConfigurationError, MemoriesLost, RestartN
 
 
 class ExitCode(IntEnum):
+    """The exit codes, by what a supervisor has to do."""
+
     DONE = 0
     FAILED = 1
     USAGE = 64  # the command line is wrong
@@ -20,6 +22,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code(fault: StreamWorkerError) -> ExitCode:
+    """Return the exit code for an error that ended the program."""
     if isinstance(fault, ConfigurationError):
         return ExitCode.CONFIGURATION
     if isinstance(fault, SlotTaken):

@@ -28,8 +28,8 @@ def command(user: str | None, config_path: Path | None) -> int:
             print(describe(store, partition, name, blob).decode())
     if found:
         return ExitCode.DONE
-    of = "" if user is None else f" of {user!r}"
-    print(printable(f"nothing is remembered{of} by {memory_group(settings)}"), file=sys.stderr)
+    of = "" if user is None else f" of user {user!r}"
+    print(printable(f"no memory record{of} is kept under {memory_group(settings)}"), file=sys.stderr)
     return ExitCode.FAILED
 
 

@@ -21,9 +21,9 @@ def refuse_overwriting(inputs: Iterable[Path | None], outputs: Iterable[Path | N
             continue
         place = _place(path)
         if place in read:
-            raise click.UsageError(f"{path} would be overwritten, but it is read, too (as {read[place]})")
+            raise click.UsageError(f"{path} would be overwritten, but it is also an input (as {read[place]})")
         if place in written:
-            raise click.UsageError(f"{path} is where two outputs go (the other is {written[place]})")
+            raise click.UsageError(f"{path} is given for two outputs (the other is {written[place]})")
         written[place] = path
 
 

@@ -91,10 +91,12 @@ class EventsConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The configured field name of each part, in the order of `_PARTS`."""
         return tuple(getattr(self, part) for part in _PARTS)
 
     @property
     def event_types(self) -> tuple[EventType, ...]:
+        """The event types, in the order of their numbers."""
         return tuple(EventType(name, kind.reward, kind.target) for name, kind in self.types.items())
 
     def canonical(self) -> EventsConfig:

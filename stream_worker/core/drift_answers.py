@@ -97,9 +97,11 @@ class DriftAnswers:
         return self.config.answers
 
     def rate_factor(self, events: int) -> float:
+        """Return the factor of all learning rates after this many learned events; 1 if `rate` is not configured."""
         return self._fading("rate", self.config.rate_factor, self.config.rate_events, events)
 
     def replay_share(self, events: int) -> float:
+        """Return the share of replayed windows after this many learned events; 1 if `replay` is not configured."""
         return self._fading("replay", self.config.replay_share, self.config.replay_events, events)
 
     def _fading(self, name: str, first: float, half_life: int, events: int) -> float:

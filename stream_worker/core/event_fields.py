@@ -26,6 +26,7 @@ _MAX_VALUE = 3.4028235e38  # the largest float32
 
 
 def id_text(name: str, value: Any) -> str:
+    """Return the id in a field, a text or a whole number, as text. `name`: the field, for the reason."""
     if type(value) is not str:
         if type(value) is int:
             return str(value)
@@ -46,6 +47,7 @@ def category_code(name: str, value: Any) -> int:
 
 
 def value_number(name: str, value: Any) -> float:
+    """Return the finite number in a field, also of digits. `name`: the field, for the reason."""
     number = number_of(value) if type(value) is str else value
     if (type(number) is not float and type(number) is not int) or not -_MAX_VALUE <= number <= _MAX_VALUE:
         refuse("BadValue", name, "a finite number (32 bits)", value)

@@ -127,4 +127,4 @@ class Outputs:
     def require_offsets(self, next_offsets: Mapping[int, int]) -> None:
         """Raise ValueError for outputs without input offsets: only these tell what a transaction has published."""
         if self and not next_offsets:
-            raise ValueError("outputs without the offsets they come from can't be told apart after a lost answer")
+            raise ValueError("outputs without input offsets: after a lost answer nothing tells if they were published")

@@ -54,7 +54,9 @@ class Source(Protocol):
         """Return the source's ids, as far as they are known now. Cheap; may be called before `subscribe`."""
         ...
 
-    def subscribe(self, owner: PartitionOwner) -> None: ...
+    def subscribe(self, owner: PartitionOwner) -> None:
+        """Begin to consume; from now on the source calls the owner about its partitions."""
+        ...
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """Return up to `max_records` records; wait at most `timeout_seconds` for the first one."""
@@ -246,7 +248,9 @@ class ItemNumbering(Protocol):
         """Return the share (0 to 1) of the room for item ids that was taken when this worker last asked for one."""
         ...
 
-    def item_ids(self, numbers: Sequence[int]) -> list[str | None]: ...
+    def item_ids(self, numbers: Sequence[int]) -> list[str | None]:
+        """Return the id of each number; None for a number that names nothing (any more)."""
+        ...
 
 
 class Slots(Protocol):
@@ -261,7 +265,9 @@ class Slots(Protocol):
         """Make this start, known by its `nonce`, the owner of the worker slot; an earlier owner loses it."""
         ...
 
-    def slot_owner(self, slot: str) -> str | None: ...
+    def slot_owner(self, slot: str) -> str | None:
+        """Return the nonce of the start that owns the slot; None if no start has taken it."""
+        ...
 
 
 class MemoryStore(RecordStore, ItemNumbering, Slots, Protocol):

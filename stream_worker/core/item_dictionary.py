@@ -51,6 +51,7 @@ class ItemDictionary:
         return [self._number(item) for item in ids]
 
     def ids(self, numbers: Sequence[int]) -> list[str | None]:
+        """Return the id of each number; None for a number that names nothing (any more)."""
         return [self._names.get(number) for number in numbers]
 
     def entries(self) -> Iterator[tuple[int, str, bool]]:

@@ -28,6 +28,7 @@ _DEPTHS[list(b"{[")], _DEPTHS[list(b"}]")] = 1, -1
 
 
 def json_object(value: bytes | None) -> dict[str, Any]:
+    """Return the JSON object in the bytes of a record. Raises InvalidEvent."""
     if not value:
         raise InvalidEvent("Empty", f"expected a JSON object, got {'null' if value is None else 'no bytes'}")
     try:

@@ -37,6 +37,7 @@ class LogWatch:
         self._last_ts, self._last = -np.inf, ("", "", -1)
 
     def add(self, events: Events) -> None:
+        """Count the faults in the next events of the log."""
         if not len(events):
             return
         step_B = np.diff(events.ts_B, prepend=self._last_ts)

@@ -49,6 +49,7 @@ class MemoryFormat:
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The numpy structure of a record: header, ring (item numbers, types, gaps), then (h, c)."""
         ring, hidden = self.ring_size, self.hidden
         return np.dtype(
             [

@@ -55,6 +55,7 @@ class Scores:
         return Scores(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def at(self, places: NDArray[np.integer] | NDArray[np.bool_]) -> Scores:
+        """Return the scores at these places, or of the events that a mask selects."""
         return Scores(**{name: column[places] for name, column in vars(self).items()})
 
     def values(self, hit_rate_k: Sequence[int]) -> dict[str, NDArray[np.float64]]:

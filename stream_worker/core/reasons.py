@@ -26,6 +26,7 @@ def refuse(error: str, name: str, expected: str, got: Any, note: str = "") -> No
 
 
 def shorten(text: str, characters: int = _REASON_CHARACTERS) -> str:
+    """Return the text, cut to this many characters with an ellipsis at its end."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 

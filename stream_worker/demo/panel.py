@@ -41,6 +41,7 @@ class View(Protocol):
 
 
 def make_view(seconds: float) -> View:
+    """Return a live panel if standard output is a terminal, else plain lines. `seconds`: how long the shop is open."""
     return LivePanel(seconds) if sys.stdout.isatty() else PlainLines()
 
 
@@ -76,6 +77,7 @@ class PlainLines:
 
 
 def plain_line(picture: Picture) -> str:
+    """Return the figures of a picture in one line."""
     p = picture
     rates = ", ".join(f"{_NAMES[name]} {rate:.2f}" for name, rate in p.hit_rates.items())
     losses = ", ".join(f"{name} {loss:.2f}" for name, loss in p.losses.items())

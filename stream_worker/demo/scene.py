@@ -101,28 +101,34 @@ class Scene:
     # -- told by whoever runs the demo -------------------------------------------------------------------------
 
     def say(self, phase: str) -> None:
+        """Note the phase of the demo, words for a person."""
         self._phase = phase
 
     def begin(self) -> None:
+        """Note that the shop opens now."""
         self._began = self._monotonic()
 
     # -- told by the shop --------------------------------------------------------------------------------------
 
     def acted(self, action: Action) -> None:
+        """Note a customer's action."""
         if action.user == self.customer:
             with self._lock:
                 listed = any(item == action.item for item, _ in self._list)
                 self._actions.append(Done(action.type, action.item, listed))
 
     def liked(self, taste: str) -> None:
+        """Note the present taste of the followed customer."""
         self._taste = taste
 
     def changed(self) -> None:
+        """Note that half of the customers change their taste now."""
         self._changed = self._seconds()
 
     # -- told by the reader of the lists -----------------------------------------------------------------------
 
     def listed(self, recommendation: Recommendation, latency_seconds: float) -> None:
+        """Note a list that was read, and the time from its last event until then."""
         with self._lock:
             self._lists_read += 1
             self._latencies.append(latency_seconds)
@@ -132,6 +138,7 @@ class Scene:
     # -- told by the worker: an Observer -----------------------------------------------------------------------
 
     def ticked(self, status: Status) -> None:
+        """Note the worker's figures after a tick."""
         if status.standing.ready:
             self.open.set()
         with self._lock:
@@ -159,6 +166,7 @@ class Scene:
     # -- asked by the panel ------------------------------------------------------------------------------------
 
     def picture(self) -> Picture:
+        """Return the demo at this moment."""
         with self._lock:
             p50, p99 = _percentiles(list(self._latencies)[-_RECENT_LISTS:])
             return Picture(

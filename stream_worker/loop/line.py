@@ -41,7 +41,7 @@ WEIGHTS = frozenset({ENCODER_WEIGHTS, ITEM_VECTORS})
 
 
 class Baseline(Protocol):
-    """A baseline that is ranked beside the worker (see `core.baselines`)."""
+    """The interface of a baseline that is ranked beside the worker (see `core.baselines`)."""
 
     def rank_then_learn(
         self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]

@@ -132,7 +132,9 @@ class Memories:
             partition, user = key
             reason = fault_of(found.pop(key))
             self._status.unreadable_records += 1
-            _log.warning("memory is unreadable, taken for none", user=user, partition=partition, reason=reason)
+            _log.warning(
+                "memory record can't be read, the user starts anew", user=user, partition=partition, reason=reason
+            )
         return found
 
     def _count_anew(self, records: NDArray[Any], partitions: Sequence[int]) -> None:

@@ -32,6 +32,7 @@ class Waiting:
         self._source.serve()
 
     def rest(self, reason: str, seconds: float) -> None:
+        """Wait for `seconds`, with `reason` in the status, and tell the observer."""
         self._reporter.status.waiting = reason
         self.pause(seconds)
         self._reporter.ticked()

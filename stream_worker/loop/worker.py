@@ -233,7 +233,7 @@ class Worker:
         if effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited, known):
             _log.info("effort", one_in=effort.thinning, lag=lag)
         if before and not effort.catch_up_left:
-            _log.info("the backlog found at the first start is done", events=self._learner.events, lag=lag)
+            _log.info("the first catch-up is over", events=self._learner.events, lag=lag)
 
     def _poll(self) -> list[Record]:
         """Poll a batch, which also lets rebalances through. The next poll tries a failed claim again."""

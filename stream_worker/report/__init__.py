@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from stream_worker.core.errors import ConfigurationError
 
+# The names of reports end in one of these.
 SUFFIXES = (".html", ".png")
 _NEEDED = ("matplotlib", "jinja2")
 

@@ -101,7 +101,7 @@ class TestBeginnings:
         with capture_logs() as logs:
             found = beginning_of(own, tmp_path, SHOP, tmp_path)
         assert (step_of(found.snapshot), found.own) == (1, True)
-        assert [entry["event"] for entry in logs] == ["--from is left aside: the slot goes on from its own checkpoint"]
+        assert [entry["event"] for entry in logs] == ["--from is ignored: the slot goes on from its own checkpoint"]
 
     def test_a_slot_without_one_begins_with_the_newest_of_the_same_source(
         self, open_slot: Open, tmp_path: Path
