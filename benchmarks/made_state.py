@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.counting.candidates import Breadth
+from model.counting.scratch import Breadth
 from model.counting.tables import WIDE_SPAN
 from model.counting.walk import Users, WalkedEvents
 from model.items.starts import ByContext

@@ -95,7 +95,7 @@ class Outcome:
     """Predictions for B events, made before they were learned; only those in `examined_B` were predicted.
 
     rank_B: 1-based place of the event's item among the candidates and what fills the list up, 0: not there
-    proposer_B: proposer of the item, a place in `candidates.PROPOSERS`, -1: none
+    proposer_B: proposer of the item, a place in `proposers.PROPOSERS`, -1: none
     age_B: events learned since the item's first event, -1: this is its first
     log_probability_B: log-probability of the item
     repeat_B: True if the item stood in the user's ring

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.counting.candidates import Breadth
 from model.counting.features import ENCODER, FEATURES
+from model.counting.scratch import Breadth
 from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
 from model.encoder.encoder import Encoder
 from model.items.catalog import Catalog
@@ -58,7 +58,7 @@ class Lists:
 
     rows_UK: catalogue rows, -1 behind the last item
     scores_UK: probabilities among the candidates
-    proposer_UK: places in `candidates.PROPOSERS`, NO_PROPOSER for items that only fill a list up
+    proposer_UK: places in `proposers.PROPOSERS`, NO_PROPOSER for items that only fill a list up
     """
 
     rows_UK: NDArray[np.int32]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from model import kernels
-from model.counting.candidates import PROPOSERS
+from model.counting.proposers import PROPOSERS
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock

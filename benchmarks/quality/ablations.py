@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.counting.candidates import PROPOSERS
 from model.counting.features import (
     BEHIND,
     CATEGORY,
@@ -26,6 +25,7 @@ from model.counting.features import (
     OWN_SIGNS,
     POPULARITIES,
 )
+from model.counting.proposers import PROPOSERS
 from model.items.starts import ByContext
 from model.learner import Learner
 from model.ranker.ranker import Ranker

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.counting.candidates import NO_PROPOSER, Scratch, touch
 from model.counting.popularity import EVER
+from model.counting.proposers import NO_PROPOSER
+from model.counting.scratch import Scratch, touch
 from model.counting.tables import Tables
 from model.kernels import kernel
 

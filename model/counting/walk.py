@@ -18,8 +18,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.counting import candidates, categories, filling, neighbours, popularity, returns, tables
-from model.counting.candidates import NO_PROPOSER, Breadth, Scratch
+from model.counting import (
+    candidates,
+    categories,
+    evidence,
+    filling,
+    neighbours,
+    popularity,
+    proposers,
+    returns,
+    tables,
+)
 from model.counting.features import (
     AMOUNTS,
     REST,
@@ -32,6 +41,8 @@ from model.counting.features import (
 )
 from model.counting.filling import Filling
 from model.counting.popularity import EVER, Popularity
+from model.counting.proposers import NO_PROPOSER
+from model.counting.scratch import Breadth, Scratch, clear, make_scratch
 from model.counting.tables import FORWARD, Tables
 from model.kernels import kernel
 from model.state import joined, state_below
@@ -88,7 +99,7 @@ class WalkedEvents(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """Candidates for B examined events. Proposers are places in `candidates.PROPOSERS`, or NO_PROPOSER.
+    """Candidates for B examined events. Proposers are places in `proposers.PROPOSERS`, or NO_PROPOSER.
 
     candidates_BC: rows, -1: none
     amounts_BCL: the features whose logarithm is still to be taken
@@ -112,7 +123,7 @@ class Counting:
     def __init__(self, config: CountingConfig, rows: int) -> None:
         self.config = config
         self.tables = tables.empty(rows, config.neighbours)
-        self.quota_RS = candidates.QUOTA_RS.copy()
+        self.quota_RS = proposers.QUOTA_RS.copy()
         self._spare: list[Scratch] = []
 
     @property
@@ -138,7 +149,7 @@ class Counting:
             spare = None
         if spare is not None and len(spare.place_N) == self.rows:
             return spare
-        return candidates.scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
+        return make_scratch(self.rows, self.config.neighbours, Breadth(self.config.candidates))
 
     def walk(
         self,
@@ -261,9 +272,9 @@ def _examine(  # type: ignore[no-untyped-def]
     """
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], NO_PROPOSER
-    size = candidates.count_neighbours(counted, s, window_L, breadth)
-    size, known, repeats, session = candidates.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
-    candidates.leave_out(counted, s, window_L, items)
+    size = evidence.count_neighbours(counted, s, window_L, breadth)
+    size, known, repeats, session = evidence.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
+    evidence.leave_out(counted, s, window_L, items)
     count, size = candidates.choose(counted, s, size, quota_RS, breadth.candidates, window_L, encoder_rows_E)
     usual = _usual(counted.popularity, window_L, known)
     follows = counted.rows.total_TN[FORWARD, last] if last >= 0 else np.float32(0.0)
@@ -286,5 +297,5 @@ def _examine(  # type: ignore[no-untyped-def]
     write_behind(amounts_CL, count)
     if count < breadth.least:
         size = filling.fill(counted, s, size, breadth.least - count, window_L, live_N, spare_K)
-    candidates.clear(s, size)
+    clear(s, size)
     return proposed_by

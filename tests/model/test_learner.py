@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.counting.candidates import NO_PROPOSER, PROPOSERS
+from model.counting.proposers import NO_PROPOSER, PROPOSERS
 from model.encoder.replay import Examples
 from model.items.catalog import Catalog
 from model.items.starts import hashed_vectors

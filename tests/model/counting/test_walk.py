@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.counting.candidates import NO_PROPOSER, PROPOSERS, Breadth
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
+from model.counting.proposers import NO_PROPOSER, PROPOSERS
+from model.counting.scratch import Breadth
 from model.counting.tables import FORWARD, TABLES
 from model.counting.walk import Counting, CountingConfig, Users, Walked, WalkedEvents
 from tests.model.slow_counting import SlowCounting
