@@ -32,7 +32,7 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
-from stream_worker.loop.worker import WorkerConfig
+from stream_worker.loop.worker_config import WorkerConfig
 from stream_worker.variables import PREFIX, misnamed
 
 # Pydantic's kinds of refusal, as sentences that go on after the key.

@@ -29,7 +29,7 @@ from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.loop.outside import Outside
-from stream_worker.loop.worker import WorkerConfig
+from stream_worker.loop.worker_config import WorkerConfig
 
 BATCH = 8
 BAD = b"no event"
