@@ -77,17 +77,18 @@ class Side:
         self._records, self._steps, self._stages = records, Steps(), defaultdict[str, float](float)
         self.worker = _worker(settings, mode, self._steps)
         self.worker.start()
-        while self.worker.status.records == 0:
+        while self.worker.status.consuming.records == 0:
             self.worker.run_once()
         self._steps.seconds.clear()
-        self._events, self._commits = self.worker.status.events, self.worker.status.transactions_committed
+        status = self.worker.status
+        self._events, self._commits = status.consuming.events, status.publishing.transactions_committed
         self._seconds = self._cpu_seconds = 0.0
 
     def take(self, records: int) -> None:
         """The next records, up to the commit of their last one."""
         status, began, cpu_began = self.worker.status, time.perf_counter(), time.process_time()
-        end = min(status.records + records, self._records)
-        while status.records < end:
+        end = min(status.consuming.records + records, self._records)
+        while status.consuming.records < end:
             self.worker.run_once()
             for name, seconds in status.stage_seconds.items():
                 self._stages[name] += seconds
@@ -97,12 +98,12 @@ class Side:
     def seen(self) -> dict[str, Any]:
         status = self.worker.status
         return {
-            "done": status.records >= self._records,
-            "events": status.events - self._events,
+            "done": status.consuming.records >= self._records,
+            "events": status.consuming.events - self._events,
             "seconds": self._seconds,
             "cpu_seconds": self._cpu_seconds,
-            "commits": status.transactions_committed - self._commits,
-            "aborted": status.transactions_aborted,
+            "commits": status.publishing.transactions_committed - self._commits,
+            "aborted": status.publishing.transactions_aborted,
             "stages": dict(self._stages),
             "steps": dict(self._steps.seconds),
         }

@@ -45,7 +45,7 @@ from stream_worker.backends.in_memory import (
 from stream_worker.config import Settings
 from stream_worker.core.effort import Effort
 from stream_worker.core.source_id import SourceId
-from stream_worker.core.status import Status
+from stream_worker.core.status import Memory
 from stream_worker.loop.memories import Memories
 from stream_worker.loop.worker import Worker
 
@@ -96,7 +96,7 @@ class Subject:
         self._warm()
         layout, learner = memory_layout(self.settings), self.line.learner
         rebuild = partial(learner.rebuild, ids_of_numbers=self.store.item_ids)
-        memories = Memories(self.store, learner.users, rebuild, layout, 1, Status())
+        memories = Memories(self.store, learner.users, rebuild, layout, 1, Memory())
         memories.set_line(self.line.name)
         fill(self.line, self.store, self.universe, layout, memories.line)
         self.worker = self._worker()
@@ -119,7 +119,7 @@ class Subject:
         """Learn from real batches, in a process that knows only what comes in them; then leave."""
         worker = self._worker()
         self._append(_WARM)
-        while worker.status.events < _WARM:
+        while worker.status.consuming.events < _WARM:
             worker.run_once()
         worker.finish()
         self.topic.committed[0] = _WARM
@@ -129,8 +129,8 @@ class Subject:
         self._append(events)
         self.effort.thinning = thinning
         self.stopwatch.seconds.clear()
-        before, began = self.worker.status.events, time.process_time()
-        while self.worker.status.events - before < events:
+        before, began = self.worker.status.consuming.events, time.process_time()
+        while self.worker.status.consuming.events - before < events:
             self.worker.run_once()
         seconds = {"all": time.process_time() - began, **self.stopwatch.seconds}
         return {name: 1e6 * seconds.get(name, 0.0) / events for name in ("all", *STAGES)}
@@ -181,7 +181,7 @@ class Subject:
         return {
             "items": len(self.line.learner.catalog),
             "users": len(self.line.learner.users),
-            "recall_misses": status.recall_misses,
+            "recall_misses": status.memory.recall_misses,
             "resident_megabytes": resident_megabytes(),
             "making_seconds": round(self.making_seconds, 1),
         }

@@ -49,7 +49,7 @@ def gemm_rate(rounds: int = 20) -> float:
 
 def _operations(run: Run, events: int) -> float:
     """An event, of the next `events`. Torch counts what its own thread does, and steps may be another's."""
-    learner, before, beside = run.worker.line.learner, run.worker.status.events, 0
+    learner, before, beside = run.worker.line.learner, run.worker.status.consuming.events, 0
     step = learner.step
 
     def counted(*given: Any, **named: Any) -> dict[str, float]:
@@ -66,7 +66,7 @@ def _operations(run: Run, events: int) -> float:
         run.take(events)
     learner.step = step  # type: ignore[method-assign]
     total: int = beside + counter.get_total_flops()
-    return total / (run.worker.status.events - before)
+    return total / (run.worker.status.consuming.events - before)
 
 
 def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int) -> dict[str, float]:
@@ -79,9 +79,9 @@ def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int
     for _ in range(rounds):
         stages = Stopwatch()
         run.worker.observer = stages
-        before = run.worker.status.events
+        before = run.worker.status.consuming.events
         run.take(events)
-        count = run.worker.status.events - before
+        count = run.worker.status.consuming.events - before
         times.append({stage: 1e6 * stages.seconds[stage] / count for stage in STAGES} | {"rate": gemm_rate()})
     middle = {name: statistics.median(t[name] for t in times) for name in times[0]}
     products = 1e6 * operations / middle.pop("rate")

@@ -72,13 +72,13 @@ class Run:
 
     def take(self, events: int) -> None:
         """Time the next `events` events; the first poll, which opens the file, is not timed."""
-        if self.worker.status.records == 0:
+        if self.worker.status.consuming.records == 0:
             self.worker.run_once()
-        before = self.worker.status.events
+        before = self.worker.status.consuming.events
         began = time.perf_counter()
-        while self.worker.status.events - before < events and not self.source.exhausted():
+        while self.worker.status.consuming.events - before < events and not self.source.exhausted():
             self.worker.run_once()
-        self.seconds.append((time.perf_counter() - began) / max(1, self.worker.status.events - before))
+        self.seconds.append((time.perf_counter() - began) / max(1, self.worker.status.consuming.events - before))
 
     @property
     def rate(self) -> float:
@@ -142,7 +142,7 @@ def _report(settings: Settings, everybody: Run, runs: dict[int, Run]) -> int:
     full, catching_up = rows[1]["ratio"], rows[-1]["ratio"]
     result = {
         **machine(),
-        "items": everybody.worker.status.items,
+        "items": everybody.worker.status.catalogue.items,
         "batch_size": settings.worker.batch_size,
         "threads_for_lists": settings.worker.threads,
         "loops": rows,

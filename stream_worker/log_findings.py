@@ -20,22 +20,22 @@ _REASONS = 3  # kinds of faults in the error about a log without events (not tun
 
 def refuse_a_log_without_events(status: Status, source: FileSource) -> None:
     """Raise NoEvents if a replay from the first row has found no event."""
-    if status.events or source.position > status.records:
+    if status.consuming.events or source.position > status.consuming.records:
         return
-    if not status.records:
+    if not status.consuming.records:
         left_out = amount(source.left_out, "row is", "rows are")
         note = f" ({left_out} left out by [keep] in the mapping)" if source.left_out else ""
         raise NoEvents(f"the log has no rows{note}")
-    reasons = "".join(f"\n  {_told(kind)}" for kind in status.set_aside.commonest(_REASONS))
-    dead = amount(status.records, "is a dead letter", "are dead letters")
+    reasons = "".join(f"\n  {_told(kind)}" for kind in status.consuming.set_aside.commonest(_REASONS))
+    dead = amount(status.consuming.records, "is a dead letter", "are dead letters")
     raise NoEvents(f"no row of the log is an event, {dead}:{reasons}")
 
 
 def findings(status: Status, watch: LogWatch) -> Iterator[str]:
     """Yield the lines that follow a summary: faults of single rows, then those of the whole log."""
-    for kind in status.set_aside.commonest(_SHOWN_KINDS):
+    for kind in status.consuming.set_aside.commonest(_SHOWN_KINDS):
         yield f"dead letters: {_told(kind)}"
-    for kind in status.fields_dropped.commonest(_SHOWN_KINDS):
+    for kind in status.consuming.fields_dropped.commonest(_SHOWN_KINDS):
         yield f"fields left out: {_told(kind)}"
     for finding in watch.findings():
         yield f"note: {finding}"

@@ -92,4 +92,4 @@ def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, lim
     seconds = max(time.monotonic() - start, 1e-9)
     history.finish(worker.status)
     scores = Scores.joined(line.scores)
-    return ScoredRun(scores, history, source.name, worker.status.events / seconds, not worker.stopping)
+    return ScoredRun(scores, history, source.name, worker.status.consuming.events / seconds, not worker.stopping)

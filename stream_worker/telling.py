@@ -43,38 +43,40 @@ class Telling:
         self._idle = False
 
     def ticked(self, status: Status) -> None:
-        if status.dead_letters.total() > self._looked_at:
-            self._looked_at = status.dead_letters.total()
+        dead = status.consuming.dead_letters.total()
+        if dead > self._looked_at:
+            self._looked_at = dead
             self._warn_of_new_kinds(status)
         if self._monotonic() - self._said >= self._every_seconds:
             self._tell(status)
 
     def _warn_of_new_kinds(self, status: Status) -> None:
-        for kind in status.set_aside.commonest(_MOST_KINDS):
+        for kind in status.consuming.set_aside.commonest(_MOST_KINDS):
             if kind.place not in self._warned_of and len(self._warned_of) < _MOST_KINDS:
                 self._warned_of.add(kind.place)
                 self._log.warning("no event, a dead letter", error=kind.name, reason=kind.reason, place=kind.place)
 
     def _tell(self, status: Status) -> None:
-        now = self._monotonic()
-        if status.records > self._records:
+        now, counts = self._monotonic(), status.consuming
+        if counts.records > self._records:
             self._log.info("at work", **self._work(status, now - self._said))
             self._idle = False
         elif not self._idle and not status.waiting:
-            self._log.info("nothing to read: waiting for events", events=status.events)
+            self._log.info("nothing to read: waiting for events", events=counts.events)
             self._idle = True
-        self._said, self._records, self._events, self._lists = now, status.records, status.events, status.lists
-        self._dead = Counter(status.dead_letters)
+        self._said, self._records, self._events = now, counts.records, counts.events
+        self._lists = status.publishing.lists
+        self._dead = Counter(counts.dead_letters)
 
     def _work(self, status: Status, seconds: float) -> dict[str, Any]:
         said: dict[str, Any] = {
-            "events_per_second": round((status.events - self._events) / max(seconds, 1e-9), 1),
-            "lists": status.lists - self._lists,
-            "lag": sum(status.lag.values()),
+            "events_per_second": round((status.consuming.events - self._events) / max(seconds, 1e-9), 1),
+            "lists": status.publishing.lists - self._lists,
+            "lag": sum(status.consuming.lag.values()),
             **_quality(status),
-            "effort": round(status.effort, 3),
+            "effort": round(status.learning.effort, 3),
         }
-        dead = Counter(status.dead_letters) - self._dead
+        dead = Counter(status.consuming.dead_letters) - self._dead
         return said | ({"dead_letters": dict(dead)} if dead else {})
 
 
@@ -88,9 +90,10 @@ def _quality(status: Status) -> dict[str, float]:
 
 def last_words(status: Status) -> dict[str, Any]:
     """Return the figures of the log line about the worker's end."""
-    dead = {"dead_letters": dict(status.dead_letters)} if status.dead_letters else {}
-    dropped = {"fields_dropped": dict(status.fields_dropped.by_name())} if status.fields_dropped.total() else {}
-    return {"events": status.events, "lists": status.lists, **dead, **dropped}
+    counts = status.consuming
+    dead = {"dead_letters": dict(counts.dead_letters)} if counts.dead_letters else {}
+    dropped = {"fields_dropped": dict(counts.fields_dropped.by_name())} if counts.fields_dropped.total() else {}
+    return {"events": counts.events, "lists": status.publishing.lists, **dead, **dropped}
 
 
 class All:

@@ -35,7 +35,7 @@ def warm_up(settings: Settings) -> None:
     )
     with _quietly():
         worker.start()
-        while worker.status.events < _EVENTS:
+        while worker.status.consuming.events < _EVENTS:
             worker.run_once()
         worker.finish()
 

@@ -73,7 +73,7 @@ def feed(worker: Worker, topic: InMemoryTopic, first: int, count: int) -> None:
         user, item = k // 4 + int(rng.integers(0, 50)), k // 6 + int(rng.integers(0, 30))
         ts = 1_700_000_000 + k
         topic.append(f"u{user}".encode(), encode_event(f"u{user}", f"i{item}", "view", ts), ts * 1000)
-    while worker.status.records < first + count:
+    while worker.status.consuming.records < first + count:
         worker.run_once()
 
 
@@ -98,7 +98,7 @@ def test_ten_times_more_users_and_items_than_fit_leave_the_size_as_it_was() -> N
     settle(worker)
     assert 10 * USERS < 14_000 / 4
     assert 10 * ITEMS < 14_000 / 6
-    assert worker.status.items <= ITEMS
-    assert worker.status.users_on_device <= USERS
+    assert worker.status.catalogue.items <= ITEMS
+    assert worker.status.memory.users_on_device <= USERS
     assert math.isclose(held(worker), at_three_times, rel_tol=0.1), (at_three_times, held(worker))
     assert sink.lists > 0

@@ -41,9 +41,9 @@ def test_a_wiped_store_is_filled_again_from_the_log_and_nothing_is_published_twi
     run.to_the_end()
     world.check_contract_1()
     world.check_memories(run.store)
-    assert run.worker.status.memories_lost == 2  # both partitions
+    assert run.worker.status.takeovers.memories_lost == 2  # both partitions
     assert run.learned == 80
-    assert run.worker.status.unlearned == run.worker.status.overlap == 0
+    assert run.worker.status.takeovers.unlearned == run.worker.status.takeovers.overlap == 0
 
 
 def test_a_store_put_back_to_an_earlier_state_is_brought_up_to_date(world: World) -> None:
@@ -112,7 +112,7 @@ def test_a_partition_that_was_refused_and_is_still_owned_is_claimed_again(world:
     run.to_the_end()
     world.check_contract_1()
     world.check_memories(run.store)
-    assert run.worker.status.stale_writes == 1
+    assert run.worker.status.memory.stale_writes == 1
     assert run.learned == 60
 
 
@@ -141,7 +141,7 @@ def test_a_write_that_is_refused_for_a_claim_of_before_costs_the_new_claim_nothi
     assert claimed > old
     may_go_on.set()
     run.settle()
-    assert run.worker.status.stale_writes == 1
+    assert run.worker.status.memory.stale_writes == 1
     assert run.worker._memories.tokens[1] == claimed
     assert 1 in run.worker._offsets, "still owned, by the newer claim"
     run.to_the_end()

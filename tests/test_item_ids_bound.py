@@ -58,15 +58,15 @@ def test_of_more_ids_than_the_bound_redis_and_the_worker_stop_growing_and_lists_
         settle(worker)
         full, at_the_bound = taken(), held(worker)
         lists = len(topic.outputs.recommendations)
-        not_remembered = worker.status.events_not_remembered
+        not_remembered = worker.status.memory.events_not_remembered
         feed(worker, topic, 5_500, 9_000)
         settle(worker)
     assert [count for count, _ in full] == [_ROOM, _ROOM]
     assert taken() == full
     assert held(worker) < 1.1 * at_the_bound
-    assert worker.status.item_ids_used == 1.0
-    assert worker.status.events_not_remembered - not_remembered > 8_000
-    assert worker.status.events == 14_500
+    assert worker.status.catalogue.ids_used == 1.0
+    assert worker.status.memory.events_not_remembered - not_remembered > 8_000
+    assert worker.status.consuming.events == 14_500
     assert worker._outside.sink.lists > lists  # type: ignore[attr-defined]
     assert len(_said(lines)) == 1
     newest = [blob for _, _, blob in store.scan("u3600")]
@@ -90,5 +90,5 @@ def test_a_start_from_a_checkpoint_with_more_items_than_there_is_room_for_goes_o
     assert (catalog.number_N > 0).sum() == 20
     assert len(_said(lines)) == 1
     feed(second, topic, 1_500, 500)
-    assert second.status.events == 2_000, "none is in memory yet"
+    assert second.status.consuming.events == 2_000, "none is in memory yet"
     assert second._outside.sink.lists > 0  # type: ignore[attr-defined]

@@ -93,21 +93,21 @@ def test_what_no_checkpoint_holds_has_an_age_and_an_idle_worker_none(world: Worl
     run = world.worker(checkpoint_seconds=60.0)
     status = run.worker.status
     run.worker.run_once()
-    assert math.isnan(status.unwritten_since)
+    assert math.isnan(status.checkpoints.unwritten_since)
     world.send_many(4)
     run.worker.run_once()
     began = world.clock.now()
-    assert status.unwritten_since == began
+    assert status.checkpoints.unwritten_since == began
     world.clock.sleep(59)
     run.worker.run_once()
-    assert status.unwritten_since == began
+    assert status.checkpoints.unwritten_since == began
     world.clock.sleep(2)
     run.tick()
     run.tick()
-    assert math.isnan(status.unwritten_since)
+    assert math.isnan(status.checkpoints.unwritten_since)
     world.clock.sleep(3_600)
     run.tick()
-    assert math.isnan(status.unwritten_since)
+    assert math.isnan(status.checkpoints.unwritten_since)
     run.close()
 
 
@@ -115,17 +115,17 @@ def test_what_could_not_be_written_stays_as_old_as_it_is(world: World) -> None:
     run = world.worker(traps=Traps(failures={"L": [Unavailable("disk full")] * 2}))
     world.send_many(4)
     run.worker.run_once()
-    began = run.worker.status.unwritten_since
+    began = run.worker.status.checkpoints.unwritten_since
     for _ in range(2):
         world.clock.sleep(100)
         run.settle()
         run.worker.run_once()
-        assert run.worker.status.unwritten_since == began
+        assert run.worker.status.checkpoints.unwritten_since == began
     run.settle()
     run.worker.run_once()
     run.settle()
     run.worker.run_once()
-    assert math.isnan(run.worker.status.unwritten_since)
+    assert math.isnan(run.worker.status.checkpoints.unwritten_since)
     run.close()
 
 

@@ -31,21 +31,23 @@ class World:
         self.now, self.said, self.status = 0.0, Said(), Status()
         self.telling = Telling(self.said, 60.0, lambda: self.now)
 
-    def ticks(self, seconds: float, records: int = 0, **counts: int) -> list[tuple[str, str, dict[str, Any]]]:
+    def ticks(
+        self, seconds: float, records: int = 0, events: int = 0, lists: int = 0
+    ) -> list[tuple[str, str, dict[str, Any]]]:
         """Let time pass with a tick a second; returns what was said meanwhile."""
         before = len(self.said.lines)
-        self.status.records += records
-        for name, more in counts.items():
-            setattr(self.status, name, getattr(self.status, name) + more)
+        self.status.consuming.records += records
+        self.status.consuming.events += events
+        self.status.publishing.lists += lists
         for _ in range(int(seconds)):
             self.now += 1.0
             self.telling.ticked(self.status)
         return self.said.lines[before:]
 
     def dead(self, error: str, reason: str, place: str) -> None:
-        self.status.records += 1
-        self.status.dead_letters[error] += 1
-        self.status.set_aside.add(error, reason, place)
+        self.status.consuming.records += 1
+        self.status.consuming.dead_letters[error] += 1
+        self.status.consuming.set_aside.add(error, reason, place)
 
 
 def quality(metric: str, worker: float, **baselines: float) -> Quality:
@@ -61,8 +63,8 @@ def world() -> World:
 
 
 def test_the_work_is_told_every_minute(world: World) -> None:
-    world.status.lag = {0: 3, 1: 4}
-    world.status.effort = 0.5
+    world.status.consuming.lag = {0: 3, 1: 4}
+    world.status.learning.effort = 0.5
     assert world.ticks(59, records=600, events=600, lists=300) == []
     said = {"events_per_second": 10.0, "lists": 300, "lag": 7, "effort": 0.5}
     assert world.ticks(1) == [("info", "at work", said)]
@@ -125,8 +127,8 @@ def test_dead_letters_since_the_last_line_are_counted_by_class(world: World) -> 
 def test_the_last_words_count_dead_letters_and_dropped_fields() -> None:
     status = Status()
     assert last_words(status) == {"events": 0, "lists": 0}
-    status.dead_letters["NotJson"] = 2
-    status.fields_dropped.add("value", "expected a number", "events 0 @ 1")
+    status.consuming.dead_letters["NotJson"] = 2
+    status.consuming.fields_dropped.add("value", "expected a number", "events 0 @ 1")
     assert last_words(status) == {
         "events": 0,
         "lists": 0,

@@ -31,7 +31,7 @@ def _lists(threads: int, users: int) -> list[Recommendation]:
         topic.append(user.encode(), encode_event(user, f"i{k * k % 97}", "view", ts), ts * 1000)
     worker = simulated_worker(settings, InMemorySource(topic), InMemorySink(topic), make_line(settings, "line"))
     worker.start()
-    while worker.status.events < 3 * users:
+    while worker.status.consuming.events < 3 * users:
         worker.run_once()
     worker.finish()
     return topic.outputs.recommendations

@@ -75,7 +75,8 @@ def test_all_of_it_is_listed_learned_and_remembered(world: World, events: int, s
     world.check_contract_1()
     assert remembered(world, run) == expected(world, before)
     assert run.learned == 40 + events
-    assert run.worker.status.unlearned == run.worker.status.overlap == run.worker.status.listed_again == 0
+    takeovers = run.worker.status.takeovers
+    assert takeovers.unlearned == takeovers.overlap == takeovers.listed_again == 0
     said = [log for log in logs if log["log_level"] == "error" and log.get("before") == "topic-1"]
     assert {log["topic_id"] for log in said} == {"topic-2"}
 
@@ -96,7 +97,7 @@ def test_a_second_start_goes_on_in_it(world: World) -> None:
     world.check_contract_1()
     counted = {key: memory[:2] for key, memory in remembered(world, run).items()}
     assert counted == {key: (len(at), at[-1] + 1) for key, at in world.valid().items()}
-    assert run.worker.status.listed_again == 0
+    assert run.worker.status.takeovers.listed_again == 0
 
 
 def test_it_goes_on_within_a_process_that_reads_it(world: World) -> None:
@@ -142,7 +143,7 @@ def test_after_committed_offsets_expired_it_goes_on_where_memories_end(world: Wo
     run = to_the_end(world, start)
     world.check_contract_1()
     world.check_memories(run.store)
-    assert run.worker.status.listed_again == 0
+    assert run.worker.status.takeovers.listed_again == 0
 
 
 def test_what_is_listed_again_is_counted(world: World) -> None:
@@ -156,7 +157,7 @@ def test_what_is_listed_again_is_counted(world: World) -> None:
     expire(world)
     run = to_the_end(world, "latest")
     again = sum(made.events for made in world.topic.outputs.recommendations) - sum(map(len, world.valid().values()))
-    assert run.worker.status.listed_again == again
+    assert run.worker.status.takeovers.listed_again == again
     assert again == 0 if world.kind is Twin else 0 < again < listed
     counts: Counter[tuple[str, int]] = Counter()
     for made in world.topic.outputs.recommendations:

@@ -67,7 +67,7 @@ def return_of(one: Pass, change_at: int) -> Return:
         hit_rate=float(hit_A.mean()),
         loss_E=-one.log_probability_E[after],
         alarm_after=min(alarms, default=None),
-        answers=sum(one.worker.status.drift_answers.values()),
+        answers=sum(one.worker.status.drift.answers.values()),
     )
 
 

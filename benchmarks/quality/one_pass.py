@@ -117,7 +117,7 @@ class Stopwatch(NoObserver):
         self._after = after
 
     def ticked(self, status: Status) -> None:
-        if status.events > self._after:
+        if status.consuming.events > self._after:
             self.seconds.update(status.stage_seconds)
 
 
@@ -145,10 +145,10 @@ class Running:
     def until(self, event: int) -> float:
         """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none, or none
         after the first ones, which are not timed)."""
-        seconds, before = self._seconds(), self._worker.status.events
-        while self._worker.status.events < event and not self._source.exhausted():
+        seconds, before = self._seconds(), self._worker.status.consuming.events
+        while self._worker.status.consuming.events < event and not self._source.exhausted():
             self._worker.run_once()
-        done, spent = self._worker.status.events - before, self._seconds() - seconds
+        done, spent = self._worker.status.consuming.events - before, self._seconds() - seconds
         return done / spent if done and spent else math.nan
 
     def _seconds(self) -> float:

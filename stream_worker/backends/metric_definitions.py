@@ -44,14 +44,16 @@ class WorkerMetrics:
     type, or all) and `novelty` (repeat: the user has met the item before; new; or all).
     """
 
-    records_polled = Metric(Counter, "records", "Records taken from the source.", read=lambda s: s.records)
-    events_processed = Metric(Counter, "events", "Valid events taken through the loop.", read=lambda s: s.events)
+    records_polled = Metric(Counter, "records", "Records taken from the source.", read=lambda s: s.consuming.records)
+    events_processed = Metric(
+        Counter, "events", "Valid events taken through the loop.", read=lambda s: s.consuming.events
+    )
     dead_letters = Metric(
         Counter,
         "records",
         "Records set aside, by class of the fault.",
         labels=("error",),
-        read=lambda s: s.dead_letters,
+        read=lambda s: s.consuming.dead_letters,
     )
     event_fields_dropped = Metric(
         Counter,
@@ -59,31 +61,36 @@ class WorkerMetrics:
         "Optional fields that could not be read; their events stay.",
         labels=("field",),
         known=("value", "category", "request_id"),
-        read=lambda s: s.fields_dropped.by_name(),
+        read=lambda s: s.consuming.fields_dropped.by_name(),
     )
     key_mismatches = Metric(
-        Counter, "events", "Events whose record key is not their user id.", read=lambda s: s.key_mismatches
+        Counter, "events", "Events whose record key is not their user id.", read=lambda s: s.consuming.key_mismatches
     )
-    lists_published = Metric(Counter, "lists", "Recommendations in committed transactions.", read=lambda s: s.lists)
+    lists_published = Metric(
+        Counter, "lists", "Recommendations in committed transactions.", read=lambda s: s.publishing.lists
+    )
     lists_shortened = Metric(
         Counter,
         "lists",
         "Recommendations that lost items or request ids: their topic takes no larger records.",
-        read=lambda s: s.lists_shortened,
+        read=lambda s: s.publishing.lists_shortened,
     )
     transactions_committed = Metric(
-        Counter, "transactions", "Transactions that were committed.", read=lambda s: s.transactions_committed
+        Counter, "transactions", "Transactions that were committed.", read=lambda s: s.publishing.transactions_committed
     )
     transactions_aborted = Metric(
-        Counter, "transactions", "Transactions that were aborted and sent again.", read=lambda s: s.transactions_aborted
+        Counter,
+        "transactions",
+        "Transactions that were aborted and sent again.",
+        read=lambda s: s.publishing.transactions_aborted,
     )
     batch_events = Metric(
         Histogram,
         "events",
         "Valid events in one tick.",
         buckets=_BATCH_EVENTS,
-        read=lambda s: s.batch_events,
-        once_per=lambda s: s.events,
+        read=lambda s: s.consuming.batch_events,
+        once_per=lambda s: s.consuming.events,
     )
     tick_seconds = Metric(
         Histogram,
@@ -93,7 +100,7 @@ class WorkerMetrics:
         known=STAGES,
         buckets=_FAST_SECONDS,
         read=lambda s: s.stage_seconds,
-        once_per=lambda s: s.events,
+        once_per=lambda s: s.consuming.events,
     )
     publish_latency_seconds = Metric(
         Histogram,
@@ -101,7 +108,7 @@ class WorkerMetrics:
         "From the broker's timestamp of an event to its list's commit.",
         buckets=_LATENCY_SECONDS,
         read=three_latencies,
-        once_per=lambda s: s.events,
+        once_per=lambda s: s.consuming.events,
     )
 
     partition_lag = Metric(
@@ -109,9 +116,11 @@ class WorkerMetrics:
         "records",
         "Committed records of an owned partition still to read.",
         labels=("partition",),
-        read=lambda s: {str(partition): lag for partition, lag in s.lag.items()},
+        read=lambda s: {str(partition): lag for partition, lag in s.consuming.lag.items()},
     )
-    partitions_owned = Metric(Gauge, "partitions", "Partitions that this worker owns now.", read=lambda s: len(s.lag))
+    partitions_owned = Metric(
+        Gauge, "partitions", "Partitions that this worker owns now.", read=lambda s: len(s.consuming.lag)
+    )
     ready = Metric(
         Gauge,
         "boolean",
@@ -125,7 +134,10 @@ class WorkerMetrics:
         ask=Health.waiting_seconds,
     )
     last_event_age_seconds = Metric(
-        Gauge, "seconds", "Age of the last processed event; NaN before the first.", since=lambda s: s.last_event_ts
+        Gauge,
+        "seconds",
+        "Age of the last processed event; NaN before the first.",
+        since=lambda s: s.consuming.last_event_ts,
     )
 
     hit_rate_10 = _rolling("ratio", "Rolling share of events found in the 10 best.", "hit_rate@10")
@@ -138,7 +150,7 @@ class WorkerMetrics:
         "alarms",
         "Drops of the hit rate, by stream of events.",
         labels=("detector",),
-        read=lambda s: s.drift_alarms,
+        read=lambda s: s.drift.alarms,
     )
 
     drift_answers = Metric(
@@ -147,13 +159,13 @@ class WorkerMetrics:
         "What was done about drift, by answer.",
         labels=("answer",),
         known=(*ANSWERS, ROLLBACK),
-        read=lambda s: s.drift_answers,
+        read=lambda s: s.drift.answers,
     )
     users_rebuilt = Metric(
         Counter,
         "users",
         "User states that were made anew from the ring, after drift or collapse.",
-        read=lambda s: s.users_rebuilt,
+        read=lambda s: s.learning.users_rebuilt,
     )
     steps_skipped = Metric(
         Counter,
@@ -161,7 +173,7 @@ class WorkerMetrics:
         "Steps not taken: no number, or exploding.",
         labels=("part",),
         known=("encoder", "ranker"),
-        read=lambda s: s.steps_skipped,
+        read=lambda s: s.learning.steps_skipped,
     )
     referee_loss = Metric(
         Gauge,
@@ -174,7 +186,7 @@ class WorkerMetrics:
         Gauge,
         "ratio",
         "What drift multiplies learning rates by now; 1 at other times.",
-        read=lambda s: s.learning_rate_factor,
+        read=lambda s: s.learning.rate_factor,
     )
 
     encoder_loss = Metric(
@@ -183,73 +195,82 @@ class WorkerMetrics:
     ranker_loss = Metric(
         Gauge, "nats", "The ranker's loss in its last learning step.", read=lambda s: last_loss(s, "ranker")
     )
-    learning_steps = Metric(Counter, "steps", "Optimizer steps taken.", read=lambda s: s.learning_steps)
+    learning_steps = Metric(Counter, "steps", "Optimizer steps taken.", read=lambda s: s.learning.steps)
     effort = Metric(
         Gauge,
         "ratio",
         "Share of the events that are predicted and learned from; less while behind.",
-        read=lambda s: s.effort,
+        read=lambda s: s.learning.effort,
     )
-    learning_rate = Metric(Gauge, "ratio", "The optimizer's current learning rate.", read=lambda s: s.learning_rate)
+    learning_rate = Metric(Gauge, "ratio", "The optimizer's current learning rate.", read=lambda s: s.learning.rate)
 
-    items_live = Metric(Gauge, "items", "Items in the catalogue.", read=lambda s: s.items)
+    items_live = Metric(Gauge, "items", "Items in the catalogue.", read=lambda s: s.catalogue.items)
     items_evicted = Metric(
         Counter,
         "items",
         "Items dropped from the catalogue, unseen for long or to make room.",
-        read=lambda s: s.items_evicted,
+        read=lambda s: s.catalogue.evicted,
     )
     item_ids_used = Metric(
         Gauge,
         "ratio",
         "Share of memory.max_item_ids (without Redis twin_items) that is taken.",
-        read=lambda s: s.item_ids_used,
+        read=lambda s: s.catalogue.ids_used,
     )
     events_not_remembered = Metric(
         Counter,
         "events",
         "Events that count and get lists, but enter no ring: their item's id found no room.",
-        read=lambda s: s.events_not_remembered,
+        read=lambda s: s.memory.events_not_remembered,
     )
-    users_on_device = Metric(Gauge, "users", "User memories on the device.", read=lambda s: s.users_on_device)
+    users_on_device = Metric(Gauge, "users", "User memories on the device.", read=lambda s: s.memory.users_on_device)
     users_spilled = Metric(
-        Counter, "users", "User memories moved from the device to the store.", read=lambda s: s.users_spilled
+        Counter, "users", "User memories moved from the device to the store.", read=lambda s: s.memory.users_spilled
     )
     rows_pending = Metric(
-        Gauge, "rows", "User memories that the store does not hold yet.", read=lambda s: s.rows_pending
+        Gauge, "rows", "User memories that the store does not hold yet.", read=lambda s: s.memory.rows_pending
     )
     recall_misses = Metric(
-        Counter, "users", "Users of a batch that had to be fetched from the store.", read=lambda s: s.recall_misses
+        Counter,
+        "users",
+        "Users of a batch that had to be fetched from the store.",
+        read=lambda s: s.memory.recall_misses,
     )
     unreadable_records = Metric(
         Counter,
         "records",
         "Memory records in the store that can't be read; their users were taken for new ones.",
-        read=lambda s: s.unreadable_records,
+        read=lambda s: s.memory.unreadable_records,
     )
     memories_lost = Metric(
         Counter,
         "partitions",
         "Partitions whose memories the store was found to have lost; they are read again.",
-        read=lambda s: s.memories_lost,
+        read=lambda s: s.takeovers.memories_lost,
     )
     stale_writes_refused = Metric(
-        Counter, "writes", "Writes that the store refused because of a newer token.", read=lambda s: s.stale_writes
+        Counter,
+        "writes",
+        "Writes that the store refused because of a newer token.",
+        read=lambda s: s.memory.stale_writes,
     )
     events_gap = Metric(
         Counter,
         "events",
         "Events that the line will never learn, after an unclean takeover.",
-        read=lambda s: s.unlearned,
+        read=lambda s: s.takeovers.unlearned,
     )
     events_overlap = Metric(
-        Counter, "events", "Events that the line learned twice, after an unclean takeover.", read=lambda s: s.overlap
+        Counter,
+        "events",
+        "Events that the line learned twice, after an unclean takeover.",
+        read=lambda s: s.takeovers.overlap,
     )
     events_listed_again = Metric(
         Counter,
         "events",
         "Events listed again after the group's committed offsets expired, as far as memories and weights tell.",
-        read=lambda s: s.listed_again,
+        read=lambda s: s.takeovers.listed_again,
     )
 
     checkpoint_seconds = Metric(
@@ -257,21 +278,24 @@ class WorkerMetrics:
         "seconds",
         "Time to write a checkpoint and the memories, without the pauses between them.",
         buckets=_CHECKPOINT_SECONDS,
-        read=lambda s: s.checkpoint_seconds,
-        once_per=lambda s: s.checkpoints,
+        read=lambda s: s.checkpoints.seconds,
+        once_per=lambda s: s.checkpoints.written,
     )
-    checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.", read=lambda s: s.checkpoint_bytes)
+    checkpoint_bytes = Metric(Gauge, "bytes", "Size of the newest checkpoint.", read=lambda s: s.checkpoints.bytes)
     checkpoint_failures = Metric(
-        Counter, "checkpoints", "Checkpoints that could not be written.", read=lambda s: s.checkpoint_failures
+        Counter, "checkpoints", "Checkpoints that could not be written.", read=lambda s: s.checkpoints.failures
     )
     checkpoint_age_seconds = Metric(
-        Gauge, "seconds", "Age of the newest checkpoint; NaN before the first.", since=lambda s: s.last_checkpoint_ts
+        Gauge,
+        "seconds",
+        "Age of the newest checkpoint; NaN before the first.",
+        since=lambda s: s.checkpoints.last_ts,
     )
     unwritten_seconds = Metric(
         Gauge,
         "seconds",
         "How long something has waited for its checkpoint; 0: all is written.",
-        since=lambda s: s.unwritten_since,
+        since=lambda s: s.checkpoints.unwritten_since,
         never=0.0,
     )
     start_time_seconds = Metric(Gauge, "seconds", "When this worker started, in epoch seconds.")

@@ -32,17 +32,18 @@ def _groups(quality: Quality) -> Iterator[tuple[Labels, GroupQuality]]:
 
 def three_latencies(status: Status) -> list[float]:
     """Read the first, the middle and the last latency of the newest batch; all of them would cost too much."""
-    batch = list(status.latencies)[-status.batch_events :]
+    counts = status.consuming
+    batch = list(counts.latencies)[-counts.batch_events :]
     return [batch[place] for place in {0, len(batch) // 2, len(batch) - 1}] if batch else []
 
 
 def last_loss(status: Status, part: str) -> float | None:
     """Read the loss of a part of the model in its last learning step; None if there was none."""
-    loss = status.losses.get(part, math.nan)
+    loss = status.learning.losses.get(part, math.nan)
     return None if math.isnan(loss) else loss
 
 
 def referee_losses(status: Status) -> dict[Labels, float]:
     """Read the losses on fresh examples by (part, weights)."""
-    pairs = status.referees.items()
+    pairs = status.learning.referees.items()
     return {(part, weights): loss for part, pair in pairs for weights, loss in zip(("fast", "slow"), pair, strict=True)}

@@ -114,7 +114,7 @@ def _write_reports(
     from stream_worker.report.replayed import report_of
 
     changed = [(key, value) for key, _, value in differing(Settings(), settings)]
-    rows = (source.position - status.records, source.position)
+    rows = (source.position - status.consuming.records, source.position)
     write(report_of(history, status, source.name.removeprefix("file:"), rows, changed), paths)
     print(f"report: {', '.join(map(str, paths))}")
 
@@ -131,12 +131,12 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
     if not worker.stopping:
         refuse_a_log_without_events(status, source)
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
-    dead = sum(status.dead_letters.values())
+    events, dead = status.consuming.events, sum(status.consuming.dead_letters.values())
     print(
-        f"{amount(status.events, 'event')} in {seconds:.1f} s ({status.events / max(seconds, 1e-9):,.0f} events/s), "
+        f"{amount(events, 'event')} in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} events/s), "
         f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
-        f"{amount(status.items, 'item')} live, "
-        f"drift alarms: {sum(status.drift_alarms.values())}"
+        f"{amount(status.catalogue.items, 'item')} live, "
+        f"drift alarms: {sum(status.drift.alarms.values())}"
     )
     for line in findings(status, watch):
         print(line)

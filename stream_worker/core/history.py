@@ -52,7 +52,7 @@ class History:
         if self.monitor.events == self._seen:
             return  # nothing came
         self._seen = self.monitor.events
-        for name, loss in status.losses.items():
+        for name, loss in status.learning.losses.items():
             self._losses.setdefault(name, []).append(loss)
         if self._seen // self.step > self._last // self.step:
             self._take(status)
@@ -81,7 +81,7 @@ class History:
 
     def _take(self, status: Status) -> None:
         losses = {f"loss/{name}": fmean(losses) for name, losses in self._losses.items()}
-        values = {**_rolling(self.monitor), **losses, "learning_rate": status.learning_rate}
+        values = {**_rolling(self.monitor), **losses, "learning_rate": status.learning.rate}
         self.points.append(Point(self.monitor.events, values))
         self._losses = {}
 

@@ -1,4 +1,4 @@
-"""What a worker has done and how it stands, as plain numbers: read by the metrics, the panel and the summaries."""
+"""The status of a worker: what it has done and how it stands, for the metrics, the panel and the summaries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ _NOTES_KEPT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to be seen on a time axis: what `kind` it is of (alarm, answer, rollback), after `at` events of the
-    monitor, and for a person to read: `text`."""
+    """An event to be marked on a time axis.
+
+    at: events of the monitor before it.
+    kind: alarm, answer or rollback.
+    text: a sentence for a person.
+    """
 
     at: int
     kind: str
@@ -27,7 +31,11 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whether a worker has its place, be it without work, and a sentence about it."""
+    """The place of a worker in its group.
+
+    ready: it has its place, even if there is no work for it.
+    words: a sentence about it.
+    """
 
     ready: bool
     words: str
@@ -37,69 +45,158 @@ STARTING = Standing(False, "starting")
 DRAINING = Standing(False, "draining: it finishes its batch and leaves")
 
 
-@dataclass
-class Status:
-    """Counts since the start of this process, and the state after the last tick.
+@dataclass(slots=True)
+class Consuming:
+    """Counts of what was read, and of the newest batch; filled by the loop's `Reporter`.
 
-    `waiting`: what it waits for from outside, and why; empty: nothing. `unwritten_since`: the epoch seconds from which
-    on something is in no checkpoint (NaN: all is).
-
-    `overlap`: events that were learned here after they had been published: before an unclean end, another line or a
-    lost checkpoint had learned them. `unlearned`: events that were remembered before; this line never learns them.
-    `listed_again`: events that were listed though memories or weights had them: the committed offsets had expired.
-    `set_aside` are the dead letters with reasons and places, `fields_dropped` the optional fields that can't be read.
-    `events_not_remembered`: those of items that there was no number for.
+    batch_events: events of the newest batch.
+    last_event_ts: the epoch second of the last event; NaN before the first.
+    dead_letters: dead letters by class of the fault; `set_aside` has their reasons and places, too.
+    fields_dropped: optional fields that can't be read.
+    lag: records still to read, by owned partition.
+    latencies: seconds from the broker's timestamp of a record to its list's commit, of the newest records.
     """
 
     records: int = 0
     events: int = 0
+    batch_events: int = 0
+    last_event_ts: float = float("nan")
     dead_letters: Counter[str] = field(default_factory=Counter)
     set_aside: FaultCounts = field(default_factory=FaultCounts)
     fields_dropped: FaultCounts = field(default_factory=FaultCounts)
     key_mismatches: int = 0
+    lag: Mapping[int, int] = field(default_factory=dict)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+
+
+@dataclass(slots=True)
+class Publishing:
+    """Counts of transactions and their lists; filled by the `Publisher`."""
+
     lists: int = 0
     lists_shortened: int = 0
     transactions_committed: int = 0
     transactions_aborted: int = 0
+
+
+@dataclass(slots=True)
+class Takeovers:
+    """Counts of what unclean ends and losses cost; filled by the `Ownership` of partitions, and by each batch.
+
+    unlearned: events that memories had before; this line never learns them.
+    overlap: events that were learned here after they had been published: before an unclean end, another line or a
+        lost checkpoint had learned them.
+    listed_again: events that were listed though memories or weights had them: the committed offsets had expired.
+    memories_lost: partitions whose memories the store has lost.
+    """
+
     unlearned: int = 0
     overlap: int = 0
     listed_again: int = 0
-    stale_writes: int = 0
     memories_lost: int = 0
+
+
+@dataclass(slots=True)
+class Memory:
+    """Counts of user memories; filled by `Memories`, by each batch and by each write.
+
+    recall_misses: users of a batch that were not on the device.
+    unreadable_records: records of the store that could not be read.
+    stale_writes: writes that the store refused because of a newer token.
+    rows_pending: memories that the store does not hold yet.
+    events_not_remembered: events of items that no number was left for.
+    """
+
     recall_misses: int = 0
     unreadable_records: int = 0
     users_spilled: int = 0
-    checkpoints: int = 0
-    checkpoint_failures: int = 0
+    users_on_device: int = 0
+    rows_pending: int = 0
+    stale_writes: int = 0
+    events_not_remembered: int = 0
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """State of the items; filled by the `Reporter`.
+
+    evicted: items that have left since the start of the process.
+    ids_used: share of the store's item numbers that is taken, from 0 to 1.
+    """
+
+    items: int = 0
+    evicted: int = 0
+    ids_used: float = 0.0
+
+
+@dataclass(slots=True)
+class Learning:
+    """State of the model's training; filled by the `Reporter`, the losses by each batch.
+
+    steps: optimizer steps since the start of the process.
+    steps_skipped: guarded steps that were not taken since then, by part of the model.
+    rate: the encoder's learning rate now; drift has multiplied it by `rate_factor`.
+    effort: share of the events that are learned from.
+    losses: loss of the last step, by part of the model (NaN: it was skipped).
+    referees: loss of the weights and of their slow copy on fresh examples, by part of the model.
+    users_rebuilt: user states made anew from their rings.
+    """
+
+    steps: int = 0
+    steps_skipped: Counter[str] = field(default_factory=Counter)
+    rate: float = 0.0
+    rate_factor: float = 1.0
+    effort: float = 1.0
+    losses: dict[str, float] = field(default_factory=dict)
+    referees: dict[str, tuple[float, float]] = field(default_factory=dict)
+    users_rebuilt: int = 0
+
+
+@dataclass(slots=True)
+class Drift:
+    """Counts of drift alarms by stream of events, and of the answers to them; filled by the `Reporter`."""
+
+    alarms: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class Checkpoints:
+    """Counts of checkpoints, and the newest one; filled by `Persistence`.
+
+    bytes, seconds, last_ts: size of the newest, time that it took, and the epoch second when it was complete.
+    unwritten_since: the epoch second from which on something is in no checkpoint; NaN: all is in one.
+    """
+
+    written: int = 0
+    failures: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    last_ts: float = float("nan")
+    unwritten_since: float = float("nan")
+
+
+@dataclass
+class Status:
+    """Counts since the start of this process, and the state after the last tick, in sections by owner.
+
+    waiting: what the worker waits for from outside, and why; empty: it does not.
+    quality: the monitor's newest report; one every few ticks.
+    stage_seconds: time of each stage of this tick.
+    """
 
     standing: Standing = STARTING
     waiting: str = ""
-    unwritten_since: float = float("nan")
-    batch_events: int = 0
-    last_event_ts: float = float("nan")
-    last_checkpoint_ts: float = float("nan")
-    checkpoint_bytes: int = 0
-    checkpoint_seconds: float = 0.0
-    lag: Mapping[int, int] = field(default_factory=dict)
-    items: int = 0
-    items_evicted: int = 0
-    item_ids_used: float = 0.0
-    events_not_remembered: int = 0
-    users_on_device: int = 0
-    rows_pending: int = 0
-    effort: float = 1.0
-    learning_steps: int = 0
-    learning_rate: float = 0.0
-    learning_rate_factor: float = 1.0
-    users_rebuilt: int = 0
-    steps_skipped: Counter[str] = field(default_factory=Counter)
-    referees: dict[str, tuple[float, float]] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    drift_alarms: Counter[str] = field(default_factory=Counter)
-    drift_answers: Counter[str] = field(default_factory=Counter)
+    consuming: Consuming = field(default_factory=Consuming)
+    publishing: Publishing = field(default_factory=Publishing)
+    takeovers: Takeovers = field(default_factory=Takeovers)
+    memory: Memory = field(default_factory=Memory)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    learning: Learning = field(default_factory=Learning)
+    drift: Drift = field(default_factory=Drift)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     quality: Quality = field(default_factory=Quality)
     stage_seconds: dict[str, float] = field(default_factory=dict)
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
     notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
 
     @contextmanager
@@ -113,13 +210,13 @@ class Status:
 
 
 class Observer(Protocol):
-    """Told after every tick, and while the loop waits; must be quick."""
+    """An object that is told after every tick, and while the loop waits; it must be quick."""
 
     def ticked(self, status: Status) -> None: ...
 
 
 class NoObserver:
-    """Tells nobody."""
+    """An observer that does nothing."""
 
     def ticked(self, status: Status) -> None:
-        """Nothing to do."""
+        """Do nothing."""

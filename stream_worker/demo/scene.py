@@ -143,11 +143,12 @@ class Scene:
             self.open.set()
         with self._lock:
             now = self._monotonic()
-            self._events.append((now, status.events))
+            self._events.append((now, status.consuming.events))
             while now - self._events[0][0] > _RATE_SECONDS:
                 self._events.popleft()
-            self._lag, self._lists, self._items = sum(status.lag.values()), status.lists, status.items
-            self._losses = dict(status.losses)
+            self._lag, self._lists = sum(status.consuming.lag.values()), status.publishing.lists
+            self._items = status.catalogue.items
+            self._losses = dict(status.learning.losses)
             self._hit_rates = status.quality.rolling(HIT_RATE)
             self._remember()
             self._hear(status)
@@ -158,9 +159,9 @@ class Scene:
             self._history.append(self._hit_rates[WORKER])
 
     def _hear(self, status: Status) -> None:
-        alarms = sum(status.drift_alarms.values())
+        alarms = sum(status.drift.alarms.values())
         if alarms > self._alarms:
-            self._noticed.append(Noticed(self._seconds(), ", ".join(sorted(status.drift_alarms))))
+            self._noticed.append(Noticed(self._seconds(), ", ".join(sorted(status.drift.alarms))))
             self._alarms = alarms
 
     # -- asked by the panel ------------------------------------------------------------------------------------

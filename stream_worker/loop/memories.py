@@ -26,7 +26,7 @@ from stream_worker.core.memory_record import (
     without_generation,
 )
 from stream_worker.core.offsets import Committed, Kept
-from stream_worker.core.status import Status
+from stream_worker.core.status import Memory
 from stream_worker.logs import get_logger
 
 Key = tuple[int, str]
@@ -42,7 +42,7 @@ class Memories:
     rebuild: makes (h, c) of slots anew from their rings.
     layout: the format of memory records.
     max_pending: pending records from which on `full` is True.
-    status: takes the counts.
+    counts: the section of the worker's status that takes the counts.
 
     tokens: the token of each owned partition.
     ancestors: user -> memory record of another source (a warm start); unknown users start from a copy with its
@@ -56,7 +56,7 @@ class Memories:
         rebuild: Callable[[NDArray[np.int64]], None],
         layout: MemoryFormat,
         max_pending: int,
-        status: Status,
+        counts: Memory,
     ) -> None:
         self.store = store
         self.tokens: dict[int, int] = {}
@@ -68,7 +68,7 @@ class Memories:
         self._layout = layout
         self._max_pending = max_pending
         self._pending: dict[Key, bytes] = {}
-        self._status = status
+        self._counts = counts
 
     def set_line(self, line: str) -> None:
         """Set the line by its name. The states of records that another line made are rebuilt on recall."""
@@ -108,7 +108,7 @@ class Memories:
         self._spill(self._users.overflow(len(keys)))
         unknown = [key for key in keys if key not in self._pending]
         fetched = self._records(unknown, self.store.load(self.tokens, unknown)) if unknown else {}
-        self._status.recall_misses += len(keys)
+        self._counts.recall_misses += len(keys)
         known = {key: blob for key in keys if (blob := self._pending.get(key) or fetched.get(key)) is not None}
         strangers = [key for key in keys if key not in known]
         known |= self._ancestors_of(strangers)
@@ -131,7 +131,7 @@ class Memories:
         for key in [key for key, blob in found.items() if fault_of(blob)]:
             partition, user = key
             reason = fault_of(found.pop(key))
-            self._status.unreadable_records += 1
+            self._counts.unreadable_records += 1
             _log.warning(
                 "memory record can't be read, the user starts anew", user=user, partition=partition, reason=reason
             )
@@ -201,7 +201,7 @@ class Memories:
     def _spill(self, slots: NDArray[np.int64]) -> None:
         dirty = slots[self._users.dirty_S[slots]]
         self._pending |= dict(zip(self._users.keys_of(dirty), self._encode(dirty), strict=True))
-        self._status.users_spilled += len(slots)
+        self._counts.users_spilled += len(slots)
         self._users.evict(slots)
 
     def take_owed(self) -> Owed:
@@ -226,6 +226,10 @@ class Memories:
 
     def pending(self) -> int:
         return len(self._pending)
+
+    def observe(self) -> None:
+        """Bring the section of the status up to now."""
+        self._counts.users_on_device, self._counts.rows_pending = len(self._users), self.pending()
 
     def drop(self, partitions: Collection[int]) -> None:
         """Forget all memories of partitions that this worker no longer owns."""

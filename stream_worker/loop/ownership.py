@@ -9,7 +9,7 @@ from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.interfaces import Claim
 from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
 from stream_worker.core.source_id import SourceId
-from stream_worker.core.status import Status
+from stream_worker.core.status import Takeovers
 from stream_worker.logs import get_logger
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.leaving import Leaving
@@ -40,13 +40,13 @@ class Ownership:
         publisher: Publisher,
         persistence: Persistence,
         leaving: Leaving,
-        status: Status,
+        takeovers: Takeovers,
         rebuild_records: int,
     ) -> None:
         self._source, self._store, self._clock = outside.source, outside.store, outside.clock
         self._line, self._memories, self._numbers, self._offsets = line, memories, numbers, offsets
         self._refusals, self._publisher, self._persistence = refusals, publisher, persistence
-        self._leaving, self._status = leaving, status
+        self._leaving, self._takeovers = leaving, takeovers
         self._rebuild_records = rebuild_records
         self._topic_ids: dict[int, str] = {}
         self._cluster_id = ""
@@ -125,7 +125,7 @@ class Ownership:
         floor = self._floor(partition, at, claim)
         learned = self._line.offsets.get(partition, 0)
         # The line's checkpoint is older than the store's M: the events between them will not be read again.
-        self._status.unlearned += max(0, floor - learned) if learned else 0
+        self._takeovers.unlearned += max(0, floor - learned) if learned else 0
         start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
         self._first_partitions = max(self._first_partitions, at.mark.partitions)
         self._cluster_id = at.mark.cluster_id
@@ -155,7 +155,7 @@ class Ownership:
         if claim.before:
             self._say_made_again(partition, at, claim.before)
         elif at.mark.is_ahead_of(claim.floor):
-            self._status.memories_lost += 1
+            self._takeovers.memories_lost += 1
             _log.error("memories have fallen back", partition=partition, expected=at.mark.floor, found=claim.floor)
         if claim.floor is not None:
             return claim.floor

@@ -74,12 +74,9 @@ class Persistence:
         if not self.checkpointer.busy() and self._write():
             self.settle(self.checkpointer.finished(max(0.0, deadline - self._clock.monotonic())))
 
-    def unwritten_since(self) -> float:
-        """Return the epoch second since which changes are in no checkpoint; NaN if all are in one."""
-        if not (self.checkpointer.busy() or self._unwritten()):
-            return math.nan
-        since = self._status.unwritten_since
-        return self._clock.now() if math.isnan(since) else since
+    def observe(self) -> None:
+        """Bring up to now since when changes are in no checkpoint."""
+        self._status.checkpoints.unwritten_since = self._unwritten_since()
 
     def drop(self, partitions: Collection[int]) -> None:
         """Hurry the running write, and forget what it says of partitions that this worker no longer owns."""
@@ -110,6 +107,12 @@ class Persistence:
         """Return True if anything has changed since the last write began, or if that write was not complete."""
         moved = self._line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
         return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
+
+    def _unwritten_since(self) -> float:
+        if not (self.checkpointer.busy() or self._unwritten()):
+            return math.nan
+        since = self._status.checkpoints.unwritten_since
+        return self._clock.now() if math.isnan(since) else since
 
     def _stands_further(self) -> bool:
         """Return True if the reader has passed offsets without a record since the last write.
@@ -181,24 +184,24 @@ class Persistence:
     def _settle_checkpoint(self, written: Written | None) -> None:
         if written is None:
             return
+        counts = self._status.checkpoints
         if written.checkpoint_ts is not None:
-            self._status.checkpoints += 1
-            self._status.checkpoint_seconds = written.seconds
-            self._status.checkpoint_bytes = self._outside.checkpoints.bytes
-            self._status.last_checkpoint_ts = written.checkpoint_ts
+            counts.written += 1
+            counts.seconds, counts.bytes = written.seconds, self._outside.checkpoints.bytes
+            counts.last_ts = written.checkpoint_ts
         if written.failed:
             self._stood = {}
-            self._status.checkpoint_failures += 1
+            counts.failures += 1
             if written.checkpoint_ts is None:
                 self._written_offsets = {}
         else:
-            self._status.unwritten_since = self._write_began
+            counts.unwritten_since = self._write_began
 
     def _settle_records(self, written: Written) -> None:
         for partition, records in written.records.items():
             self._memories.written(partition, records)
         for partition, floor in written.floors.items():
             self._offsets.set_floor(partition, floor)
-        self._status.stale_writes += len(written.stale)
+        self._status.memory.stale_writes += len(written.stale)
         # Only refusals of present tokens count: a partition may have been claimed again since the write began.
         self._refusals.add([p for p in written.stale if written.tokens.get(p) == self._memories.tokens.get(p)])

@@ -59,7 +59,7 @@ class Publisher:
     def _aborted(self, fault: TransactionAborted, aborts: int) -> None:
         if aborts == _MOST_ABORTS:
             raise RestartNeeded(f"a transaction was aborted {aborts} times in a row, at last: {fault}") from fault
-        self._status.transactions_aborted += 1
+        self._status.publishing.transactions_aborted += 1
         _log.warning("transaction aborted, sending again", reason=str(fault))
         if aborts > 1:
             self._waiting.rest(str(fault), min(_ABORT_SECONDS * 2 ** (aborts - 2), _MOST_ABORT_SECONDS))
@@ -68,5 +68,7 @@ class Publisher:
     def _committed(self, due: Mapping[int, int]) -> None:
         self._status.waiting = ""
         self._offsets.publish(due)
-        self._status.transactions_committed += 1
-        self._status.lists += len(self.outbox.recommendations)
+        counts = self._status.publishing
+        counts.transactions_committed += 1
+        counts.lists += len(self.outbox.recommendations)
+        counts.lists_shortened = self._sink.shortened

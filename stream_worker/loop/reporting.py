@@ -1,4 +1,4 @@
-"""Counts what a worker does and tells its observer after each tick."""
+"""Counts of what a worker does, and how it stands: brings its `Status` up to now, and tells its observer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Stan
 from stream_worker.logs import get_logger
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
-from stream_worker.loop.memories import Memories
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Given
 
@@ -24,14 +23,13 @@ _log = get_logger(__name__)
 
 
 class Reporter:
-    """Writes the `Status` of one worker, and shows it to `observer`."""
+    """The writer of the `Status` of one worker; shows it to `observer`."""
 
     def __init__(
         self,
         status: Status,
         outside: Outside,
         line: Line,
-        memories: Memories,
         offsets: Offsets,
         leaving: Leaving,
         observer: Observer | None = None,
@@ -40,13 +38,13 @@ class Reporter:
         self.observer: Observer = observer or NoObserver()
         self._outside = outside
         self._line, self._learner = line, line.learner
-        self._memories, self._offsets, self._leaving = memories, offsets, leaving
+        self._offsets, self._leaving = offsets, leaving
         self._ticks = 0
         self._steps_before = self._evicted_before = 0
         self._skipped_before: dict[str, int] = {}
 
     def begin(self) -> None:
-        """Count steps, evictions and skips from now on: what a checkpoint brought is not this process's."""
+        """Count steps, evictions and skips from now on; those of the checkpoint were another process's."""
         self._steps_before, self._evicted_before = self._learner.steps, self._learner.catalog.evicted
         self._skipped_before = {part: guard.skipped for part, guard in self._learner.guards.items()}
 
@@ -55,37 +53,37 @@ class Reporter:
         return self.status.stage(name, self._outside.clock.monotonic)
 
     def note(self, kind: str, text: str) -> None:
-        """Keep something for reports; see `Note`."""
+        """Keep a `Note` for reports."""
         self.status.notes.append(Note(self._line.monitor.events, kind, text))
 
     def count(
         self, records: Sequence[Record], events: Events, dead_letters: Sequence[DeadLetter], decoder: Decoder
     ) -> None:
-        """Count a batch that has been done, and what its decoder set aside or left out."""
-        status, now = self.status, self._outside.clock.now()
-        status.records += len(records)
-        status.events += len(events)
-        status.batch_events = len(events)
-        status.dead_letters.update(letter.error for letter in dead_letters)
+        """Count a finished batch, and what its decoder set aside or left out."""
+        counts, now = self.status.consuming, self._outside.clock.now()
+        counts.records += len(records)
+        counts.events += len(events)
+        counts.batch_events = len(events)
+        counts.dead_letters.update(letter.error for letter in dead_letters)
         for letter in dead_letters:
-            status.set_aside.add(letter.error, letter.reason, letter.record.place)
+            counts.set_aside.add(letter.error, letter.reason, letter.record.place)
         for part, reason, place in decoder.dropped:
-            if status.fields_dropped.add(part, reason, place):
+            if counts.fields_dropped.add(part, reason, place):
                 _log.warning("an optional field of an event is left out", reason=reason, place=place)
-        status.key_mismatches = decoder.key_mismatches
-        status.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
+        counts.key_mismatches = decoder.key_mismatches
+        counts.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
         if len(events):
-            status.last_event_ts = float(events.ts_B[-1])
+            counts.last_event_ts = float(events.ts_B[-1])
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
         for alarm in alarms:
-            self.status.drift_alarms[alarm.stream] += 1
+            self.status.drift.alarms[alarm.stream] += 1
             self.note("alarm", f"{alarm.stream}: hit rate {alarm.before:.3f} to {alarm.after:.3f}")
             _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
 
     def answers(self, answers: Iterable[Given]) -> None:
         for given in answers:
-            self.status.drift_answers[given.name] += 1
+            self.status.drift.answers[given.name] += 1
             self.note("rollback" if given.name == ROLLBACK else "answer", given.text)
             _log.warning("drift answered", answer=given.name, text=given.text, events=self._learner.events)
 
@@ -97,30 +95,31 @@ class Reporter:
             return Standing(True, f"owns {owned} of the partitions")
         return self._outside.source.standing()
 
-    def observe(self, unwritten_since: float, pace: Pace) -> None:
-        """Bring the state up to now and tell the observer.
+    def observe(self, pace: Pace) -> None:
+        """Bring what changes between batches up to now, and tell the observer.
 
-        unwritten_since: the epoch second from which on something is in no checkpoint (NaN: all is).
-        pace: that of the last tick.
+        pace: the pace of the last tick.
         """
-        status, learner = self.status, self._learner
-        status.standing, status.unwritten_since = self.standing(), unwritten_since
-        status.lag = self._outside.source.lag(self._offsets.processed())
-        status.item_ids_used = self._outside.store.item_ids_used()
-        status.items, status.items_evicted = len(learner.catalog), learner.catalog.evicted - self._evicted_before
-        status.users_on_device, status.rows_pending = len(learner.users), self._memories.pending()
-        status.lists_shortened = self._outside.sink.shortened
-        status.learning_steps = learner.steps - self._steps_before
-        status.learning_rate = learner.config.encoder_learning_rate * pace.rate_factor
-        status.effort = 1 / pace.thinning
-        status.learning_rate_factor, status.users_rebuilt = pace.rate_factor, self._line.recovery.rebuilt
-        for part, guard in learner.guards.items():
-            status.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)
-        status.referees = {part: (referee.fast, referee.slow) for part, referee in learner.referees.items()}
+        status, catalog, outside = self.status, self._learner.catalog, self._outside
+        status.standing = self.standing()
+        status.consuming.lag = outside.source.lag(self._offsets.processed())
+        status.catalogue.items, status.catalogue.evicted = len(catalog), catalog.evicted - self._evicted_before
+        status.catalogue.ids_used = outside.store.item_ids_used()
+        self._observe_learning(pace)
         if self._ticks % _REPORT_EVERY_TICKS == 0:
             status.quality = self._line.monitor.report()
         self._ticks += 1
         self.ticked()
+
+    def _observe_learning(self, pace: Pace) -> None:
+        learning, learner = self.status.learning, self._learner
+        learning.steps = learner.steps - self._steps_before
+        learning.rate, learning.rate_factor = learner.config.encoder_learning_rate * pace.rate_factor, pace.rate_factor
+        learning.effort = 1 / pace.thinning
+        learning.users_rebuilt = self._line.recovery.rebuilt
+        for part, guard in learner.guards.items():
+            learning.steps_skipped[part] = guard.skipped - self._skipped_before.get(part, 0)
+        learning.referees = {part: (referee.fast, referee.slow) for part, referee in learner.referees.items()}
 
     def ticked(self) -> None:
         """Tell the observer."""

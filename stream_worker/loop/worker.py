@@ -82,8 +82,10 @@ class Worker:
         self._leaving = leaving = Leaving(self._clock, config.shutdown_seconds)
         self._numbers = numbers = ItemNumbers(outside.store, learner.catalog, self._clock)
         rebuild = partial(learner.rebuild, ids_of_numbers=outside.store.item_ids)
-        self._memories = memories = Memories(outside.store, learner.users, rebuild, layout, limits.max_pending, status)
-        self._reporter = reporter = Reporter(status, outside, line, memories, offsets, leaving, observer)
+        self._memories = memories = Memories(
+            outside.store, learner.users, rebuild, layout, limits.max_pending, status.memory
+        )
+        self._reporter = reporter = Reporter(status, outside, line, offsets, leaving, observer)
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
         self._publisher = Publisher(outside, offsets, leaving, waiting, status)
@@ -91,8 +93,8 @@ class Worker:
             outside, line, memories, offsets, refusals, effort, leaving, waiting, reporter, limits.checkpoint_seconds
         )
         self._ownership = Ownership(
-            outside, line, memories, numbers, offsets, refusals, self._publisher, self._persistence, leaving, status,
-            limits.rebuild_records,
+            outside, line, memories, numbers, offsets, refusals, self._publisher, self._persistence, leaving,
+            status.takeovers, limits.rebuild_records,
         )  # fmt: skip
         self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
         # The largest possible batch, in events: all its users have to fit on the device, its new items into the tables.
@@ -198,8 +200,8 @@ class Worker:
 
     def _follow_the_lag(self, records: int, seconds: float) -> None:
         waited, effort = self.status.stage_seconds["poll"], self._effort
-        lag, owned = sum(self.status.lag.values()), self._offsets.owned()
-        known = bool(owned) and self.status.lag.keys() >= set(owned)
+        lag, owned = sum(self.status.consuming.lag.values()), self._offsets.owned()
+        known = bool(owned) and self.status.consuming.lag.keys() >= set(owned)
         before = effort.catch_up_left
         if effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited, known):
             _log.info("effort", one_in=effort.thinning, lag=lag)
@@ -269,7 +271,7 @@ class Worker:
                 self._commit()
         finally:
             wait([step])
-        self.status.losses |= step.result()
+        self.status.learning.losses |= step.result()
 
     # -- one tick, step by step --------------------------------------------------------------------------------
 
@@ -282,9 +284,10 @@ class Worker:
         slot_B = self._memories.recall(keys, self._source.moved_from())
         row_B, new_B = self.line.admit(events.items, self._most_events, self._numbers.of)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
-        self.status.unlearned += effects.unlearned
-        self.status.listed_again += effects.again
-        self.status.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
+        takeovers = self.status.takeovers
+        takeovers.unlearned += effects.unlearned
+        takeovers.listed_again += effects.again
+        takeovers.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
         batch = Batch(
             slot_B=slot_B,
             row_B=row_B,
@@ -298,7 +301,7 @@ class Worker:
             learn_B=effects.learn_B,
             new_B=new_B,
         )
-        self.status.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
+        self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
         return batch, effects.publish_B
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
@@ -307,7 +310,7 @@ class Worker:
             alarms = self.line.measure(batch, outcome)
         self._reporter.alarms(alarms)
         self._reporter.answers(self.line.recover(alarms, batch, outcome, partition_B))
-        self.status.losses |= outcome.losses
+        self.status.learning.losses |= outcome.losses
         return outcome
 
     def _collect_predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> None:
@@ -330,4 +333,6 @@ class Worker:
         self._publisher.publish(self._ownership.marks)
 
     def _observe(self) -> None:
-        self._reporter.observe(self._persistence.unwritten_since(), self._pace)
+        self._persistence.observe()
+        self._memories.observe()
+        self._reporter.observe(self._pace)

@@ -61,16 +61,16 @@ def _result(monitor: Monitor, rows: Sequence[Mapping[str, str | float]]) -> str:
 
 
 def _facts(history: History, status: Status, log: str, rows: tuple[int, int]) -> list[tuple[str, str]]:
-    facts = [("log", log), ("rows", f"{rows[0]:,} to {rows[1]:,}"), ("events", f"{status.events:,}")]
+    facts = [("log", log), ("rows", f"{rows[0]:,} to {rows[1]:,}"), ("events", f"{status.consuming.events:,}")]
     if history.began:
         facts.append(("from a checkpoint", f"figures begin after {amount(history.began, 'event')}; totals are of all"))
     return [
         *facts,
-        ("dead letters", f"{sum(status.dead_letters.values()):,}"),
-        ("items live", f"{status.items:,}"),
-        ("evicted", f"{status.items_evicted:,}"),
-        ("drift alarms", f"{sum(status.drift_alarms.values()):,}"),
-        ("learning steps", f"{status.learning_steps:,}"),
+        ("dead letters", f"{sum(status.consuming.dead_letters.values()):,}"),
+        ("items live", f"{status.catalogue.items:,}"),
+        ("evicted", f"{status.catalogue.evicted:,}"),
+        ("drift alarms", f"{sum(status.drift.alarms.values()):,}"),
+        ("learning steps", f"{status.learning.steps:,}"),
         ("stream-worker", __version__),
     ]
 

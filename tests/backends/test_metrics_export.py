@@ -15,7 +15,18 @@ from stream_worker.backends.metric_definitions import WorkerMetrics
 from stream_worker.backends.metrics import Health
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.core.quality import Figures, GroupQuality, Quality
-from stream_worker.core.status import DRAINING, Standing, Status
+from stream_worker.core.status import (
+    DRAINING,
+    Catalogue,
+    Checkpoints,
+    Consuming,
+    Drift,
+    Learning,
+    Memory,
+    Publishing,
+    Standing,
+    Status,
+)
 
 
 class Scene:
@@ -46,8 +57,12 @@ def scene() -> Scene:
 
 def test_a_counter_grows_by_what_came_since_the_last_tick(scene: Scene) -> None:
     """The status counts from the start; seeing the same status again adds nothing."""
-    status = Status(events=5, records=7, lists=4, dead_letters=Counter(NotJson=2), drift_alarms=Counter(all=1))
-    status.drift_answers, status.steps_skipped, status.users_rebuilt = Counter(rate=2), Counter(encoder=3), 6
+    status = Status(
+        consuming=Consuming(events=5, records=7, dead_letters=Counter(NotJson=2)),
+        publishing=Publishing(lists=4),
+        drift=Drift(alarms=Counter(all=1), answers=Counter(rate=2)),
+        learning=Learning(steps_skipped=Counter(encoder=3), users_rebuilt=6),
+    )
     scene.tick(status)
     shown = scene.tick(status)
     assert (shown["events_processed_total"], shown["records_polled_total"]) == (5, 7)
@@ -56,15 +71,15 @@ def test_a_counter_grows_by_what_came_since_the_last_tick(scene: Scene) -> None:
     assert (shown["drift_answers_total{answer=rate}"], shown["drift_answers_total{answer=rollback}"]) == (2, 0)
     assert (shown["steps_skipped_total{part=encoder}"], shown["steps_skipped_total{part=ranker}"]) == (3, 0)
     assert shown["users_rebuilt_total"] == 6
-    status.events, status.records = 8, 12
-    status.dead_letters["NotJson"] += 2
+    status.consuming.events, status.consuming.records = 8, 12
+    status.consuming.dead_letters["NotJson"] += 2
     shown = scene.tick(status)
     assert (shown["events_processed_total"], shown["records_polled_total"]) == (8, 12)
     assert shown["dead_letters_total{error=NotJson}"] == 4
 
 
 def test_a_batch_is_observed_once_and_a_tick_without_events_not_at_all(scene: Scene) -> None:
-    status = Status(events=3, batch_events=3, stage_seconds={"poll": 0.1, "learn": 0.2})
+    status = Status(consuming=Consuming(events=3, batch_events=3), stage_seconds={"poll": 0.1, "learn": 0.2})
     scene.tick(status)
     status.stage_seconds = {"poll": 0.05}
     shown = scene.tick(status)
@@ -78,18 +93,24 @@ def test_of_a_batch_the_first_the_middle_and_the_last_latency_are_observed(
     scene: Scene, batch: int, observed: list[int]
 ) -> None:
     """Never those of earlier batches, which stand in the same list."""
-    shown = scene.tick(Status(events=batch, batch_events=batch, latencies=deque(float(k) for k in range(10))))
+    latencies = deque(map(float, range(10)))
+    shown = scene.tick(Status(consuming=Consuming(events=batch, batch_events=batch, latencies=latencies)))
     assert shown["publish_latency_seconds_count"] == len(observed)
     assert shown["publish_latency_seconds_sum"] == sum(observed)
 
 
 def test_gauges_show_the_state_after_the_tick(scene: Scene) -> None:
-    status = Status(lag={0: 3, 2: 0}, items=40, users_on_device=7, rows_pending=2, learning_rate=0.003)
+    status = Status(
+        consuming=Consuming(lag={0: 3, 2: 0}),
+        catalogue=Catalogue(items=40),
+        memory=Memory(users_on_device=7, rows_pending=2),
+        learning=Learning(rate=0.003),
+    )
     shown = scene.tick(status)
     assert (shown["partition_lag{partition=0}"], shown["partition_lag{partition=2}"]) == (3, 0)
     assert (shown["partitions_owned"], shown["items_live"], shown["users_on_device"]) == (2, 40, 7)
     assert (shown["rows_pending"], shown["learning_rate"]) == (2, 0.003)
-    status.lag, status.learning_rate_factor, status.referees = {}, 1.5, {"ranker": (3.0, 2.5)}
+    status.consuming.lag, status.learning.rate_factor, status.learning.referees = {}, 1.5, {"ranker": (3.0, 2.5)}
     shown = scene.tick(status)
     assert shown["learning_rate_factor"] == 1.5
     assert shown["referee_loss{part=ranker}{weights=fast}"] == 3.0
@@ -100,15 +121,15 @@ def test_gauges_show_the_state_after_the_tick(scene: Scene) -> None:
 
 def test_the_lag_of_a_partition_that_went_away_disappears(scene: Scene) -> None:
     """Two workers that both show a partition's lag would count it twice."""
-    scene.tick(Status(lag={0: 7, 1: 9}))
-    shown = scene.tick(Status(lag={1: 4}))
+    scene.tick(Status(consuming=Consuming(lag={0: 7, 1: 9})))
+    shown = scene.tick(Status(consuming=Consuming(lag={1: 4})))
     assert shown["partition_lag{partition=1}"] == 4
     assert "partition_lag{partition=0}" not in shown
 
 
 def test_ages_grow_by_themselves_while_the_loop_stands_still(scene: Scene) -> None:
     now = scene.clock.now()
-    scene.observer.ticked(Status(last_event_ts=now - 5, last_checkpoint_ts=now))
+    scene.observer.ticked(Status(consuming=Consuming(last_event_ts=now - 5), checkpoints=Checkpoints(last_ts=now)))
     scene.clock.sleep(60)
     shown = scene.shown()
     assert (shown["last_event_age_seconds"], shown["checkpoint_age_seconds"]) == (65, 60)
@@ -119,26 +140,25 @@ def test_an_age_is_nan_before_the_first_and_never_negative(scene: Scene) -> None
     before = scene.shown()
     assert math.isnan(before["last_event_age_seconds"])
     assert before["unwritten_seconds"] == 0
-    shown = scene.tick(Status(last_event_ts=scene.clock.now() + 3600))
+    shown = scene.tick(Status(consuming=Consuming(last_event_ts=scene.clock.now() + 3600)))
     assert shown["last_event_age_seconds"] == 0
     assert math.isnan(shown["checkpoint_age_seconds"])
 
 
 def test_a_loss_stays_where_it_is_after_a_step_without_one(scene: Scene) -> None:
-    assert scene.tick(Status(losses={"encoder": 5.0}))["encoder_loss"] == 5
-    shown = scene.tick(Status(losses={"encoder": math.nan, "ranker": 2.0}))
+    assert scene.tick(Status(learning=Learning(losses={"encoder": 5.0})))["encoder_loss"] == 5
+    shown = scene.tick(Status(learning=Learning(losses={"encoder": math.nan, "ranker": 2.0})))
     assert (shown["encoder_loss"], shown["ranker_loss"]) == (5, 2)
 
 
 def test_a_referee_without_examples_shows_nan(scene: Scene) -> None:
     """Its series is there from the first tick."""
-    assert math.isnan(
-        scene.tick(Status(referees={"encoder": (math.nan, 2.0)}))["referee_loss{part=encoder}{weights=fast}"]
-    )
+    shown = scene.tick(Status(learning=Learning(referees={"encoder": (math.nan, 2.0)})))
+    assert math.isnan(shown["referee_loss{part=encoder}{weights=fast}"])
 
 
 def test_a_checkpoint_is_observed_once(scene: Scene) -> None:
-    status = Status(checkpoints=1, checkpoint_seconds=0.3, checkpoint_bytes=77, last_checkpoint_ts=scene.clock.now())
+    status = Status(checkpoints=Checkpoints(written=1, seconds=0.3, bytes=77, last_ts=scene.clock.now()))
     scene.tick(status)
     scene.clock.sleep(4)
     shown = scene.tick(status)
@@ -203,12 +223,12 @@ def test_a_wait_grows_while_nothing_ticks_and_ends_readiness_after_a_minute(scen
 
 def test_an_idle_worker_has_an_old_checkpoint_and_nothing_unwritten(scene: Scene) -> None:
     """The age alone would ring the alert in every quiet night."""
-    status = Status(checkpoints=1, last_checkpoint_ts=scene.clock.now())
+    status = Status(checkpoints=Checkpoints(written=1, last_ts=scene.clock.now()))
     scene.tick(status)
     scene.clock.sleep(900)
     shown = scene.tick(status)
     assert (shown["checkpoint_age_seconds"], shown["unwritten_seconds"]) == (900, 0)
-    status.unwritten_since = scene.clock.now()
+    status.checkpoints.unwritten_since = scene.clock.now()
     scene.tick(status)
     scene.clock.sleep(7)
     assert scene.tick(status)["unwritten_seconds"] == 7

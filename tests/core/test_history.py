@@ -76,11 +76,11 @@ def test_what_was_never_scored_is_no_point_at_zero() -> None:
 def test_losses_are_means_of_the_ticks_before_a_point() -> None:
     history, status = History(monitor(), step=100), Status()
     for loss in (1.0, 2.0, 6.0, 4.0):
-        status.losses["encoder"] = loss
+        status.learning.losses["encoder"] = loss
         feed(history.monitor, 50)
         history.ticked(status)
     assert history.series("loss/encoder")[1].tolist() == [1.5, 5.0]
-    status.losses["encoder"] = math.nan
+    status.learning.losses["encoder"] = math.nan
     feed(history.monitor, 100)
     history.ticked(status)
     assert math.isnan(history.series("loss/encoder")[1][-1])
@@ -90,11 +90,11 @@ def test_ticks_without_events_leave_nothing() -> None:
     """A worker that waits ticks for hours."""
     history, status = run([30]), Status()
     for _ in range(1_000):
-        status.losses["encoder"] = 1.0
+        status.learning.losses["encoder"] = 1.0
         history.ticked(status)
     assert history.points == []
     feed(history.monitor, 100)
-    status.losses["encoder"] = 3.0
+    status.learning.losses["encoder"] = 3.0
     history.ticked(status)
     assert history.series("loss/encoder")[1].tolist() == [3.0]
 

@@ -15,7 +15,7 @@ from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Committed
-from stream_worker.core.status import Status
+from stream_worker.core.status import Memory
 from stream_worker.loop.memories import Key, Memories
 
 LAYOUT = MemoryFormat(ring_size=3, hidden=2)
@@ -44,8 +44,8 @@ class Scene:
         self.store = store or Store()
         self.table = UserTable(DEVICE_USERS, LAYOUT.ring_size, LAYOUT.hidden, torch.device("cpu"))
         self.rebuilt: list[int] = []
-        self.status = Status()
-        self.memories = Memories(self.store, self.table, self._rebuild, LAYOUT, max_pending, self.status)
+        self.counts = Memory()
+        self.memories = Memories(self.store, self.table, self._rebuild, LAYOUT, max_pending, self.counts)
         self.memories.set_line(line)
         self.memories.claim({0: Committed(0), 1: Committed(0)})
 
@@ -116,7 +116,7 @@ class TestRecall:
         slots = scene.memories.recall(keys).tolist()
         assert scene.store.loads == [[(0, "a"), (1, "a"), (0, "b")]]
         assert scene.table.keys_of(np.array(slots)) == keys
-        assert scene.status.recall_misses == 1 + 3
+        assert scene.counts.recall_misses == 1 + 3
 
     def test_a_batch_of_those_who_are_there_asks_nobody(self) -> None:
         scene = Scene()
@@ -180,7 +180,7 @@ class TestSpill:
         scene.crowd_out()
         assert scene.memories.pending() == 1
         assert of(scene.memories.take_owed()) == {(0, "changed"): 5}
-        assert scene.status.users_spilled > 2
+        assert scene.counts.users_spilled > 2
 
     def test_any_number_of_users_goes_through_a_small_device(self) -> None:
         """Forty users in turn, three times over: each has exactly its own events at the end."""
@@ -352,7 +352,7 @@ class TestAncestors:
     def scene(self, line: str) -> Scene:
         scene = Scene(line="ours")
         record = LAYOUT.empty(1)
-        parent = Memories(scene.store, scene.table, lambda _: None, LAYOUT, 1, Status())
+        parent = Memories(scene.store, scene.table, lambda _: None, LAYOUT, 1, Memory())
         parent.set_line(line)
         record["line"], record["next_offset"], record["events"], record["ts"] = parent.line, 77, 12, 5.0
         record["number"], record["h"] = [1, 2, 3], 0.5
@@ -400,18 +400,18 @@ class TestUnreadableRecords:
         with capture_logs() as lines:
             assert fresh.seen("later") == fresh.seen("short") == (0, 0, [0, 0, 0], 0.0)
         assert fresh.seen("good")[0] == 5
-        assert fresh.status.unreadable_records == 2
+        assert fresh.counts.unreadable_records == 2
         assert [(line["user"], line["partition"]) for line in lines] == [("later", 0), ("short", 0)]
         assert all("expected version" in line["reason"] for line in lines)
         fresh.remember("later", 9, item=3)
         fresh.write()
         again = Scene(scene.store)
         assert again.seen("later")[0] == 9
-        assert again.status.unreadable_records == 0
+        assert again.counts.unreadable_records == 0
 
     def test_one_in_another_partition_is_passed_over(self) -> None:
         scene = Scene()
         scene.store.save(1, scene.memories.tokens[1], [("u", b"\x07" + bytes(40))])
         slots = scene.memories.recall([(0, "u")], moved_from=[0, 1])
         assert scene.table.events_S[slots].tolist() == [0]
-        assert scene.status.unreadable_records == 1
+        assert scene.counts.unreadable_records == 1

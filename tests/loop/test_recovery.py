@@ -48,13 +48,13 @@ def test_an_alarm_is_answered_and_every_answer_can_be_seen(world: World) -> None
     run = _start(world)
     run.tick(5)
     status = run.worker.status
-    assert status.learning_rate_factor == 1.0
+    assert status.learning.rate_factor == 1.0
     _tick_with_alarm(run)
     run.tick()
-    assert dict(status.drift_answers) == dict.fromkeys(ANSWERS, 1)
+    assert dict(status.drift.answers) == dict.fromkeys(ANSWERS, 1)
     assert [note.kind for note in status.notes] == ["alarm", *["answer"] * len(ANSWERS)]
-    assert 3.9 < status.learning_rate_factor <= 4.0
-    assert status.learning_rate == pytest.approx(status.learning_rate_factor * LearnerConfig().encoder_learning_rate)
+    assert 3.9 < status.learning.rate_factor <= 4.0
+    assert status.learning.rate == pytest.approx(status.learning.rate_factor * LearnerConfig().encoder_learning_rate)
     run.to_the_end()
     world.check_contract_1()
 
@@ -70,7 +70,7 @@ def test_states_are_made_anew_at_each_users_next_event_and_once(world: World) ->
     run.tick(4)
     users = set(learner.users.keys_of(np.array(sorted(told))))
     assert len(users) == len(told) == recovery.rebuilt > 0
-    assert run.worker.status.users_rebuilt == len(told)
+    assert run.worker.status.learning.users_rebuilt == len(told)
     run.to_the_end()
     assert recovery.rebuilt <= len({(user, partition) for user, partition in world.valid()})
 
@@ -105,9 +105,9 @@ def test_broken_weights_end_no_worker_and_are_rolled_back_when_they_persist(worl
     _poison(run)
     run.tick(4)
     status = run.worker.status
-    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (4, 0)
+    assert (status.learning.steps_skipped["encoder"], status.drift.answers["rollback"]) == (4, 0)
     run.tick(7)
-    assert (status.steps_skipped["encoder"], status.drift_answers["rollback"]) == (10, 1)
+    assert (status.learning.steps_skipped["encoder"], status.drift.answers["rollback"]) == (10, 1)
     assert [(note.kind, note.text) for note in status.notes] == [
         ("rollback", "encoder: 10 steps in a row could not be taken")
     ]
@@ -128,7 +128,7 @@ def test_what_was_skipped_is_counted_from_this_start(world: World) -> None:
     again = _start(world)
     again.tick()
     assert again.worker.line.learner.guards["encoder"].skipped == 3
-    assert again.worker.status.steps_skipped["encoder"] == 1
+    assert again.worker.status.learning.steps_skipped["encoder"] == 1
     again.close()
 
 

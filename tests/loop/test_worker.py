@@ -39,7 +39,7 @@ class TestEffort:
         efforts = []
         for _ in range(6):
             run.tick()
-            efforts.append(run.worker.status.effort)
+            efforts.append(run.worker.status.learning.effort)
         assert efforts == [1, 1 / 2, 1 / 4, 1 / 8, 1 / 8, 1 / 8]
         run.to_the_end()
         world.check_contract_1()
@@ -67,9 +67,9 @@ class TestEffort:
         ours, theirs = (each.worker.line.learner.state_dict()[0] for each in (run, full))
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours)
-        ours, theirs = (each.worker.line.monitor.report().all.total for each in (run, full))
-        assert ours == theirs
-        assert ours.events > 200
+        measured, in_full = (each.worker.line.monitor.report().all.total for each in (run, full))
+        assert measured == in_full
+        assert measured.events > 200
 
     def test_of_a_longer_backlog_the_newest_records_are_learned_from_in_full(self, world: World) -> None:
         world.send_many(400)
@@ -77,7 +77,7 @@ class TestEffort:
         run, efforts = world.worker(effort=self._following(learn_backlog=100)), list[tuple[int, float]]()
         while not efforts or efforts[-1][0]:
             run.tick()
-            efforts.append((sum(run.worker.status.lag.values()), run.worker._effort.thinning))
+            efforts.append((sum(run.worker.status.consuming.lag.values()), run.worker._effort.thinning))
         assert {thinning for lag, thinning in efforts if lag <= 100} == {1}
         assert max(thinning for lag, thinning in efforts if lag > 100) == 8
         run.finish()
@@ -129,7 +129,7 @@ class TestEffort:
         run = world.worker(effort=Effort(EffortConfig(thinning=8), follows=False))
         assert SETTINGS.memory.device_users == 2 * BATCH
         run.tick()
-        assert run.worker.status.records == BATCH
+        assert run.worker.status.consuming.records == BATCH
         run.close()
 
 
@@ -168,8 +168,10 @@ class TestLists:
         world.check_memories(run.store)
         assert run.learned == 100
         status = run.worker.status
-        assert (status.records, status.events, status.overlap, status.unlearned) == (100 + len(world.bad()), 100, 0, 0)
-        assert sum(status.dead_letters.values()) == len(world.bad())
+        counts, takeovers = status.consuming, status.takeovers
+        assert (counts.records, counts.events) == (100 + len(world.bad()), 100)
+        assert (takeovers.overlap, takeovers.unlearned) == (0, 0)
+        assert sum(status.consuming.dead_letters.values()) == len(world.bad())
 
     def test_a_tick_of_bad_records_alone_moves_on(self, world: World) -> None:
         for _ in range(3):
@@ -192,7 +194,7 @@ class TestLists:
         world.send_many(200, users=71)
         run = world.worker()
         run.to_the_end()
-        assert run.worker.status.users_spilled > 100
+        assert run.worker.status.memory.users_spilled > 100
         world.check_contract_1()
         world.check_memories(run.store)
 
@@ -247,7 +249,7 @@ class TestOrder:
         run = world.worker(traps=Traps(failures={"L": [Unavailable("disk full")]}))
         run.tick()
         assert list(run.store.scan()) == []
-        assert run.worker.status.checkpoint_failures == 1
+        assert run.worker.status.checkpoints.failures == 1
         run.tick()
         world.check_memories(run.store)
         run.close()
@@ -307,7 +309,7 @@ class TestKilled:
         last.to_the_end()
         world.check_contract_1()
         world.check_memories(last.store)
-        assert (last.learned, last.worker.status.unlearned) == (50, 0)
+        assert (last.learned, last.worker.status.takeovers.unlearned) == (50, 0)
 
     @pytest.mark.redis
     @pytest.mark.parametrize("step", STEPS)
@@ -348,7 +350,7 @@ class TestKilled:
         assert run_into(world.worker(traps=Traps({"Y": 1})))
         last = world.worker()
         last.to_the_end()
-        assert last.worker.status.overlap == 4
+        assert last.worker.status.takeovers.overlap == 4
         assert last.sink.transactions == []
 
     def test_the_line_goes_on_under_its_name_and_steps(self, world: World) -> None:
@@ -362,7 +364,7 @@ class TestKilled:
         steps = [r.step for r in world.topic.outputs.recommendations]
         assert steps == sorted(steps)
         assert second.learned == 40
-        assert second.worker.status.learning_steps < second.worker.line.learner.steps
+        assert second.worker.status.learning.steps < second.worker.line.learner.steps
 
     def test_an_older_checkpoint_leaves_a_gap_that_is_counted(self, world: World) -> None:
         """The newest was torn: what is remembered past the older one is not learned again, and it is said."""
@@ -380,7 +382,7 @@ class TestKilled:
         world.check_memories(second.store)
         missing = 28 - second.learned
         assert missing > 0
-        assert missing <= second.worker.status.unlearned <= missing + len(world.bad())
+        assert missing <= second.worker.status.takeovers.unlearned <= missing + len(world.bad())
 
     def test_without_any_checkpoint_memories_are_kept_and_the_line_begins_anew(self, world: World) -> None:
         world.send_many(16)
@@ -416,7 +418,7 @@ class TestFailures:
         run.to_the_end()
         world.check_contract_1()
         world.check_memories(run.store)
-        assert run.worker.status.transactions_aborted == 2
+        assert run.worker.status.publishing.transactions_aborted == 2
         assert run.learned == BATCH
 
     def test_one_that_is_aborted_for_ever_asks_for_a_new_process(self, world: World) -> None:
@@ -437,7 +439,8 @@ class TestFailures:
         world.check_contract_1()
         world.check_memories(run.store)
         assert run.learned == 40
-        assert (run.worker.status.events, run.worker.status.unlearned, run.worker.status.overlap) == (40, 0, 0)
+        takeovers = run.worker.status.takeovers
+        assert (run.worker.status.consuming.events, takeovers.unlearned, takeovers.overlap) == (40, 0, 0)
 
     @pytest.mark.parametrize("step", ["L", "records", "M"])
     def test_a_write_that_fails_is_made_up_for(self, world: World, step: str) -> None:
@@ -448,14 +451,14 @@ class TestFailures:
         run.to_the_end()
         world.check_contract_1()
         world.check_memories(run.store)
-        assert run.worker.status.checkpoint_failures == 3
-        assert run.worker.status.rows_pending == 0
+        assert run.worker.status.checkpoints.failures == 3
+        assert run.worker.status.memory.rows_pending == 0
 
     def test_too_much_that_is_owed_stops_reading_until_it_is_written(self, world: World) -> None:
         world.send_many(24)
         run = world.worker(traps=Traps(failures={"records": [Unavailable("down")] * 5}), max_pending=2)
         run.tick()
-        assert run.worker.status.records == BATCH
+        assert run.worker.status.consuming.records == BATCH
         assert run.worker._memories.pending() < 2
         assert world.pauses == 5
         run.to_the_end()
