@@ -35,7 +35,7 @@ def _click(user: str, item: str, ts: int) -> Event:
 @pytest.fixture(params=["redis", "twin"])
 def scene(request: pytest.FixtureRequest, kafka_bootstrap: str, redis_url: str, tmp_path: Path) -> Iterator[Scene]:
     url = redis_url if request.param == "redis" else ""
-    scene = Scene(kafka_bootstrap, url, tmp_path, partitions=PARTITIONS, KAFKA__START="latest", MEMORY__REDIS_URL=url)
+    scene = Scene(kafka_bootstrap, url, tmp_path, partitions=PARTITIONS, environment={"KAFKA__START": "latest"})
     with scene.fleet:
         yield scene
 

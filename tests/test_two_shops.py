@@ -83,7 +83,7 @@ def _shop(request: pytest.FixtureRequest, bootstrap: str, redis_url: str, folder
     logs.mkdir()
     url = redis_url if request.param == "redis" else ""
     settings = {"CHECKPOINT__PATH": str(checkpoints), "CHECKPOINT__KEEP": str(KEEP)}
-    scene = Scene(bootstrap, url, logs, partitions=2, **settings)
+    scene = Scene(bootstrap, url, logs, partitions=2, environment=settings)
     return Shop(scene, checkpoints, goods)
 
 

@@ -216,7 +216,7 @@ def program(names: Sequence[str]) -> list[str]:
 def told(stage: Stage, story: Story, guard: str, check: Callable[[Tale], str]) -> str:
     """Tell the story to the program without the guard ("": to the whole one), and check what came of it."""
     names = [name for name in ("aborts" if story.aborts else "", guard) if name]
-    with stage.scene(f"{story.tell.__name__}-{guard}", forked=False, partitions=2, **_SETTINGS, **FIXED) as scene:
+    with stage.scene(f"{story.tell.__name__}-{guard}", _SETTINGS | FIXED, forked=False, partitions=2) as scene:
         scene.fleet.environment["PYTHONPATH"] = str(ROOT)
         scene.fleet.program = program(names)
         tale = Tale(scene, stage.seed)

@@ -23,7 +23,7 @@ def disk_full(stage: Stage) -> Seen:
     disk = stage.folder / "disk"
     with (
         _mounted(disk, "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs"),
-        playing(stage, CHECKPOINT__PATH=str(disk)) as play,
+        playing(stage, environment={"CHECKPOINT__PATH": str(disk)}) as play,
     ):
         with play.streaming():
             _wait_for_checkpoints(play)
@@ -102,7 +102,8 @@ def torn_checkpoint(stage: Stage) -> Seen:
     """Between `kill -9` and restart, the newest checkpoint is torn, has a bit flipped, has its manifest rewritten."""
     damages = [("a", _tear), ("b", _flip), ("a", _rewrite)][: 1 if stage.short else 3]
     # Sessions longer than a restart: the partitions come back to the slot whose line has learned them.
-    with playing(stage, KAFKA__SESSION_TIMEOUT_MS="300000", CHECKPOINT__INTERVAL_SECONDS="3") as play:
+    environment = {"KAFKA__SESSION_TIMEOUT_MS": "300000", "CHECKPOINT__INTERVAL_SECONDS": "3"}
+    with playing(stage, environment=environment) as play:
         with play.streaming():
             gaps = [_restart_with(play, slot, damage) for slot, damage in damages]
         return play.judged(gap_events=gaps)

@@ -39,7 +39,8 @@ def cluster_master_hangs(stage: Stage) -> Seen:
 
 def sentinel_master_killed(stage: Stage) -> Seen:
     """`kill -9`, and the sentinel names its replica."""
-    with RedisSentinel() as service, playing(_with(stage, service), MEMORY__SENTINEL_MASTER=MASTER) as play:
+    environment = {"MEMORY__SENTINEL_MASTER": MASTER}
+    with RedisSentinel() as service, playing(_with(stage, service), environment=environment) as play:
         with play.streaming(), membership_kept(play):
             victim = service.master()
             resumed = _fail_over(play, victim, lambda: service.master() is not victim, service.wait)

@@ -30,7 +30,8 @@ _NOTICED_SOON = json.dumps({"topic.metadata.refresh.interval.ms": "1000"})
 def topic_grows(stage: Stage) -> Seen:
     """From 4 to 6 partitions while two workers run. The group begins at the end of its topic, and yet misses nothing of
     partitions that come later; users who move take their rings along, and begin to count anew."""
-    with playing(stage, partitions=4, KAFKA__START="latest", KAFKA__EXTRA=_NOTICED_SOON) as play:
+    environment = {"KAFKA__START": "latest", "KAFKA__EXTRA": _NOTICED_SOON}
+    with playing(stage, environment=environment, partitions=4) as play:
         scene = play.scene
         with play.streaming():
             pass

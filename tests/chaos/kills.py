@@ -223,7 +223,7 @@ class Kills:
 def _run(stage: Stage, form: Form, name: str, fixed: bool) -> Seen:
     """One run, judged. `fixed`: nobody learns and item vectors are hashes, so that states can be foretold."""
     events = list(_with_bad_ones(stage.log[: form.events], stage.seed))
-    with stage.scene(name, **_SETTINGS, **(FIXED if fixed else {})) as scene:
+    with stage.scene(name, _SETTINGS | (FIXED if fixed else {})) as scene:
         kills = Kills(scene, form, Random(stage.seed))
         kills.run(events)
         moved = moved_users(scene)

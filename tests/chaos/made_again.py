@@ -107,7 +107,7 @@ def _up_to(sent: Sent, last: dict[tuple[str, int], int]) -> dict[tuple[str, int]
 
 
 def topic_made_again(stage: Stage) -> Seen:
-    with playing(stage, SLOTS, partitions=PARTITIONS, KAFKA__START="latest") as play:
+    with playing(stage, SLOTS, {"KAFKA__START": "latest"}, partitions=PARTITIONS) as play:
         topics, supervisor = Topics(play), Supervisor(play)
         with play.streaming():
             pass

@@ -57,9 +57,8 @@ def one_broker_of_three(stage: Stage) -> Seen:
 
 def _coordinator(play: Play) -> KafkaBroker:
     admin = AdminClient({"bootstrap.servers": play.scene.bootstrap})
-    node = admin.describe_consumer_groups([play.scene.group])[play.scene.group].result(30).coordinator.id
-    brokers: list[KafkaBroker] = play.stage.kafka.brokers
-    return brokers[node - 1]
+    node: int = admin.describe_consumer_groups([play.scene.group])[play.scene.group].result(30).coordinator.id
+    return play.stage.kafka.brokers[node - 1]
 
 
 # -- Redis -----------------------------------------------------------------------------------------------------
@@ -109,7 +108,7 @@ def redis_flushed(stage: Stage) -> Seen:
 
 def redis_flushed_short_memory(stage: Stage) -> Seen:
     """FLUSHALL, and only the last 20 records of every partition are remembered again: the log line says from where."""
-    with own_services(stage) as own, playing(own, MEMORY__REBUILD_RECORDS="20") as play:
+    with own_services(stage) as own, playing(own, environment={"MEMORY__REBUILD_RECORDS": "20"}) as play:
         with play.streaming(), membership_kept(play):
             resumed = _flush(play)
         play.finish()

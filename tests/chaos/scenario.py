@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 from tests.chaos.nursery import ForkedFleet
 from tests.support.fleet import Event
@@ -41,14 +41,24 @@ class Stage:
     seed: int = 0
 
     @contextmanager
-    def scene(self, name: str = "scene", *, forked: bool | None = None, **environment: Any) -> Iterator[Scene]:
-        """Fresh topics, group and checkpoints; all workers are gone at the end. `environment` as in `Scene`.
+    def scene(
+        self,
+        name: str = "scene",
+        environment: Mapping[str, str] = MappingProxyType({}),
+        *,
+        partitions: int = 8,
+        replicas: int = 1,
+        forked: bool | None = None,
+    ) -> Iterator[Scene]:
+        """Fresh topics, group and checkpoints; all workers are gone at the end.
 
-        `forked`: see `nursery`; by default in the short form.
+        `environment`, `partitions` and `replicas`: see `Scene`. `forked`: see `nursery`; by default in the short form.
         """
         folder = self.folder / name
         folder.mkdir()
-        scene = Scene(self.kafka.bootstrap, self.redis.url, folder, KAFKA__GROUP_PROTOCOL=self.protocol, **environment)
+        settings = {"KAFKA__GROUP_PROTOCOL": self.protocol, **environment}
+        services = self.kafka.bootstrap, self.redis.url
+        scene = Scene(*services, folder, partitions=partitions, replicas=replicas, environment=settings)
         if self.short if forked is None else forked:
             scene.fleet = ForkedFleet(folder, **scene.environment)
         with scene.fleet:

@@ -76,7 +76,7 @@ Kept = Callable[[Sample], None]
 def soak(stage: Stage, minutes: float, rate: float = 0.0, keep: Kept = lambda _: None) -> Seen:
     """`rate` 0: half of the top rate, which is measured first. Every sample is kept the moment it is taken."""
     samples: list[Sample] = []
-    with stage.scene(CHECKPOINT__INTERVAL_SECONDS="5") as scene:
+    with stage.scene(environment={"CHECKPOINT__INTERVAL_SECONDS": "5"}) as scene:
         clicks = _clicks(np.random.default_rng(stage.seed))
         top = _top_rate(scene, clicks)
         rate = rate or top / 2

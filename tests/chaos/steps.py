@@ -195,7 +195,7 @@ def killed_at_every_step(stage: Stage) -> Seen:
 
 
 def _chain(stage: Stage, name: str, deaths: Sequence[Death]) -> Chain:
-    with stage.scene(name, partitions=2, **SETTINGS) as scene:
+    with stage.scene(name, SETTINGS, partitions=2) as scene:
         chain = Chain(scene, stage.seed)
         for death in [*deaths, None]:
             chain.live(death)

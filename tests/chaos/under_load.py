@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import cycle
+from types import MappingProxyType
 from typing import Any, Self
 
 from confluent_kafka import Producer
@@ -68,8 +69,9 @@ class Stream:
         while not self._ending.is_set():
             if count <= (time.monotonic() - start) * self._rate:
                 key, value, timestamp_ms, _ = next(self._events)
+                time_of_record = timestamp_ms or 0  # 0: the time at which it is sent
                 self._producer.produce(
-                    self._scene.topic, value, key, timestamp=timestamp_ms, on_delivery=self._noted(key, value)
+                    self._scene.topic, value, key, timestamp=time_of_record, on_delivery=self._noted(key, value)
                 )
                 count += 1
             self._producer.poll(0 if count % 20 else 0.01)
@@ -89,7 +91,7 @@ class Play:
 
     def __init__(self, stage: Stage, scene: Scene) -> None:
         self.stage, self.scene, self.fleet = stage, scene, scene.fleet
-        self.events = cycle(stage.log)
+        self.events: Iterator[Event] = cycle(stage.log)
         self._admin = AdminClient({"bootstrap.servers": scene.bootstrap}, logger=_LOGGER)
 
     def stream(self, rate: int = RATE) -> Stream:
@@ -192,9 +194,16 @@ def own_services(stage: Stage, *, brokers: int = 0, appendonly: bool = True) -> 
 
 
 @contextmanager
-def playing(stage: Stage, slots: Sequence[str] = ("a", "b"), name: str = "scene", **environment: Any) -> Iterator[Play]:
-    """A scene whose workers run and have their partitions; `environment` as in `Scene`."""
-    with stage.scene(name, **environment) as scene:
+def playing(
+    stage: Stage,
+    slots: Sequence[str] = ("a", "b"),
+    environment: Mapping[str, str] = MappingProxyType({}),
+    *,
+    partitions: int = 8,
+    replicas: int = 1,
+) -> Iterator[Play]:
+    """A scene whose workers run and have their partitions; parameters as in `Scene`."""
+    with stage.scene("scene", environment, partitions=partitions, replicas=replicas) as scene:
         play = Play(stage, scene)
         play.start(*slots)
         yield play

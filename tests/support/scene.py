@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 
 import redis
 from confluent_kafka.admin import AdminClient
@@ -29,7 +30,7 @@ def memories_of(items: Mapping[tuple[str, int], Sequence[str]]) -> Memories:
 
 
 class Scene:
-    """`partitions` of input; `environment`: settings of the workers, `SECTION__KEY=value`."""
+    """Topics with `partitions` partitions; `environment`: settings of the workers, as `SECTION__KEY`."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class Scene:
         *,
         partitions: int = 8,
         replicas: int = 1,
-        **environment: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.bootstrap, self.redis_url, self.folder = bootstrap, redis_url, folder
         self.partitions, self.replicas = partitions, replicas
@@ -60,7 +61,7 @@ class Scene:
             "CHECKPOINT__PATH": str(folder / "checkpoints"),
             "CHECKPOINT__INTERVAL_SECONDS": "1",
             "METRICS__PORT": "0",
-        } | environment
+        } | dict(environment)
         self.fleet = Fleet(folder, **self.environment)
         self.sent = Sent()
 
