@@ -137,7 +137,7 @@ class Gru4RecTrainer:
         self.batches = SessionParallel(log, end, config.lanes)
         self.model = Gru4Rec(log.known_items(end), config.network)
         vectors_ND = self.model.items.weight.detach()
-        self.model.items = nn.Embedding.from_pretrained(vectors_ND, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
+        self.model.items = nn.Embedding.from_pretrained(vectors_ND, freeze=False, sparse=True)
         self._config = config
         self._optimizer = self.model.optimizer()
         count_N = torch.from_numpy(np.bincount(log.item_E[:end] + 1)).float()
@@ -166,7 +166,7 @@ class Gru4RecTrainer:
         bias_C = self.model.bias.index_select(0, columns_C) - self._expected(columns_C, B)
         loss = F.cross_entropy(torch.addmm(bias_C, states_BD, outputs_CD.T), torch.arange(B))
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
         hidden_LD[batch.lane_B] = states_BD.detach()
         return loss.item()

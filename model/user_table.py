@@ -8,7 +8,7 @@ Shape suffixes: B events, S slots, L ring entries (right-aligned, newest last, n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -168,7 +168,7 @@ class UserTable:
             "c": state[:, hidden:],
         }
 
-    def put(self, slots: NDArray[np.int64], memories: NDArray[Any]) -> None:
+    def put(self, slots: NDArray[np.int64], memories: NDArray[Any] | Mapping[str, NDArray[Any]]) -> None:
         """Write memories (columns by name, as `get` gives them) to `slots`; one transfer to the device."""
         self.number_SL[slots], self.type_SL[slots] = memories["number"], memories["type"]
         self.gap_SL[slots], self.events_S[slots] = memories["gap"], memories["events"]

@@ -79,7 +79,7 @@ class Trainer:
         real_BT = targets_BT > 0
         loss = self._loss(self.model(inputs_BT)[real_BT], targets_BT[real_BT])
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        loss.backward()
         self._optimizer.step()
         return float(loss.detach())
 

@@ -54,7 +54,7 @@ class GuardedAdam(Generic[M]):
         beside: a tensor outside of the module that learns from the same loss; the guard looks at its gradient, too
         """
         gradient = self._weights.gradient.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = gradient.norm()
         gradient.mul_((_MOST_GRADIENT / (norm + 1e-6)).clamp(max=1.0))
         if beside is not None and beside.grad is not None:

@@ -84,12 +84,12 @@ class DropDetector:
 
     def _changes(self, mean: float) -> bool:
         self._kept.append(mean)
-        self._detector.update(mean * self._spread)  # type: ignore[no-untyped-call]
+        self._detector.update(mean * self._spread)
         return bool(self._detector.drift_detected)
 
     def _restart(self, means: Iterable[float]) -> None:
         # clock=1 checks at every value: each is the mean of a whole block.
-        self._detector = ADWIN(delta=self.delta, clock=1)  # type: ignore[no-untyped-call]
+        self._detector = ADWIN(delta=self.delta, clock=1)
         self._kept = []
         for mean in means:
             if self._changes(mean):

@@ -22,7 +22,7 @@ _QUANTUM = 2.0**-20  # nats, about a millionth: losses are whole multiples of it
 WORST_LOSS = -math.log(1e-15)  # nats; River clamps probabilities to the same bound
 
 
-def rank_of(came: object, ranked: Sequence[object] | int) -> int:
+def rank_of(came: object, ranked: Sequence[object] | int | np.integer[Any]) -> int:
     """Return the position of `came` in `ranked`, from 1, or 0 if it is missing. A rank is passed through."""
     if isinstance(ranked, (int, np.integer)):
         return int(ranked)
@@ -82,7 +82,7 @@ class _StreamMetric(metrics.base.Metric):
     def __add__(self, other: object) -> metrics.base.Metrics:
         if not isinstance(other, _StreamMetric):
             raise ValueError(f"{type(self).__name__} and {type(other).__name__} metrics are not compatible")
-        return metrics.base.Metrics([self, other])  # type: ignore[no-untyped-call]
+        return metrics.base.Metrics([self, other])
 
 
 class RankingMetric(_StreamMetric):

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it imports them without exporting them
+from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
     AclOperation,

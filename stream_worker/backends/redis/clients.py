@@ -80,7 +80,7 @@ def _cluster(address: Address, on_connect: OnConnect) -> RedisCluster:
     options.pop("db", None)  # a cluster has database 0 only, and a server that answered would have refused another
     if refused := options.keys() - set(REDIS_ALLOWED_KEYS):
         raise ConfigurationError(f"memory.redis_url: can't be used with a Redis Cluster: {', '.join(sorted(refused))}")
-    nodes = [ClusterNode(host, port) for host, port in address.hosts]  # type: ignore[no-untyped-call]
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]
     # Read the slots again at each MOVED: after a failover all slots of a node have moved.
     return RedisCluster(
         startup_nodes=nodes, **options, retry=_retry(), reinitialize_steps=1, redis_connect_func=on_connect
@@ -95,7 +95,7 @@ def _through_sentinels(config: MemoryConfig, address: Address, on_connect: OnCon
     login = {"username": config.sentinel_username or None, "password": config.sentinel_password or None}
     tls = {name: value for name, value in _options(address).items() if name.startswith("ssl")}
     own = _SHORT | login | tls | {"retry": Retry(NoBackoff(), 0)}
-    sentinels: Any = Sentinel(list(address.hosts), sentinel_kwargs=own)  # type: ignore[no-untyped-call]
+    sentinels: Any = Sentinel(list(address.hosts), sentinel_kwargs=own)
     client: redis.Redis = sentinels.master_for(
         config.sentinel_master, **_options(address), retry=_retry(), redis_connect_func=logged_in
     )

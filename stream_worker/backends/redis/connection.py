@@ -141,12 +141,12 @@ class Connection:
     def nodes(self) -> list[ClusterNode]:
         """Return the masters of a cluster; an empty list without a cluster."""
         client = self.redis
-        return client.get_primaries() if isinstance(client, RedisCluster) else []  # type: ignore[no-untyped-call]
+        return client.get_primaries() if isinstance(client, RedisCluster) else []
 
     def place_of(self, key: str) -> str:
         """Return the address of the master that has the key; empty without a cluster."""
         client = self.redis
-        return client.get_node_from_key(key).name if isinstance(client, RedisCluster) else ""  # type: ignore[no-untyped-call]
+        return client.get_node_from_key(key).name if isinstance(client, RedisCluster) else ""
 
     def identity_of(self, key: str) -> str:
         """Return process and history of the master that has the key (see `masters`); empty without a cluster."""
@@ -160,7 +160,7 @@ class Connection:
     def _disconnect(self) -> None:
         client = self._client
         if isinstance(client, RedisCluster):
-            client.disconnect_connection_pools()  # type: ignore[no-untyped-call]
+            client.disconnect_connection_pools()
         elif client is not None:
             client.connection_pool.disconnect()
 
