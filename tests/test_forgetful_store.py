@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.memory_record import MemoryFormat
@@ -29,7 +30,7 @@ def items_of(world: World, user: str) -> set[str]:
 
 def somebody_claims(world: World, partition: int) -> None:
     """And is gone, as a start that was killed at once."""
-    type(world.shared).__mro__[2].claim(world.shared, [partition])
+    InMemoryMemoryStore.claim(world.shared, [partition])
 
 
 def test_a_wiped_store_is_filled_again_from_the_log_and_nothing_is_published_twice(world: World) -> None:
@@ -51,7 +52,7 @@ def test_a_store_put_back_to_an_earlier_state_is_brought_up_to_date(world: World
     run = world.worker()
     world.send_many(20)
     run.tick(ROUNDS)
-    earlier = type(world.shared).__mro__[2].state_dict(world.shared)
+    earlier = InMemoryMemoryStore.state_dict(world.shared)
     for k in range(20):
         world.send(f"u{k % 5}", f"new{k}", partition=k % 2)
     run.tick(ROUNDS)

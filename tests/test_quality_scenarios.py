@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from benchmarks.quality import scenarios
 from benchmarks.quality.drift import return_of
@@ -21,6 +22,7 @@ from benchmarks.quality.small_catalogues import Small, faithful_users, figures_o
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
 from benchmarks.tables.pages import drawn
 from stream_worker.config import Settings
+from stream_worker.loop.worker import Worker
 
 _CONFIG = StreamConfig(events=6_000, users=200, tastes=6, items_per_taste=60)
 
@@ -78,21 +80,25 @@ def test_every_user_takes_one_of_the_tastes_told() -> None:
     assert set(world.taste_of) == {2, 3, 4}
 
 
-def _pass(hit_E: np.ndarray[Any, Any], **columns: Any) -> Pass:
+def _pass(
+    hit_E: NDArray[np.bool_],
+    popular_rank_E: NDArray[np.int64] | None = None,
+    scored_E: NDArray[np.bool_] | None = None,
+    age_E: NDArray[np.int64] | None = None,
+) -> Pass:
     count = len(hit_E)
     worker = SimpleNamespace(status=SimpleNamespace(drift_answers=Counter()))
-    usual = {
-        "rank_E": hit_E.astype(np.int64),
-        "popular_rank_E": np.zeros(count, np.int64),
-        "log_probability_E": np.where(hit_E, -1.0, -3.0),
-        "scored_E": np.ones(count, np.bool_),
-        "age_E": np.full(count, 1_000),
-        "length_E": np.full(count, 20),
-        "alarms": (),
-        "worker": worker,
-        "seconds": 1.0,
-    }
-    return Pass(**(usual | columns))
+    return Pass(
+        rank_E=hit_E.astype(np.int64),
+        popular_rank_E=np.zeros(count, np.int64) if popular_rank_E is None else popular_rank_E,
+        log_probability_E=np.where(hit_E, -1.0, -3.0),
+        scored_E=np.ones(count, np.bool_) if scored_E is None else scored_E,
+        age_E=np.full(count, 1_000) if age_E is None else age_E,
+        length_E=np.full(count, 20),
+        alarms=(),
+        worker=cast(Worker, worker),
+        seconds=Counter(),
+    )
 
 
 def test_back_is_when_the_last_thousand_have_nine_tenths_of_the_level() -> None:

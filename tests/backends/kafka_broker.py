@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -48,7 +48,9 @@ class KafkaBroker:
     def key(self, partition: int) -> bytes:
         return next(k for n in range(1_000) if murmur2(k := b"u%d" % n) % self.partitions == partition)
 
-    def source(self, slot: str = "a", start: str = "earliest", **settings: Any) -> KafkaSource:
+    def source(
+        self, slot: str = "a", start: Literal["earliest", "latest"] = "earliest", **settings: Any
+    ) -> KafkaSource:
         source = KafkaSource(replace(self.config, start=start, **settings), slot)
         self._open.append(source.close)
         return source

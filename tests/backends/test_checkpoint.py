@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from stream_worker.backends.checkpoint import (
     CheckpointConfig,
     DirectoryCheckpoints,
+    disk,
     newest_in,
     newest_of,
     reading,
@@ -422,7 +423,7 @@ class TestFailingDisk:
     def test_files_and_folders_are_synced_before_the_rename_and_the_rename_after_it(
         self, open_slot: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store, sync, replace = open_slot(), writing.sync, os.replace
+        store, sync, replace = open_slot(), disk.sync, os.replace
         done: list[str] = []
 
         def noted_sync(path: Path) -> None:
@@ -473,7 +474,7 @@ class TestAnySlot:
         """Other slots live on, and keep only so many."""
         for time in (1.0, 2.0):
             open_slot(f"{time}", now=lambda time=time: time).save(snapshot(int(time)))
-        listed = sources.checkpoints_in
+        listed = reading.checkpoints_in
 
         def list_then_lose(folder: Path) -> list[Path]:
             found = listed(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
@@ -46,7 +46,7 @@ class TestKafkaConfig:
         assert member_settings(config, "0")["sasl.password"] == "hunter2"
 
     @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-    def test_librdkafka_takes_the_settings_of_both_protocols(self, protocol: str) -> None:
+    def test_librdkafka_takes_the_settings_of_both_protocols(self, protocol: Literal["classic", "consumer"]) -> None:
         """librdkafka refuses the classic settings in a group of the new protocol."""
         config = KafkaConfig(group_protocol=protocol, session_timeout_ms=1_000)
         connect(Consumer, member_settings(config, "0")).close()

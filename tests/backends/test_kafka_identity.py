@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Uuid
+from confluent_kafka import Consumer, KafkaError, KafkaException, Uuid
 from structlog.testing import capture_logs
 
 from stream_worker.backends.kafka import KafkaConfig, KafkaSource, create_topics
@@ -26,6 +26,11 @@ class Cluster:
 
     def __init__(self, *answers: Uuid | int) -> None:
         self.answers = list(answers)
+
+    @property
+    def consumer(self) -> Consumer:
+        """The cluster as the consumer whose one method, `list_topics`, is called."""
+        return cast(Consumer, self)
 
     def list_topics(self, topic: str, timeout: float) -> Cluster:
         return self
@@ -53,7 +58,7 @@ def test_a_cluster_without_ids_is_named_alone_and_that_is_said_once(
     identity = identity_of(cluster, monkeypatch)
     with capture_logs() as logs:
         for _ in range(8):
-            known = identity.learn(cluster)
+            known = identity.learn(cluster.consumer)
     assert known == SourceId("events", "", "c1", "stream-worker")
     assert [(entry["log_level"], entry["topic"]) for entry in logs] == [("warning", "events")]
 
@@ -62,12 +67,12 @@ def test_an_answer_that_is_late_is_asked_for_again(monkeypatch: pytest.MonkeyPat
     """Once an id has been known, it is waited for."""
     cluster = Cluster(KafkaError._TIMED_OUT, Uuid(1, 2), KafkaError._TIMED_OUT)
     identity = identity_of(cluster, monkeypatch)
-    assert identity.learn(cluster) == NAME_ALONE
-    identity.learn(cluster)
+    assert identity.learn(cluster.consumer) == NAME_ALONE
+    identity.learn(cluster.consumer)
     assert identity.known.topic_id == str(Uuid(1, 2))
     for _ in range(8):
         with pytest.raises(KafkaException):
-            identity.ask(cluster)
+            identity.ask(cluster.consumer)
 
 
 class Asked:
@@ -126,8 +131,8 @@ def test_a_topic_that_is_not_there_has_no_id_yet(monkeypatch: pytest.MonkeyPatch
     cluster = Cluster(KafkaError.UNKNOWN_TOPIC_OR_PART, Uuid(1, 2))
     identity = identity_of(cluster, monkeypatch)
     with capture_logs() as logs:
-        assert identity.learn(cluster).topic_id == ""
-        assert identity.learn(cluster).topic_id == str(Uuid(1, 2))
+        assert identity.learn(cluster.consumer).topic_id == ""
+        assert identity.learn(cluster.consumer).topic_id == str(Uuid(1, 2))
     assert logs == []
 
 

@@ -100,13 +100,18 @@ MISTAKES = [
 def config(secured_kafka: SecuredKafka) -> KafkaConfig:
     """Fresh topics, group and transactional id, and nothing allowed on any of them."""
     number = next(_NUMBERS)
-    topics = [f"{name}-{number}" for name in ("events", "lists", "dead")]
+    topics = events, lists, dead = [f"{name}-{number}" for name in ("events", "lists", "dead")]
     for made in secured_kafka.admin.create_topics([NewTopic(topic, 2, 1) for topic in topics]).values():
         made.result(30)
     return KafkaConfig(
-        secured_kafka.address("SASL_SSL"), *[topics[0], "", *topics[1:]], group_id=f"group-{number}",
-        session_timeout_ms=2_000, extra=secured_kafka.scram(),
-    )  # fmt: skip
+        bootstrap_servers=secured_kafka.address("SASL_SSL"),
+        input_topic=events,
+        output_topic=lists,
+        dead_letter_topic=dead,
+        group_id=f"group-{number}",
+        session_timeout_ms=2_000,
+        extra=secured_kafka.scram(),
+    )
 
 
 def least(config: KafkaConfig) -> list[Right]:

@@ -90,6 +90,7 @@ class Replicated:
     def hand_over(self) -> None:
         """What an operator asks for: the replica takes over while the master lives."""
         asked: Any
+        words: tuple[str, ...]
         if isinstance(self.service, RedisSentinel):
             asked, words = self.service.sentinel.admin(), ("SENTINEL", "FAILOVER", MASTER)
         else:

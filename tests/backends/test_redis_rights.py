@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,10 +65,10 @@ def test_a_cluster(lock: Lock) -> None:
 
 def test_a_master_that_sentinels_name(lock: Lock) -> None:
     with RedisSentinel(lock, password="sesame") as service:
-        names = {"sentinel_master": MASTER, "sentinel_password": "sesame"}
-        _does_it_all(MemoryConfig(redis_url=service.url, **names))
+        config = MemoryConfig(redis_url=service.url, sentinel_master=MASTER, sentinel_password="sesame")
+        _does_it_all(config)
         with pytest.raises(ConfigurationError, match=r"memory\.redis_url: Redis refuses"):
-            token_of(RedisMemoryStore(MemoryConfig(redis_url=service.url_with("wrong-one"), **names), "locked:topic"))
+            token_of(RedisMemoryStore(replace(config, redis_url=service.url_with("wrong-one")), "locked:topic"))
 
 
 def test_forgetting_takes_rights_of_its_own_and_no_others(server: Server) -> None:

@@ -46,6 +46,7 @@ def _plurals(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
             for value, text in zip(node.values, node.values[1:], strict=False):
-                is_text = isinstance(value, ast.FormattedValue) and isinstance(text, ast.Constant)
-                if is_text and _MANY.match(str(text.value)):
+                if not (isinstance(value, ast.FormattedValue) and isinstance(text, ast.Constant)):
+                    continue
+                if _MANY.match(str(text.value)):
                     yield ast.unparse(node)

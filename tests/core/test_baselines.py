@@ -73,7 +73,12 @@ class PlainCoVisitation:
         self.popularity.learn(item)
 
 
-def _in_batches(baseline: Any, log: Log, size: int, learn_B: NDArray[np.bool_] | None = None) -> NDArray[np.int32]:
+def _in_batches(
+    baseline: Any,
+    log: tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]],
+    size: int,
+    learn_B: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int32]:
     windows_BW, items_B = log
     learn_B = np.ones(len(items_B), dtype=np.bool_) if learn_B is None else learn_B
     parts = [slice(start, start + size) for start in range(0, len(items_B), size)]

@@ -90,7 +90,8 @@ def test_every_version_that_is_written_is_written_down() -> None:
 
 
 def layout() -> list[str]:
-    fields = FORMAT.dtype.fields or {}
+    fields = FORMAT.dtype.fields
+    assert fields is not None
     lines = [f"{name} {_of(field[0])} at {field[1]}" for name, field in fields.items()]
     return [*lines, f"in all {FORMAT.dtype.itemsize} bytes"]
 

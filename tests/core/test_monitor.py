@@ -84,11 +84,11 @@ def test_every_rolling_figure_equals_rivers_rolling_exactly(seed: int, events: i
             rivers = utils.Rolling(cls, window_size=window, k=k)
             for rank in part.ranks.tolist():
                 rivers.update(None, rank)
-            assert track.rolling[cls(k).name].get() == rivers.get()
+            assert track.rolling[cls(k).name].get() == rivers.obj.get()
         rivers_loss = utils.Rolling(LogLoss, window_size=window)
         for logprob in part.logprob.tolist():
             rivers_loss.update(None, logprob)
-        assert track.rolling["log_loss"].get() == rivers_loss.get()
+        assert track.rolling["log_loss"].get() == rivers_loss.obj.get()
 
 
 def test_total_figures_are_those_of_all_scored_events() -> None:

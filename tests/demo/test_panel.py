@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
-from stream_worker.demo import panel
 from stream_worker.demo.panel import PlainLines, draw, noticed_after, summary_lines
 from stream_worker.demo.scene import Done, Noticed, Picture
 
@@ -79,7 +79,7 @@ def test_plain_lines_tell_phases_the_change_and_every_three_seconds(
 ) -> None:
     """Each of them once, however often a picture is shown."""
     now = [0.0]
-    monkeypatch.setattr(panel.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     view = PlainLines()
     for tick in range(40):
         now[0] = tick / 4

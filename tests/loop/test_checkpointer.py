@@ -165,7 +165,7 @@ class TestOrder:
         assert written.checkpoint_ts == began + 0.25
 
     def test_a_store_that_is_not_durable_is_in_the_checkpoint_and_not_written_again(self, scene: Scene) -> None:
-        scene.store.durable = False  # type: ignore[misc]
+        scene.store.durable = False
         written = scene.write({0: records("a")}, {0: 10})
         assert scene.diary.steps == [("L",)]
         assert (written.records, written.floors) == ({}, {})

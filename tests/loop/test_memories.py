@@ -56,7 +56,8 @@ class Scene:
         self.table.put_state(slots, newest[:, None].expand(-1, 2), newest[:, None].expand(-1, 2))
 
     def recall(self, *users: str, partition: int = 0) -> list[int]:
-        return self.memories.recall([(partition, user) for user in users]).tolist()
+        slots: list[int] = self.memories.recall([(partition, user) for user in users]).tolist()
+        return slots
 
     def remember(self, user: str, next_offset: int, item: int, partition: int = 0) -> None:
         """One event of the user, as the learner leaves it on the device."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model.learner_config import LearnerConfig
 from stream_worker.core.drift import Alarm
@@ -34,9 +36,9 @@ def _start(world: World) -> Run:
 def _tick_with_alarm(run: Run) -> None:
     monitor = run.worker.line.monitor
     update = monitor.update
-    monitor.update = lambda *columns: [*update(*columns), _ALARM]
-    run.tick()
-    monitor.update = update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "update", lambda *columns: [*update(*columns), _ALARM])
+        run.tick()
 
 
 def _poison(run: Run) -> None:
@@ -59,14 +61,19 @@ def test_an_alarm_is_answered_and_every_answer_can_be_seen(world: World) -> None
     world.check_contract_1()
 
 
-def test_states_are_made_anew_at_each_users_next_event_and_once(world: World) -> None:
+def test_states_are_made_anew_at_each_users_next_event_and_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _start(world)
     run.tick(12)
     _tick_with_alarm(run)
     learner, recovery = run.worker.line.learner, run.worker.line.recovery
     told: list[int] = []
     rebuild = learner.rebuild
-    learner.rebuild = lambda slots, ids: (told.extend(slots.tolist()), rebuild(slots, ids))[1]
+
+    def noted_rebuild(slots: NDArray[np.int64], ids: Callable[[Sequence[int]], Sequence[str | None]]) -> None:
+        told.extend(slots.tolist())
+        rebuild(slots, ids)
+
+    monkeypatch.setattr(learner, "rebuild", noted_rebuild)
     run.tick(4)
     users = set(learner.users.keys_of(np.array(sorted(told))))
     assert len(users) == len(told) == recovery.rebuilt > 0

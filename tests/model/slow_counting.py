@@ -71,7 +71,8 @@ class SlowCounting:
 
     def share(self, item: int, half_life: float) -> float:
         """Recent popularity: an event of age a weighs (1 - g) g^a, with g = 0.5^(1 / half-life)."""
-        g, newest = 0.5 ** (1.0 / half_life), len(self.times) - 1
+        g: float = 0.5 ** (1.0 / half_life)
+        newest = len(self.times) - 1
         return (1 - g) * sum(g ** (newest - k) for k, other in enumerate(self.times) if other == item)
 
     def hottest(self, half_life: float, count: int) -> list[int]:
@@ -180,7 +181,8 @@ class SlowCounting:
             return 0.0
         strongest = sorted(self.pairs[FORWARD][last], key=lambda pair: -pair[1])[:8]
         total = max(self.total[FORWARD][last], 1e-9)
-        return sum(w / total * self._share_of(FORWARD, via, row) for via, w in strongest if via != last)
+        shares: list[float] = [w / total * self._share_of(FORWARD, via, row) for via, w in strongest if via != last]
+        return sum(shares)
 
 
 def _count(pairs: Pairs, item: int, weight: float, most: int) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_kernels_are_kept_in_that_folder() -> None:
-    assert counting._walk.stats.cache_path.startswith(kernels._config.CACHE_DIR)
+    dispatcher: Any = counting._walk  # numba's types do not declare `stats`
+    assert dispatcher.stats.cache_path.startswith(kernels._config.CACHE_DIR)
 
 
 def test_another_source_is_another_folder(package: Path) -> None:
     before = kernels._cache_folder()
+    assert before is not None
     assert before == kernels._cache_folder()
     assert before.parent == package / "__pycache__"
     (package / "callee.py").write_text("one = 2\n")
@@ -80,7 +83,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tmp"
     folder.mkdir()
-    monkeypatch.setattr(kernels.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 

@@ -459,9 +459,12 @@ def test_what_waits_names_an_evicted_item_no_more(monkeypatch: pytest.MonkeyPatc
     line.recycle(row)
     seen: list[Examples] = []
     step = line.learner.encoder_trainer._step
-    monkeypatch.setattr(
-        line.learner.encoder_trainer, "_step", lambda examples, *rest: seen.append(examples) or step(examples, *rest)
-    )
+
+    def noted_step(examples: Examples, *rest: Any) -> float:
+        seen.append(examples)
+        return step(examples, *rest)
+
+    monkeypatch.setattr(line.learner.encoder_trainer, "_step", noted_step)
     line.run(markov_log(4, 24), 24)
     assert len(seen) == 1
     assert row not in seen[0]["target"]

@@ -25,6 +25,10 @@ def _others(start: float, count: int = 64) -> list[Event]:
     return [Event(f"u{k % 12}", f"j{k % 10}", start + k) for k in range(count)]
 
 
+def _learn_nothing(*_: object) -> None:
+    """Stand in for the encoder's step."""
+
+
 def _vector(line: Line, item: str) -> torch.Tensor:
     return line.learner.items.table_ND1[int(line.learner.catalog.find([item])[0])].clone()
 
@@ -57,7 +61,7 @@ def test_the_floor_keeps_the_newest_items_through_a_long_silence() -> None:
     assert (line.recommend(line._recall(["u1"])).rows_UK >= 0).all()
 
 
-def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:
+def test_an_item_that_comes_back_has_its_own_vector_bias_and_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """In half precision, after the batch it left with; the next event is learned from there. Without an attic it begins
     anew."""
     line, without = Line(_EXPIRY), Line(changed(_EXPIRY, attic_items=0))
@@ -67,7 +71,7 @@ def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:
     assert torch.equal(before, _vector(without, "i3"))
     for each in (line, without):
         each.run(_others(_LATER), 16)
-        each.learner.encoder_trainer.learn = lambda *_: None  # what it starts from is looked at
+        monkeypatch.setattr(each.learner.encoder_trainer, "learn", _learn_nothing)  # what it starts from is looked at
         each.feed([Event("u0", "i3", _LATER + 100)])
     torch.testing.assert_close(_vector(line, "i3"), before, rtol=0, atol=5e-3)
     assert F.cosine_similarity(_vector(without, "i3"), before, dim=0) < 0.9
@@ -75,13 +79,13 @@ def test_an_item_that_comes_back_has_its_own_vector_bias_and_age() -> None:
     assert line.learner.items.adam.steps[int(line.learner.catalog.find(["i3"])[0])] == 0
 
 
-def test_an_item_that_comes_back_is_ranked_by_its_own_vector() -> None:
+def test_an_item_that_comes_back_is_ranked_by_its_own_vector(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the query that asked for it before it left, it is the encoder's first again among all items."""
     line = Line(_EXPIRY)
     line.run(markov_log(1, 1_600), 16)
     query = F.normalize(_vector(line, "i3")[:-1], dim=0)
     line.run(_others(_LATER), 16)
-    line.learner.encoder_trainer.learn = lambda *_: None
+    monkeypatch.setattr(line.learner.encoder_trainer, "learn", _learn_nothing)
     line.feed([Event("u0", f"i{k}", _LATER + 100 + k) for k in range(20)])
     logits = line.learner.items.all_vectors[: line.learner.catalog.rows_used] @ query
     ranks = [line.learner.catalog.ids[row] for row in logits.argsort(descending=True).tolist()]

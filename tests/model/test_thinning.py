@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model.batch import Outcome
 from model.pace import Pace
@@ -73,11 +74,14 @@ def test_lists_come_from_half_as_many_candidates(
     monkeypatch: pytest.MonkeyPatch, candidates: int, thinned: int
 ) -> None:
     """But never from fewer than the ranker learns from, so that kept examples go on to fit."""
-    line, widths = _line(1, candidates=candidates), []
+    line, widths = _line(1, candidates=candidates), list[int]()
     scores = line.learner.ranker_trainer.scores
-    monkeypatch.setattr(
-        line.learner.ranker_trainer, "scores", lambda *given: widths.append(given[0].shape[1]) or scores(*given)
-    )
+
+    def noted_scores(features_BCF: Tensor, present_BC: Tensor) -> Tensor:
+        widths.append(features_BCF.shape[1])
+        return scores(features_BCF, present_BC)
+
+    monkeypatch.setattr(line.learner.ranker_trainer, "scores", noted_scores)
     for line.pace in (Pace(1), Pace(2), Pace(1)):
         line.run(_LOG[:_SIZE], _SIZE)
         line.recommend(line.learner.users.occupied())

@@ -12,6 +12,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from numpy.typing import NDArray
 
 from model.batch import NO_GAP, Batch
 from model.user_table import UserTable
@@ -186,7 +187,7 @@ def test_push_is_one_event_at_a_time(seed: int) -> None:
         "events": np.array([0, 1, 5, 0, 2], dtype=np.uint32),
         "ts": np.array([0.0, 1e9, 1e9, 0.0, 1e9]),
     }
-    batch = {
+    batch: dict[str, NDArray[Any]] = {
         "slot": rng.integers(0, slots, count),
         "number": (rng.integers(1, 99, count) * (rng.random(count) < 0.8)).astype(np.uint32),
         "type": rng.integers(0, 3, count).astype(np.uint8),

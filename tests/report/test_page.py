@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 
 from stream_worker import report
 from stream_worker.core.errors import ConfigurationError
-from stream_worker.report import page
 from stream_worker.report.page import Report, Table, write
 from stream_worker.report.replayed import report_of
 from tests.report.runs import run
@@ -109,7 +109,7 @@ def test_a_run_without_events_has_a_report_without_figures(tmp_path: Path) -> No
 def test_a_report_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("the one before")
-    with mock.patch.object(page.os, "replace", side_effect=OSError("disk full")), pytest.raises(OSError, match="disk"):
+    with mock.patch.object(os, "replace", side_effect=OSError("disk full")), pytest.raises(OSError, match="disk"):
         write(a_report(), [path])
     assert path.read_text() == "the one before"
 

@@ -61,9 +61,9 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     """WalkedEvents after the same window, at once, without proposals."""
     count = len(targets)
     windows = np.tile(np.array(window, np.int32), (count, 1))
-    nothing = np.zeros(count, np.float32)
+    no_type, nothing = np.zeros(windows.shape, np.uint8), np.zeros(count, np.float32)
     return Log(
-        windows, *np.zeros((2, *windows.shape), np.uint8), np.array(targets, np.int32), np.zeros(count, np.uint32),
+        windows, no_type, no_type, np.array(targets, np.int32), np.zeros(count, np.uint32),
         np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
     log, slow = _log(seed), SlowCounting(neighbours, _ROWS)
     fast = Counting(CountingConfig(neighbours=neighbours, candidates=128), _ROWS)
     _walk_all(fast, log, 16)
-    for k in np.flatnonzero(log.learn):
+    for k in np.flatnonzero(log.learn).tolist():
         _learn(slow, log, k)
     for table in range(TABLES):
         for row in range(_ROWS):

@@ -29,7 +29,7 @@ def _place(rows: list[int], target: Tensor) -> Tensor:
 
 
 SOME = [0, 3, 4, 9, 17, 18, 29]
-CASES = {
+CASES: dict[str, tuple[Rows, list[int], Tensor | None]] = {
     "all": (slice(0, ITEMS), list(range(ITEMS)), None),
     "a slice": (slice(4, 20), list(range(4, 20)), None),
     "a sample": (torch.tensor(SOME), SOME, -torch.rand(len(SOME), generator=torch.Generator().manual_seed(1)).double()),
@@ -42,7 +42,6 @@ CASES = {
 def test_it_is_the_sum_of_all_losses(name: str, case: str, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Value and gradient, against scores that are all in memory and each loss's own derivative by them."""
     monkeypatch.setattr(compared, "_CELLS", cells)
-    rows: Rows
     rows, listed, log_q = CASES[case]
     queries, table, target, weight = _case()
     place = _place(listed, target)

@@ -21,8 +21,14 @@ _BURN_IN, _WINDOW = 5, 3
 
 def _trained_on(line: Line, monkeypatch: pytest.MonkeyPatch) -> Examples:
     """A step on replayed examples alone: which they were."""
-    learner, seen = line.learner, []
-    monkeypatch.setattr(learner.encoder_trainer, "_step", lambda examples, *_: seen.append(examples) or 0.0)
+    learner = line.learner
+    seen: list[Examples] = []
+
+    def noted(examples: Examples, *_: Any) -> float:
+        seen.append(examples)
+        return 0.0
+
+    monkeypatch.setattr(learner.encoder_trainer, "_step", noted)
     kept = learner.encoder_trainer.replay.sample(1, np.random.default_rng(0))
     none = {name: column[:0] for name, column in kept.items()}
     live, popularity = learner.catalog.live_rows(), np.ones(learner.catalog.capacity)
@@ -129,12 +135,14 @@ def test_stored_states_are_constants() -> None:
     """Back-propagation ends at the window's start."""
     encoder, items, starts = _starts()
     examples = starts.added(_examples([8, 8]), step=0)
-    h, c = starts.of(examples)
+    start = starts.of(examples)
+    assert start is not None
+    h, c = start
     assert not h.requires_grad
     assert not c.requires_grad
     items.table_ND1.requires_grad_()
-    _run(encoder, items, examples, _WINDOW, (h, c)).sum().backward()
-    touched = set(items.table_ND1.grad.abs().sum(dim=1).nonzero().flatten().tolist())
+    [gradient] = torch.autograd.grad(_run(encoder, items, examples, _WINDOW, start).sum(), [items.table_ND1])
+    touched = set(gradient.abs().sum(dim=1).nonzero().flatten().tolist())
     assert touched == set(examples["window"][:, -_WINDOW:].flatten().tolist())
 
 

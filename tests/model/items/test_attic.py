@@ -34,7 +34,7 @@ class AtticIsADictionary(RuleBasedStateMachine):
         values = [self.value + k for k in range(len(ids))]
         self.value += len(ids)
         self.attic.put(ids, _kept(values))
-        self.order = [None if item in ids else item for item in self.order] + ids
+        self.order = [*(None if item in ids else item for item in self.order), *ids]
         self.items |= dict(zip(ids, values, strict=True))
         last = self.order[-_CAPACITY:]
         self.items = {item: value for item, value in self.items.items() if item in last}

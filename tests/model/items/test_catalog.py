@@ -35,11 +35,11 @@ class CatalogIsADictionary(RuleBasedStateMachine):
 
     @rule(ids=st.lists(st.sampled_from(_POOL), min_size=1, max_size=_MAX_ITEMS))
     def arrive(self, ids: list[str]) -> None:
-        rows = self.catalog.leaving(len(ids), self.clock)
-        evicted = [self.catalog.ids[row] for row in rows]
+        leaving = self.catalog.leaving(len(ids), self.clock)
+        evicted = [self.catalog.ids[row] for row in leaving]
         self._evicted(evicted, len(ids))
         if evicted:
-            self.catalog.evict(rows)
+            self.catalog.evict(leaving)
         rows = self.catalog.find(ids)
         assert [row >= 0 for row in rows] == [item in self.live for item in ids]
         unknown = [item for item in dict.fromkeys(ids) if item not in self.live]

@@ -14,8 +14,7 @@ from model.learner import Learner
 from model.optimizers.flat_weights import FlatWeights
 from model.optimizers.slow_copy import DECAY, Referee, SlowModule, SlowRows
 from model.pace import Pace
-from tests.model.lines import CPU, SMALL, Event, Line, of_nobody
-from tests.model.test_learner import markov_log
+from tests.model.lines import CPU, SMALL, Event, Line, markov_log, of_nobody
 
 _SIZE = 16
 
@@ -70,11 +69,11 @@ def test_a_slow_module_averages_weights_and_takes_over_statistics() -> None:
     slow = SlowModule(fast, FlatWeights(fast))
     slow.steps = 10_000
     with torch.no_grad():
-        fast.weight += 1
-    fast.running_mean += 7
+        fast.weight.add_(1)
+    fast.get_buffer("running_mean").add_(7)
     slow.follow()
     torch.testing.assert_close(slow.module.weight, torch.full((2,), 2 - DECAY))
-    assert torch.equal(slow.module.running_mean, fast.running_mean)
+    assert torch.equal(slow.module.get_buffer("running_mean"), fast.get_buffer("running_mean"))
     slow.restore()
     assert torch.equal(fast.weight, slow.module.weight)
 

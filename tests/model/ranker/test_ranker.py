@@ -63,7 +63,9 @@ def test_later_batches_weigh_at_least_a_hundredth() -> None:
     torch.testing.assert_close(ranker.mean_F.item(), 1 - 0.99**100, rtol=0, atol=1e-3)
 
 
-def _scored(events: int, candidates: int, absent: int = 0, seed: int = 0) -> tuple[Tensor, ...]:
+def _scored(
+    events: int, candidates: int, absent: int = 0, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Features that are the candidate's number, of which events, which are present, scores, and the target's place."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.arange(candidates).float()[None, :, None].expand(events, candidates, 1)
