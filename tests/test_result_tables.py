@@ -83,6 +83,13 @@ def test_what_make_chaos_writes_is_what_its_table_reads(tmp_path: Path) -> None:
     assert row in drawn("scenarios", tmp_path)
 
 
+def test_every_benchmark_writes_its_figures_with_their_origin() -> None:
+    """A file that `benchmarks.record.write` has not written has no date, commit and command."""
+    own = re.compile(r"write_text\(\s*json\.|json\.dump\(")
+    writers = [path.name for path in (ROOT / "benchmarks").rglob("*.py") if own.search(path.read_text())]
+    assert writers == ["record.py"]
+
+
 COMMANDS = sorted(
     {(page, command) for page, text in PAGES.items() for command in re.findall(r"python -m (benchmarks[^`\n]*)", text)}
 )

@@ -5,7 +5,6 @@ python -m benchmarks.offline LOG --model gru4rec|sasrec [--limit N] [--predictio
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -20,6 +19,7 @@ import torch
 from benchmarks.offline.evaluate import Lists, Score, StoppingConfig, Tenth, in_all, retrained_at_tenths
 from benchmarks.offline.log import Log, read_log
 from benchmarks.offline.models import CANONICAL, MODELS, Model
+from benchmarks.record import write
 
 
 @click.command()
@@ -51,7 +51,7 @@ def main(
         _write(predictions, events, lists)
     if json_path is not None:
         figures = _figures(name, model, stopping, tenths, seconds)
-        json_path.write_text(json.dumps({"log": log[0].stem, "events": len(events), **figures}, indent=2) + "\n")
+        write(json_path, {"log": log[0].stem, "events": len(events), **figures})
 
 
 def _progress(line: str) -> None:

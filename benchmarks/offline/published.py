@@ -10,7 +10,6 @@ validation has not improved for ten epochs. The best epoch of the validation is 
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from benchmarks.offline.evaluate import top_lists
 from benchmarks.offline.log import IntArray, Log, log_of, read_log
 from benchmarks.offline.models import CANONICAL, MODELS, Model
 from benchmarks.offline.training import SequenceModel, Trainer
+from benchmarks.record import write
 
 _PATIENCE, _ROWS, _LEAST = 10, 512, 5
 # Others' figures on this protocol, HR@10, HR@20 and NDCG@10 of the test: docs/offline-models.md names the source.
@@ -100,7 +100,7 @@ def main(log: Path, mapping: Path, name: str, epochs: int, seed: int, json_path:
         print(f"{label:10s} {our:8.4f} {their if their is None else format(their, '10.4f')}")
     if json_path is not None:
         figures = {"ours": dict(zip(labels, ours, strict=True)), "published": dict(zip(labels, published, strict=True))}
-        json_path.write_text(json.dumps({"model": name, "settings": asdict(model), **figures}, indent=2) + "\n")
+        write(json_path, {"model": name, "settings": asdict(model), **figures})
 
 
 if __name__ == "__main__":
