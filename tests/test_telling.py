@@ -1,4 +1,4 @@
-"""What a person sees of a worker without metrics: first faults at once, the work once a minute, no line for nothing."""
+"""Log lines show a person the work of a worker: first faults at once, figures once a minute, no line for nothing."""
 
 from __future__ import annotations
 

@@ -35,12 +35,14 @@ class Metric(Generic[M]):
         appears with its first increment misses that increment).
 
     Its value comes from one of these:
-    read: the `Status` after a tick. A counter is read as the count since the start of the process, a histogram as what
-        it has to observe. A gauge's series that is not in the reading any more disappears; None changes nothing.
-    since: the `Status`, as the epoch second from which on an age is counted; the age is `never` where that is NaN.
-    ask: the worker's `Health`, each time that the metrics are asked for.
+    read: a function of the `Status` after a tick. A counter's reading is the count since the start of the process, a
+        histogram's the values to observe. A gauge's series disappears when the reading no longer has it. None changes
+        nothing.
+    since: a function of the `Status` that returns the epoch second from which the gauge counts an age; NaN: the age is
+        `never`.
+    ask: a function of the worker's `Health`, called each time that the metrics are asked for.
 
-    once_per: what has to change in the `Status` before `read` is looked at again; None: nothing, each tick is.
+    once_per: a function of the `Status`; `read` is called only after a tick that changed its value. None: after each.
     """
 
     def __init__(

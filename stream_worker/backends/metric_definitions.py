@@ -1,4 +1,4 @@
-"""Every metric of the worker, once: name, kind, unit, meaning, and how it is read from the worker's status.
+"""The metrics of the worker, each defined once: name, kind, unit, meaning, and how it is read from the status.
 
 A metric's Prometheus name is made from its attribute: `mrr` is `stream_worker_mrr`; a counter's ends in `_total`.
 docs/metrics.md is `table()`; a test holds it, the dashboard and the alerts to what is defined here.

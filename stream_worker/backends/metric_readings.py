@@ -1,4 +1,4 @@
-"""Readings of metrics that are no plain number in the worker's status."""
+"""Readings of metrics that have to be computed from the worker's status."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stream_worker.core.status import Status
 
 
 def rolling_metric(status: Status, name: str) -> dict[Labels, float]:
-    """Read a rolling metric by (ranker, type, novelty), where events were scored: 0 would read as "never right"."""
+    """Read a rolling metric by (ranker, type, novelty). Groups without scored events have none: 0 would mislead."""
     rolling = {labels: group.rolling for labels, group in _groups(status.quality)}
     return {
         labels: figures.metrics[name]

@@ -1,6 +1,6 @@
-"""What the outside may ask a worker: /metrics, /healthz (does it make progress?), /readyz (has it its place?).
+"""A web server for a worker's metrics and health: /metrics, /healthz (it makes progress), /readyz (it has its place).
 
-The server runs on threads of its own, so that it answers while the loop hangs; that is the moment it is there for.
+The server runs on threads of its own, so that it still answers when the loop hangs.
 """
 
 from __future__ import annotations

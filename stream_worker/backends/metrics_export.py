@@ -40,7 +40,7 @@ class MetricsObserver:
 
 
 class _Shown:
-    """A metric that is read from each status; where it has `once_per`, from each in which that is another."""
+    """A metric that is read from each status, or only when the value of its `once_per` has changed."""
 
     def __init__(self, definition: Metric[Any], metric: Any) -> None:
         self._definition, self._metric = definition, metric
@@ -61,7 +61,7 @@ class _Shown:
 
 
 class _Counted(_Shown):
-    """A counter: goes up by what came since the last reading, and never down."""
+    """A counter. It grows by the difference to the last reading, and never falls."""
 
     def __init__(self, definition: Metric[Any], metric: Any) -> None:
         super().__init__(definition, metric)
@@ -74,7 +74,7 @@ class _Counted(_Shown):
 
 
 class _Gauged(_Shown):
-    """A gauge: two workers that both show the lag of a partition would count it twice, so a series can disappear."""
+    """A gauge. A series that is no longer read disappears: two workers must not both show the lag of a partition."""
 
     def __init__(self, definition: Metric[Any], metric: Any) -> None:
         super().__init__(definition, metric)
@@ -89,7 +89,7 @@ class _Gauged(_Shown):
 
 
 class _Observed(_Shown):
-    """A histogram."""
+    """A histogram. It observes each value that is read."""
 
     def _show(self, series: dict[Labels, Values]) -> None:
         for labels, values in series.items():
@@ -98,7 +98,7 @@ class _Observed(_Shown):
 
 
 class _Age:
-    """An age, computed when it is asked for: a gauge that the loop sets would stand still when the loop does."""
+    """An age, computed when metrics are asked for: one that the loop sets would stand still when the loop hangs."""
 
     def __init__(self, gauge: Gauge, since: Callable[[Status], float], never: float, clock: Clock) -> None:
         self._read_since, self._never, self._clock = since, never, clock
@@ -109,7 +109,7 @@ class _Age:
         self._since = self._read_since(status)
 
     def _seconds(self) -> float:
-        """Events may carry times of up to a day ahead: an age is never negative."""
+        """Return the age, never a negative one: events may carry times of up to a day ahead."""
         since = self._since
         return self._never if math.isnan(since) else max(0.0, self._clock.now() - since)
 

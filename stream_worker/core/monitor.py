@@ -1,10 +1,15 @@
-"""How good the lists are, measured before each event is learned from (test, then train), beside the baselines.
+"""The quality of the lists, measured before each event is learned from (test, then train), beside the baselines.
 
-A *group* is a part of the scored events: all, one event type, repeats (the item is in the user's history), new ones;
-and by the item's age: unseen (it comes for the first time, nobody could have named it), cold, warm. New and not unseen
-is what could be discovered (`new_known`). A *baseline* counts, and is ranked on the same events. Each has the metrics
-of its last `window` events and of all of them. A user's first-ever event is counted but not scored. Nothing here
-depends on how the stream was cut into batches.
+A *group* is a part of the scored events:
+
+- `all`, or one event type;
+- `repeat` (the item is in the user's history) or `new`;
+- by the item's age: `unseen` (this is its first event, so nothing could propose it), `cold` or `warm`;
+- `new_known`: new and not unseen, so that it could be discovered.
+
+A *baseline* ranks items by counting, and is scored on the same events. Groups and baselines have the metrics of their
+last `window` events and of all their events. A user's first-ever event is counted but not scored. The cut of the stream
+into batches changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from stream_worker.core.tracks import Proposers, Track
 _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
 REPEATS = ("repeat", "new", "new_known")
-# Parts of the events on which baselines are scored, too, and what a summary calls them.
+# The groups on which baselines are scored, too, by name, with their titles in a summary.
 _BASELINE_PARTS = {"new_known": "new and known", "cold": "cold"}
 
 
@@ -60,9 +65,11 @@ _Members = NDArray[np.integer] | slice
 
 
 class Monitor:
-    """Tracks by name: `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen`,
-    `floor.<baseline>` and, on such parts alone, `new_known.<baseline>` and `cold.<baseline>`. `proposers`: how many of
-    the events of a window each proposer of candidates found.
+    """Scores events, keeps their metrics in tracks, and raises an alarm when a hit rate drops.
+
+    tracks: by name, `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen` and
+        `floor.<baseline>`, and `new_known.<baseline>` and `cold.<baseline>`: a baseline on these groups alone.
+    proposers: how many of the events of a window each proposer of candidates found.
     """
 
     def __init__(self, config: MonitorConfig, type_names: Sequence[str], proposer_names: Sequence[str] = ()) -> None:
@@ -82,9 +89,17 @@ class Monitor:
         proposer_B: NDArray[np.integer],
         baselines: Mapping[str, NDArray[np.integer]],
     ) -> list[Alarm]:
-        """Score B events: ranks from 1 (0: not in the list), log-probabilities given to what came (NaN: none), events
-        since the item's first (-1: it is this one), and the proposer of the item (-1: none did).
-        Returns the drift alarms raised by them."""
+        """Score a batch of B events. Returns the drift alarms that they raise.
+
+        ranks_B: the rank of the event's item in the list, from 1; 0 if it was not listed.
+        logprob_B: the log-probability that the model gave to the item; NaN if it gave none.
+        type_B: the event type, by its place in `type_names`.
+        repeat_B: True if the item is in the user's history.
+        first_B: True for a user's first-ever event, which is not scored.
+        age_B: events of the stream since the item's first one; -1 if this is its first.
+        proposer_B: the proposer of the item, by its place in `proposer_names`; -1 if none proposed it.
+        baselines: the ranks of each baseline, as `ranks_B`, by its name.
+        """
         self.events += len(ranks_B)
         scored = np.flatnonzero(~first_B)
         if not len(scored):
@@ -104,7 +119,7 @@ class Monitor:
         return alarms
 
     def report(self) -> Quality:
-        """Report what was measured; metrics of nothing are 0.0, and `events` says so."""
+        """Report what was measured. Metrics of no events are 0.0; `events` is 0 then."""
         return Quality(
             events=self.events,
             all=self.tracks["all"].report(),
@@ -115,7 +130,7 @@ class Monitor:
         )
 
     def summary_rows(self) -> list[dict[str, str | float]]:
-        """Rows `name, events, <metric>...` of all scored events: worker, baselines, then groups with events."""
+        """Return rows `name, events, <metric>...` over all scored events: worker, baselines, groups with events."""
         names = {"all": "worker", **{f"floor.{name}": name for name in self.baseline_names}}
         parts = [f"type.{name}" for name in self.type_names] if len(self.type_names) > 1 else []
         parts += [*REPEATS, *AGES]
@@ -145,7 +160,7 @@ class Monitor:
         return state
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Event types that the configuration no longer has are dropped, new ones start empty."""
+        """Load a state. Drops event types that the configuration no longer has; new ones start empty."""
         self._clear()
         self.events, self.alarm_count = state["counts"].tolist()
         self.alarms.extend(Alarm(**alarm) for alarm in orjson.loads(state["alarms"].tobytes()))
@@ -192,7 +207,7 @@ class Monitor:
     def _groups(
         self, type_S: NDArray[np.integer], repeat_S: NDArray[np.bool_], age_S: NDArray[np.integer]
     ) -> Iterator[tuple[str, _Members]]:
-        """(name, places) of the groups that have members here."""
+        """Yield name and places of each group that has members here."""
         yield "all", slice(None)
         for kind in np.flatnonzero(np.bincount(type_S)).tolist():
             yield f"type.{self.type_names[kind]}", np.flatnonzero(type_S == kind)

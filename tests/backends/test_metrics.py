@@ -53,7 +53,7 @@ def metrics(clock: FakeClock) -> WorkerMetrics:
 
 
 def samples(metrics: WorkerMetrics) -> dict[str, float]:
-    """Every sample as `name{label=value}` -> value."""
+    """Return all samples as `name{label=value}` -> value."""
     families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
     return {
         s.name + "".join(f"{{{k}={v}}}" for k, v in sorted(s.labels.items())): s.value
@@ -63,7 +63,7 @@ def samples(metrics: WorkerMetrics) -> dict[str, float]:
 
 
 def exposed_names() -> set[str]:
-    """Every name that a query can use, histograms' parts included."""
+    """Return all names that a query can use, with the parts of histograms."""
     parts = {m.name + part for m in definitions() if m.buckets for part in ("_bucket", "_sum", "_count")}
     return {m.name for m in definitions() if not m.buckets} | parts
 
@@ -72,7 +72,7 @@ def exposed_names() -> set[str]:
 
 
 def test_two_workers_of_one_process_count_apart(clock: FakeClock) -> None:
-    """No process-global registry: a second worker neither clashes nor shares a number."""
+    """Registries are not global to the process: a second worker neither clashes nor shares a number."""
     first, second = WorkerMetrics(clock), WorkerMetrics(clock)
     first.events_processed.inc(3)
     assert samples(first)["stream_worker_events_processed_total"] == 3
@@ -107,7 +107,7 @@ def test_every_stage_of_the_tick_is_there_before_the_first_tick(metrics: WorkerM
 
 
 def test_every_definition_says_how_its_metric_is_read() -> None:
-    """In one way; all but the start of the worker, which nothing can change."""
+    """Definitions have one way each; the start of the worker has none, since nothing can change it."""
     for definition in definitions():
         ways = [way for way in (definition.read, definition.since, definition.ask) if way]
         assert len(ways) == (definition.attribute != "start_time_seconds"), definition.name
@@ -126,7 +126,7 @@ def test_the_exporter_names_no_metric() -> None:
 
 
 def test_the_documented_table_is_that_of_the_definitions() -> None:
-    """To write it anew: paste the output of `stream_worker.backends.metric_definitions.table()`."""
+    """Paste the output of `stream_worker.backends.metric_definitions.table()` to write it anew."""
     assert table() in (ROOT / "docs" / "metrics.md").read_text()
 
 

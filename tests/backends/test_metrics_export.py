@@ -1,4 +1,4 @@
-"""What a tick's status does to the metrics: counters follow it, once; gauges show it; no event, no observation."""
+"""Metrics follow the status of a tick: counters once, gauges at once, and histograms only with events."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Scene:
         self.observer = MetricsObserver(self.metrics, self.health)
 
     def tick(self, status: Status) -> dict[str, float]:
-        """Every sample after a tick, as `name{label=value}` without the prefix."""
+        """Show a status. Returns all samples, as `name{label=value}` without the prefix."""
         self.observer.ticked(status)
         return self.shown()
 
     def shown(self) -> dict[str, float]:
-        """Every sample as it is now."""
+        """Return all samples as they are now."""
         families = text_string_to_metric_families(generate_latest(self.metrics.registry).decode())
         return {
             s.name.removeprefix(PREFIX) + "".join(f"{{{k}={v}}}" for k, v in sorted(s.labels.items())): s.value
@@ -92,7 +92,7 @@ def test_a_batch_is_observed_once_and_a_tick_without_events_not_at_all(scene: Sc
 def test_of_a_batch_the_first_the_middle_and_the_last_latency_are_observed(
     scene: Scene, batch: int, observed: list[int]
 ) -> None:
-    """Never those of earlier batches, which stand in the same list."""
+    """Latencies of earlier batches stand in the same list, and are never observed again."""
     latencies = deque(map(float, range(10)))
     shown = scene.tick(Status(consuming=Consuming(events=batch, batch_events=batch, latencies=latencies)))
     assert shown["publish_latency_seconds_count"] == len(observed)
@@ -152,7 +152,7 @@ def test_a_loss_stays_where_it_is_after_a_step_without_one(scene: Scene) -> None
 
 
 def test_a_referee_without_examples_shows_nan(scene: Scene) -> None:
-    """Its series is there from the first tick."""
+    """The series is there from the first tick."""
     shown = scene.tick(Status(learning=Learning(referees={"encoder": (math.nan, 2.0)})))
     assert math.isnan(shown["referee_loss{part=encoder}{weights=fast}"])
 
@@ -189,7 +189,7 @@ def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scen
 
 
 def test_every_tick_is_a_sign_of_life_and_readiness_is_passed_on(scene: Scene) -> None:
-    """Also a tick without events: waiting is no hanging."""
+    """A tick without events counts, too: waiting is not hanging."""
     scene.tick(Status())
     scene.clock.sleep(31)
     assert not scene.health.alive()[0]

@@ -123,7 +123,7 @@ def test_baselines_stand_beside_it_scored_on_the_same_events() -> None:
 
 
 def test_baselines_stand_beside_it_on_cold_items_too() -> None:
-    """What comes for the first time is no cold item: nobody could have named it."""
+    """An item at its first event is not cold: nothing could have proposed it."""
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(cold_events=50), TYPES)
     stream.feed(monitor, 100)
     cold = stream.part(~stream.first & (stream.age >= 0) & (stream.age < 50))
@@ -147,7 +147,7 @@ def test_baselines_stand_beside_it_on_what_could_be_discovered() -> None:
 
 
 def test_sources_share_what_came_between_them() -> None:
-    """Over the window and over all; what no source proposed has its share, too."""
+    """Shares are of the window and of all events; what no source proposed has its share, too."""
     stream, monitor = _stream(2_000), Monitor(MonitorConfig(window=300), TYPES, PROPOSERS)
     stream.feed(monitor, 100)
     scored, shares = stream.part(~stream.first), monitor.proposers.report()
