@@ -22,6 +22,7 @@ from benchmarks.quality.small_catalogues import Small, faithful_users, figures_o
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes, renew_tastes, retire, swap_tastes
 from benchmarks.tables.pages import drawn
 from stream_worker.config import Settings
+from stream_worker.core.status import Status
 from stream_worker.loop.worker import Worker
 
 _CONFIG = StreamConfig(events=6_000, users=200, tastes=6, items_per_taste=60)
@@ -87,7 +88,7 @@ def _pass(
     age_E: NDArray[np.int64] | None = None,
 ) -> Pass:
     count = len(hit_E)
-    worker = SimpleNamespace(status=SimpleNamespace(drift_answers=Counter()))
+    worker = SimpleNamespace(status=Status())
     return Pass(
         rank_E=hit_E.astype(np.int64),
         popular_rank_E=np.zeros(count, np.int64) if popular_rank_E is None else popular_rank_E,
