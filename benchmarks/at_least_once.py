@@ -1,4 +1,4 @@
-"""The worker's Kafka ends as a program without transactions has them: records first, then the offsets."""
+"""Sink and source of a program without transactions, which writes the records first, then commits the offsets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.events import Outputs
 from stream_worker.core.fault_points import Reached
 
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 30.0  # longest wait for the brokers' answers
 
 
 class AtLeastOnceSink:
-    """Lists and dead letters by an idempotent producer; once they are there, the offsets by the consumer. Whoever dies
-    between the two publishes again. It waits for both answers, as the worker has to know what Y is."""
+    """Write lists and dead letters with an idempotent producer, then commit the offsets with the consumer.
+
+    A worker that dies between the two publishes again. The sink waits for both answers, since the worker has to know Y.
+    """
 
     shortened = 0
 
@@ -49,14 +51,14 @@ class AtLeastOnceSink:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Kafka keeps it."""
+        """Load nothing: Kafka keeps the state."""
 
     def close(self) -> None:
-        """After a commit nothing is queued."""
+        """Do nothing: after a commit the queue is empty."""
 
 
 class CommittingSource(KafkaSource):
-    """Hands its consumer to the sink, which commits with it."""
+    """A source that hands its consumer to the sink, which commits with it."""
 
     def membership(self) -> Consumer:
         return self._consumer

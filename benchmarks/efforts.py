@@ -1,10 +1,10 @@
-"""The curve of hit rate against events a second: what less effort costs, and what it brings.
+"""The curve of hit rate against events a second, from full effort to the least.
 
     python -m benchmarks.efforts LOG... [--limit NAME=N] [--seed N]
 
-A LOG is a CSV in time order with the columns user, item, ts, type. Each is replayed once an effort; at an effort of one
-in n some one in n of its events are predicted, and these are scored (the standard error of the hit rate is printed).
-Leaves benchmarks/results/efforts.json and the picture docs/efforts.svg.
+A LOG is a CSV in time order with the columns user, item, ts, type. Each is replayed once per effort. At thinning n
+about one in n of its events is predicted, and these are scored (the standard error of the hit rate is printed).
+Writes benchmarks/results/efforts.json and the picture docs/efforts.svg.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PICTURE = Path(__file__).resolve().parent.parent / "docs" / "efforts.svg"
 
 @dataclass(frozen=True)
 class Point:
-    """One pass over a log at one effort: of one event in `thinning` learned from; `error` of the hit rate."""
+    """One pass over a log at one effort. `thinning`: see docs/words.md; `error`: standard error of the hit rate."""
 
     log: str
     thinning: int
@@ -37,7 +37,7 @@ class Point:
 
 
 def point(log: Path, thinning: int, limit: int | None, seed: int) -> Point:
-    """Scored as in `quality.table`: not the first tenth, and no user's first event."""
+    """Replay a log and score it as `quality.table` does: without the first tenth and each user's first event."""
     settings = Settings()
     settings = thinned(replace(settings, model=replace(settings.model, seed=seed)), thinning)
     one = one_pass(settings, log, limit=limit)
@@ -86,7 +86,7 @@ def picture(points: list[Point]) -> Figure:
 @click.option("--limit", "limits", multiple=True, help="NAME=N: of this log only the first N rows.")
 @click.option("--seed", default=0, show_default=True)
 def main(logs: tuple[Path, ...], limits: tuple[str, ...], seed: int) -> None:
-    """Print the curve of each log, and leave JSON and a picture."""
+    """Print the curve of each log, and write JSON and a picture."""
     only_errors()
     most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}
     print("| log | learned from | events/s | HR@20 | MRR@20 |\n|---|---|---|---|---|")

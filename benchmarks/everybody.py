@@ -1,4 +1,4 @@
-"""The loop that everybody writes, as far as it differs: one event at a time, Adam on the whole table of items."""
+"""The differences between our loop and the simplest one: one event at a time, dense Adam on the whole item table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_worker.config import Settings
 
 
 def one_at_a_time(settings: Settings) -> Settings:
-    """A batch of one, and a step of the weights after each."""
+    """Return settings for batches of one event, with a step of the weights after each."""
     return replace(
         settings,
         worker=replace(settings.worker, batch_size=1),
@@ -24,7 +24,7 @@ def one_at_a_time(settings: Settings) -> Settings:
 
 
 def use_dense_adam(learner: Learner) -> None:
-    """`torch.optim.Adam` with its defaults, but for the learning rate, over all rows at every step."""
+    """Make each step update all rows, by `torch.optim.Adam` with its defaults except for the learning rate."""
     learner.items.step = _DenseAdam(learner.items)  # type: ignore[method-assign]
 
 

@@ -1,10 +1,10 @@
-"""What exactly-once costs: the program with its transactions, against the same program at least once.
+"""The cost of exactly-once: the program with its transactions, against the same program at least once.
 
     python -m benchmarks.exactly_once [--events N] [--pairs 5] [--log LOG --mapping M]
 
-Both catch up with the same full topic on a real Kafka and Redis, each in a process, a group and output topics of its
-own. The two of a pair take turns of about a second (A B B A ...): the machine may be shared and noisy, so what counts
-is the ratio. The clock runs from the end of the first batch to the last commit; neither start nor compiling is in it.
+Both catch up with the same full topic on a real Kafka and Redis, each in its own process, with its own group and
+output topics. The two of a pair take turns of about a second (A B B A ...): the machine may be shared and noisy, so
+only the ratio counts. The clock runs from the end of the first batch to the last commit, without start and compilation.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from tests.support.fleet import Event
 from tests.support.services import KAFKA_VERSION, KafkaCluster, RedisService
 
 _ROOT = Path(__file__).resolve().parent.parent
-_PARTITIONS = 8
+_PARTITIONS = 8  # of each topic
 _MODES = ("exactly_once", "at_least_once")
-_TURN = 1_024
+_TURN = 1_024  # records, about a second
 
 
 class Steps:
-    """Seconds of each step of a commit, from the points that a sink says it has reached, in their order."""
+    """Seconds of each step of a commit, measured between the fault points that a sink reaches."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -85,7 +85,7 @@ class Side:
         self._seconds = self._cpu_seconds = 0.0
 
     def take(self, records: int) -> None:
-        """The next records, up to the commit of their last one."""
+        """Process the next `records` records, up to the commit of the last one."""
         status, began, cpu_began = self.worker.status, time.perf_counter(), time.process_time()
         end = min(status.consuming.records + records, self._records)
         while status.consuming.records < end:
@@ -110,7 +110,7 @@ class Side:
 
 
 def _serve(mode: str, records: int) -> None:
-    """A line on standard output for each line on standard input, which says how many records to take."""
+    """Take as many records as each line on standard input says, and answer with a line of JSON on standard output."""
     logs.configure()
     side = Side(mode, records)
     print(json.dumps(side.seen()), flush=True)
@@ -121,7 +121,7 @@ def _serve(mode: str, records: int) -> None:
 
 
 def _worker(settings: Settings, mode: str, steps: Steps) -> Worker:
-    """As `stream-worker run` puts it together."""
+    """Make a worker from the same parts as `stream-worker run`, in one of the modes."""
     slot, nonce, clock = settings.worker.slot, new_nonce(), SystemClock()
     store = make_store(settings)
     store.take_slot(slot, nonce)
@@ -140,7 +140,7 @@ def _worker(settings: Settings, mode: str, steps: Steps) -> Worker:
 
 
 class Process:
-    """A side as seen from the benchmark. `seen` is what it said last."""
+    """A side as seen from the benchmark. `seen`: its newest answer."""
 
     def __init__(self, mode: str, records: int, settings: Mapping[str, str], log: Path) -> None:
         self._log = log
@@ -170,7 +170,7 @@ class Process:
 
 
 class Bench:
-    """A full topic, and pairs of processes over it."""
+    """A full topic, and pairs of processes that read it."""
 
     def __init__(self, kafka: KafkaCluster, redis: RedisService, folder: Path, log: list[Event]) -> None:
         self._kafka, self._redis, self._folder = kafka, redis, folder
@@ -181,7 +181,7 @@ class Bench:
         self.records = produce_records(config, self._topic, rows)
 
     def pair(self, first: int) -> dict[str, dict[str, Any]]:
-        """A B B A and so on, or B A A B, until both have caught up."""
+        """Run two sides in the order A B B A ..., or B A A B ..., until both have caught up."""
         sides = [self._side(mode) for mode in _MODES]
         order = [sides[first], sides[1 - first]]
         while not all(side.seen["done"] for side in sides):
@@ -214,7 +214,7 @@ class Bench:
 @click.option("--mapping", type=click.Path(exists=True, path_type=Path), default=_ROOT / "examples" / "canonical.toml")
 @click.option("--alone", type=click.Choice(_MODES), hidden=True, help="This process is one run.")
 def main(events: int, pairs: int, log: Path | None, mapping: Path, alone: str | None) -> None:
-    """Print every pair and the median ratio, and leave them in benchmarks/results/exactly_once.json."""
+    """Print every pair and the median ratio, and write them to benchmarks/results/exactly_once.json."""
     if alone is not None:
         _serve(alone, events)
         return
@@ -261,7 +261,7 @@ def _report(pairs: list[dict[str, dict[str, Any]]], log: str, events: int) -> No
 
 
 def _share(run: dict[str, Any]) -> float:
-    """The part of the time that the loop stood in its commit stage."""
+    """Return the share of the time that the loop spent in its commit stage."""
     return float(run["stages"]["commit"] / run["seconds"])
 
 
@@ -270,7 +270,7 @@ def _cpu_ms(run: dict[str, Any]) -> float:
 
 
 def _commit_ms(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Milliseconds of each step of a commit, on average."""
+    """Return the mean milliseconds of each step of a commit."""
     commits = sum(run["commits"] for run in runs)
     return {name: round(1000 * seconds / commits, 2) for name, seconds in _sums(runs, "steps").items()}
 

@@ -1,13 +1,13 @@
-"""What an event costs, and what stays in memory, as users and items grow a hundredfold.
+"""The cost of an event, and the memory in use, while users and items grow a hundredfold.
 
     python -m benchmarks.growth [--items N]... [--users N]... [--rounds R]
 
-Each size has a process of its own, whose state is made (see `made_state`). It takes turns with the process of the
-smallest size, a stretch of events each, since the machine may be shared and slower in one minute than in the next; what
-counts is the ratio of two stretches that follow each other. Costs are microseconds of processor time an event of the
-whole loop, from bytes to lists, in one thread, at full effort and catching up. Memory is what is resident, with the
-memory store, which stands in for Redis, in the same process. The overlap is that of lists, and of the encoder's own
-best, with those that are found by comparing a query with every item.
+Each size runs in its own process, with a state made by `made_state`. It takes turns with the process of the smallest
+size, a stretch of events each, since the machine may be shared and its speed varies; only the ratio of two adjacent
+stretches counts. Costs are microseconds of processor time per event of the whole loop, from bytes to lists, in one
+thread, at full effort and while catching up. Memory is the resident set, including the memory store, which stands in
+for Redis in the same process. The overlap compares lists, and the encoder's best items, with those of an exact search
+over all items.
 """
 
 from __future__ import annotations
@@ -49,19 +49,20 @@ from stream_worker.core.status import Memory
 from stream_worker.loop.memories import Memories
 from stream_worker.loop.worker import Worker
 
-SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)
-# Full effort and catching up: of so many events one is learned from; and the events of a stretch.
+SMALLEST, _LARGER = 10_000, (100_000, 1_000_000)  # users, and items
+# Thinning -> events of a stretch, for full effort and for catching up.
 STRETCH = {1: 1_152, 16: 18_432}
-_WARM = 20_480
-_MOST_ITEMS = 1 << 20
+_WARM = 20_480  # events that the line learns from before its state is filled up
+_MOST_ITEMS = 1 << 20  # bound of the catalogue: just above the largest size
+# Bars: cost at the most users and at the most items, relative to the smallest size; overlap as a share of a list.
 _MOST_USERS_RATIO, _MOST_ITEMS_RATIO, _LEAST_OVERLAP = 1.3, 3.0, 0.95
-_ASKED = 128
+_ASKED = 128  # users whose lists are compared
 
 _Answer = TypeVar("_Answer")
 
 
 class ProcessorClock:
-    """See `interfaces.Clock`; what passes is this process's own time, whoever else uses the machine."""
+    """The `Clock` of this process's processor time, which other programs on the machine don't advance."""
 
     def now(self) -> float:
         return time.time()
@@ -71,7 +72,7 @@ class ProcessorClock:
 
 
 def settings_for(users: int) -> Settings:
-    """Room for a million of either, and for what waits to be written: nothing is written while stretches are timed."""
+    """Return settings with room for a million users and items, and with no writes while stretches are timed."""
     settings = Settings()
     return replace(
         settings,
@@ -82,7 +83,7 @@ def settings_for(users: int) -> Settings:
 
 
 class Subject:
-    """A worker in a universe, with the state that the universe's history would have left."""
+    """A worker in a simulated universe, with the state that the universe's history would have left."""
 
     def __init__(self, users: int, items: int) -> None:
         self.settings = settings_for(users)
@@ -116,7 +117,7 @@ class Subject:
             self.topic.append(key, value, timestamp_ms)
 
     def _warm(self) -> None:
-        """Learn from real batches, in a process that knows only what comes in them; then leave."""
+        """Let a worker of its own learn from real batches, and end it."""
         worker = self._worker()
         self._append(_WARM)
         while worker.status.consuming.events < _WARM:
@@ -125,7 +126,7 @@ class Subject:
         self.topic.committed[0] = _WARM
 
     def stretch(self, thinning: int, events: int) -> dict[str, float]:
-        """Microseconds an event: all, and by stage."""
+        """Return microseconds per event, in all and by stage."""
         self._append(events)
         self.effort.thinning = thinning
         self.stopwatch.seconds.clear()
@@ -136,8 +137,10 @@ class Subject:
         return {name: 1e6 * seconds.get(name, 0.0) / events for name in ("all", *STAGES)}
 
     def overlap(self) -> dict[str, float]:
-        """The share of the top 20 that is the same as with an exact search, of users on the device: of their lists, and
-        of what the encoder alone would name."""
+        """Return the share of the top 20 that an exact search finds, too, for lists and for the encoder's best items.
+
+        Asked for users on the device.
+        """
         learner, slots = self.line.learner, self.line.learner.users.occupied()[:_ASKED]
         own_UK = learner.recommend(slots, Pace()).rows_UK
         exact = _ExactSearch(learner)
@@ -145,8 +148,10 @@ class Subject:
         return {"lists": _shared(own_UK, exact_UK), "encoder": statistics.mean(exact.shared)}
 
     def snapshot(self) -> dict[str, float]:
-        """Of a checkpoint: seconds that the loop stands still for, of the line (a first one, which is given its memory,
-        and a later one) and of the memory store, and sizes."""
+        """Return the seconds that a checkpoint holds up the loop, and its size, for the line and for the memory store.
+
+        The line's first checkpoint, which allocates memory, and a later one are timed apart.
+        """
         began = time.perf_counter()
         self.line.snapshot(SourceId("growth"), {}, {})
         first_ended = time.perf_counter()
@@ -162,15 +167,17 @@ class Subject:
         }
 
     def eviction(self) -> dict[str, float]:
-        """Of a full catalogue: seconds that the loop stands still for while some sixteenth of the items leave. The
-        second time: by then all is compiled."""
+        """Return the seconds that the eviction of about a sixteenth of a full catalogue holds up the loop.
+
+        The second eviction is timed: by then everything is compiled.
+        """
         self._evict()
         began = time.process_time()
         items = self._evict()
         return {"seconds": time.process_time() - began, "items": items}
 
     def _evict(self) -> int:
-        """Make room in a catalogue that is as large as it may be; returns how many items left."""
+        """Make room in a full catalogue. Return the number of evicted items."""
         catalog = self.line.learner.catalog
         catalog.max_items = before = len(catalog)
         self.line.admit([], 1, self.store.number_items)
@@ -188,14 +195,14 @@ class Subject:
 
 
 class _ExactSearch:
-    """The encoder's best by the plainest of ways. `shared`: the share of its 20 best that the learner found, too."""
+    """An exact search of all items. `shared`: for each batch, the share of its 20 best that the learner found, too."""
 
     def __init__(self, learner: Learner) -> None:
         self._learner, self._inexact = learner, learner.predictor._asked
         self.shared: list[float] = []
 
     def instead(self, asked: Callable[[], _Answer]) -> _Answer:
-        """What `asked` returns when this is what searches."""
+        """Return what `asked` returns while the learner uses this search."""
         self._learner.predictor._asked = self._search  # type: ignore[method-assign]
         try:
             return asked()
@@ -213,7 +220,7 @@ class _ExactSearch:
 
 
 def _shared(one_UK: NDArray[np.integer], other_UK: NDArray[np.integer]) -> float:
-    """The share of each list that stands in the other, in the mean."""
+    """Return the mean share of a list that the other list has, too."""
     pairs = zip(one_UK, other_UK, strict=True)
     return statistics.mean(len(np.intersect1d(one, other)) / len(other) for one, other in pairs)
 
@@ -224,7 +231,7 @@ def resident_megabytes() -> int:
 
 
 def _serve(users: int, items: int) -> None:
-    """The process of one size: a line of JSON for each line of JSON, until there are no more."""
+    """Answer each line of JSON on standard input with one on standard output: the process of one size."""
     only_errors()
     subject = Subject(users, items)
     print(json.dumps(subject.state()), flush=True)
@@ -235,7 +242,7 @@ def _serve(users: int, items: int) -> None:
 
 
 class _Process:
-    """One size, from outside."""
+    """The process of one size, as seen from the benchmark."""
 
     def __init__(self, users: int, items: int) -> None:
         command = [sys.executable, "-m", "benchmarks.growth", "--serve", str(users), str(items)]
@@ -276,7 +283,7 @@ class Size:
 
 
 def measure(smallest: _Process, process: _Process, users: int, items: int, rounds: int) -> Size:
-    """`rounds` stretches at each effort, each after one of the smallest size; one before them is not counted."""
+    """Time `rounds` stretches at each effort, each after one of the smallest size. The first round is not counted."""
     microseconds, ratio = {}, {}
     for thinning, events in STRETCH.items():
         pairs = [
@@ -324,7 +331,7 @@ def _print_table(sizes: list[Size]) -> None:
 
 
 def missed(sizes: list[Size]) -> list[str]:
-    """Which bars the largest sizes miss, in words."""
+    """Return a sentence for each bar that the largest sizes miss."""
     found = []
     for size in sizes:
         most = _MOST_ITEMS_RATIO if size.items > SMALLEST else _MOST_USERS_RATIO
@@ -345,7 +352,7 @@ def missed(sizes: list[Size]) -> list[str]:
 @click.option("--rounds", default=5, show_default=True, help="Timed stretches of each effort.")
 @click.option("--serve", nargs=2, type=int, hidden=True)
 def main(users: tuple[int, ...], items: tuple[int, ...], rounds: int, serve: tuple[int, int] | None) -> None:
-    """Print the table and leave it in benchmarks/results/growth.json. Ends with 1 where a bar is missed."""
+    """Print the table and write it to benchmarks/results/growth.json. End with 1 where a bar is missed."""
     if serve is not None:
         _serve(*serve)
         return

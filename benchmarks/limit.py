@@ -1,11 +1,11 @@
-"""How close the loop is to what the machine can do: the share of its time that decoding and products of matrices need.
+"""The share of the loop's time that decoding and matrix products need: how close it is to the limit of the machine.
 
     python -m benchmarks.limit [--warm N] [--events N] [--rounds R]
 
-The necessary work of an event is decoding it, as long as that took, and the floating-point operations of all products
-of matrices (counted by torch, forward and backward), at the rate at which one thread multiplies large square matrices
-here. What is left goes into counting (which multiplies nothing), into operations on single elements, and into Python;
-it is printed by stage. One thread, synthetic log (see `throughput`), at full effort and far behind.
+The necessary work of an event is its decoding, as measured, and the floating-point operations of all matrix products
+(counted by torch, forward and backward), at the rate at which one thread multiplies large square matrices on this
+machine. The rest goes into counting (which has no matrix products), element-wise operations and Python, and is printed
+by stage. One thread, a synthetic log (see `throughput`), at full effort and far behind.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from stream_worker.assembly import quiet_torch
 from stream_worker.backends.files import load_mapping
 from stream_worker.config import Settings
 
-_SQUARE = 1_024
-_LEAST_SHARE = 0.6
+_SQUARE = 1_024  # rows and columns of the matrices whose product is timed
+_LEAST_SHARE = 0.6  # the bar: share of the loop's time that is necessary work
 
 # Torch does not count products that are added in place.
 register_flop_formula(torch.ops.aten.addmm_, get_raw=True)(addmm_flop)
 
 
 def gemm_rate(rounds: int = 20) -> float:
-    """Floating-point operations a second of one thread, square matrices of float32: the best of some products."""
+    """Return the highest rate of `rounds` products of square float32 matrices on one thread, in operations a second."""
     one, other = torch.randn(_SQUARE, _SQUARE), torch.randn(_SQUARE, _SQUARE)
     seconds = []
     for _ in range(rounds):
@@ -48,7 +48,10 @@ def gemm_rate(rounds: int = 20) -> float:
 
 
 def _operations(run: Run, events: int) -> float:
-    """An event, of the next `events`. Torch counts what its own thread does, and steps may be another's."""
+    """Return the floating-point operations per event of the next `events`.
+
+    Torch counts the calling thread only, and steps may run in another, so these are counted there.
+    """
     learner, before, beside = run.worker.line.learner, run.worker.status.consuming.events, 0
     step = learner.step
 
@@ -70,7 +73,7 @@ def _operations(run: Run, events: int) -> float:
 
 
 def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int) -> dict[str, float]:
-    """Microseconds an event: all stages, each, and what decoding and products need at the least."""
+    """Return microseconds per event: of all stages, of each, and the least that decoding and matrix products need."""
     mapping = load_mapping(CANONICAL)
     run = Run(settings, [log], mapping, warm, warm_state(settings, [log], mapping, warm))
     run.take(events)
@@ -94,7 +97,7 @@ def of_effort(settings: Settings, log: Path, warm: int, events: int, rounds: int
 @click.option("--events", default=12_288, show_default=True, help="Events of each stretch.")
 @click.option("--rounds", default=3, show_default=True)
 def main(warm: int, events: int, rounds: int) -> None:
-    """Print the shares, and leave them in benchmarks/results/limit.json. Ends with 1 below what must be seen."""
+    """Print the shares, and write them to benchmarks/results/limit.json. End with 1 below the bar."""
     quiet_torch()
     settings = Settings()
     settings = replace(settings, worker=replace(settings.worker, threads=1))

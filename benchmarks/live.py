@@ -2,12 +2,12 @@
 
     python -m benchmarks.live [--users N] [--backlog N] [--steady-seconds S] [--burst-seconds S]
 
-1. catching up with a backlog, at full effort and with the effort that follows the lag: events a second;
-2. ten times the former rate for a while: how many events a second are done meanwhile (the throughput), nothing lost,
-   the lag back at zero, how old the freshest list was;
-3. half of the rate at full effort, and half of the throughput: from the produce call of an event to its user's list in
-   the hands of a reader.
-Broker, store, producer, reader and worker share the machine. Leaves benchmarks/results/live.json.
+1. Catching up with a backlog, at full effort and with the effort that follows the lag: events a second.
+2. Ten times the former rate for a while: events a second meanwhile (the throughput), events lost (none), the lag until
+   it is zero again, the age of the freshest list.
+3. Half of the rate at full effort, and half of the throughput: the latency from the produce call of an event until a
+   reader has its user's list.
+Broker, store, producer, reader and worker share the machine. Writes benchmarks/results/live.json.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from stream_worker.core.codec import encode_event
 from tests.support.fleet import Fleet
 from tests.support.services import KAFKA_VERSION, KafkaCluster, RedisService
 
-_PARTITIONS = 8
+_PARTITIONS = 8  # of each topic
 _SLOT = "0"
-_ITEMS = 10_000
-_MOST_MS = {50: 100.0, 99: 300.0}
-_SLICE_SECONDS = 0.01
-_PATIENCE_SECONDS = 900.0
+_ITEMS = 10_000  # that users walk among
+_MOST_MS = {50: 100.0, 99: 300.0}  # the bar: percentile -> latency in milliseconds
+_SLICE_SECONDS = 0.01  # pause between two portions of events
+_PATIENCE_SECONDS = 900.0  # longest wait for the worker
 
 
 @dataclass
 class Seen:
-    """What a reader of the lists has seen: of each event the seconds from its produce call, at which time."""
+    """Lists as their reader sees them. `latencies`: when an event's list came, and its age in seconds by then."""
 
     produced: int = 0
     covered: int = 0
@@ -56,7 +56,7 @@ class Seen:
     latencies: list[tuple[float, float]] = field(default_factory=list)
 
     def list_of(self, user: str, events: int) -> None:
-        """A list came that counts so many events of a user: the oldest that were in none yet."""
+        """Note a list that is the first with `events` more events of the user: the oldest that no list had yet."""
         now, waiting = time.time(), self.waiting[user]
         self.too_many += max(0, events - len(waiting))
         for _ in range(min(events, len(waiting))):
@@ -70,13 +70,13 @@ class Seen:
         return self.produced - self.covered
 
     def percentiles(self, since: float) -> dict[int, float]:
-        """Milliseconds, of the events whose lists came since then."""
+        """Return percentiles of the latency, in milliseconds, of the events whose lists came after `since`."""
         latencies = [seconds for at, seconds in self.latencies if at >= since]
         return {p: 1000 * float(np.percentile(latencies, p)) for p in (50, 90, 99, 100)}
 
 
 class Traffic:
-    """Events of users who walk among items, produced at a given rate; and the lists that come back."""
+    """Events of users who walk among items, produced at a given rate, and the lists that come back."""
 
     def __init__(self, bootstrap: str, topic: str, lists: str, group: str, users: int) -> None:
         self.seen, self._users = Seen(), users
@@ -121,7 +121,7 @@ class Traffic:
                     self.seen.list_of(value["user"], value["events"])
 
     def flow(self, rate: float, seconds: float, each_second: Callable[[], None] = lambda: None) -> None:
-        """Produce at `rate` for so long, and read meanwhile."""
+        """Produce `rate` events a second for `seconds`, and read lists meanwhile."""
         thread = threading.Thread(target=self._pace, args=(rate, seconds))
         thread.start()
         self.read_while(thread.is_alive, each_second)
@@ -136,7 +136,7 @@ class Traffic:
                 each_second()
 
     def drain(self, each_second: Callable[[], None] = lambda: None) -> None:
-        """Read until every event stands in a list."""
+        """Read until a list has come for every event."""
         end = time.monotonic() + _PATIENCE_SECONDS
         self.read_while(lambda: self.seen.unread > 0 and time.monotonic() < end, each_second)
         if self.seen.unread:
@@ -166,7 +166,7 @@ class Live:
         return self.fleet.metrics(_SLOT).get("stream_worker_effort", float("nan"))
 
     def stages(self) -> Counter[str]:
-        """Seconds of all ticks by stage, and how many ticks there were."""
+        """Return the seconds of all ticks by stage, and the number of ticks."""
         metrics = self.fleet.metrics(_SLOT)
         found = {name: re.fullmatch(r'stream_worker_tick_seconds_sum\{stage="(\w+)"\}', name) for name in metrics}
         seconds = {match[1]: metrics[name] for name, match in found.items() if match}
@@ -177,7 +177,7 @@ class Live:
 def live(
     kafka: KafkaCluster, redis: RedisService, folder: Path, users: int, backlog: int, **settings: str
 ) -> Iterator[Live]:
-    """A worker that has a backlog before it when it starts."""
+    """Yield a worker that starts with a backlog."""
     name = f"live-{token_hex(3)}"
     environment = {
         "KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap,
@@ -206,7 +206,7 @@ def live(
 
 
 def catch_up(run: Live) -> float:
-    """Events a second of the second half: start, first steps and short histories are not in it."""
+    """Return the events a second of the second half, which leaves out the start, first steps and short histories."""
     seen = run.traffic.seen
     run.traffic.read_while(lambda: seen.covered < seen.produced / 2)
     began, before = time.monotonic(), seen.covered
@@ -215,7 +215,7 @@ def catch_up(run: Live) -> float:
 
 
 def steady(run: Live, rate: float, seconds: float) -> dict[str, Any]:
-    """Of the second half of the time: until then the effort finds its level."""
+    """Produce at a steady rate and return figures of the second half, by when the effort has settled."""
     run.traffic.flow(rate, seconds / 2)
     began, before = time.time(), run.stages()
     run.traffic.flow(rate, seconds / 2)
@@ -232,7 +232,7 @@ def steady(run: Live, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def burst(run: Live, rate: float, seconds: float) -> dict[str, Any]:
-    """The lag, the age of the freshest list and the effort, each second."""
+    """Produce a burst and return the lag, the age of the freshest list and the effort of each second."""
     began, seen = time.monotonic(), run.traffic.seen
     track: list[dict[str, float]] = []
 
@@ -272,7 +272,7 @@ def burst(run: Live, rate: float, seconds: float) -> dict[str, Any]:
 @click.option("--steady-seconds", default=30.0, show_default=True)
 @click.option("--burst-seconds", default=60.0, show_default=True)
 def main(users: int, backlog: int, steady_seconds: float, burst_seconds: float) -> None:
-    """Print what was measured; ends with 1 where it is not what must be seen."""
+    """Print the figures. End with 1 below a bar."""
     with KafkaCluster() as kafka, RedisService() as redis, tempfile.TemporaryDirectory() as folder:
         with live(kafka, redis, Path(folder), users, backlog // 4, EFFORT__MOST_THINNING="1") as run:
             full = catch_up(run)

@@ -1,8 +1,8 @@
-"""A worker's state after years, made within minutes: a universe of users and items, its log, and what it would leave.
+"""A worker's state after years, made within minutes: a universe of users and items, its log, and the state it leaves.
 
-Nothing is put into a table but by its owner's own methods. Items are admitted as the product admits them, each at the
-context of its first event; what stands beside what is counted by the kernels, from a made history; the encoder and the
-ranker learn from real batches before that.
+Tables are filled only by the methods of their owners. Items are admitted as in a run, each at the context of its first
+event; neighbours are counted by the kernels, from a made history; the encoder and the ranker learn from real batches
+before that.
 
 Legend: E events, X chains of the history that run side by side, T their steps; others as in `model`.
 """
@@ -25,23 +25,23 @@ from stream_worker.core.codec import encode_event
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.loop.line import Line
 
-_SUCCESSORS = 3
-_FOLLOWS = 0.5
-_SESSIONS, _SESSION_EVENTS = 1_000, 4.0
-_CHAINS, _STEPS_KEPT = 1_000, 300
-_EVENTS_AN_ITEM = 5
-_RING_EVENTS = 16.0
-_USERS_AT_ONCE = 5_000
+_SUCCESSORS = 3  # items that like to follow an item
+_FOLLOWS = 0.5  # share of events that follow from the one before
+_SESSIONS, _SESSION_EVENTS = 1_000, 4.0  # sessions open at a time; events of one in the mean
+_CHAINS, _STEPS_KEPT = 1_000, 300  # X; steps whose items rings are taken from, more than a ring holds
+_EVENTS_AN_ITEM = 5  # of the made history
+_RING_EVENTS = 16.0  # events of a user in the mean
+_USERS_AT_ONCE = 5_000  # users whose memories are made together, to bound the host memory used
 _TYPE = "view"
-START_TS = 1_700_000_000
+START_TS = 1_700_000_000  # seconds since 1970: November 2023
 
 
 class Universe:
-    """`users` and `items`, and the law of their log.
+    """`users` and `items`, and the distribution of their log.
 
-    A thousand sessions are open at a time, of 4 events in the mean; whose the next one is, is drawn from all users
-    alike. Half of the items follow from the session's last (each has 3 successors), the others are drawn by Zipf's law:
-    the r-th with a probability of 1 / r.
+    A thousand sessions are open at a time, of 4 events in the mean; the user of a new one is drawn uniformly. Half of
+    the items follow from the session's last (each has 3 successors), the others are drawn by Zipf's law: the r-th in
+    proportion to 1 / r.
     """
 
     def __init__(self, users: int, items: int, seed: int = 0) -> None:
@@ -52,18 +52,18 @@ class Universe:
         self._sessions = [self._session() for _ in range(_SESSIONS)]
 
     def popular(self, count: int) -> NDArray[np.int32]:
-        """So many items, drawn by Zipf's law."""
+        """Draw `count` items by Zipf's law."""
         rank = np.exp(self.rng.random(count) * np.log(self.items + 1.0)).astype(np.int64) - 1
         drawn: NDArray[np.int32] = self._item_of_rank[np.minimum(rank, self.items - 1)]
         return drawn
 
     def next(self, last_X: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The items that come after these."""
+        """Draw the item that comes after each of these."""
         follower_X = self._successors_NS[last_X, self.rng.integers(0, _SUCCESSORS, len(last_X))]
         return np.where(self.rng.random(len(last_X)) < _FOLLOWS, follower_X, self.popular(len(last_X)))
 
     def log(self, events: int) -> Iterator[tuple[int, int]]:
-        """(user, item) of the next events."""
+        """Yield (user, item) of the next events."""
         last_X = np.array([item for _, item in self._sessions], dtype=np.int32)
         for at, ends in zip(
             self.rng.integers(0, _SESSIONS, events).tolist(),
@@ -76,11 +76,11 @@ class Universe:
             self._sessions[at] = self._session() if ends else (self._sessions[at][0], item)
 
     def _session(self) -> tuple[int, int]:
-        """The user and what they did last."""
+        """Return the user of a session, and the item of its last event."""
         return int(self.rng.integers(self.users)), int(self.popular(1)[0])
 
     def records(self, events: int, first: int) -> Iterator[tuple[bytes, bytes, int]]:
-        """Key, value and timestamp (ms) of records, from the `first` event of the log on, a second each."""
+        """Yield key, value and timestamp (ms) of records, one second apart, from the `first` event of the log on."""
         for number, (user, item) in enumerate(self.log(events), first):
             name, seconds = user_name(user), START_TS + number
             yield name.encode(), encode_event(name, item_name(item), _TYPE, float(seconds)), 1000 * seconds
@@ -95,8 +95,10 @@ def item_name(item: int) -> str:
 
 
 def fill(line: Line, store: InMemoryMemoryStore, universe: Universe, layout: MemoryFormat, line_number: int) -> None:
-    """What the universe's history would have left in the line and in the store. The line has learned from some of its
-    log; `line_number`: what tells the line's memory records."""
+    """Fill line and store with what the universe's history would have left there.
+
+    The line has learned from a part of the log already. `line_number`: the number of the line in memory records.
+    """
     row_of_item = _admit(line, store, universe)
     chains_XT = _count_history(line, universe, row_of_item)
     number_XT = line.learner.catalog.number_N[chains_XT]
@@ -105,7 +107,7 @@ def fill(line: Line, store: InMemoryMemoryStore, universe: Universe, layout: Mem
 
 
 def _admit(line: Line, store: InMemoryMemoryStore, universe: Universe) -> NDArray[np.int32]:
-    """The row of each item; those that had none get theirs now."""
+    """Return the row of each item, and give one to those that have none."""
     learner, names = line.learner, [item_name(item) for item in range(universe.items)]
     new = [name for name, row in zip(names, learner.catalog.find(names).tolist(), strict=True) if row < 0]
     learner.add_items(new, store.number_items(new))
@@ -115,8 +117,10 @@ def _admit(line: Line, store: InMemoryMemoryStore, universe: Universe) -> NDArra
 
 
 def _count_history(line: Line, universe: Universe, row_of_item: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Count some events an item, each item once before any comes again; returns the rows of the last steps of the
-    chains [X, T]."""
+    """Count `_EVENTS_AN_ITEM` events per item, each item once before any comes again.
+
+    Return the rows of the last steps of the chains [X, T].
+    """
     learner, rng = line.learner, universe.rng
     started_N = np.zeros(learner.items.rows, np.bool_)
     started_N[learner.items.all_vectors.abs().sum(dim=1).numpy() > 0] = True
@@ -143,7 +147,7 @@ def _start(
     started_N: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> None:
-    """As the product starts the vectors of new items."""
+    """Start the vectors of new items as the learner does, from the items around their first event."""
     rows, first = np.unique(row_X, return_index=True)
     new = ~started_N[rows]
     if new.any():
@@ -173,7 +177,7 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
 
 
 def _as_after_many_steps(learner: Learner) -> None:
-    """The optimizer's moments of all items, so that they are in memory as they would be."""
+    """Set the optimizer's moments of all items, so that they take up memory as after many steps."""
     used, width = learner.catalog.rows_used, learner.config.dim + 1
     moments = learner.items.adam.state_dict(used)
     untouched = moments["steps"] == 0
@@ -190,7 +194,7 @@ def _save_users(
     layout: MemoryFormat,
     line_number: int,
 ) -> None:
-    """Memories of all users in the store, and of as many as there is room for on the device."""
+    """Save memories of all users to the store, and put as many as there is room for on the device."""
     token = store.claim([0])[0].token
     for start in range(0, universe.users, _USERS_AT_ONCE):
         names = [user_name(user) for user in range(start, min(start + _USERS_AT_ONCE, universe.users))]
@@ -206,7 +210,7 @@ def _save_users(
 def _memories(
     count: int, rng: np.random.Generator, number_XT: NDArray[np.uint32], layout: MemoryFormat
 ) -> NDArray[np.void]:
-    """Rings of some 16 events, and states within what an LSTM's are."""
+    """Make memories with rings of about 16 events, and with states in the range of an LSTM's."""
     memories = layout.empty(count)
     kept = layout.ring_size
     ends = rng.integers(kept, number_XT.shape[1], count)

@@ -1,4 +1,4 @@
-"""What every benchmark leaves: its figures as JSON in benchmarks/results, what they depend on, and few log lines."""
+"""Writing figures to benchmarks/results as JSON, together with what they depend on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """What figures depend on."""
+    """Return what figures depend on: the processor and the versions."""
     return {
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -60,5 +60,5 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 
 def only_errors() -> None:
-    """Of log lines: those of hundreds of short-lived workers would bury the figures."""
+    """Log errors only: the lines of hundreds of short-lived workers would bury the figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

@@ -1,9 +1,9 @@
-"""Events a second of the whole loop, at every effort, against the loop that everybody writes.
+"""Events a second of the whole loop, at every effort, against the simplest loop (see `everybody`).
 
     python -m benchmarks.throughput [LOG --mapping M] [--warm N] [--events N] [--single N] [--rounds R]
 
-All start from the same learned state, on the same rows, in one process and one run, interleaved: the machine may be
-shared and noisy, so what counts are the ratios. Without a LOG, a synthetic one of 10,000 items is made. The hit rates
+All loops start from the same learned state and read the same rows, in turns in one process: the machine may be shared
+and noisy, so only the ratios count. Without a LOG, a synthetic one of 10,000 items is made. The hit rates
 of the efforts are in `benchmarks.efforts`.
 """
 
@@ -30,12 +30,12 @@ from stream_worker.loop.worker import Worker
 
 _ROOT = Path(__file__).resolve().parent.parent
 THINNINGS = (1, 2, 4, 8, 16)
-# What must be seen: the whole of the quality, and catching up, so many times the loop that everybody writes.
+# Bars: events a second at full effort, and while catching up, as multiples of the simplest loop.
 _LEAST_FULL, _LEAST_CATCHING_UP = 30.0, 150.0
 
 
 def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000, seed: int = 0) -> None:
-    """A CSV of user,item,ts,type: every item once, then Zipf-like ones, of which half follow from the user's last."""
+    """Write a CSV of user,item,ts,type: each item once, then Zipf-like ones, half of them after the user's last."""
     rng = np.random.default_rng(seed)
     popular = rng.zipf(1.2, size=rows) % items
     popular[:items] = rng.permutation(items)[:rows]
@@ -51,7 +51,7 @@ def synthetic_log(path: Path, rows: int, items: int = 10_000, users: int = 5_000
 
 
 def thinned(settings: Settings, thinning: int) -> Settings:
-    """Also more than `run` does by itself."""
+    """Return settings for a fixed thinning, which may be above `effort.most_thinning`."""
     most = max(thinning, settings.effort.most_thinning)
     return replace(settings, effort=replace(settings.effort, thinning=thinning, most_thinning=most))
 
@@ -93,8 +93,7 @@ class Run:
 @click.option("--single", default=128, show_default=True, help="Events of each timed stretch, one at a time.")
 @click.option("--rounds", default=5, show_default=True)
 def main(log: tuple[Path, ...], mapping_path: Path | None, warm: int, events: int, single: int, rounds: int) -> None:
-    """Print the rates and their ratios, and leave them in benchmarks/results/throughput.json. Ends with 1 below the
-    ratios that must be seen."""
+    """Print rates and ratios, and write them to benchmarks/results/throughput.json. End with 1 below a bar."""
     settings = load_settings(None, {})
     with tempfile.TemporaryDirectory() as folder:
         paths = list(log)

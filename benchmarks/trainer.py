@@ -61,16 +61,19 @@ from model.learner_config import LearnerConfig
 from stream_worker.config import Settings
 
 _NETWORK = Gru4RecConfig(dropout_input=0.0, dropout_hidden=0.4, learning_rate=0.1)
-_WINDOW = 50
-_STRETCH = 8_192
-_TURNS = 10
+_WINDOW = 50  # a user's last items that a list of the trainer is made from
+_STRETCH = 8_192  # events of a timed stretch
+_TURNS = 10  # turns of the timing, each over a tenth of the log
 Rates = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """`lanes`: sessions at a time, which is the batch. `negatives`: of a step, drawn by count^`alpha`, beside the
-    other lanes' targets."""
+    """Settings of a trainer.
+
+    lanes: sessions at a time, which is the batch size
+    negatives: items of a step, drawn by count^`alpha`, in addition to the other lanes' targets
+    """
 
     lanes: int
     network: Gru4RecConfig = _NETWORK
@@ -80,8 +83,10 @@ class TrainerConfig:
 
 
 class Batch(NamedTuple):
-    """One step of at most as many sessions as there are lanes: item rows from 1, `lane_B` ascending; `carried_B`: 1
-    where the lane's state is of this session, 0 at its first event."""
+    """One step of at most as many sessions as there are lanes, with item rows from 1 and ascending `lane_B`.
+
+    carried_B: 1 if the lane's state belongs to this session, 0 at its first event
+    """
 
     inputs_B: Tensor
     targets_B: Tensor
@@ -109,7 +114,7 @@ class SessionParallel:
 
     @property
     def targets(self) -> int:
-        """Of one epoch: all events but those that a session begins with."""
+        """Targets of one epoch: all events but the first of each session."""
         return len(self._columns.targets_B)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -118,7 +123,7 @@ class SessionParallel:
 
 
 def _lanes(steps_U: IntArray, lanes: int) -> tuple[IntArray, IntArray]:
-    """For sessions of so many steps: the step that each begins at, and its lane."""
+    """Return the first step and the lane of each session, given the sessions' numbers of steps."""
     free = [(0, lane) for lane in range(lanes)]
     begins = []
     for steps in steps_U.tolist():
@@ -130,7 +135,7 @@ def _lanes(steps_U: IntArray, lanes: int) -> tuple[IntArray, IntArray]:
 
 
 class Gru4RecTrainer:
-    """Fits a model to the first `end` events of a log, as the authors' code does."""
+    """A trainer of a model on the first `end` events of a log, after the authors' code."""
 
     def __init__(self, log: Log, end: int, config: TrainerConfig) -> None:
         torch.manual_seed(config.seed)
@@ -145,18 +150,18 @@ class Gru4RecTrainer:
         self._log_count_N = count_N.clamp_min(1).log()
 
     def epoch(self) -> float:
-        """One pass; returns the mean loss of a target."""
+        """Train for one epoch. Return the mean loss of a target."""
         return sum(loss * targets for loss, targets in self.steps()) / max(1, self.batches.targets)
 
     def steps(self) -> Iterator[tuple[float, int]]:
-        """The steps of one pass, each done when it is asked for: its mean loss, and of how many targets."""
+        """Do the steps of one epoch one by one. Yield the mean loss of each and its number of targets."""
         hidden_LD = torch.zeros(self._config.lanes, self._config.network.units)
         for batch in self.batches:
             self.model.train()
             yield self._step(batch, hidden_LD), len(batch.targets_B)
 
     def _step(self, batch: Batch, hidden_LD: Tensor) -> float:
-        """Leaves the new states, after dropout as in the authors' code, in `hidden_LD`."""
+        """Train on one batch and write the new states, after dropout as in the authors' code, to `hidden_LD`."""
         sampled_S = torch.multinomial(self._weight_N, self._config.negatives, replacement=True)
         columns_C = torch.cat([batch.targets_B, sampled_S])
         B = len(batch.inputs_B)
@@ -177,21 +182,23 @@ class Gru4RecTrainer:
         return states_BD
 
     def _expected(self, columns_C: Tensor, B: int) -> Tensor:
-        """Log of how often each of the columns is one: of B targets by count, of the others by count^alpha (the
-        authors' `logq`)."""
+        """Return the log of the expected number of times that each column is drawn (the authors' `logq`).
+
+        The B targets are drawn by count, the others by count^alpha.
+        """
         log_count_C = self._log_count_N[columns_C]
         return torch.cat([log_count_C[:B], log_count_C[B:] * self._config.alpha])
 
 
 class Stretches:
-    """A trainer that begins an epoch over a whole log, again and again."""
+    """A trainer that begins an epoch over a whole log again and again, for timing."""
 
     def __init__(self, log: Log, config: TrainerConfig) -> None:
         self._trainer = Gru4RecTrainer(log, len(log), config)
         self._events_a_target = len(log) / self._trainer.batches.targets
 
     def take(self) -> float:
-        """Events a second of its first steps."""
+        """Begin an epoch. Return the events a second of its first steps."""
         began, targets = time.perf_counter(), 0
         for _, trained in self._trainer.steps():
             targets += trained
@@ -202,8 +209,11 @@ class Stretches:
 
 @dataclass(frozen=True)
 class Row:
-    """One loop over one log. `ratios`: its events a second to those of one epoch of a trainer, by the trainer's lanes
-    (none for a trainer). `error`: standard, of the hit rate of `scored` events."""
+    """One loop on one log.
+
+    error: standard error of the hit rate of `scored` events
+    ratios: lanes of a trainer -> events a second relative to one epoch of it; empty for a trainer
+    """
 
     loop: str
     events_per_second: float
@@ -220,26 +230,26 @@ def row(loop: str, events_per_second: float, hits: int, scored: int, ratios: Map
 
 @dataclass(frozen=True)
 class Comparison:
-    """On one log: a row an effort, and of each trainer, by its lanes, a row a number of epochs."""
+    """Figures on one log: a row per effort, and for each trainer, by its lanes, a row per number of epochs."""
 
     log: str
     worker: list[Row]
     trainers: dict[int, list[Row]]
 
     def good(self, lanes: int) -> list[Row]:
-        """The efforts at least as fast as one epoch of this trainer, and as good as the best of its epochs."""
+        """Return the efforts that are at least as fast as one epoch of this trainer and as good as its best one."""
         least = max(row.hit_rate for row in self.trainers[lanes])
         return [row for row in self.worker if row.ratios[lanes] >= 1 and row.hit_rate >= least]
 
 
 def in_tenths(events: int, tenths: Sequence[int]) -> NDArray[np.bool_]:
-    """Which of a log's events are in one of these tenths, counted from 1."""
+    """Return a mask of the events in one of these tenths of a log, counted from 1."""
     begins = [events * tenth // 10 for tenth in range(1, 10)]
     return np.isin(np.searchsorted(begins, np.arange(events), side="right") + 1, tenths)
 
 
 def trainer_scores(log: Log, config: TrainerConfig, tenths: Sequence[int], epochs: Sequence[int]) -> dict[int, Score]:
-    """By number of epochs: trained on all before each of the tenths, scored in it."""
+    """Return scores by number of epochs, of trainers fitted to everything before a tenth and scored in it."""
     histories = log.histories()
     scores = dict.fromkeys(epochs, Score())
     for tenth in tenths:
@@ -256,7 +266,7 @@ def trainer_scores(log: Log, config: TrainerConfig, tenths: Sequence[int], epoch
 
 @dataclass(frozen=True)
 class Task:
-    """What is compared on a log of which the first `limit` rows count."""
+    """A comparison on the first `limit` rows of a log."""
 
     path: Path
     limit: int | None
@@ -299,8 +309,11 @@ class Task:
 def _in_turns(
     log: Log, runs: Mapping[int, Running], configs: Mapping[int, TrainerConfig]
 ) -> tuple[dict[int, Rates], dict[int, Rates]]:
-    """Events a second by turn, of the worker by its thinning and of trainers by their lanes (nan: the batch of an
-    earlier turn was that large). The first turn, in which much is allocated and compiled, is left out."""
+    """Return events a second by turn, of the worker by thinning and of trainers by lanes.
+
+    nan: the batch of an earlier turn went past this one. The first turn, in which much is allocated and compiled, is
+    left out.
+    """
     stretches = {lanes: Stretches(log, config) for lanes, config in configs.items()}
     turns = [
         (
@@ -321,7 +334,7 @@ def _epochs(count: int) -> str:
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """Of the Markdown table."""
+    """Yield the rows of the Markdown table."""
     for one in [*chain.from_iterable(comparison.trainers.values()), *comparison.worker]:
         ratios = " | ".join(f"{one.ratios[lanes]:.2f}" if one.ratios else "" for lanes in comparison.trainers)
         rates = f"{one.events_per_second:,.0f} | {ratios} | {one.hit_rate:.4f} ± {one.error:.4f}"
@@ -361,7 +374,7 @@ def main(
     thinnings: list[int],
     seed: int,
 ) -> None:
-    """Print the table and leave JSON; exit code 1 where no effort is as fast and as good as a trainer."""
+    """Print the table and write JSON; exit code 1 where no effort is as fast and as good as a trainer."""
     only_errors()
     torch.set_num_threads(1)
     most = LIMITS | {name: int(count) for name, count in (limit.split("=") for limit in limits)}

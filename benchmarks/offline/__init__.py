@@ -1,1 +1,1 @@
-"""GRU4Rec and SASRec as they are used today: trained offline, retrained now and then, frozen in between."""
+"""GRU4Rec and SASRec as they are usually deployed: trained offline, retrained now and then, frozen in between."""

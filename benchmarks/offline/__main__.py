@@ -1,4 +1,4 @@
-"""GRU4Rec or SASRec on a recorded log, retrained at each tenth of it, on the events that the worker is scored on.
+"""GRU4Rec or SASRec on a recorded log, retrained at each tenth of it, scored on the same events as the worker.
 
 python -m benchmarks.offline LOG --model gru4rec|sasrec [--limit N] [--predictions FILE] [--json FILE]
 """
@@ -69,7 +69,7 @@ def _print(tenths: Sequence[Tenth], seconds: float) -> None:
 
 
 def _write(path: Path, log: Log, lists: Lists) -> None:
-    """As `replay --predictions` does; nothing is ranked for events that are not scored."""
+    """Write lists as `replay --predictions` does. Events that are not scored have empty ones."""
     with path.open("wb") as file:
         for user, item, ranked in zip(log.user_E.tolist(), log.item_E.tolist(), lists.tolist(), strict=True):
             names = [log.item_names[row] for row in ranked if row >= 0]

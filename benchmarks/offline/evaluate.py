@@ -1,9 +1,9 @@
-"""The same events scored as the worker's: retrained from scratch at each tenth of the log, frozen within it.
+"""Scores of an offline model on the worker's events: retrained from scratch at each tenth of the log, frozen within it.
 
-Scored are the events after the first tenth whose user has an earlier one; lists of 20 from all items that the training
-part holds, repeats allowed, made from the user's whole history up to the event. How many epochs to train is found by
-early stopping on the last tenth of the training part, then all of it is trained on from scratch for that many; it is
-found anew whenever the training part has doubled.
+The scored events are those after the first tenth whose user has an earlier one. Lists have 20 of all items of the
+training part, repeats allowed, and are made from the user's whole history up to the event. Early stopping on the last
+tenth of the training part finds the number of epochs; then a fresh model is trained on all of it for as many. The
+number is found anew whenever the training part has doubled.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 from benchmarks.offline.log import Histories, IntArray, Log
 from benchmarks.offline.training import ModelMaker, SequenceModel, Trainer, TrainingConfig
 
-DEPTH = 20
-_ROWS = 512
+DEPTH = 20  # items of a list, as in the worker's defaults
+_ROWS = 512  # histories ranked at a time
 
 
 @dataclass(frozen=True)
 class StoppingConfig:
-    """`epochs`: at most. `patience`: epochs without a better sum of hit rate and MRR before it stops. `sample`: events
-    that these are measured on."""
+    """Early stopping.
+
+    epochs: the most
+    patience: epochs without a better sum of hit rate and MRR, after which training stops
+    sample: events that these are measured on
+    """
 
     epochs: int = 40
     patience: int = 3
@@ -53,7 +57,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Tenth:
-    """What one model, trained on all before this tenth of the log, did in it."""
+    """The figures of one model, trained on everything before this tenth of the log."""
 
     number: int
     score: Score
@@ -69,7 +73,7 @@ Observer = Callable[[str], None]
 def retrained_at_tenths(
     log: Log, make: ModelMaker, config: TrainingConfig, stopping: StoppingConfig, observe: Observer = print
 ) -> tuple[list[Tenth], Lists]:
-    """Scores by tenth, and (E, 20) lists of item numbers, -1 where nothing was asked or no item is left."""
+    """Return scores by tenth, and lists of item numbers [E, 20], -1: not scored, or no item left."""
     histories, scored_E = log.histories(), log.histories().scored()
     lists = np.full((len(log), DEPTH), -1, dtype=np.int64)
     tenths: list[Tenth] = []
@@ -94,7 +98,7 @@ def retrained_at_tenths(
 def best_epochs(
     log: Log, end: int, make: ModelMaker, config: TrainingConfig, stopping: StoppingConfig, observe: Observer = print
 ) -> int:
-    """The number of epochs on the first nine tenths of `end` events that predicts the last tenth of them best."""
+    """Return the number of epochs on the first nine tenths of `end` events that predicts the last tenth best."""
     cut = end * 9 // 10
     histories = log.histories()
     earlier = histories.place_E[cut:end] > histories.first_E[cut:end]
@@ -115,8 +119,10 @@ def best_epochs(
 
 
 def ranked(model: SequenceModel, log: Log, histories: Histories, events: IntArray, trained: int, window: int) -> Lists:
-    """(len(events), 20) item numbers, best first. A history without an item of the training part gets what was most
-    frequent in the last tenth of it."""
+    """Return item numbers [len(events), 20], best first.
+
+    A history without an item of the training part gets the most frequent items of its last tenth.
+    """
     known = log.known_items(trained)
     inputs = [histories.earlier(event, known, window) for event in events.tolist()]
     lists = np.tile(_frequent(log.item_E[trained * 9 // 10 : trained]), (len(events), 1))
@@ -137,7 +143,7 @@ def _frequent(items: IntArray) -> IntArray:
 
 @torch.inference_mode()
 def top_lists(model: SequenceModel, histories: Sequence[IntArray]) -> Lists:
-    """The 20 best items after each history of at least one item."""
+    """Return the 20 best items after each history of at least one item."""
     model.train(False)
     lengths_B = torch.tensor([len(items) for items in histories])
     inputs_BT = torch.zeros((len(histories), int(lengths_B.max())), dtype=torch.long)

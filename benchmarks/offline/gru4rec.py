@@ -1,9 +1,9 @@
-"""GRU4Rec: a GRU reads the session, its state is compared with every item vector.
+"""GRU4Rec: a GRU reads the session, and its state is compared with every item vector.
 
 Hidasi et al. 2016 (Session-based recommendations with recurrent neural networks) and Hidasi & Karatzoglou 2018
 (Recurrent neural networks with top-k gains), with the choices of the authors' own PyTorch code: 100 units, one vector
 an item for input and output (constrained embedding), an item bias, cross-entropy, Adagrad.
-Other than there, whole windows are unrolled, where they step back only once: full back-propagation is the stronger.
+Unlike there, whole windows are unrolled: full back-propagation is stronger than theirs by one step.
 
 Shapes: B windows, T places, D units, N items; row 0 is padding.
 """
@@ -43,7 +43,7 @@ class Gru4Rec(nn.Module):
             self.items.weight[1:].uniform_(-bound, bound)
 
     def forward(self, items_BT: Tensor) -> Tensor:
-        """(B, T, D): at each place, what is compared with the items that may come next."""
+        """Return the state at each place [B, T, D], which is compared with the items that may come next."""
         states_BTD, _ = self.gru(self.input_dropout(self.items(items_BT)))
         dropped_BTD: Tensor = self.hidden_dropout(states_BTD)
         return dropped_BTD

@@ -1,4 +1,4 @@
-"""A recorded log as arrays. Items are numbered as they appear, so that those known at any time are the first n."""
+"""A recorded log as arrays. Items are numbered as they appear, so the items known at any time are the first n."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_worker.core.codec import Decoder, EventsConfig
 from stream_worker.core.offsets import Committed, Kept
 
 IntArray = NDArray[np.int64]
-_BATCH = 4_096
+_BATCH = 4_096  # rows read at a time
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Log:
         return len(self.item_E)
 
     def known_items(self, end: int) -> int:
-        """How many items there are in the first `end` events: the numbers below it."""
+        """Return the number of items in the first `end` events, whose numbers are those below it."""
         return int(self.item_E[:end].max(initial=-1)) + 1
 
     def histories(self) -> Histories:
@@ -51,14 +51,14 @@ class Histories:
     place_E: IntArray
 
     def earlier(self, event: int, known: int, length: int) -> IntArray:
-        """The last `length` items of the event's user before the event, of those with a number below `known`."""
+        """Return the last `length` items with a number below `known` of the event's user before the event."""
         place = self.place_E[event]
         # Twice the length is looked at, so that some unknown items do not shorten the history.
         items = self.sorted_E[max(self.first_E[event], place - 2 * length) : place]
         return items[items < known][-length:]
 
     def scored(self) -> NDArray[np.bool_]:
-        """Events after the first tenth of the log whose user has an earlier one."""
+        """Return a mask of the events after the first tenth of the log whose user has an earlier one."""
         after = np.arange(len(self.place_E)) >= len(self.place_E) // 10
         return after & (self.place_E > self.first_E)
 
@@ -76,7 +76,7 @@ def _numbered(texts: Sequence[str]) -> tuple[IntArray, list[str]]:
 
 
 class _Reader:
-    """Claims the file from its first row on, as the worker's owner does."""
+    """A reader that claims the file from its first row on, as the worker does."""
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         return {partition: mark.next_offset for partition, mark in committed.items()}
@@ -90,7 +90,7 @@ class _Reader:
 
 
 def read_log(paths: Sequence[Path], mapping: Path, limit: int | None = None) -> Log:
-    """The valid events of the first `limit` rows, as `replay` reads them."""
+    """Return the valid events of the first `limit` rows, as `replay` reads them."""
     source, decoder = FileSource(list(paths), load_mapping(mapping), limit=limit), Decoder(EventsConfig())
     source.subscribe(_Reader())
     users: list[str] = []

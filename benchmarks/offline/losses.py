@@ -1,4 +1,4 @@
-"""Losses over M places with a next item each: states_MD, targets_M (rows of the item table, from 1)."""
+"""Losses over M places that each have a next item: states_MD, targets_M (rows of the item table, from 1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sampled_softmax(
 ) -> Tensor:
     """-log e^{s_t} / (e^{s_t} + sum_j e^{s_j} / (S q_j)), s = states · vectors + bias; S shared negatives drawn by q.
 
-    What a place's own target adds as a negative is left out, so that the sum is of all others, without bias
+    A place's own target is left out of its negatives, so the sum estimates that of all others without bias
     (Bengio & Senécal 2008).
     """
     own_M = (states_MD * vectors_ND[targets_M]).sum(1) + bias_N[targets_M]
@@ -31,7 +31,7 @@ def sampled_softmax(
 
 
 def binary(states_MD: Tensor, targets_M: Tensor, vectors_ND: Tensor, bias_N: Tensor, others_M: Tensor) -> Tensor:
-    """-log sigmoid(s_target) - log(1 - sigmoid(s_other)), one other item a place (Kang & McAuley 2018)."""
+    """-log sigmoid(s_target) - log(1 - sigmoid(s_other)), one other item per place (Kang & McAuley 2018)."""
     own_M = (states_MD * vectors_ND[targets_M]).sum(1) + bias_N[targets_M]
     other_M = (states_MD * vectors_ND[others_M]).sum(1) + bias_N[others_M]
     return (F.softplus(-own_M) + F.softplus(other_M)).mean()

@@ -1,4 +1,4 @@
-"""The models by name, with the settings that all figures were made with."""
+"""The models by name, with the settings of all published figures."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The two models against figures that others published: MovieLens-100K, leave one out.
+"""The two models against figures that others published on MovieLens-100K, leave-one-out.
 
     python -m benchmarks.offline.published LOG --model gru4rec|sasrec [--json FILE]
 
-Protocol of the published run (RecBole's): users and items with at least five ratings; of every user the last item is
-for the test, the one before for validation; all items ranked, what the user has seen too; trained until NDCG@10 of the
-validation has not improved for ten epochs. The best epoch of the validation is what is tested.
+The protocol of the published run (RecBole's): users and items with at least five ratings; each user's last item is the
+test, the one before it the validation; all items are ranked, including seen ones; training stops when NDCG@10 of the
+validation has not improved for ten epochs. The best epoch of the validation is tested.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from benchmarks.offline.models import CANONICAL, MODELS, Model
 from benchmarks.offline.training import SequenceModel, Trainer
 from benchmarks.record import write
 
-_PATIENCE, _ROWS, _LEAST = 10, 512, 5
+_PATIENCE, _LEAST = 10, 5  # epochs, and ratings of a user or an item: RecBole's
+_ROWS = 512  # sequences ranked at a time
 # Others' figures on this protocol, HR@10, HR@20 and NDCG@10 of the test: docs/offline-models.md names the source.
 PUBLISHED = {"gru4rec": (0.1304, 0.2259, 0.0650), "sasrec": (0.1198, 0.2185, 0.0594)}
 
 
 def core(log: Log, least: int = _LEAST) -> Log:
-    """Without the users and items of fewer than `least` events, until all have as many."""
+    """Drop users and items with fewer than `least` events until none is left (the k-core)."""
     keep_E = np.ones(len(log), dtype=bool)
     while True:
         enough = [np.bincount(column[keep_E], minlength=len(log))[column] >= least for column in _columns(log)]
@@ -45,7 +46,7 @@ def _columns(log: Log) -> tuple[IntArray, IntArray]:
 
 
 def leave_one_out(log: Log) -> tuple[Log, list[IntArray]]:
-    """The log without every user's last two events, and every user's whole sequence. Items keep their numbers."""
+    """Return the log without each user's last two events, and each user's whole sequence. Items keep their numbers."""
     order_E = np.argsort(log.user_E, kind="stable")
     sequences = np.split(log.item_E[order_E], np.cumsum(np.bincount(log.user_E))[:-1])
     left = np.bincount(log.user_E)[log.user_E] - log.histories().place_E + log.histories().first_E
@@ -54,7 +55,7 @@ def leave_one_out(log: Log) -> tuple[Log, list[IntArray]]:
 
 
 def measures(model: SequenceModel, sequences: list[IntArray], last: int, window: int) -> tuple[float, float, float]:
-    """HR@10, HR@20 and NDCG@10 of the item that stands `last` from each sequence's end, after those before it."""
+    """Return HR@10, HR@20 and NDCG@10 of the item at place `last` from each sequence's end, given those before it."""
     targets = np.array([sequence[-last] for sequence in sequences])
     known = model.items.num_embeddings - 1
     histories = [items[items < known][-window:] for items in (sequence[:-last] for sequence in sequences)]
@@ -65,7 +66,7 @@ def measures(model: SequenceModel, sequences: list[IntArray], last: int, window:
 
 
 def run(log: Log, model: Model, epochs: int) -> tuple[float, float, float]:
-    """Prints the validation of each epoch, returns the test's measures at the best one."""
+    """Print the validation of each epoch. Return the measures of the test at the best one."""
     train, sequences = leave_one_out(core(log))
     trainer = Trainer(model.make, train, len(train), model.training)
     best, best_epoch, state = -1.0, 0, {}
@@ -89,7 +90,7 @@ def run(log: Log, model: Model, epochs: int) -> tuple[float, float, float]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures there, too.")
 def main(log: Path, mapping: Path, name: str, epochs: int, seed: int, json_path: Path | None) -> None:
-    """Train on MovieLens-100K but for every user's last two items, and print what others got beside it."""
+    """Train on MovieLens-100K without each user's last two items, and print the figures beside the published ones."""
     torch.set_num_threads(1)
     model = MODELS[name].with_seed(seed)
     ours = run(read_log([log], mapping), model, epochs)

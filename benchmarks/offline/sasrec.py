@@ -83,7 +83,7 @@ class SasRec(nn.Module):
             self.items.weight[0] = 0
 
     def forward(self, items_BT: Tensor) -> Tensor:
-        """(B, T, D): at each place, what is compared with the items that may come next."""
+        """Return the state at each place [B, T, D], which is compared with the items that may come next."""
         x_BTD = self.items(items_BT) * self.config.width**0.5 + self.positions.weight[: items_BT.shape[1]]
         states_BTD: Tensor = self.norm(self.blocks(self.dropout(x_BTD)))
         return states_BTD

@@ -1,4 +1,4 @@
-"""Training on windows of the users' histories, every event but a user's first being a target once an epoch."""
+"""Training on windows of the users' histories: each event but a user's first is a target once per epoch."""
 
 from __future__ import annotations
 
@@ -34,9 +34,14 @@ ModelMaker = Callable[[int], SequenceModel]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """`window`: last items looked at. `places`: targets of a step, about. `loss`: "softmax" or "binary"; softmax is
-    over all items up to `full_up_to` of them, above over `negatives` drawn by count^`alpha`. `in_time_order`: an epoch
-    goes through the log as it came, as the authors of GRU4Rec do; else at random."""
+    """Settings of a training.
+
+    window: items of a history that the model sees
+    places: targets of a step, approximately
+    loss: "softmax" or "binary"
+    full_up_to: the most items for which softmax is over all; for more, it is over `negatives` drawn by count^`alpha`
+    in_time_order: go through the log in its order, as the authors of GRU4Rec do; otherwise in random order
+    """
 
     window: int = 50
     places: int = 512
@@ -49,7 +54,7 @@ class TrainingConfig:
 
 
 class Trainer:
-    """Fits one model to the first `end` events of a log, an epoch a call."""
+    """A trainer of one model on the first `end` events of a log, one epoch per call."""
 
     def __init__(self, make: ModelMaker, log: Log, end: int, config: TrainingConfig) -> None:
         torch.manual_seed(config.seed)
@@ -64,7 +69,7 @@ class Trainer:
         self._q_N /= self._q_N.sum()
 
     def epoch(self) -> float:
-        """One pass; returns the mean loss."""
+        """Train for one epoch. Return the mean loss."""
         self.model.train()
         sums = [self._step(inputs, targets) for inputs, targets in self._batches()]
         return float(np.mean(sums)) if sums else 0.0
@@ -108,7 +113,7 @@ class Windows:
         self._first_U, self._last_U = np.cumsum(counts_U) - counts_U, np.cumsum(counts_U) - 1
 
     def spans(self, rng: np.random.Generator) -> IntArray:
-        """(W, 3): first input, number of targets, and the event that the window ends with; in random order."""
+        """Return [W, 3] in random order: first input, number of targets, and the last event of the window."""
         begins, ends = self._cuts(rng)
         spans = np.stack([begins, ends - begins, self._event_E[ends]], axis=1)
         return rng.permutation(spans[ends > begins])
@@ -123,7 +128,7 @@ class Windows:
         return np.concatenate(begins), np.concatenate(ends)
 
     def batch(self, spans_B: IntArray) -> tuple[Tensor, Tensor]:
-        """Inputs and targets (B, T), 0 behind."""
+        """Return inputs and targets [B, T], padded with 0 at the end."""
         begin_B, size_B = torch.from_numpy(spans_B[:, 0]), torch.from_numpy(spans_B[:, 1])
         offset_T = torch.arange(int(size_B.max()))
         real_BT = offset_T < size_B[:, None]
@@ -132,7 +137,7 @@ class Windows:
 
 
 def cut(spans: IntArray, places: int, rng: np.random.Generator, pool: int = 32) -> Iterator[IntArray]:
-    """Batches of about `places` targets. Within `pool` batches' worth, windows of like length go together, so that
+    """Yield batches of about `places` targets. Within `pool` batches, windows of similar length go together, so that
     little is padding."""
     group = np.cumsum(spans[:, 1]) // (pool * places)
     for number in np.unique(group):

@@ -1,1 +1,1 @@
-"""How good the lists are: on recorded logs, and on simulated streams whose changes are known."""
+"""The quality of the lists, on recorded logs and on simulated streams whose changes are known."""

@@ -1,6 +1,6 @@
-"""What each part brings: the same model with one part left out, in every other respect the defaults.
+"""Ablations: the default model without one of its parts.
 
-A part is left out of a fresh learner, before its first event: its features are 0 for the ranker, and it proposes
+A part is removed from a fresh learner, before its first event: its features are 0 for the ranker, and it proposes
 nothing.
 """
 
@@ -48,7 +48,7 @@ def _without(features: tuple[str, ...], sources: tuple[str, ...] = ()) -> Change
 
 
 def _put(owner: object, method: str, other: Callable[..., Any]) -> None:
-    """Gives one object, not its class, another method."""
+    """Replace a method of one object, not of its class."""
     setattr(owner, method, other)
 
 
@@ -67,7 +67,7 @@ def _without_lstm(learner: Learner) -> None:
 
 
 def _without_attention(learner: Learner) -> None:
-    """The newest item alone is attended to."""
+    """Let the encoder attend to the newest item only."""
     queries = learner.encoder.queries
 
     def newest(h: Any, ring: Any, mask: Any) -> Any:
@@ -85,7 +85,7 @@ def _without_context_of_new_items(learner: Learner) -> None:
 
 
 def _unchanged(learner: Learner) -> None:
-    """The defaults."""
+    """Keep the defaults."""
 
 
 PARTS: Mapping[str, Change] = {
@@ -112,5 +112,5 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 def settings_without(part: str, settings: Settings) -> Settings:
-    """Where a part has a setting, it is left out by that."""
+    """Return settings without `part`, for parts that a setting switches off."""
     return replace(settings, model=replace(settings.model, **_SETTINGS.get(part, {})))

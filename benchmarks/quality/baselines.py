@@ -1,7 +1,7 @@
-"""What simple counting ranks, event by event: recent popularity, who follows whom, co-visitation, own last items.
+"""Baselines that rank by simple counting: recent popularity, Markov, co-visitation and the user's own last items.
 
-Kept in plain Python and apart from the worker's own baselines (`stream_worker.core.baselines`), so that the two can be
-held against each other. A baseline ranks 20 items after a user's history, then learns the event.
+They are plain Python, independent of the worker's own baselines (`stream_worker.core.baselines`), so that a test can
+compare the two. A baseline ranks 20 items after a user's history, then learns the event.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-DEPTH = 20
-_MEMORY, _REFRESH = 5_000, 200
-_FADE, _ROW, _ROW_KEPT = 0.6, 400, 200
-_OWN, _HISTORY = 8, 64
+DEPTH = 20  # items of a list, as in the worker's defaults
+_MEMORY, _REFRESH = 5_000, 200  # events counted, events between two counts: those of the worker's baselines
+_FADE = 0.6  # weight of an item relative to the next newer one
+_ROW, _ROW_KEPT = 400, 200  # the most neighbours of an item; of a fuller row the strongest ones that stay
+_OWN, _HISTORY = 8, 64  # items of a user: in a list of own ones, and remembered
 
 
 class Baseline(Protocol):
@@ -27,7 +28,7 @@ class Baseline(Protocol):
 
 
 class RecentPopularity:
-    """The most frequent of the last 5,000 events, counted anew every 200."""
+    """A ranking by frequency in the last 5,000 events, counted anew every 200."""
 
     def __init__(self) -> None:
         self._recent: deque[str] = deque()
@@ -52,8 +53,7 @@ class RecentPopularity:
 
 
 class CoVisitation:
-    """Decayed co-visitation of the last `span` items, filled up with recent popularity; a span of 1 is first-order
-    Markov."""
+    """Decayed co-visitation with the last `span` items, then recent popularity. With span 1: first-order Markov."""
 
     def __init__(self, span: int, popularity: RecentPopularity) -> None:
         self._span, self._popularity = span, popularity
@@ -81,7 +81,7 @@ class CoVisitation:
 
 
 class OwnLast:
-    """The user's own last items, newest first, then another baseline's."""
+    """The user's own last items, newest first, then those of another baseline."""
 
     def __init__(self, then: CoVisitation) -> None:
         self._then = then
@@ -90,11 +90,11 @@ class OwnLast:
         return list(dict.fromkeys([*reversed(history[-_OWN:]), *self._then.rank(history)]))[:DEPTH]
 
     def learn(self, history: Sequence[str], item: str) -> None:
-        """Nothing of its own."""
+        """Learn nothing: `then` learns as a baseline of its own."""
 
 
 def baseline_ranks(users: Sequence[str], items: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """Of each event in order, by baseline: the place of what came (0: not among the first 20; -1: the user's first)."""
+    """Return, per baseline, the rank of each event's item (0: not among the first 20; -1: the user's first event)."""
     popularity = RecentPopularity()
     markov = CoVisitation(1, popularity)
     baselines: dict[str, Baseline] = {

@@ -1,6 +1,6 @@
-"""An abrupt change: how soon the hit rate is back, beside the same stream with the answers to drift switched off.
+"""Abrupt changes: the time until the hit rate is back, with the answers to drift and without them.
 
-Also the other way round: how often a stream that does not change raises an alarm.
+Also false alarms: how often a stream that does not change raises one.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ CHANGES: dict[str, Callable[[Simulation], None]] = {
     "half of the users take up new tastes": renew_tastes,
     "the 100 items seen most retire": retire(100),
 }
-_BEFORE, _AFTER, _WARM = 5_000, 5_000, 12_000
-_ROLLING, _SHARE = 1_000, 0.9
+_BEFORE, _AFTER = 5_000, 5_000  # scored events before and after the change that figures are taken from
+_WARM = 12_000  # events before the change
+_ROLLING, _SHARE = 1_000, 0.9  # the hit rate is back when that of so many events is this share of its old level
 _STREAM = StreamConfig(events=_WARM + 6_000, tastes=10, follows=0.6, returns=0.1)
-_MOST_FALSE_ALARMS = 1
+_MOST_FALSE_ALARMS = 1  # the bar, for a stream without changes
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def return_of(one: Pass, change_at: int) -> Return:
 
 
 def abrupt(change: Callable[[Simulation], None], seed: int, settings: Settings) -> tuple[Return, Return]:
-    """With the answers, and without. Where no alarm was raised nothing was answered, and the two are one."""
+    """Return the figures with answers and without. Without an alarm nothing is answered, and both are one pass."""
     events = Simulation(replace(_STREAM, seed=seed), {_WARM: change}).events()
     answered = return_of(simulated_pass(settings, events), _WARM)
     if not answered.answers:
@@ -97,8 +98,10 @@ def _back_row(name: str, returns: Sequence[Return]) -> Row:
 
 
 def _faster_row(name: str, pairs: Sequence[tuple[Return, Return]]) -> Row:
-    """What each seed's answers bring; until the alarm its two passes are one. The bar holds for `ABRUPT`, which leaves
-    something to gain."""
+    """Compare each seed's pass with answers to that without, which are the same until the alarm.
+
+    The bar holds for `ABRUPT` only: the other changes leave little to gain.
+    """
     if not any(answered.answers for answered, _ in pairs):
         return Row(f"{name}: answers against none", "no alarm was raised, so nothing was answered")
     backs, hits, losses = (

@@ -13,7 +13,7 @@ from benchmarks.quality.new_items import Young, young_of
 from benchmarks.quality.one_pass import Pass
 from benchmarks.quality.scored import BARS, LIMITS, Log, hit_rate, reciprocal_rank
 
-_TENTHS_TO_SETTLE = 2
+_TENTHS_TO_SETTLE = 2  # first tenths, in which a new model is not held against the baselines
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Taste A, then B, then A again: how much of its old level the second A starts with, with replay and without.
+"""Taste A, then B, then A again: the share of its old level that the second A starts with, with replay and without.
 
-Few users, since it is the model's memory that is measured: each user's own ring is full of B at first, and what is lost
-by that (with 1,000 users more than half of the hits among 1,000 events) no model could keep.
+There are few users, since the memory of the weights is measured: each user's ring is full of B at first, and no model
+could keep what is lost by that (with 1,000 users more than half of the hits in 1,000 events).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from benchmarks.quality.rows import Row
 from benchmarks.quality.streams import Simulation, StreamConfig, all_take_tastes
 from stream_worker.config import Settings
 
-_FIRST, _SECOND, _AGAIN = 8_000, 6_000, 2_000
+_FIRST, _SECOND, _AGAIN = 8_000, 6_000, 2_000  # events of A, of B, and of A again
 _TASTES = 4  # of A, and as many of B; those between them share items with both, and nobody has them
-_LEVEL_EVENTS, _START_EVENTS = 2_000, 1_000
-_LEAST = 0.8
+_LEVEL_EVENTS, _START_EVENTS = 2_000, 1_000  # last events of the first A, and first ones of the second
+_LEAST = 0.8  # the bar: hit rate at the start of the second A, as a share of the level of the first
 _STREAM = StreamConfig(events=_FIRST + _SECOND + _AGAIN, users=100, tastes=10, follows=0.6, returns=0.1)
 
 

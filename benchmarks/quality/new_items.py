@@ -1,4 +1,4 @@
-"""Items younger than 100 events: found at least as often as by recent popularity on the same events."""
+"""Items younger than 100 events, which should be hit at least as often as by recent popularity on the same events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.quality.rows import Row
 from benchmarks.quality.streams import Simulation, StreamConfig
 from stream_worker.config import Settings
 
-_YOUNG = 100
+_YOUNG = 100  # events since an item's first, as in `monitor.cold_events`
 _STREAM = StreamConfig(events=20_000, tastes=10, follows=0.6, returns=0.1, new_item_every=20)
 
 

@@ -1,4 +1,4 @@
-"""One pass of the product over a log: the same loop as `replay`, with the rank and age of every event kept."""
+"""One pass over a log by the same loop as `replay`, which keeps rank and age of every event."""
 
 from __future__ import annotations
 
@@ -26,18 +26,26 @@ from stream_worker.loop.line import Baseline, Line
 from stream_worker.loop.worker import Worker
 from stream_worker.scored_replay import worker_without_outputs
 
-_WARM_UP = 2_000
-# Of a tick, without reading the log and without writing outputs.
+_WARM_UP = 2_000  # first events, which are not timed: much is compiled in them
+# Stages of a tick, without those that read the log and write outputs.
 STAGES = ("decode", "recall", "remember", "predict", "learn", "score", "recommend")
 CANONICAL = Path(__file__).resolve().parents[2] / "examples" / "canonical.toml"
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Of E events in order: the rank of what came (0: not among the first 20), also by recent popularity; the
-    log-probability given to it; whether it is scored (a user's first event is not); events since the item's first (-1:
-    this is it); how many items the list named. `alarms` by event number. `worker`: as it ended. `seconds`: spent after
-    the first events, by stage."""
+    """Figures of E events in order.
+
+    rank_E: rank of the event's item in the list, 0: not among the first 20
+    popular_rank_E: the same by recent popularity
+    log_probability_E: of the event's item, in nats
+    scored_E: False for users' first events
+    age_E: events since the item's first one, -1: this is it
+    length_E: items of the list
+    alarms: with the number of the event
+    worker: after the last event
+    seconds: by stage, without the first `_WARM_UP` events
+    """
 
     rank_E: NDArray[np.int64]
     popular_rank_E: NDArray[np.int64]
@@ -51,17 +59,17 @@ class Pass:
 
     @property
     def microseconds(self) -> dict[str, float]:
-        """An event, by stage."""
+        """Microseconds per event, by stage."""
         events = max(1, len(self.rank_E) - _WARM_UP)
         return {stage: 1e6 * self.seconds[stage] / events for stage in STAGES}
 
     @property
     def cost(self) -> float:
-        """Microseconds an event, all stages."""
+        """Microseconds per event, of all stages."""
         return sum(self.microseconds.values())
 
     def hit_rate(self, start: int, end: int) -> float:
-        """Of the scored events from `start` to `end`."""
+        """Return the hit rate of the scored events from `start` to `end`."""
         return float((self.rank_E > 0)[start:end][self.scored_E[start:end]].mean())
 
 
@@ -82,7 +90,7 @@ class _Heard:
 
 @dataclass
 class _Witness(Line):
-    """A line that keeps what it is told to score."""
+    """A line that keeps the columns that it measures."""
 
     seen: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
     alarms: list[tuple[int, Alarm]] = field(default_factory=list)
@@ -110,7 +118,7 @@ class _Witness(Line):
 
 
 class Stopwatch(NoObserver):
-    """Adds up what the stages of each tick took, once `after` events are done: most is compiled before."""
+    """An observer that adds up the seconds of stages, once `after` events are done, by when most is compiled."""
 
     def __init__(self, after: int = 0) -> None:
         self.seconds: Counter[str] = Counter()
@@ -122,8 +130,10 @@ class Stopwatch(NoObserver):
 
 
 class Running:
-    """A pass that goes on when it is told to, so that others can be timed meanwhile; on one thread. `change`: what is
-    done to the learner before its first event."""
+    """A pass on one thread that goes on when told to, so that passes can take turns.
+
+    `change`: applied to the learner before its first event.
+    """
 
     def __init__(
         self,
@@ -143,8 +153,10 @@ class Running:
         self._worker.observer = self._stopwatch = Stopwatch(after=_WARM_UP)
 
     def until(self, event: int) -> float:
-        """Go on until so many events are done, or a few more; returns how many a second, all stages (nan: none, or none
-        after the first ones, which are not timed)."""
+        """Go on until `event` events are done, or a few more.
+
+        Return the events a second, by the time of all stages; nan if no event was timed, as during the warm-up.
+        """
         seconds, before = self._seconds(), self._worker.status.consuming.events
         while self._worker.status.consuming.events < event and not self._source.exhausted():
             self._worker.run_once()
@@ -155,7 +167,7 @@ class Running:
         return sum(self._stopwatch.seconds[stage] for stage in STAGES)
 
     def finish(self) -> Pass:
-        """All that is left, and what came of it."""
+        """Process the rest of the log. Return the figures of the whole pass."""
         self._worker.run()
         rank_E, popular_E, log_probability_E, scored_E, age_E, length_E = self._line.columns()
         return Pass(
@@ -178,7 +190,7 @@ def one_pass(
     limit: int | None = None,
     change: Callable[[Learner], None] = lambda learner: None,
 ) -> Pass:
-    """Replay `log` without writing anything. `change`: what is done to the learner before its first event."""
+    """Replay `log` without writing anything. `change`: applied to the learner before its first event."""
     return Running(settings, log, mapping, limit, change).finish()
 
 

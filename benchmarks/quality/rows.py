@@ -1,4 +1,4 @@
-"""What a scenario measured, against its bar."""
+"""Rows of a table of scenarios: what was measured, and the bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 @dataclass(frozen=True)
 class Row:
-    """`bar`: what is asked for, empty where nothing is; `good`: whether `measured` reaches it."""
+    """One measurement. `bar`: empty where there is none; `good`: True if `measured` reaches it."""
 
     scenario: str
     measured: str
@@ -19,7 +19,7 @@ class Row:
 
 
 def printed(rows: Sequence[Row]) -> str:
-    """A table as Markdown."""
+    """Return a Markdown table."""
     lines = ["| scenario | measured | bar | |", "|---|---|---|---|"]
     for row in rows:
         verdict = "" if not row.bar else "good" if row.good else "**below**"
@@ -37,6 +37,6 @@ def said(rows: Iterable[Row]) -> list[Row]:
 
 
 def exit_with(rows: Sequence[Row]) -> NoReturn:
-    """Print the table; exit code 1 below a bar."""
+    """Print the table. End the program with 1 below a bar."""
     print(printed(rows))
     sys.exit(not all(row.good for row in rows))

@@ -1,5 +1,4 @@
-"""Drift, forgetting, new items and small catalogues, on simulated streams (and new items on recorded logs), against
-their bars.
+"""Drift, forgetting, new items and small catalogues on simulated streams, and new items on recorded logs, with bars.
 
 python -m benchmarks.quality.scenarios [LOG...] [--mapping M] [--limit N] [--seeds 0,1,2] [--short] [--json FILE]
 """
@@ -22,7 +21,7 @@ from benchmarks.quality.small_catalogues import ITEMS, small_figures, small_row
 from benchmarks.record import machine, only_errors, write
 from stream_worker.config import Settings
 
-_STATIONARY_EVENTS = 100_000
+_STATIONARY_EVENTS = 100_000  # of the stream without changes, in which false alarms are counted
 
 
 def scenarios(
@@ -34,7 +33,7 @@ def scenarios(
     stationary_events: int = _STATIONARY_EVENTS,
     catalogues: Sequence[int] = ITEMS,
 ) -> Iterator[Row]:
-    """Each row as soon as it is measured."""
+    """Yield each row as soon as it is measured."""
     settings = settings or Settings()
     yield from abrupt_rows(seeds, settings)
     yield from forgetting_rows(seeds, settings)

@@ -1,4 +1,4 @@
-"""Recorded logs, the events of them that are scored, and the measures of a list."""
+"""Recorded logs, their scored events, and the measures of a list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.baselines import DEPTH, baseline_ranks
 
-# What the best study of these logs reached: HR@20, MRR@20; and of how many events (None: all).
+# Log -> HR@20 and MRR@20 of the best study of it; and the number of its first events that count, if not all.
 BARS = {"yoochoose": (0.70, 0.395), "ml100k": (0.33, 0.089), "uci": (0.25, 0.076), "globo": (0.775, 0.365)}
 LIMITS = {"uci": 200_000, "globo": 200_000}
 
@@ -33,7 +33,7 @@ class Log:
         return Log(path.stem, path, limit, baseline_ranks(*zip(*rows, strict=True)))
 
     def tenths(self) -> list[NDArray[np.int64]]:
-        """The scored events of each tenth but the first."""
+        """Return the scored events of each tenth but the first."""
         known_E = next(iter(self.baselines.values())) >= 0
         ends = [len(known_E) * tenth // 10 for tenth in range(1, 11)]
         return [start + np.flatnonzero(known_E[start:end]) for start, end in pairwise(ends)]
@@ -47,7 +47,7 @@ def hit_rate(rank_E: NDArray[np.int64]) -> float:
 
 
 def standard_error(share: float, count: int) -> float:
-    """Of a share of so many events."""
+    """Return the standard error of a share of `count` events."""
     return float(np.sqrt(share * (1 - share) / max(1, count)))
 
 

@@ -23,16 +23,21 @@ from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
 
 ITEMS, USERS, EVENTS = (1, 5, 10, 20, 30, 40), (20, 50), 20_000
-_FAVOURITES, _FAITHFUL = 3, 0.9
-_STANDARD_ERRORS = 2.0
+_FAVOURITES, _FAITHFUL = 3, 0.9  # items of each user, and the share of events with one of them
+_STANDARD_ERRORS = 2.0  # the bar: MRR may be so many below the best baseline's
 _BAR = "all lists full; HR 1.000 up to 20 items; MRR of every tenth within two standard errors of the best baseline's"
 
 
 @dataclass(frozen=True)
 class Small:
-    """What a log of few items came to. `hit_rate`: of users' later events with items that somebody had touched;
-    `mrr_T`, `baseline_T`: of each tenth, ours and the best baseline's; `errors_T`: how many standard errors ours is
-    above it, by the same events; `short`: lists with fewer items than they had room for and were known."""
+    """Figures of a log of few items.
+
+    hit_rate: of events that are neither the user's nor the item's first
+    mrr_T: MRR of each tenth
+    baseline_T: the same of the best baseline
+    errors_T: standard errors by which our MRR is above the baseline's on the same events
+    short: lists with fewer items than were known and had room
+    """
 
     hit_rate: float
     mrr_T: NDArray[np.float64]
@@ -42,7 +47,7 @@ class Small:
 
 
 def faithful_users(items: int, users: int, events: int, seed: int = 1) -> list[tuple[int, int]]:
-    """(user, item) in order: each user has three favourites; of ten events nine are one of them, the rest anything."""
+    """Return (user, item) in order: each user has three favourites, which nine of ten events are of."""
     random = Random(seed)
     favourites = [random.sample(range(items), min(_FAVOURITES, items)) for _ in range(users)]
     log = []
@@ -73,7 +78,7 @@ def measured(events: Sequence[tuple[int, int]], settings: Settings) -> Small:
 
 
 def _tenths(scored_E: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The scored events of each tenth of a log."""
+    """Return the scored events of each tenth of a log."""
     ends = np.linspace(0, len(scored_E), 11).astype(int)
     return [start + np.flatnonzero(scored_E[start:end]) for start, end in itertools.pairwise(ends)]
 
@@ -83,7 +88,7 @@ def _reciprocal(rank_E: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _errors(difference_E: NDArray[np.float64]) -> float:
-    """The mean in standard errors; of equal numbers 0, if they are 0, else without end."""
+    """Return the mean in standard errors; for equal numbers 0 if they are 0, otherwise infinity."""
     mean, error = float(difference_E.mean()), float(difference_E.std() / np.sqrt(len(difference_E)))
     return mean / error if error > 0 else float(np.copysign(np.inf, mean)) if mean else 0.0
 

@@ -12,14 +12,18 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-_START_TS = 1_700_000_000
+_START_TS = 1_700_000_000  # seconds since 1970: November 2023
 _FOLLOWS = (0.5, 0.3, 0.2)  # how often each of the items that like to follow does
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """`follows`, `returns`: shares of events that follow from the user's last item, or repeat one of the user's own of
-    this taste; the rest is drawn by the taste's popularity. `new_item_every`: events from one new item to the next."""
+    """Settings of a stream.
+
+    follows: share of events that follow from the user's last item
+    returns: share of events that repeat one of the user's own items of this taste; the rest is drawn by popularity
+    new_item_every: events from one new item to the next, 0: none
+    """
 
     events: int = 25_000
     users: int = 1_000
@@ -52,7 +56,7 @@ class Taste:
 
 
 class Simulation:
-    """The world behind a stream. `changes`: by event number, what happens to it before that event."""
+    """The world behind a stream. `changes`: event number -> change of the world before that event."""
 
     def __init__(self, config: StreamConfig, changes: dict[int, Callable[[Simulation], None]] | None = None) -> None:
         self.config = config
@@ -67,7 +71,7 @@ class Simulation:
         self._newest = config.tastes * config.items_per_taste // 2
 
     def events(self) -> list[tuple[int, int]]:
-        """(user, item) in order."""
+        """Return (user, item) in order."""
         return [self._event(number) for number in range(self.config.events)]
 
     def _event(self, number: int) -> tuple[int, int]:
@@ -93,7 +97,7 @@ class Simulation:
         return taste.draw(self.random)
 
     def _add_item(self) -> None:
-        """A newcomer among the most popular of one taste, which often follows the popular ones there."""
+        """Add an item to the most popular ones of one taste, which often follows the popular ones there."""
         taste = self.random.choice(self.tastes)
         self._newest += 1
         taste.following[self._newest] = self.random.sample(taste.items, len(_FOLLOWS))
@@ -104,7 +108,7 @@ class Simulation:
 
 
 def swap_tastes(world: Simulation) -> None:
-    """Half of the users exchange their tastes with one another."""
+    """Make half of the users exchange their tastes with one another."""
     users = world.random.sample(range(world.config.users), world.config.users // 2)
     tastes = [world.taste_of[user] for user in users]
     for user, taste in zip(users, tastes[1:] + tastes[:1], strict=True):
@@ -112,13 +116,13 @@ def swap_tastes(world: Simulation) -> None:
 
 
 def renew_tastes(world: Simulation) -> None:
-    """Half of the users take up tastes that nobody had before: other items are loved, and others follow each item."""
+    """Give half of the users tastes that nobody had before: other items are popular, and others follow each item."""
     for number in world.random.sample(range(world.config.tastes), world.config.tastes // 2):
         world.tastes[number] = _taste(world.tastes[number].items, world.random)
 
 
 def retire(count: int) -> Callable[[Simulation], None]:
-    """The `count` items that came most often until now never come again."""
+    """Return a change after which the `count` items that came most often until then never come again."""
 
     def change(world: Simulation) -> None:
         gone = set(sorted(world.counts, key=lambda item: -world.counts[item])[:count])
@@ -128,7 +132,7 @@ def retire(count: int) -> Callable[[Simulation], None]:
 
 
 def swap_tastes_and_retire(count: int) -> Callable[[Simulation], None]:
-    """Both at once."""
+    """Return a change that does `swap_tastes` and `retire` at once."""
 
     def change(world: Simulation) -> None:
         swap_tastes(world)
@@ -138,7 +142,7 @@ def swap_tastes_and_retire(count: int) -> Callable[[Simulation], None]:
 
 
 def all_take_tastes(offset: int, among: int) -> Callable[[Simulation], None]:
-    """Every user takes one of `among` tastes from number `offset` on."""
+    """Return a change that gives every user one of `among` tastes from number `offset` on."""
 
     def change(world: Simulation) -> None:
         world.taste_of = [offset + user % among for user in range(world.config.users)]
@@ -147,13 +151,13 @@ def all_take_tastes(offset: int, among: int) -> Callable[[Simulation], None]:
 
 
 def write_log(path: Path, events: list[tuple[int, int]]) -> None:
-    """A log that `examples/canonical.toml` maps, five seconds between two events."""
+    """Write a log for the mapping `examples/canonical.toml`, with five seconds between two events."""
     lines = [f"u{user},i{item},view,{_START_TS + 5 * number}" for number, (user, item) in enumerate(events)]
     path.write_text("\n".join(["user,item,type,ts", *lines]) + "\n")
 
 
 def _tastes(config: StreamConfig, random: Random) -> list[Taste]:
-    """Neighbouring tastes share half of their items."""
+    """Return tastes, of which neighbours share half of their items."""
     half = config.items_per_taste // 2
     tastes = []
     for number in range(config.tastes):

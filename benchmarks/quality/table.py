@@ -2,7 +2,7 @@
 
 python -m benchmarks.quality.table LOG... [--limit NAME=N] [--seeds 0,1,2] [--ablations N] [--json FILE]
 
-A LOG is a CSV in time order with the columns user, item, ts, type; what it is called decides which bar holds for it.
+A LOG is a CSV in time order with the columns user, item, ts, type; its name decides which bar holds for it.
 With --mapping examples/categories.toml it has a column category, too.
 Scored: events whose user has an earlier event, after the first tenth; whole catalogue, repeats allowed, 20 items.
 """
@@ -26,7 +26,7 @@ from benchmarks.quality.scored import LIMITS, Log, hit_rate, reciprocal_rank
 from benchmarks.record import machine, only_errors, write
 from stream_worker.config import Settings
 
-_MOST_MICROSECONDS = 500.0
+_MOST_MICROSECONDS = 500.0  # the bar: cost of an event, of the median seed
 _FREE_OF_COST_BAR = ("uci",)
 
 
