@@ -82,7 +82,7 @@ def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[str]], ax: Axes)
 def _draw(chart: Chart, figure: FigureBase, top: float) -> None:
     """Draw a chart; its panels have the same width in all charts, with room for a legend at the right."""
     # A layout engine is not used, since the last digits of its results differ from run to run.
-    figure.subplots_adjust(left=0.065, right=0.8, bottom=0.17, top=top, wspace=0.25)
+    figure.subplots_adjust(left=0.065, right=0.73, bottom=0.17, top=top, wspace=0.25)
     axes = figure.subplots(1, len(chart.panels), squeeze=False)[0]
     ends = [at for panel in chart.panels for curve in panel.curves for at in (curve.at_P[0], curve.at_P[-1])]
     for panel, ax in zip(chart.panels, axes, strict=True):
@@ -99,7 +99,7 @@ def _legend(chart: Chart, axes: Sequence[Axes], figure: FigureBase, top: float) 
         # The curve that is stacked highest stands first in the legend.
         named |= dict(list(zip(labels, handles, strict=True))[:: -1 if panel.stacked else 1])
     named |= {note.kind: _handle(note.kind) for note in chart.notes}
-    figure.legend(named.values(), named.keys(), loc="upper left", borderaxespad=0, bbox_to_anchor=(0.815, top))
+    figure.legend(named.values(), named.keys(), loc="upper left", borderaxespad=0, bbox_to_anchor=(0.745, top))
 
 
 def _draw_panel(panel: Panel, ax: Axes) -> None:
