@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # Path in the repository -> path in the site.
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
-_LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
+_LINK = re.compile(r"(!?)\[((?:[^][]|\[[^]]*\])*)\]\((?!\w+:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -36,7 +36,7 @@ def in_site(markdown: str, path: str, uri: str) -> str:
     """
 
     def link(found: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), found[2]))
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), found[3]))
         if (ROOT / target).is_dir() and target.startswith("docs/"):
             target += "/README.md"
         if target in OUTSIDE:
@@ -44,7 +44,7 @@ def in_site(markdown: str, path: str, uri: str) -> str:
         elif target.startswith("docs/"):
             to = target.removeprefix("docs/")
         else:
-            return found[1]
-        return f"[{found[1]}]({posixpath.relpath(to, posixpath.dirname(uri) or '.')}{found[3] or ''})"
+            return found[2]
+        return f"{found[1]}[{found[2]}]({posixpath.relpath(to, posixpath.dirname(uri) or '.')}{found[4] or ''})"
 
     return _LINK.sub(link, markdown)

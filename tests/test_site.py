@@ -27,6 +27,7 @@ _SPEC.loader.exec_module(site)
         ("docs/adr/README.md", "adr/README.md", "[a](../../CHANGELOG.md)", "[a](../CHANGELOG.md)"),
         ("docs/adr/README.md", "adr/README.md", "[a](0001-x.md)", "[a](0001-x.md)"),
         ("docs/a.md", "a.md", "[a](https://a.org) ![b](tick.svg)", "[a](https://a.org) ![b](tick.svg)"),
+        ("README.md", "index.md", "![the panel](docs/tick.svg)", "![the panel](tick.svg)"),
     ],
 )  # fmt: skip
 def test_a_link_leads_to_a_page_of_the_site(path: str, uri: str, before: str, after: str) -> None:
