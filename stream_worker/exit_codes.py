@@ -29,4 +29,4 @@ def exit_code(fault: StreamWorkerError) -> ExitCode:
         return ExitCode.SLOT_TAKEN
     if isinstance(fault, RestartNeeded | MemoriesLost):
         return ExitCode.RESTART
-    return ExitCode.FAILED
+    return ExitCode.FAILED  # of all others, OffsetLost and NoEvents among them
