@@ -76,6 +76,7 @@ class Metric(Generic[M]):
         return PREFIX + self.attribute + ("_total" if self.kind is Counter else "")
 
     def create(self, registry: CollectorRegistry) -> M:
+        """Create the metric in a registry, with the series of its `known` label values."""
         options: dict[str, Any] = {"buckets": self.buckets} if self.buckets else {}
         metric: M = self.kind(PREFIX + self.attribute, self.meaning, self.labels, registry=registry, **options)
         for value in self.known:

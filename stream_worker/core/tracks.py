@@ -43,6 +43,7 @@ class Track:
             self._total_loss.update_many(logprob_B)
 
     def report(self) -> GroupQuality:
+        """Return the values of all metrics, rolling and in total."""
         return GroupQuality(
             rolling=Figures(len(self._ranks), _values(self.rolling)),
             total=Figures(self.events, _values(self.total)),

@@ -76,18 +76,21 @@ class Reporter:
             counts.last_event_ts = float(events.ts_B[-1])
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
+        """Count drift alarms, and keep a note and a log line of each."""
         for alarm in alarms:
             self.status.drift.alarms[alarm.stream] += 1
             self.note("alarm", f"{alarm.stream}: hit rate {alarm.before:.3f} to {alarm.after:.3f}")
             _log.warning("drift", stream=alarm.stream, before=alarm.before, after=alarm.after, at=alarm.at)
 
     def answers(self, answers: Iterable[Given]) -> None:
+        """Count answers to drift, and keep a note and a log line of each."""
         for given in answers:
             self.status.drift.answers[given.name] += 1
             self.note("rollback" if given.name == ROLLBACK else "answer", given.text)
             _log.warning("drift answered", answer=given.name, text=given.text, events=self._learner.events)
 
     def standing(self) -> Standing:
+        """Return the place of the worker in its group, as it is now."""
         if self._leaving.begun():
             return DRAINING
         owned = len(self._offsets.owned())
