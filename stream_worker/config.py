@@ -62,7 +62,7 @@ class LogConfig:
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
 class Settings:
-    """All sections. Every value has a default that works."""
+    """Settings of all sections. Every value has a default that works."""
 
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     events: EventsConfig = field(default_factory=EventsConfig)

@@ -1,4 +1,4 @@
-"""What a user may set, and what of librdkafka's many settings exactly-once and latency need."""
+"""`[kafka]` of the configuration, and the settings of librdkafka that exactly-once and latency need."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ class KafkaConfig:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Every topic the worker reads or writes."""
+        """Names of all topics that the worker reads or writes."""
         return tuple(t for t in (self.input_topic, self.items_topic, self.output_topic, self.dead_letter_topic) if t)
 
 
 def client_settings(config: KafkaConfig) -> ClientSettings:
-    """What every client has."""
+    """Settings of every client."""
     return {**config.extra, "bootstrap.servers": config.bootstrap_servers}
 
 
