@@ -45,6 +45,9 @@ _BOUNDS = {
 _ALLOWED = {
     "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
+    "int_parsing": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_parsing": "must be a number",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
     "dataclass_type": "must be a table, [{key}]",
@@ -105,10 +108,19 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     variables = sorted((os.environ if environ is None else environ).items())
     for name, meant in misnamed(variables, Settings):
         raise ConfigurationError(f"environment variable {name}: {_remedy(meant)}")
-    for name, value in variables:
-        if name.startswith(PREFIX):
-            _set(raw, name, value)
-    return settings_of(raw)
+    ours = [(name, value) for name, value in variables if name.startswith(PREFIX)]
+    origins = {_set(raw, name, value): f"environment variable {name}" for name, value in ours}
+    try:
+        return settings_of(raw)
+    except ConfigurationError as fault:
+        raise ConfigurationError(_with_origin(str(fault), origins, path)) from None
+
+
+def _with_origin(message: str, origins: Mapping[str, str], path: Path | None) -> str:
+    """Return the message about a refused value, with the variable or file before it that set the key."""
+    key = message.partition(":")[0]
+    given = next((origins[name] for name in origins if key == name or key.startswith(f"{name}.")), path)
+    return f"{given}: {message}" if given else message
 
 
 def settings_of(raw: Mapping[str, Any]) -> Settings:
@@ -176,7 +188,8 @@ def _nearest(prefix: str, key: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(known)}"
 
 
-def _set(raw: dict[str, Any], name: str, text: str) -> None:
+def _set(raw: dict[str, Any], name: str, text: str) -> str:
+    """Set what a variable says, and return its key."""
     source, (*sections, last) = f"environment variable {name}", name[len(PREFIX) :].split("__")
     kind: Any = Settings
     place, prefix = raw, ""
@@ -189,6 +202,7 @@ def _set(raw: dict[str, Any], name: str, text: str) -> None:
     place[key] = text if kind is str else _value(text, source)
     _refuse_unknown(place[key], kind, source, f"{prefix}{key}.")
     _flatten_extra(raw)
+    return f"{prefix}{key}"
 
 
 def _key(part: str, kind: Any, place: Mapping[str, Any], source: str, prefix: str) -> tuple[str, Any]:

@@ -76,12 +76,22 @@ def test_the_compose_file_says_where_things_are_by_settings_that_exist(worker: d
             {"STREAM_WORKER__KAFKA": "somewhere", "STREAM_WORKER__KAFKA__START": "latest"},
             "environment variable STREAM_WORKER__KAFKA__START: kafka is no table, got a text",
         ),
-        ({"STREAM_WORKER__WORKER__BATCH_SIZE": ""}, "worker.batch_size: "),
+        (
+            {"STREAM_WORKER__WORKER__BATCH_SIZE": ""},
+            "environment variable STREAM_WORKER__WORKER__BATCH_SIZE: worker.batch_size: must be an integer",
+        ),
         (
             {"STREAM_WORKER__MONITOR__HIT_RATE_K": "[10,"},
             "environment variable STREAM_WORKER__MONITOR__HIT_RATE_K: no valid JSON: ",
         ),
-        ({"STREAM_WORKER__METRICS__PORT": "70000"}, "metrics.port: must be at most 65535, got 70000"),
+        (
+            {"STREAM_WORKER__METRICS__PORT": "70000"},
+            "environment variable STREAM_WORKER__METRICS__PORT: metrics.port: must be at most 65535, got 70000",
+        ),
+        (
+            {"STREAM_WORKER__DRIFT__ANSWERS": '["rates"]'},
+            "environment variable STREAM_WORKER__DRIFT__ANSWERS: drift.answers.0: must be 'fade', 'rate', 'replay' or",
+        ),
     ],
 )
 def test_a_wrong_variable_is_named_in_one_line(environ: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -195,5 +205,5 @@ def test_secrets_of_the_kafka_client_are_masked(key: str) -> None:
 
 def test_a_secret_of_the_wrong_type_is_not_in_the_error(tmp_path: Path) -> None:
     said = error_of('[kafka.extra]\n"sasl.password" = 31337\n', {}, tmp_path)
-    assert said.startswith("kafka.extra.sasl.password: ")
+    assert "worker.toml: kafka.extra.sasl.password: " in said
     assert "31337" not in said
