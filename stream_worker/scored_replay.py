@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from stream_worker.backends.files.mapping import Mapping
 from stream_worker.config import Settings
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
+from stream_worker.core.events import Events
 from stream_worker.core.history import History
+from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.paired import Scores
-from stream_worker.log_findings import refuse_a_log_without_events
+from stream_worker.log_findings import findings, refuse_a_log_without_events
 from stream_worker.loop.line import Line
 from stream_worker.loop.worker import Worker
 from stream_worker.progress import ReplayProgress
@@ -56,18 +58,25 @@ class ScoredLine(Line):
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """The replay of one configuration. `whole`: False if it was stopped before the last row."""
+    """The replay of one configuration.
+
+    `whole`: False if it was stopped before the last row.
+    `findings`: lines about dead letters and faults of the log.
+    """
 
     scores: Scores
     history: History
     log: str
     events_per_second: float
     whole: bool
+    findings: Sequence[str] = ()
 
 
-def worker_without_outputs(settings: Settings, source: FileSource, line: Line) -> Worker:
-    """Build a worker for a replay that writes nothing but scores."""
-    decoder = Decoder(settings.events.canonical(), source.columns)
+def worker_without_outputs(
+    settings: Settings, source: FileSource, line: Line, watch: Callable[[Events], None] | None = None
+) -> Worker:
+    """Build a worker for a replay that writes nothing but scores. `watch`: called with all events."""
+    decoder = Decoder(settings.events.canonical(), source.columns, watch)
     return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder)
 
 
@@ -80,7 +89,8 @@ def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, lim
     """
     source = FileSource(list(log), mapping, limit=limit)
     line = ScoredLine(**vars(make_line(settings, name)))
-    worker = worker_without_outputs(settings, source, line)
+    watch = LogWatch()
+    worker = worker_without_outputs(settings, source, line, watch.add)
     worker.start()
     history = History(line.monitor)
     worker.observer = ReplayProgress(source, history, name)
@@ -92,4 +102,5 @@ def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, lim
     seconds = max(time.monotonic() - start, 1e-9)
     history.finish(worker.status)
     scores = Scores.joined(line.scores)
-    return ScoredRun(scores, history, source.name, worker.status.consuming.events / seconds, not worker.stopping)
+    rate, found = worker.status.consuming.events / seconds, list(findings(worker.status, watch))
+    return ScoredRun(scores, history, source.name, rate, not worker.stopping, found)

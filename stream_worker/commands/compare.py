@@ -82,6 +82,8 @@ def _say(
     facts += [(f"{name}, {path.name}", _speed(side)) for name, path, side in zip("AB", (a, b), runs, strict=True)]
     changed = differing(*both)
     _print(facts, rows, changed)
+    for line in dict.fromkeys(line for run in (runs[0][0], runs[1][0]) for line in run.findings):
+        print(line)
     if reports:
         _write(reports, facts, rows, changed, runs)
 
