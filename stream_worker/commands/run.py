@@ -106,7 +106,8 @@ def _started(
     from_path: Path | None,
 ) -> Worker:
     slot = settings.worker.slot
-    _log.info("starting", slot=slot, kafka=settings.kafka.bootstrap_servers, topic=settings.kafka.input_topic)
+    kafka, folder = settings.kafka, Path(settings.checkpoint.path).resolve()
+    _log.info("starting", slot=slot, kafka=kafka.bootstrap_servers, topic=kafka.input_topic, checkpoints=str(folder))
     # Before joining the group: on a slow machine compiling takes longer than a member may be silent.
     warm_up(settings)
     line = make_line(settings, f"{slot}-{nonce}")

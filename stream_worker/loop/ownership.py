@@ -64,6 +64,8 @@ class Ownership:
         if self._numbers.foreign:
             self._numbers.renumber()
         self._learn_of(self._source.identity())
+        if not self._line.offsets and any(at.next_offset > 0 and not at.first for at in committed.values()):
+            _log.warning("begins without a checkpoint, with nothing learned, though the group has published before")
         claims = self._memories.claim(committed)
         starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})

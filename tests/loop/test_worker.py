@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
 from stream_worker.core.effort import Effort, EffortConfig
@@ -654,6 +655,20 @@ def test_the_same_log_gives_the_same_lists_whatever_store_is_behind() -> None:
             [(r.user, r.next_offset, tuple(r.items), tuple(r.scores)) for r in world.topic.outputs.recommendations]
         )
     assert made[0] == made[1]
+
+
+def test_a_start_without_a_checkpoint_says_so_where_the_group_has_published() -> None:
+    """A checkpoint folder that is looked for in the wrong place would be lost without a word."""
+    world = World(Durable)
+    world.send_many(20)
+    with capture_logs() as first:
+        world.worker().to_the_end()
+    with capture_logs() as second:
+        world.worker().to_the_end()
+    with capture_logs() as elsewhere:
+        world.worker(slot="1").to_the_end()
+    said = [sum("without a checkpoint" in line["event"] for line in lines) for lines in (first, second, elsewhere)]
+    assert said == [0, 0, 1]
 
 
 def test_a_restart_from_the_twins_checkpoint_has_the_memories_it_had() -> None:

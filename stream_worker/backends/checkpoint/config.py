@@ -13,7 +13,8 @@ from pydantic import dataclasses as checked
 class CheckpointConfig:
     """`[checkpoint]`: where checkpoints are, how often one is written, how many are kept."""
 
-    #: Folder. Checkpoints are in `<path>/<topic>-<8 hex digits of the topic's id>/<slot>`.
+    #: Folder, from where the worker is started unless it is absolute. Checkpoints are in `<path>/<topic>-<8 hex digits
+    #: of the topic's id>/<slot>`.
     path: Annotated[str, MinLen(1)] = "checkpoints"
     #: Checkpoints of a slot that are kept. An older one serves when the newest is torn.
     keep: PositiveInt = 3
