@@ -61,7 +61,7 @@ class Telling:
         if counts.records > self._records:
             self._log.info("at work", **self._work(status, now - self._said))
             self._idle = False
-        elif not self._idle and not status.waiting:
+        elif not self._idle and not status.waiting and counts.lag:  # it owns partitions, and none has a record
             self._log.info("nothing to read: waiting for events", events=counts.events)
             self._idle = True
         self._said, self._records, self._events = now, counts.records, counts.events

@@ -29,6 +29,7 @@ class World:
 
     def __init__(self) -> None:
         self.now, self.said, self.status = 0.0, Said(), Status()
+        self.status.consuming.lag = {0: 0}
         self.telling = Telling(self.said, 60.0, lambda: self.now)
 
     def ticks(
@@ -83,6 +84,11 @@ def test_nothing_is_said_of_a_hit_rate_that_is_not_measured(world: World) -> Non
     world.status.quality = quality("hit_rate@5", 0.4, popularity=0.1)
     said = world.ticks(60, records=1)[0][2]
     assert not [name for name in said if "hit_rate" in name]
+
+
+def test_a_worker_without_partitions_is_not_said_to_wait_for_events(world: World) -> None:
+    world.status.consuming.lag = {}
+    assert world.ticks(120) == []
 
 
 def test_of_an_idle_worker_is_said_once_that_it_waits(world: World) -> None:
