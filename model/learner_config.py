@@ -24,8 +24,8 @@ class LearnerConfig:
     dim: Annotated[int, Ge(4)] = 64
     #: Events of one step of the weights. 192 cost up to .003 of the hit rate, 96 cost time (mini-batches).
     mini_batch: PositiveInt = 128
-    #: Events of a user that are remembered, the last ones; a byte counts them. 255 instead of 50 gains .017 of the hit
-    #: rate on ml100k (ring); take 50 where Redis has to be small.
+    #: Events of a user that are remembered, the last ones: how much is remembered of a user. A byte counts them. 255
+    #: instead of 50 gains .017 of the hit rate on ml100k (ring); take 50 where Redis has to be small.
     ring_size: Annotated[int, Interval(ge=2, le=255)] = 255
     #: Events that attention and training windows see, the newest of a ring; at most `ring_size`. 8 is as good as 10 and
     #: cheaper; 6 lost .005 on ml100k (smaller).
@@ -35,7 +35,7 @@ class LearnerConfig:
     burn_in: NonNegativeInt = 0
     #: Steps of the weights after which the state before a training window is computed again. Acts only with `burn_in`.
     stale_steps: NonNegativeInt = 1_000
-    #: Items of a published list; at most `candidates`.
+    #: Items of a published list; at most `candidates`. Hit rates keep the k of `monitor.hit_rate_k`.
     list_length: PositiveInt = 20
     #: Items in the catalogue. When it is full, those not seen for longest leave. At least twice `worker.batch_size`. A
     #: row takes about 1 KB, so the default at most 500 MB (ADR 0008).

@@ -46,7 +46,10 @@ class WorkerMetrics:
 
     records_polled = Metric(Counter, "records", "Records taken from the source.", read=lambda s: s.consuming.records)
     events_processed = Metric(
-        Counter, "events", "Valid events taken through the loop.", read=lambda s: s.consuming.events
+        Counter,
+        "events",
+        "Valid events taken through the loop, also those that are read again for memories.",
+        read=lambda s: s.consuming.events,
     )
     dead_letters = Metric(
         Counter,
