@@ -56,14 +56,14 @@ class ShopConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.rate <= 100_000:
-            raise ValueError(f"shop.rate: above 0, at most 100000, got {self.rate}")
+            raise ValueError(f"shop.rate: must be above 0 and at most 100000, got {self.rate}")
         if self.customers < 2 or self.models < 1 or self.session_events < 1:
             raise ValueError(
-                "shop.customers, models, session_events: at least 2, 1 and 1, "
+                "shop.customers, models, session_events: must be at least 2, 1 and 1, "
                 f"got {self.customers}, {self.models}, {self.session_events}"
             )
         if self.new_items_a_second < 0:
-            raise ValueError(f"shop.new_items_a_second: not negative, got {self.new_items_a_second}")
+            raise ValueError(f"shop.new_items_a_second: must be at least 0, got {self.new_items_a_second}")
 
 
 @dataclass(frozen=True, slots=True)

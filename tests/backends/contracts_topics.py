@@ -428,7 +428,7 @@ class SinkContract:
         assert self.published(broker, member)[0] == 0
 
     def test_outputs_without_offsets_are_refused(self, broker: Broker, member: Member) -> None:
-        with pytest.raises(ValueError, match="without the offsets"):
+        with pytest.raises(ValueError, match="without input offsets"):
             broker.sink().commit(Outputs([list_for("u", 1)]), {}, member.source.membership())
         assert broker.lists() == []
 
