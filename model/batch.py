@@ -33,7 +33,7 @@ class Batch:
     category_B: category code, 0: none (see `categories`)
     type_B: event type
     ts_B: time in seconds
-    next_offset_B: offset behind the event in its partition
+    next_offset_B: offset after the event in its partition
     target_B: True for events to predict, by their type
     remember_B: True for events that the user's memory does not hold yet
     learn_B: True for events among these that the line has not learned yet

@@ -1,4 +1,4 @@
-"""The learner: all parts of a line that learn, and their order: predict, score, remember, then learn.
+"""Learns a batch: takes events into memories, predicts each from the state before it, and collects examples.
 
 Shape suffixes as in `encoder.encoder`; also X examined events, S slots or sampled rows, L ring entries.
 """

@@ -1,4 +1,4 @@
-"""Top k of many scores without a full sort, and ranks of targets.
+"""Finds the items that the encoder proposes, by an exact top k of its scores, and the ranks of targets.
 
 Shape suffixes: B queries or events, X queries of one step, N rows, G groups, C candidates, K places of a list, D size
 of a vector.

@@ -1,4 +1,4 @@
-"""The findings of a replay about its log.
+"""Tells what a replay found wrong in its log, and ends a replay whose log holds no event.
 
 They are dead letters and dropped fields, with reason and row, and faults of the log that spoil the figures.
 """

@@ -27,8 +27,8 @@ _BLINDLY = 0.1
 class Returns(NamedTuple):
     """Decayed counts by event type; the first axis of two is BY_PLACE, BY_LAST.
 
-    offered_2Y: how often there was something to return to
-    returned_2Y: how often the next event returned to it
+    offered_2Y: by place: ring entries of each type; by last: events after a ring whose last entry has the type
+    returned_2Y: how many of these the next event returned to
     items_Y: different items in the rings, by the type of each item's newest entry
     """
 

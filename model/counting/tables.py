@@ -1,4 +1,4 @@
-"""The counting tables: which items follow each item, and which stand near it; with popularity, returns and categories.
+"""The counting tables: five kinds of neighbours per item (next, plain, forward, backward, wide), popularity and more.
 
 Shape suffixes: T tables, N rows of the catalogue, L ring entries. d: places back in a ring (0: the newest item).
 """

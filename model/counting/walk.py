@@ -58,7 +58,7 @@ MapSlices = Callable[[Callable[[slice], None], Iterable[slice]], Iterable[None]]
 class CountingConfig:
     """Bounds of the tables and of what they propose; `LearnerConfig` has their defaults.
 
-    neighbours: items in a row of the table that counts which item follows which
+    neighbours: items in one row of each counting table
     candidates: items that are proposed to the ranker
     """
 

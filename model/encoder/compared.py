@@ -1,4 +1,4 @@
-"""Loss of targets that are compared with many rows; loss and gradient in one pass over blocks of queries.
+"""Computes the encoder's loss, of either kind, against all live rows or a sample, block by block of queries.
 
 The matrix of all scores is never in memory, and the backward pass does not compute it again: fused linear
 cross-entropy (Hsu et al., Liger Kernel, 2024).

@@ -1,4 +1,4 @@
-"""Loss functions with their gradients; each docstring has formula and paper.
+"""Losses of the encoder, softmax cross-entropy and BPR-max (`model.loss`), with gradients, formulas and papers.
 
 Shape suffixes: M examples, S rows that each target is compared with.
 """

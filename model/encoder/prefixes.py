@@ -1,4 +1,4 @@
-"""Targets of a training window: the event behind it, and its own newest events, each from the prefix before it.
+"""Chooses what a training window predicts: the event after it, and its own newest events, each from those before it.
 
 The LSTM runs once over a window for up to `targets` predictions (ADR 0011).
 """

@@ -62,7 +62,7 @@ class ByContext:
 
 
 class ByHash:
-    """Starts new items, and items that return, at a hash of their ids."""
+    """Starts items at a hash of their ids, where `model.item_vectors` is `hashed` and vectors are never learned."""
 
     takes_back = False
 

@@ -1,4 +1,4 @@
-"""A slow copy of the weights: their exponential average over steps. It is the fast weights' referee and fallback.
+"""Keeps an average of the weights to compare them with, to fall back to and, in the ranker, to score lists by.
 
 slow += (1 - decay) * (fast - slow) at every step whose loss is a usual one: while something is wrong, the copy waits.
 

@@ -20,7 +20,7 @@ _UNKNOWN = Kept()
 
 
 class PartitionOwner(Protocol):
-    """The worker as its source sees it. Called from inside `Source.poll`, on the loop's thread, between two batches."""
+    """The worker as its source sees it. Called from inside `Source.poll` and `Source.serve`, on the loop's thread."""
 
     def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
         """Return what the memory store keeps of partitions, whoever owns them. May raise Unavailable."""

@@ -1,7 +1,7 @@
 """Finds faults of a recorded log that spoil the figures of its replay.
 
-These are rows out of order, events that stand there twice, and a user who is not a person. Each fault is told once, at
-the end of the replay, with its extent.
+These are rows over a minute older than the row before, events twice in a row, and a user who is not a person. Each
+fault is told once, at the end of the replay, with its extent.
 """
 
 from __future__ import annotations

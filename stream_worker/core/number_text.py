@@ -1,4 +1,4 @@
-"""Numbers written as texts, and whole numbers as text, in the forms of exports and trackers."""
+"""Reads numbers from texts, and writes whole numbers as texts, in the forms of exports and trackers."""
 
 from __future__ import annotations
 

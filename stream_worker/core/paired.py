@@ -28,7 +28,7 @@ class Scores:
 
     offset_E: offsets in the log.
     user_E: numbers of the users.
-    rank_E: ranks of the items that came, from 1; 0: not among the candidates.
+    rank_E: ranks of the items that came, from 1, among candidates and items that fill up; 0: in neither.
     log_probability_E: log-probabilities of these items, in nats.
     type_E: numbers of the event types.
     repeat_E: True if the user had the item before.

@@ -1,4 +1,4 @@
-"""Reasons why an input is no event, as short sentences for a person: what was expected, and what came."""
+"""Refuses a field of an event: raises InvalidEvent with a short sentence of what was expected, and what came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of contract 1, renamed to the field names that a configuration reads."""
+"""Renames an event's fields for `produce`: from contract 1's names to those that the configuration reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes partitions over and gives them up, between two ticks, when no transaction is open."""
+"""Takes partitions over inside `poll`, and gives them up there or wherever the loop waits and serves the source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The loop of a worker: consume, remember, predict, score, learn, recommend, commit.
 
-Each `run_once` is one tick. Partitions are claimed, released and dropped only between two ticks, when no transaction is
-open.
+Each `run_once` is one tick. Partitions are claimed only inside `poll`, between two ticks; they may also be released or
+dropped while a tick waits for a service. No transaction is open then.
 """
 
 from __future__ import annotations

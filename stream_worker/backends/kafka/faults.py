@@ -115,7 +115,7 @@ class Backoff:
 
 
 class Complaints:
-    """Limits log lines about repeated errors: after 5 s per error code, then ever fewer, down to one per minute."""
+    """Limits log lines by error code: the first at once, the next after 5 s, then ever fewer, to one per minute."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

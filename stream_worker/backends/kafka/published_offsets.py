@@ -16,7 +16,10 @@ from stream_worker.core.offsets import Committed, Kept, Mark
 
 
 class PublishedOffsets:
-    """Asks for Y. All methods that take a consumer raise KafkaException if the brokers do not answer."""
+    """Reads Y of the partitions, and commits one where there is none.
+
+    All methods that take a consumer raise KafkaException if the brokers do not answer.
+    """
 
     def __init__(self, config: KafkaConfig, identity: TopicIdentity) -> None:
         self._config, self._identity = config, identity

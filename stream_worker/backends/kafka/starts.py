@@ -1,6 +1,6 @@
-"""Finds the offsets to begin at: the committed one (Y), one for a partition without Y, or one in place of a lost one.
+"""Finds the offsets to begin at, commits a first Y where there is none, and refuses or replaces a lost offset.
 
-All functions ask the broker and raise KafkaException if it does not answer.
+Functions that take a consumer ask the brokers, and raise KafkaException if these do not answer.
 """
 
 from __future__ import annotations
