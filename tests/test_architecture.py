@@ -179,6 +179,14 @@ def test_the_tree_names_nothing_that_is_not_there() -> None:
     assert [path for path in _tree() if not (_ROOT / path).exists()] == []
 
 
+def test_the_tree_says_of_a_module_what_its_docstring_says() -> None:
+    """Its first line, so that the page cannot grow old."""
+    modules = {path: words for path, words in _tree().items() if path.endswith(".py")}
+    docstrings = {path: ast.get_docstring(ast.parse((_ROOT / path).read_text())) or "" for path in modules}
+    said = {path: text.splitlines()[0].rstrip(".") for path, text in docstrings.items()}
+    assert modules == said
+
+
 def test_the_tree_names_all_that_is_there() -> None:
     """Every module by name or by its folder's, and every other folder. A folder whose modules are named one by one
     has all of them named."""
