@@ -41,10 +41,10 @@ def page() -> str:
 
 def _section(name: str, kind: type) -> str:
     lines = [f"## [{name}]", "", _linked(_explanation(kind)), "", *_HEAD]
-    tables = []
-    for key, hint in get_type_hints(kind, include_extras=True).items():
-        default = _default(next(field for field in dataclasses.fields(kind) if field.name == key))
-        lines.append(f"| `{key}` | {default} | {values(hint)} | {_linked(meanings(kind)[key])} |")
+    tables, meaning, hints = [], meanings(kind), get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        key, hint = field.name, hints[field.name]
+        lines.append(f"| `{key}` | {_default(field)} | {values(hint)} | {_linked(meaning[key])} |")
         if get_origin(hint) is dict and dataclasses.is_dataclass(table := get_args(hint)[1]):
             tables.append(_section(f"{name}.{key}.NAME", table))  # type: ignore[arg-type]
     return "\n".join([*lines, "", *tables])
