@@ -32,7 +32,7 @@ class GroupQuality:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A report of the monitor. Every report is an object of its own.
+    """A report of the monitor.
 
     events: events counted so far, scored or not.
     all: quality on all scored events.

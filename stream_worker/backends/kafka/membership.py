@@ -79,7 +79,7 @@ class Membership:
         if self._lost:
             return Standing(False, "its partitions were lost to others; joining the group again")
         if self._heard:
-            return Standing(True, "standing by: the group shares out its partitions, or has more members than these")
+            return Standing(True, "standing by: the group is sharing out partitions, or has fewer of them than members")
         return Standing(False, "joining the group")
 
     def _is_known(self) -> bool:
