@@ -22,6 +22,7 @@ class Record:
     `timestamp_ms`: the record's own time by the broker, epoch milliseconds.
     `row`: the row of a file, in words; empty for a topic.
     `fault`: the class and reason of a fault that the file's reader found; such a row has no bytes for the decoder.
+    `headers`: names and values, in the broker's order.
     """
 
     partition: int
@@ -31,6 +32,7 @@ class Record:
     value: bytes | None
     row: str = ""
     fault: tuple[str, str] | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
 
     @property
     def place(self) -> str:
@@ -49,20 +51,40 @@ class EventType:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that is not an event. `error`: the class of the fault; `reason`: a sentence for a person."""
+    """A record that is not an event, or some of the events that it should hold.
+
+    `error`: the class of the fault.
+    `reason`: a sentence for a person.
+    `elements`: the indexes of the elements that are no events; empty: nothing of the record is one.
+    """
 
     record: Record
     error: str
     reason: str
+    elements: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A record that gives the user `old` the id `user`, at `offset` of a partition."""
+
+    partition: int
+    offset: int
+    user: str
+    old: str
 
 
 @dataclass(frozen=True)
 class Events:
     """B valid events in the order of the source, as columns.
 
+    The events of one record have the same offset and stand next to each other. Those without times of their own are a
+    *set*: none of them follows another.
+
     partition_B int32, offset_B int64, ts_B float64 (epoch seconds), type_B int16 (index into the configured event
-    types), value_B float32 (NaN: none), category_B uint32 (a code of the item's category, 0: none). Texts stay Python
-    lists: users, items, request_ids (None: none).
+    types), value_B float32 (NaN: none), category_B uint32 (a code of the item's category, 0: none), within_B int16
+    (events of the same set before this one), id_B uint32 and session_B uint32 (hashes of the event's id and of its
+    session's, 0: none). Texts stay Python lists: users, items, request_ids (None: none).
     """
 
     partition_B: NDArray[np.int32]
@@ -71,6 +93,9 @@ class Events:
     type_B: NDArray[np.int16]
     value_B: NDArray[np.float32]
     category_B: NDArray[np.uint32]
+    within_B: NDArray[np.int16]
+    id_B: NDArray[np.uint32]
+    session_B: NDArray[np.uint32]
     users: list[str]
     items: list[str]
     request_ids: list[str | None]

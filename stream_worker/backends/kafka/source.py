@@ -366,4 +366,6 @@ def _record(message: Message) -> Record:
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None
-    return Record(partition, offset, message.timestamp()[1], message.key(), message.value())
+    given: Any = message.headers()
+    headers = tuple((name, value or b"") for name, value in given) if given else ()
+    return Record(partition, offset, message.timestamp()[1], message.key(), message.value(), headers=headers)
