@@ -58,7 +58,7 @@ class EventsConfig:
     item: str = "item"
     #: Field of the event's type, one of `types`.
     type: str = "type"
-    #: Field of the event's time: epoch seconds, milliseconds or microseconds, ISO 8601 or RFC 2822.
+    #: Field of the event's time: epoch seconds (or ms, us, ns, told by magnitude), ISO 8601 or RFC 2822.
     ts: str = "ts"
     #: No effect yet: the number is parsed, and nothing uses it.
     value: str = "value"
