@@ -24,7 +24,8 @@ _COMMANDS = {
     "replay": "Run recorded logs through the worker's own loop, and measure.",
     "compare": "Replay recorded logs with two configurations, side by side.",
     "produce": "Send recorded logs to the input topic.",
-    "tail": "Print recommendations as they are published.",
+    "topics": "Create those of the worker's topics that are missing.",
+    "tail": "Print recommendations, or dead letters, as they are published.",
     "memory": "Print the memories of all users or of one.",
     "reset": "Delete everything that a configuration's workers have kept, to begin anew. Asks first.",
     "demo": "Show everything at once, with no services installed.",
@@ -58,6 +59,7 @@ class _Commands(click.Group):
 EPILOG = """\b
 Examples:
   stream-worker demo --seconds 30
+  stream-worker topics create --config worker.toml
   stream-worker check --config worker.toml
   stream-worker run --config worker.toml
   stream-worker replay clicks.csv --mapping examples/canonical.toml

@@ -51,7 +51,7 @@ def _kafka(settings: Settings) -> str:
     require_protocol(settings.kafka)
     require_rights(settings.kafka, settings.worker.slot)
     if missing_topics(settings.kafka):
-        raise Unavailable(f"{found}; `stream-worker produce --create` makes them")
+        raise Unavailable(f"{found}; `stream-worker topics create` makes them")
     return found
 
 

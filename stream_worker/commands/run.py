@@ -114,7 +114,7 @@ def _started(
     _answer(lambda: require_protocol(settings.kafka), health)
     _answer(lambda: require_rights(settings.kafka), health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
-        _log.warning("topics are missing; `stream-worker produce --create` makes them", topics=missing)
+        _log.warning("topics are missing; `stream-worker topics create` makes them", topics=missing)
 
     def owns() -> bool:
         return store.slot_owner(slot) in (None, nonce)

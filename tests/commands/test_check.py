@@ -60,4 +60,4 @@ def test_topics_that_are_missing_fail(kafka_bootstrap: str, make_topic: Callable
     assert code == ExitCode.FAILED
     [line] = [line for line in out.splitlines() if line.startswith("FAIL")]
     assert f"missing: {topic}.lists, {topic}.dead" in line
-    assert "produce --create" in line
+    assert "topics create" in line

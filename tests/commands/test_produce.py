@@ -131,7 +131,7 @@ class TestATopicThatIsThereAlready:
         code, _, err = self.call(kafka_bootstrap, "nobody-has-made-this", tmp_path)
         assert code == ExitCode.FAILED
         assert "there is no topic nobody-has-made-this" in err
-        assert "--create" in err
+        assert "`stream-worker topics create`" in err
         assert len(err.splitlines()) == 1
 
 

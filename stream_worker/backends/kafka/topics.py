@@ -53,11 +53,19 @@ class Published:
 def describe_cluster(config: KafkaConfig) -> str:
     """Describe brokers and topics in one line, for `check`. Raises Unavailable."""
     known = metadata(config, _ANSWER_SECONDS)
-    counts = {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
-    found = [f"{topic} ({amount(count, 'partition')})" for topic, count in counts.items()]
+    found = [f"{topic} ({amount(count, 'partition')})" for topic, count in _partitions(config, known).items()]
     missing = missing_topics(config)
     parts = [f"{amount(len(known.brokers), 'broker')} at {config.bootstrap_servers}", *found]
     return ", ".join([*parts, f"missing: {', '.join(missing)}"] if missing else parts)
+
+
+def partition_counts(config: KafkaConfig) -> dict[str, int]:
+    """Return the number of partitions of each configured topic that the cluster has. Raises Unavailable."""
+    return _partitions(config, metadata(config, _ANSWER_SECONDS))
+
+
+def _partitions(config: KafkaConfig, known: ClusterMetadata) -> dict[str, int]:
+    return {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
 
 
 def missing_topics(config: KafkaConfig) -> list[str]:
@@ -74,7 +82,7 @@ def require_topic(config: KafkaConfig, topic: str) -> None:
     if topic in known.topics or is_mock(known) or hidden_topics(config, [topic]):
         return
     raise Unavailable(
-        f"kafka: there is no topic {topic} at {config.bootstrap_servers}; `stream-worker produce --create` makes the "
+        f"kafka: there is no topic {topic} at {config.bootstrap_servers}; `stream-worker topics create` makes the "
         "worker's topics"
     )
 
@@ -84,8 +92,8 @@ def is_mock(known: ClusterMetadata) -> bool:
     return str(known.cluster_id).startswith(_MOCK)
 
 
-def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, replication: int = -1) -> None:
-    """Create the topics that do not exist. Raises Unavailable.
+def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, replication: int = -1) -> list[str]:
+    """Create the topics that do not exist, and return their names. Raises Unavailable.
 
     names: the topics.
     partitions: of each new topic; librdkafka's mock cluster always makes four.
@@ -97,8 +105,10 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
     if is_mock(known):
         for name in absent:
             admin.list_topics(name, timeout=_ANSWER_SECONDS)
-    elif absent:
-        _create(admin, [NewTopic(name, partitions, replication, config=_policy(config, name)) for name in absent])
+        return absent
+    if not absent:
+        return []
+    return _create(admin, [NewTopic(name, partitions, replication, config=_policy(config, name)) for name in absent])
 
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
@@ -108,13 +118,17 @@ def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
     return {"cleanup.policy": "compact"} if name == config.items_topic else {}
 
 
-def _create(admin: AdminClient, topics: list[NewTopic]) -> None:
+def _create(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
+    """Create the topics, and return the names of those that nobody else has made meanwhile."""
+    made = []
     for name, created in admin.create_topics(topics, request_timeout=_ANSWER_SECONDS).items():
         try:
             created.result()
+            made.append(name)
         except KafkaException as fault:
             if error_of(fault).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Unavailable(f"kafka: topic {name} was not created: {error_of(fault).str()}") from fault
+    return made
 
 
 def produce_records(
