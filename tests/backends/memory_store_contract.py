@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.memory_record import KNOWN_VERSIONS
 from stream_worker.core.offsets import Kept
 
 MakeStore = Callable[..., MemoryStore]
@@ -34,9 +35,9 @@ _NEXT_OFFSETS = [
 ]  # fmt: skip
 
 
-def record(next_offset: int, body: bytes = b"") -> bytes:
+def record(next_offset: int, body: bytes = b"", version: int = 1) -> bytes:
     """The part of a record that a store looks at, and a body that it does not."""
-    return b"\x01" + next_offset.to_bytes(8, "big") + body
+    return bytes([version]) + next_offset.to_bytes(8, "big") + body
 
 
 def token_of(store: MemoryStore, partition: int = 0) -> int:
@@ -137,6 +138,13 @@ class MemoryStoreContract:
         assert store.save(0, token, [("u", record(higher, b"higher"))]) == 1
         assert store.save(0, token, [("u", record(lower, b"late"))]) == 0
         assert store.load({0: token}, [(0, "u")]) == [record(higher, b"higher")]
+
+    @pytest.mark.parametrize("version", KNOWN_VERSIONS)
+    def test_a_next_offset_of_any_version_is_not_lowered(self, store: MemoryStore, version: int) -> None:
+        token, there = token_of(store), record(7, version=version)
+        store.save(0, token, [("u", there)])
+        assert [store.save(0, token, [("u", record(6, version=given))]) for given in KNOWN_VERSIONS] == [0, 0, 0]
+        assert store.load({0: token}, [(0, "u")]) == [there]
 
     def test_a_record_of_the_same_next_offset_is_written_again(self, store: MemoryStore) -> None:
         """A state that was rebuilt under other weights has the n that it had."""

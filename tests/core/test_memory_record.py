@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stream_worker.core.memory_record import (
     VERSION,
     VERSION_OF_GENERATIONS,
+    VERSION_WITH_MORE,
     MemoryFormat,
     fault_of,
     generation_of,
@@ -136,7 +137,7 @@ def test_a_record_of_other_sizes_and_the_same_length_is_converted_too() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("version", [0, VERSION_OF_GENERATIONS + 1, 255])
+@pytest.mark.parametrize("version", [0, VERSION_WITH_MORE + 1, 255])
 def test_an_unknown_version_is_refused(version: int, place: int) -> None:
     """Alone or among good ones; the message says what was expected and what came."""
     blobs = _blobs(_records(2))
@@ -204,3 +205,69 @@ def test_what_is_no_record_has_a_fault(blob: bytes) -> None:
 
 def test_a_record_has_no_fault() -> None:
     assert [fault_of(blob) for blob in _blobs(_records(3))] == ["", "", ""]
+
+
+_WITH_MORE = MemoryFormat(ring_size=6, hidden=4, ids=64, joins=8, sets=1)
+
+
+def _with_more(ids: int, joins: int, generation: int = 0, session: int = 0, in_set: int = 0) -> Any:
+    """A record with this many ids and joins."""
+    [record] = records = _WITH_MORE.empty(1)
+    for name in _COLUMNS:
+        records[name] = _records(1, seed=ids)[name]
+    record["next_offset"] = in_generations(np.array([7]), np.array([generation]))[0]
+    record["ids"][64 - ids :] = np.arange(1, ids + 1)
+    record["joined"][8 - joins :] = np.arange(1, 2 * joins + 1).reshape(-1, 2)
+    record["session"], record["in_set"] = session, in_set
+    return records
+
+
+@pytest.mark.parametrize("generation", [0, 3])
+@pytest.mark.parametrize("ids", [0, 1, 8, 9, 33, 64])
+@pytest.mark.parametrize("joins", [0, 1, 2, 3, 8])
+@pytest.mark.parametrize(("session", "in_set"), [(0, 0), (2**32 - 1, 0), (0, 2**62 - 1)])
+def test_what_a_record_ends_with_comes_back_and_takes_no_more_than_it_needs(
+    ids: int, joins: int, session: int, in_set: int, generation: int
+) -> None:
+    """Of any generation, with n where stores look for it; without any the bytes are those of the versions before."""
+    records = _with_more(ids, joins, generation, session, in_set)
+    [blob] = _WITH_MORE.encode(records)
+    assert fault_of(blob) == ""
+    assert _WITH_MORE.decode([blob]).tobytes() == records.tobytes()
+    assert (int.from_bytes(blob[1:9], "big"), generation_of(blob)) == ((generation << 48) + 7, generation)
+    assert header_of(blob)["next_offset"] == 7
+    [without] = _FORMAT.encode({name: records[name] for name in _COLUMNS})
+    sizes = min(size for size in (0, 8, 16, 32, 64) if size >= ids), min(j for j in (0, 2, 8) if j >= joins)
+    sets = int(session + in_set > 0)
+    if (*sizes, sets) == (0, 0, 0):
+        assert blob == without
+    else:
+        assert (blob[0], tuple(blob[32:35])) == (VERSION_WITH_MORE, (*sizes, sets))
+        assert len(blob) == len(without) + 3 + 4 * sizes[0] + 8 * sizes[1] + 12 * sets
+        assert blob[1:32] == without[1:32]
+    assert ring_of(blob) == ring_of(without)
+
+
+def test_records_of_all_versions_come_together() -> None:
+    """A program that reads ids goes on with records of one that did not, and the other way round without the ids."""
+    records = _with_more(40, 1), _with_more(0, 0, 2), _with_more(0, 0, 0, 5)
+    blobs = [*_FORMAT.encode(_records(2)), *(blob for record in records for blob in _WITH_MORE.encode(record))]
+    assert [blob[0] for blob in blobs] == [1, 1, 3, 2, 3]
+    decoded = _WITH_MORE.decode(blobs)
+    assert [int((ids > 0).sum()) for ids in decoded["ids"]] == [0, 0, 40, 0, 0]
+    assert [int((joined[:, 0] > 0).sum()) for joined in decoded["joined"]] == [0, 0, 1, 0, 0]
+    assert decoded["session"].tolist() == [0, 0, 0, 0, 5]
+    older = _FORMAT.decode(blobs)
+    for name in _COLUMNS:
+        assert np.array_equal(older[name], decoded[name]), name
+    assert MemoryFormat(6, 4, ids=8).decode(blobs)["ids"][2].tolist() == list(range(33, 41))
+    assert _WITH_MORE.encode(_WITH_MORE.empty(0)) == []
+
+
+@pytest.mark.parametrize("cut", [33, 34, 35, 60, -1])
+def test_a_torn_record_with_ids_is_refused(cut: int) -> None:
+    [blob] = _WITH_MORE.encode(_with_more(9, 1))
+    for torn in (blob[:cut], blob + b"\0", blob[:32] + b"\xff\xff" + blob[34:]):
+        assert fault_of(torn).startswith("memory record: expected ")
+        with pytest.raises(ValueError, match="memory record"):
+            _WITH_MORE.decode([torn])

@@ -15,6 +15,7 @@ from stream_worker.core import memory_record
 from stream_worker.core.memory_record import (
     VERSION,
     VERSION_OF_GENERATIONS,
+    VERSION_WITH_MORE,
     MemoryFormat,
     fault_of,
     generation_of,
@@ -25,8 +26,13 @@ from stream_worker.core.memory_record import (
 
 DATA = Path(__file__).parents[1] / "data" / "memory_records"
 FORMAT = MemoryFormat(ring_size=3, hidden=2)
+FORMATS = {
+    VERSION: FORMAT,
+    VERSION_OF_GENERATIONS: FORMAT,
+    VERSION_WITH_MORE: MemoryFormat(3, 2, ids=2, joins=1, sets=1),
+}
 # Generation of the topic by version. Each number below is a different one, so that no two fields can be exchanged.
-GENERATIONS = {VERSION: 0, VERSION_OF_GENERATIONS: 5}
+GENERATIONS = {VERSION: 0, VERSION_OF_GENERATIONS: 5, VERSION_WITH_MORE: 6}
 VALUES: dict[str, Any] = {
     "ring_size": 3,
     "hidden": 2,
@@ -39,6 +45,7 @@ VALUES: dict[str, Any] = {
     "h": [0.5, -1.25],
     "c": [3.0, -0.125],
 }
+MORE: dict[str, Any] = {"ids": [0, 0xA1B2C3D4], "joined": [[0x0BADCAFE, 77]], "session": 0x5E551011, "in_set": 6}
 NEXT_OFFSET = 0x060708090A
 
 
@@ -46,10 +53,14 @@ def recorded(version: int) -> bytes:
     return bytes.fromhex((DATA / f"version-{version}.hex").read_text())
 
 
+def values(version: int) -> dict[str, Any]:
+    return VALUES | MORE if version == VERSION_WITH_MORE else VALUES
+
+
 def columns(version: int) -> dict[str, Any]:
     """What the recorded record holds, as whoever writes one hands it over."""
-    record = FORMAT.empty(1)
-    for name, value in VALUES.items():
+    record = FORMATS[version].empty(1)
+    for name, value in values(version).items():
         record[name] = [value]
     columns = {name: record[name] for name in record.dtype.names or ()}
     columns["next_offset"] = in_generations(np.array([NEXT_OFFSET]), np.array([GENERATIONS[version]]))
@@ -61,8 +72,8 @@ def test_a_recorded_record_is_read(version: int) -> None:
     """Every field, and the headers, of bytes that a store has had for long."""
     blob = recorded(version)
     assert fault_of(blob) == ""
-    [record] = FORMAT.decode([blob])
-    for name, value in VALUES.items():
+    [record] = FORMATS[version].decode([blob])
+    for name, value in values(version).items():
         assert record[name].tolist() == value, name
     assert record["next_offset"] == (GENERATIONS[version] << 48) + NEXT_OFFSET
     header = {name: VALUES[name] for name in ("ring_size", "hidden", "line", "events", "ts")}
@@ -73,14 +84,14 @@ def test_a_recorded_record_is_read(version: int) -> None:
 @pytest.mark.parametrize("version", GENERATIONS)
 def test_the_same_record_is_written_as_the_same_bytes(version: int) -> None:
     """An older program, and the stores' scripts, read what is written now."""
-    assert FORMAT.encode(columns(version)) == [recorded(version)], _WHAT_TO_DO
+    assert FORMATS[version].encode(columns(version)) == [recorded(version)], _WHAT_TO_DO
 
 
 @pytest.mark.parametrize("version", GENERATIONS)
 def test_the_layout_does_not_change_without_another_version(version: int) -> None:
-    """Name, type, place and shape of every field, here with 3 places in the ring and 2 units."""
+    """Name, type, place and shape of every field, here with 3 places in the ring, 2 units, 2 ids and a join."""
     written_down = (DATA / f"version-{version}.txt").read_text().splitlines()
-    assert layout() == written_down, _WHAT_TO_DO
+    assert layout(version) == written_down, _WHAT_TO_DO
 
 
 def test_every_version_that_is_written_is_written_down() -> None:
@@ -89,11 +100,12 @@ def test_every_version_that_is_written_is_written_down() -> None:
     assert {path.name for path in DATA.iterdir()} == {f"version-{v}.{end}" for v in versions for end in ("txt", "hex")}
 
 
-def layout() -> list[str]:
-    fields = FORMAT.dtype.fields
-    assert fields is not None
-    lines = [f"{name} {_of(field[0])} at {field[1]}" for name, field in fields.items()]
-    return [*lines, f"in all {FORMAT.dtype.itemsize} bytes"]
+def layout(version: int) -> list[str]:
+    """A field of no places takes no bytes, so it is none."""
+    kind = FORMATS[version].dtype
+    assert kind.fields is not None
+    lines = [f"{name} {_of(field[0])} at {field[1]}" for name, field in kind.fields.items() if 0 not in field[0].shape]
+    return [*lines, f"in all {kind.itemsize} bytes"]
 
 
 def _of(kind: np.dtype[Any]) -> str:

@@ -17,6 +17,7 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import Claim, Clock
 from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seconds
+from stream_worker.core.memory_record import KNOWN_VERSIONS
 from stream_worker.core.offsets import Kept
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
@@ -122,7 +123,7 @@ class InMemoryMemoryStore:
     def _next_offset(self, key: tuple[int, str]) -> bytes:
         """Return n as 8 bytes; b"", lower than any n, without a record of a known version (`core.memory_record`)."""
         blob = self._records.get(key, b"")
-        return blob[_NEXT_OFFSET] if blob[:1] in (b"\1", b"\2") else b""
+        return blob[_NEXT_OFFSET] if blob and blob[0] in KNOWN_VERSIONS else b""
 
     def _age(self, key: tuple[int, str]) -> tuple[bytes, tuple[int, str]]:
         return self._next_offset(key), key

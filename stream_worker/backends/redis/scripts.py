@@ -45,7 +45,7 @@ return {redis.call('GET', KEYS[1]), kept('id'), kept('stood'), kept('first'), ke
 SAVE = """
 local function lower(stored, given)
   local version = #stored == 9 and string.byte(stored) or 0
-  if version < 1 or version > 2 then return false end
+  if version < 1 or version > 3 then return false end
   local stored_high, stored_low = struct.unpack('>I4I4', string.sub(stored, 2))
   local given_high, given_low = struct.unpack('>I4I4', given)
   if stored_high ~= given_high then return given_high < stored_high end
