@@ -24,6 +24,7 @@ _COMMANDS = {
     "replay": "Run recorded logs through the worker's own loop, and measure.",
     "compare": "Replay recorded logs with two configurations, side by side.",
     "produce": "Send recorded logs to the input topic.",
+    "record": "Write the records of a topic to a file, by time, nothing lost.",
     "topics": "Create those of the worker's topics that are missing.",
     "tail": "Print recommendations, or dead letters, as they are published.",
     "memory": "Print the memories of all users or of one.",

@@ -21,7 +21,7 @@ from tests.support.fleet import Fleet, committed, produce
 from tests.support.services import free_port
 from tests.test_replay import MAPPING, shoppers, write_log
 
-COMMANDS = ("run", "replay", "compare", "produce", "topics", "tail", "memory", "reset", "demo", "check")
+COMMANDS = ("run", "replay", "compare", "produce", "record", "topics", "tail", "memory", "reset", "demo", "check")
 
 
 def call(*arguments: str, **environment: str) -> tuple[int, str, str]:

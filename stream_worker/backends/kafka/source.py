@@ -229,7 +229,7 @@ class KafkaSource:
             if error is not None:
                 self._on_message_error(message.partition(), message.offset(), error)
                 continue
-            record = _record(message)
+            record = record_of(message)
             self._membership.reads()
             if self._positions.take(record.partition, record.offset):
                 self._stash.append(record)
@@ -362,7 +362,8 @@ class KafkaSource:
         return [TopicPartition(self.name, partition) for partition in sorted(partitions)]
 
 
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
+    """Return a message without an error as a record."""
     partition, offset = message.partition(), message.offset()
     assert partition is not None
     assert offset is not None

@@ -238,12 +238,13 @@ def _sound(config: KafkaConfig, topic: str, messages: Iterable[Message], complai
         if (error := message.error()) is None:
             yield message
         elif lacks_right(error):
-            raise _may_not_read(config, topic)
+            raise may_not_read(config, topic)
         else:
             complaints.say("kafka reader", error)
 
 
-def _may_not_read(config: KafkaConfig, topic: str) -> RightMissing:
+def may_not_read(config: KafkaConfig, topic: str) -> RightMissing:
+    """Return the error that names the right to read a topic."""
     user = config.extra.get("sasl.username", "NAME")
     return RightMissing(f"kafka: {topic} may not be read. {how_to_allow('Read', 'topic', topic, user)}")
 
@@ -254,7 +255,7 @@ def _everywhere(config: KafkaConfig, consumer: Consumer, topic: str, offset: int
     except KafkaException as fault:
         raise Unavailable(f"kafka: {error_of(fault).str()}") from fault
     if known.error is not None and lacks_right(known.error):
-        raise _may_not_read(config, topic)
+        raise may_not_read(config, topic)
     if known.error is not None:
         raise Unavailable(f"kafka: {topic}: {known.error.str()}")
     return [At(topic, partition, offset) for partition in known.partitions]
