@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import annotated_types as bounds
@@ -45,9 +45,14 @@ def _section(name: str, kind: type) -> str:
     for field in dataclasses.fields(kind):
         key, hint = field.name, hints[field.name]
         lines.append(f"| `{key}` | {_default(field)} | {values(hint)} | {_linked(meaning[key])} |")
-        if get_origin(hint) is dict and dataclasses.is_dataclass(table := get_args(hint)[1]):
-            tables.append(_section(f"{name}.{key}.NAME", table))  # type: ignore[arg-type]
+        if get_origin(hint) is dict and (table := table_in(get_args(hint)[1])):
+            tables.append(_section(f"{name}.{key}.NAME", table))
     return "\n".join([*lines, "", *tables])
+
+
+def table_in(kind: Any) -> type | None:
+    """The configuration class among the types that a value may have; None: there is none."""
+    return next((one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
 
 
 def _explanation(kind: type) -> str:
@@ -86,6 +91,8 @@ def values(hint: Any) -> str:
     kind, *rest = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(kind) is Literal:
         words = ", ".join(f"`{choice}`" for choice in get_args(kind))
+    elif isinstance(kind, UnionType):
+        words = " or ".join(values(one) for one in get_args(kind) if one is not NoneType)
     elif get_origin(kind) is tuple:
         words = f"list of: {values(get_args(kind)[0])}"
     else:

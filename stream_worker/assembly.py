@@ -19,6 +19,7 @@ from model.counting.proposers import PROPOSERS
 from model.learner import Learner
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
+from stream_worker.backends.files import FileSource
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
@@ -97,7 +98,7 @@ def make_line(settings: Settings, name: str) -> Line:
     return Line(
         name=name,
         learner=learner,
-        monitor=Monitor(settings.monitor, list(settings.events.types), PROPOSERS),
+        monitor=Monitor(settings.monitor, list(settings.events.named), PROPOSERS),
         baselines={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
         recovery=Recovery(learner, settings.drift),
@@ -204,7 +205,7 @@ def simulated_worker(
 ) -> Worker:
     """Make a worker on a recorded or made-up log, with memories and checkpoints in this process unless some are given.
 
-    decoder: None for contract 1's field names
+    decoder: None for the mapping of a log, else contract 1's field names
     """
     outside = Outside(
         source,
@@ -218,8 +219,12 @@ def simulated_worker(
         settings,
         outside,
         line,
-        decoder=decoder or Decoder(settings.events.canonical()),
+        decoder=decoder or _decoder_of(settings, source),
         effort=effort,
         checkpoint_seconds=checkpoint_seconds,
         predictions=predictions,
     )
+
+
+def _decoder_of(settings: Settings, source: Source) -> Decoder:
+    return source.decoder(settings.events) if isinstance(source, FileSource) else Decoder(settings.events.canonical())

@@ -25,34 +25,17 @@ from stream_worker.backends.checkpoint import CheckpointConfig
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.metrics import MetricsConfig
-from stream_worker.core.codec import EventsConfig
 from stream_worker.core.drift_answers import DriftConfig
 from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
+from stream_worker.core.refused import sentence
 from stream_worker.loop.worker_config import WorkerConfig
+from stream_worker.presets import with_preset
 from stream_worker.variables import PREFIX, misnamed
-
-# Pydantic's kinds of refusal, as sentences that go on after the key.
-_BOUNDS = {
-    "greater_than": "must be above",
-    "greater_than_equal": "must be at least",
-    "less_than": "must be below",
-    "less_than_equal": "must be at most",
-}
-_ALLOWED = {
-    "literal_error": "must be {expected}",
-    "finite_number": "must be a finite number",
-    "int_parsing": "must be an integer",
-    "int_from_float": "must be an integer",
-    "float_parsing": "must be a number",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "dataclass_type": "must be a table, [{key}]",
-    "dict_type": "must be a table, [{key}]",
-}
 
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
@@ -93,9 +76,9 @@ class Settings:
                 f"worker.batch_size: must be at most half of model.max_items ({self.model.max_items}), "
                 f"got {self.worker.batch_size}"
             )
-        if len(self.events.types) > self.model.encoder.event_types:
+        if len(self.events.named) > self.model.encoder.event_types:
             raise ValueError(
-                f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.types)}"
+                f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.named)}"
             )
 
 
@@ -110,6 +93,8 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
         raise ConfigurationError(f"environment variable {name}: {_remedy(meant)}")
     ours = [(name, value) for name, value in variables if name.startswith(PREFIX)]
     origins = {_set(raw, name, value): f"environment variable {name}" for name, value in ours}
+    if isinstance(raw.get("events"), Mapping):
+        raw["events"] = with_preset("events", raw["events"])
     try:
         return settings_of(raw)
     except ConfigurationError as fault:
@@ -128,7 +113,7 @@ def settings_of(raw: Mapping[str, Any]) -> Settings:
     try:
         return TypeAdapter(Settings).validate_python(raw)
     except ValidationError as fault:
-        raise ConfigurationError(_message(fault)) from None  # its own text has all values
+        raise ConfigurationError(sentence(fault)) from None  # its own text has all values
 
 
 def _remedy(meant: str) -> str:
@@ -170,7 +155,12 @@ def _kind_in(kind: Any, key: str) -> Any:
         return known.get(key)
     if kind is str:
         return str  # a part of a dotted name
-    return get_args(kind)[1] if get_origin(kind) is dict else None
+    return _table_in(get_args(kind)[1]) if get_origin(kind) is dict else None
+
+
+def _table_in(kind: Any) -> Any:
+    """The configuration class among the types of a value; the type itself if there is none."""
+    return next((one for one in get_args(kind) if dataclasses.is_dataclass(one)), kind)
 
 
 def _refuse_unknown(given: Any, kind: Any, source: str, prefix: str = "") -> None:
@@ -248,15 +238,3 @@ def _as_text(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int) and not is_secret(f"kafka.extra.{name}") else value
-
-
-def _message(fault: ValidationError) -> str:
-    first = fault.errors(include_url=False)[0]
-    if first["type"] == "value_error":
-        return first["msg"].removeprefix("Value error, ")
-    key, kind = ".".join(str(part) for part in first["loc"]), first["type"]
-    if kind in _BOUNDS:
-        (bound,) = first["ctx"].values()
-        return f"{key}: {_BOUNDS[kind]} {bound:.12g}, got {first['input']}"  # a number is no secret
-    allowed = _ALLOWED.get(kind, first["msg"].replace("Input should be", "must be"))
-    return f"{key}: {allowed.format(key=key, **first.get('ctx', {}))}, got {told(key, first['input'])}"

@@ -15,7 +15,6 @@ from stream_worker.assembly import make_line, simulated_worker
 from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.config import Settings
-from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import Events
 from stream_worker.core.history import History
@@ -76,7 +75,7 @@ def worker_without_outputs(
     settings: Settings, source: FileSource, line: Line, watch: Callable[[Events], None] | None = None
 ) -> Worker:
     """Build a worker for a replay that writes nothing but scores. `watch`: called with all events."""
-    decoder = Decoder(settings.events.canonical(), source.columns, watch)
+    decoder = source.decoder(settings.events, watch)
     return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder)
 
 

@@ -25,7 +25,7 @@ _USERS, _ITEMS = 12, 40  # few, so that users come back and have items in common
 def warm_up(settings: Settings) -> None:
     """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic = InMemoryTopic()
-    _fill(topic, next(iter(settings.events.types)))
+    _fill(topic, next(iter(settings.events.named)))
     worker = simulated_worker(
         settings,
         InMemorySource(topic),

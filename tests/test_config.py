@@ -25,10 +25,10 @@ def test_an_event_type_is_set_key_by_key_in_the_environment(tmp_path: Path) -> N
     """A variable changes one key of a type that the file has, and leaves its others and the other types alone."""
     path = tmp_path / "worker.toml"
     path.write_text("[events.types.view]\nreward = 2.0\ntarget = false\n[events.types.buy]\nreward = 3.0\n")
-    types = load_settings(path, {"STREAM_WORKER__EVENTS__TYPES__VIEW__REWARD": "5"}).events.types
+    types = load_settings(path, {"STREAM_WORKER__EVENTS__TYPES__VIEW__REWARD": "5"}).events.named
     assert [(name, kind.reward, kind.target) for name, kind in types.items()] == [
         ("view", 5.0, False),
-        ("buy", 3.0, True),
+        ("buy", 3.0, None),
     ]
 
 
@@ -42,7 +42,7 @@ def test_the_name_of_a_type_keeps_its_case_unless_it_is_all_upper(written: str, 
 def test_a_type_in_upper_case_that_the_file_has_is_found(tmp_path: Path) -> None:
     path = tmp_path / "worker.toml"
     path.write_text("[events.types.BUY]\n")
-    types = load_settings(path, {"STREAM_WORKER__EVENTS__TYPES__BUY__REWARD": "4"}).events.types
+    types = load_settings(path, {"STREAM_WORKER__EVENTS__TYPES__BUY__REWARD": "4"}).events.named
     assert {name: kind.reward for name, kind in types.items()} == {"BUY": 4.0}
 
 

@@ -35,8 +35,8 @@ def test_the_page_is_that_of_the_classes() -> None:
 
 @pytest.mark.parametrize("kind", _SECTIONS.values(), ids=_SECTIONS.keys())
 def test_every_key_says_what_it_means(kind: Any) -> None:
-    tables = [get_args(hint)[1] for hint in get_type_hints(kind).values() if get_origin(hint) is dict]
-    for each in [kind, *(table for table in tables if table is not str)]:
+    values = [get_args(hint)[1] for hint in get_type_hints(kind).values() if get_origin(hint) is dict]
+    for each in [kind, *filter(None, map(_PAGE.table_in, values))]:
         assert list(_PAGE.meanings(each)) == list(get_type_hints(each))
 
 

@@ -64,7 +64,7 @@ def test_lists_and_tables_are_json_in_the_environment() -> None:
     }
     settings = load_settings(None, environ)
     assert settings.monitor.hit_rate_k == (5, 20)
-    assert settings.events.types["buy"].reward == 3.0
+    assert settings.events.named["buy"].reward == 3.0
     assert settings.kafka.extra == {"client.id": "me"}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_worker.backends.files import FileSource, load_mapping
-from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.offsets import Committed, Kept
 
 IntArray = NDArray[np.int64]
@@ -91,7 +91,8 @@ class _Reader:
 
 def read_log(paths: Sequence[Path], mapping: Path, limit: int | None = None) -> Log:
     """Return the valid events of the first `limit` rows, as `replay` reads them."""
-    source, decoder = FileSource(list(paths), load_mapping(mapping), limit=limit), Decoder(EventsConfig())
+    source = FileSource(list(paths), load_mapping(mapping), limit=limit)
+    decoder = source.decoder(EventsConfig())
     source.subscribe(_Reader())
     users: list[str] = []
     items: list[str] = []

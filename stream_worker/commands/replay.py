@@ -24,7 +24,6 @@ from stream_worker.commands.options import differing, print_summary, settings_fr
 from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
-from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
@@ -70,7 +69,7 @@ def command(
         make_line(settings, f"replay-{settings.model.seed}"),
         store=store,
         checkpoints=checkpoints,
-        decoder=Decoder(settings.events.canonical(), source.columns, watch.add),
+        decoder=source.decoder(settings.events, watch.add),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,

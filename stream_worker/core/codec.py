@@ -1,113 +1,45 @@
 """Decodes records to events as columns, and encodes lists; the only place where Python handles events one by one.
 
 A record is an event or not by its bytes, its broker timestamp and the configuration, never by the clock, so that every
-replay decides the same. Each record becomes exactly one event or one dead letter, and no bytes raise an error.
+replay decides the same. Each record becomes events, a dead letter, or both, or is ignored by configuration, and no
+bytes raise an error.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
-from typing import Any, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import orjson
-from pydantic import FiniteFloat
-from pydantic import dataclasses as checked
+from numpy.typing import NDArray
 
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import category_code, id_text, value_number
 from stream_worker.core.event_times import event_seconds
-from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
-from stream_worker.core.json_object import json_object
+from stream_worker.core.events import Alias, DeadLetter, Events, Prediction, Recommendation, Record
+from stream_worker.core.json_object import json_document, keys_of
+from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
+from stream_worker.core.mapping.mapper import Mapper, Scope
 from stream_worker.core.number_text import whole_text
-from stream_worker.core.reasons import refuse
+from stream_worker.core.reasons import refuse, shorten, shown
 
 T = TypeVar("T")
-_Row = tuple[int, int, float, int, float, int, str, str, str | None]
+_Row = tuple[int, int, float, int, float, int, int, int, str, str, str | None]
+_TS = 2  # place of the time in a row
+_TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
+    PARTS.index, ("type", "value", "session", "request_id", "category", "id")
+)
 
 
-@checked.dataclass(frozen=True, config={"extra": "forbid"})
-class TypeConfig:
-    """`[events.types.NAME]`: an event type."""
-
-    #: No effect yet: the number is checked, and nothing reads it.
-    reward: FiniteFloat = 1.0
-    #: Whether lists are to name the items of such events: these are predicted, scored and learned from. The others are
-    #: remembered and counted.
-    target: bool = True
-
-
-def _default_types() -> dict[str, TypeConfig]:
-    rewards = {"view": 1.0, "click": 1.0, "cart": 2.0, "purchase": 3.0, "rating": 1.0}
-    return {name: TypeConfig(reward) for name, reward in rewards.items()}
-
-
-@checked.dataclass(frozen=True, config={"extra": "forbid"})
-class EventsConfig:
-    """`[events]`: the JSON field that holds each part of an event, and the event types.
-
-    Field names may be empty for `value`, `session`, `request_id` and `category`: such a part is not read. What can't be
-    read of one is dropped and counted, and the event stays.
-    """
-
-    #: Field of the user's id, a text or an integer.
-    user: str = "user"
-    #: Field of the item's id, a text or an integer.
-    item: str = "item"
-    #: Field of the event's type, one of `types`.
-    type: str = "type"
-    #: Field of the event's time: epoch seconds (or ms, us, ns, told by magnitude), ISO 8601 or RFC 2822.
-    ts: str = "ts"
-    #: No effect yet: the number is parsed, and nothing uses it.
-    value: str = "value"
-    #: No effect yet: the field is not parsed.
-    session: str = "session"
-    #: Field of a text that the user's next list repeats in `request_ids`.
-    request_id: str = "request_id"
-    #: Field of the item's category, a text or an integer (ADR 0015). It has no default name, since an event may call
-    #: anything a category.
-    category: str = ""
-    #: Type of events whose type field is missing or empty, one of `types`. Empty: these are dead letters.
-    default_type: str = ""
-    #: Event types, a table each, at most 16. Events of any other type are dead letters. One table given replaces all of
-    #: the default ones.
-    types: dict[str, TypeConfig] = field(default_factory=_default_types)
-
-    def __post_init__(self) -> None:
-        for part, name in zip(_PARTS, self.names, strict=True):
-            if not name and part not in OPTIONAL:
-                raise ValueError(f"events.{part}: must be a field name of its own, got ''")
-            same = [f"events.{other}" for other in _PARTS if name and getattr(self, other) == name]
-            if len(same) > 1:
-                raise ValueError(f"{' and '.join(same)}: must each be a field name of its own, got {name!r}")
-        if not self.types or "" in self.types:
-            raise ValueError(f"events.types: must hold at least one type, none without a name, got {list(self.types)}")
-        if self.default_type and self.default_type not in self.types:
-            raise ValueError(
-                f"events.default_type: must be one of {', '.join(self.types)} or empty, got {self.default_type!r}"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The configured field name of each part, in the order of `_PARTS`."""
-        return tuple(getattr(self, part) for part in _PARTS)
-
-    @property
-    def event_types(self) -> tuple[EventType, ...]:
-        """The event types, in the order of their numbers."""
-        return tuple(EventType(name, kind.reward, kind.target) for name, kind in self.types.items())
-
-    def canonical(self) -> EventsConfig:
-        """Return the same types under contract 1's own field names, which `encode_event` and recorded logs write."""
-        return EventsConfig(category="category", default_type=self.default_type, types=self.types)
-
-
-OPTIONAL = ("value", "session", "request_id", "category")
-_PARTS = ("user", "item", "type", "ts", *OPTIONAL)
-_TYPE = _PARTS.index("type")
 _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
+_IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
+_MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
+_ELEMENTS = "elements"  # header: the indexes of the elements that a dead letter is about
 
 
 class DroppedField(NamedTuple):
@@ -126,105 +58,218 @@ class DroppedField(NamedTuple):
 class Decoder:
     """Decodes records to events and dead letters.
 
-    `config`: the field names and event types.
-    `columns`: a recorded log's own names of the parts, used in reasons; None for the records of a topic.
+    `config`: where the parts of an event are, and the event types.
+    `from_log`: the records are rows of a recorded log, which has no broker's clock.
     `watch`: called with the events of each batch.
 
-    `dropped` holds the optional fields of the last batch that could not be read. `key_mismatches` counts events whose
-    record key is not their user id: such a topic is not keyed by user, so one user's events can change their order.
+    Of the last batch: `dropped` holds the optional parts that could not be read, `aliases` the records that give a user
+    another id. Of all batches: `ignored` counts records that are no events by configuration, by the value of their
+    type; `key_mismatches` counts records whose key is not their user: such a topic is not keyed by user, so one user's
+    events can change their order.
     """
 
     def __init__(
-        self,
-        config: EventsConfig,
-        columns: Mapping[str, str] | None = None,
-        watch: Callable[[Events], None] | None = None,
+        self, config: EventsConfig, *, from_log: bool = False, watch: Callable[[Events], None] | None = None
     ) -> None:
         self.config = config
         self._watch = watch
         self.key_mismatches = 0
+        self.ignored: Counter[str] = Counter()
         self.dropped: list[DroppedField] = []
-        self._codes = {name: code for code, name in enumerate(config.types)}
-        self._keys: tuple[Any, ...] = tuple(name or None for name in config.names)  # no key of JSON is None
-        self._names = tuple((columns or {}).get(part) or name for part, name in zip(_PARTS, config.names, strict=True))
-        self._newest = _LIVE_NEWEST if columns is None else _LOGS_NEWEST
+        self.aliases: list[Alias] = []
+        self._mapper = Mapper(config)
+        self._keys: tuple[Any, ...] | None = self._mapper.plain
+        self._fields = None if "" in self._mapper.fields else keys_of(self._mapper.fields)
+        self._names = self._mapper.names
+        self._type_names = list(config.named)
+        self._fold, self._ts_format = config.fold_types, config.ts_format
+        self._codes = self._known_types()
+        self._others = self._codes.get(EVERY_OTHER, _UNKNOWN)
+        self._from_log = from_log
+        self._newest = _LOGS_NEWEST if from_log else _LIVE_NEWEST
+
+    def _known_types(self) -> dict[str, int]:
+        codes = {name: code for code, name in enumerate(self._type_names)}
+        meant = codes | {IGNORE: _IGNORED, ALIAS: _ALIAS}
+        codes |= {value: meant[meaning] for value, meaning in self.config.values.items()}
+        return {_folded(value): code for value, code in codes.items()} if self._fold else codes
 
     def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
-        """Return the valid events as columns, in the records' order, and a dead letter for every other record.
+        """Return the valid events as columns, in the records' order, and a dead letter for what is none.
 
-        Never raises.
+        A record is one event, several, none (`ignored`, `aliases`), or a dead letter. Never raises.
         """
         rows: list[_Row] = []
+        within: dict[int, int] = {}
         dead_letters: list[DeadLetter] = []
-        self.dropped = []
+        self.dropped, self.aliases = [], []
+        keys = self._keys
         for record in records:
             try:
-                rows.append(self._row(record))
+                if record.fault is not None:
+                    raise InvalidEvent(*record.fault)
+                document = json_document(record.value, self._fields)
+                if keys is None or type(document) is list or (record.headers and _asks(record)):
+                    letter = self._decode_several(record, document, rows, within)
+                    if letter is not None:
+                        dead_letters.append(letter)
+                else:
+                    get = document.get
+                    row = self._row(record, (document, None), *[get(key) for key in keys])
+                    if row is not None:
+                        rows.append(row)
             except InvalidEvent as fault:
                 dead_letters.append(DeadLetter(record, fault.error, fault.reason))
-        events = _columns(rows)
+        events = _columns(rows, within)
         if self._watch is not None:
             self._watch(events)
         return events, dead_letters
 
-    def _row(self, record: Record) -> _Row:
-        if record.fault is not None:
-            raise InvalidEvent(*record.fault)
-        get = json_object(record.value).get
-        user_key, item_key, type_key, ts_key, value_key, _, request_key, category_key = self._keys
-        user_name, item_name, _, ts_name, value_name, _, request_name, category_name = self._names
-        user = id_text(user_name, get(user_key))
-        item = id_text(item_name, get(item_key))
-        kind = get(type_key)
-        code = self._codes.get(kind) if type(kind) is str else None
-        if code is None:
+    def _decode_several(
+        self, record: Record, document: Any, rows: list[_Row], within: dict[int, int]
+    ) -> DeadLetter | None:
+        """Add the events of a record to `rows`; return the dead letter of those elements that are none."""
+        if type(document) is dict and not self._mapper.kept(document, record):
+            self._ignore("(keep)")
+            return None
+        scopes = self._mapper.scopes(document, record)
+        asked = _elements_asked(record)
+        made: list[_Row] = []
+        bad: list[tuple[int, InvalidEvent]] = []
+        for index, scope in enumerate(scopes):
+            if asked is None or index in asked:
+                try:
+                    _require_object(scope[0])
+                    row = self._row(record, scope, *self._mapper.values(scope, record))
+                except InvalidEvent as fault:
+                    bad.append((index, fault))
+                else:
+                    made += [row] if row is not None else []
+        if not scopes:
+            self._ignore("(no elements)")
+        self._add(made, rows, within, timed=self._mapper.timed or type(document) is list)
+        return _letter(record, bad, len(scopes)) if bad else None
+
+    @staticmethod
+    def _add(made: list[_Row], rows: list[_Row], within: dict[int, int], *, timed: bool) -> None:
+        """Add the events of one record: in the order of their own times, else as a set."""
+        if timed:
+            made.sort(key=itemgetter(_TS))
+        else:
+            within.update((len(rows) + place, place) for place in range(1, len(made)))
+        rows += made
+
+    def _row(
+        self, record: Record, scope: Scope, user: Any, item: Any, kind: Any, ts: Any, value: Any, session: Any,
+        request_id: Any, category: Any, event_id: Any,
+    ) -> _Row | None:  # fmt: skip
+        """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent."""
+        code = self._codes.get(kind, _UNKNOWN) if type(kind) is str else _UNKNOWN
+        if code < 0:
             code = self._code(kind)
-        ts = event_seconds(ts_name, get(ts_key), record.timestamp_ms, self._newest)
-        value, category, request_id = get(value_key), get(category_key), get(request_key)
-        try:
-            value = math.nan if value is None else value_number(value_name, value)
-        except InvalidEvent as fault:
-            value = self._dropped("value", value, fault, record, math.nan)
-        try:
-            category = 0 if category is None else category_code(category_name, category)
-        except InvalidEvent as fault:
-            category = self._dropped("category", category, fault, record, 0)
-        try:
-            request_id = None if request_id is None else id_text(request_name, request_id)
-        except InvalidEvent as fault:
-            request_id = self._dropped("request_id", request_id, fault, record, None)
-        if record.key != user.encode():
+            if code == _IGNORED:
+                self._ignore(kind)
+                return None
+        names = self._names
+        user = id_text(names[0], user)
+        if code == _ALIAS:
+            self._alias(record, user, self._mapper.user_before(scope, record))
+            return None
+        item = id_text(names[1], item)
+        if code < 0:
+            self._refuse_type(kind)
+        ts = event_seconds(names[3], ts, record.timestamp_ms, self._newest, self._ts_format)
+        value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
+        session = 0 if session is None else self._optional(_SESSION, category_code, session, record, 0)
+        request_id = None if request_id is None else self._optional(_REQUEST_ID, id_text, request_id, record, None)
+        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        event_id = 0 if event_id is None else self._optional(_ID, category_code, event_id, record, 0)
+        if not self._from_log and record.key != user.encode():
             self.key_mismatches += 1
-        return record.partition, record.offset, ts, code, value, category, user, item, request_id
+        return (
+            record.partition, record.offset, ts, code, value, category, event_id, session, user, item, request_id,
+        )  # fmt: skip
 
-    def _dropped(self, part: str, given: Any, fault: InvalidEvent, record: Record, nothing: T) -> T:
-        """Note an optional part that can't be read and return `nothing`, its value for "not given".
+    def _optional(self, part: int, read: Callable[[str, Any], T], given: Any, record: Record, nothing: T) -> T:
+        """Return an optional part, or `nothing` for one that can't be read.
 
-        An empty text also means "not given", so it is not noted.
+        What can't be read is noted, but for an empty text, which means that it was not given.
         """
-        if given != "":
-            self.dropped.append(DroppedField(part, fault.reason, record.place))
-        return nothing
+        try:
+            return read(self._names[part], given)
+        except InvalidEvent as fault:
+            if given != "":
+                self.dropped.append(DroppedField(PARTS[part], fault.reason, record.place))
+            return nothing
+
+    def _alias(self, record: Record, user: str, old: Any) -> None:
+        """Note that the user had another id before; a record that names none is ignored."""
+        if old is None or old == "":
+            self._ignore("(alias)")
+        else:
+            self.aliases.append(Alias(record.partition, record.offset, user, id_text("alias", old)))
+
+    def _ignore(self, kind: Any) -> None:
+        name = shorten(kind, 60) if type(kind) is str and kind else shown(kind)
+        self.ignored[name if name in self.ignored or len(self.ignored) < _MOST_IGNORED else "(others)"] += 1
 
     def _code(self, kind: Any) -> int:
-        """Return the code of an event type that is not a known name as it was given (missing, or a number).
+        """Return the number of the event type that a value means, or what it means instead; `_UNKNOWN`: nothing."""
+        if kind is None or kind == "":
+            kind = self.config.default_type or kind
+        name = kind if type(kind) is str else whole_text(kind)
+        if name is None:
+            return self._others if kind is None else _UNKNOWN
+        return self._codes.get(_folded(name) if self._fold else name, self._others)
 
-        Raises InvalidEvent for a type that is not configured.
-        """
+    def _refuse_type(self, kind: Any) -> NoReturn:
         if kind is None or kind == "":
             kind = self.config.default_type or kind
         kind = whole_text(kind) or kind
         if type(kind) is not str:
             refuse("WrongType", self._names[_TYPE], "the name of an event type", kind)
-        code = self._codes.get(kind)
-        if code is None:
-            refuse("UnknownType", self._names[_TYPE], "one of " + ", ".join(self._codes), kind)
-        return code
+        known = [value for value in (*self._type_names, *self.config.values) if value != EVERY_OTHER]
+        refuse("UnknownType", self._names[_TYPE], "one of " + ", ".join(known), kind)
 
 
-def _columns(rows: list[_Row]) -> Events:
-    columns = zip(*rows, strict=True) if rows else ((),) * 9
-    partitions, offsets, times, codes, values, categories, users, items, request_ids = columns
+def _require_object(document: Any) -> None:
+    if type(document) is not dict:
+        raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(document)}")
+
+
+def _asks(record: Record) -> bool:
+    return any(name == _ELEMENTS for name, _ in record.headers)
+
+
+def _elements_asked(record: Record) -> set[int] | None:
+    """Return the elements that a header of the record asks for; None for all.
+
+    A dead letter that is mended and sent again has this header, so that its good elements are not counted again.
+    """
+    for name, value in record.headers:
+        if name == _ELEMENTS:
+            return {int(index) for index in value.split(b",") if index.isdigit()}
+    return None
+
+
+def _letter(record: Record, bad: Sequence[tuple[int, InvalidEvent]], elements: int) -> DeadLetter:
+    """Return the dead letter of a record's bad elements; that of the whole record if it has no other elements."""
+    index, first = bad[0]
+    if len(bad) == elements:
+        return DeadLetter(record, first.error, first.reason)
+    return DeadLetter(record, first.error, shorten(f"element {index}: {first.reason}"), [index for index, _ in bad])
+
+
+def _folded(value: str) -> str:
+    """Return a type's value without what may differ: case, blanks, `_` and `-`."""
+    return re.sub(r"[\s_-]+", "", value).casefold()
+
+
+def _columns(rows: list[_Row], within: Mapping[int, int]) -> Events:
+    columns = zip(*rows, strict=True) if rows else ((),) * 11
+    partitions, offsets, times, codes, values, categories, ids, sessions, users, items, request_ids = columns
+    within_B = np.zeros(len(rows), np.int16)
+    within_B[list(within)] = list(within.values())
     return Events(
         partition_B=np.array(partitions, np.int32),
         offset_B=np.array(offsets, np.int64),
@@ -232,13 +277,17 @@ def _columns(rows: list[_Row]) -> Events:
         type_B=np.array(codes, np.int16),
         value_B=np.array(values, np.float32),
         category_B=np.array(categories, np.uint32),
-        within_B=np.zeros(len(rows), np.int16),
-        id_B=np.zeros(len(rows), np.uint32),
-        session_B=np.zeros(len(rows), np.uint32),
+        within_B=within_B,
+        id_B=_codes(ids),
+        session_B=_codes(sessions),
         users=list(users),
         items=list(items),
         request_ids=list(request_ids),
     )
+
+
+def _codes(codes: Sequence[int]) -> NDArray[np.uint32]:
+    return np.array(codes, np.uint32) if any(codes) else np.zeros(len(codes), np.uint32)
 
 
 def encode_event(
@@ -251,10 +300,11 @@ def encode_event(
     session: str | None = None,
     request_id: str | None = None,
     category: str | int | None = None,
+    id: str | int | None = None,
 ) -> bytes:
     """Return an event as the JSON of contract 1; optional parts that are None are left out. `ts`: epoch seconds."""
-    parts = (user, item, type, ts, value, session, request_id, category)
-    return orjson.dumps({name: part for name, part in zip(_PARTS, parts, strict=True) if part is not None})
+    parts = (user, item, type, ts, value, session, request_id, category, id)
+    return orjson.dumps({name: part for name, part in zip(PARTS, parts, strict=True) if part is not None})
 
 
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:

@@ -20,6 +20,7 @@ ERRORS = (
     "BadId",  # a text of the wrong length
     "BadTimestamp",
     "UnknownType",
+    "TooManyElements",  # of an array of events
 )
 MAX_ID_BYTES = 256  # bytes of UTF-8 in an id; ADR 0016 reckons the memory of Redis by it (not tuned)
 _MAX_VALUE = 3.4028235e38  # the largest float32

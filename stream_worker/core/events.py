@@ -42,11 +42,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """A kind of event. `target`: True if its item is something to predict."""
+    """A kind of event. `target`: True if its item is something to predict; `role`: what it says of its item."""
 
     name: str
     reward: float = 1.0
     target: bool = True
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)

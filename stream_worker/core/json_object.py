@@ -7,6 +7,7 @@ takes a few passes over the bytes in compiled code, however deep the objects nes
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,23 @@ _DEPTHS[list(b"{[")], _DEPTHS[list(b"}]")] = 1, -1
 
 
 def json_object(value: bytes | None) -> dict[str, Any]:
-    """Return the JSON object in the bytes of a record. Raises InvalidEvent."""
+    """Return the JSON object in the bytes of a record; no key of it may stand twice. Raises InvalidEvent."""
+    fields: dict[str, Any] = json_document(value)
+    if type(fields) is not dict:
+        raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(fields)}")
+    return fields
+
+
+def keys_of(fields: Iterable[str]) -> tuple[bytes, ...]:
+    """Return the JSON of these names, for `json_document`."""
+    return tuple(orjson.dumps(field) for field in sorted(fields))
+
+
+def json_document(value: bytes | None, keys: Sequence[bytes] | None = None) -> Any:
+    """Return the JSON object in the bytes of a record, or its array of objects. Raises InvalidEvent.
+
+    keys: keys of the outermost object that may not stand twice (`keys_of`); None: all.
+    """
     if not value:
         raise InvalidEvent("Empty", f"expected a JSON object, got {'null' if value is None else 'no bytes'}")
     try:
@@ -36,15 +53,22 @@ def json_object(value: bytes | None) -> dict[str, Any]:
     except ValueError as fault:
         text = value.removeprefix(BYTE_ORDER_MARK)
         if text != value and not text.startswith(BYTE_ORDER_MARK):
-            return json_object(text)
+            return json_document(text, keys)
         raise InvalidEvent(
             "NotJson", shorten(f"expected a JSON object, got {value[:40]!r}: {_looks(value) or fault}")
         ) from None
     if type(fields) is not dict:
+        if type(fields) is list and any(type(field) is dict for field in fields):
+            return fields
         raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(fields)}")
-    if value.count(b":") != len(fields):
-        _refuse_a_key_twice(value, len(fields))
+    if value.count(b":") != len(fields) and (keys is None or _may_stand_twice(value, keys)):
+        _refuse_a_key_twice(value, fields, keys)
     return fields
+
+
+def _may_stand_twice(value: bytes, keys: Sequence[bytes]) -> bool:
+    """Return False if none of the keys can stand twice: a cheap test. An escaped key may look like no key."""
+    return any(value.count(key) > 1 for key in keys) or b"\\u" in value
 
 
 def _looks(value: bytes) -> str:
@@ -52,20 +76,26 @@ def _looks(value: bytes) -> str:
     return next((name for start, name in _OTHER_FORMATS if value.startswith(start)), "")
 
 
-def _refuse_a_key_twice(value: bytes, distinct: int) -> None:
-    """Raise InvalidEvent if a key of the outermost object stands there twice. `distinct`: how many keys it has.
+def _refuse_a_key_twice(value: bytes, fields: Mapping[str, Any], keys: Sequence[bytes] | None) -> None:
+    """Raise InvalidEvent if a key of the outermost object stands there twice.
 
-    A quote or a blank before a colon ends a key. If the bytes hold only `distinct` of these, no key stands twice: a
-    cheap test, which may count colons inside of texts or inner objects, too. If it fails, the keys are counted exactly.
+    fields: the object. keys: the keys to look at, None for all.
+
+    A quote or a blank before a colon ends a key. If the bytes hold only as many of these as the object has keys, no key
+    stands twice: a cheap test, which may count colons inside of texts or inner objects, too. If it fails, the keys are
+    counted exactly.
     """
-    if sum(map(value.count, _KEY_ENDS)) == distinct:
+    if sum(map(value.count, _KEY_ENDS)) == len(fields):
         return
     quotes, colons = _outermost(value)
-    if len(colons) != distinct:
+    if len(colons) != len(fields):
         ends = np.searchsorted(quotes, colons) - 1
-        keys = (value[quotes[end - 1] : quotes[end] + 1] for end in ends.tolist())
-        twice, _ = Counter(map(orjson.loads, keys)).most_common(1)[0]
-        raise InvalidEvent("NotJson", f"expected every key once, got {shown(twice)} twice")
+        found = (value[quotes[end - 1] : quotes[end] + 1] for end in ends.tolist())
+        looked_at = None if keys is None else set(map(orjson.loads, keys))
+        counts = Counter(name for name in map(orjson.loads, found) if looked_at is None or name in looked_at)
+        for twice, count in counts.most_common(1):
+            if count > 1:
+                raise InvalidEvent("NotJson", f"expected every key once, got {shown(twice)} twice")
 
 
 def _outermost(value: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import orjson
 
-from stream_worker.core.codec import EventsConfig
+from stream_worker.core.mapping.config import PARTS, EventsConfig
 
 
 def renamer(config: EventsConfig) -> Callable[[bytes], bytes]:
@@ -17,9 +17,8 @@ def renamer(config: EventsConfig) -> Callable[[bytes], bytes]:
     >>> renamer(EventsConfig(user="visitorid"))(b'{"user":"alice","item":"teapot"}')
     b'{"visitorid":"alice","item":"teapot"}'
     """
-    own = EventsConfig(category="category")
-    names = dict(zip(own.names, config.names, strict=True))
-    if all(name == ours for ours, name in names.items()):
+    names = {part: next(iter(config.sources(part)), "") for part in PARTS}
+    if all(name == part for part, name in names.items() if part != "id"):
         return lambda value: value
 
     def rename(value: bytes) -> bytes:

@@ -90,7 +90,7 @@ def test_decimals_and_uuids_of_parquet_are_texts_of_every_digit(tmp_path: Path) 
     assert [event["user"] for event in events] == ["123", "99999999999999999.25"]
     assert [event["item"] for event in events] == ["sixteen chars ok", str(second)]
     assert [event["session"] for event in events] == [str(first), str(second)]
-    assert [event["ts"] for event in events] == [T, T]
+    assert [float(event["ts"]) for event in events] == [T, T]
 
 
 def test_an_encoding_that_is_none_is_refused_with_the_mapping() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from stream_worker.backends.files import FieldNames, LogReader, load_mapping, read_log
 from stream_worker.backends.files import Mapping as LogMapping
-from stream_worker.core.codec import Decoder, EventsConfig
+from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.mapping.config import EventsConfig
 from tests.core.hostile import hostile_records
 
 T = 1_400_000_000
@@ -31,7 +32,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def decode(paths: list[Path], mapping: LogMapping) -> tuple[Events, list[DeadLetter]]:
     reader = LogReader(paths, mapping)
-    decoder = Decoder(EventsConfig(), reader.columns)
+    decoder = Decoder(mapping.events(EventsConfig()), from_log=True)
     decoded = decoder.decode(
         [
             Record(0, n, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
@@ -208,7 +209,7 @@ class TestMappingFile:
             ("[fields]\nuser='u'\nitme='i'", "unknown key fields.itme; did you mean 'item'"),
             ("[fields]\nuser='u'\nitem='i'", "fields.ts: must name a column"),
             ("sort = true", "fields"),
-            ("sort = 'often'\n[fields]\nuser='u'\nitem='i'\nts='t'", "sort: .* got 'often'"),
+            ("sort = 'often'\n[fields]\nuser='u'\nitem='i'\nts='t'", "sort: .* got .often."),
             ("format='xml'\n[fields]\nuser='u'\nitem='i'\nts='t'", "format: must be one of jsonl, .* got 'xml'"),
             ("[fields]\nuser='u'\nitem='i'\nts='t'\n[keep]\nq='about 5'", "keep.q: must be .* got 'about 5'"),
             ("[fields]\nuser='u'\nitem='i'\nts='t'\n[keep]\nq='> five'", "keep.q: > must be followed by a number"),

@@ -9,8 +9,9 @@ import pytest
 
 from stream_worker.backends.files import FieldNames, FileSource, LogReader, load_mapping
 from stream_worker.backends.files import Mapping as LogMapping
-from stream_worker.core.codec import Decoder, EventsConfig, TypeConfig
+from stream_worker.core.codec import Decoder
 from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from stream_worker.exit_codes import ExitCode
 from tests.backends.test_file_replay import FakeClock, subscribed
 from tests.test_commands import call
@@ -22,7 +23,7 @@ CANONICAL = Path(__file__).parents[2] / "examples" / "canonical.toml"
 
 def from_file(name: str, mapping: LogMapping = PLAIN) -> tuple[Events, list[DeadLetter], Decoder]:
     reader = LogReader([TRIALS / name], mapping)
-    decoder = Decoder(EventsConfig().canonical(), reader.columns)
+    decoder = Decoder(mapping.events(EventsConfig()), from_log=True)
     rows = [
         Record(0, n, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
         for n, row in enumerate(reader)
@@ -130,6 +131,6 @@ def test_a_first_time_of_0_does_not_wait_for_fifty_years() -> None:
     while not source.exhausted():
         records += source.poll(384, 1.0)
     assert clock.time - 50.0 == pytest.approx(60.0)
-    events, dead = Decoder(EventsConfig(), source.columns).decode(records)
+    events, dead = source.decoder(EventsConfig()).decode(records)
     assert events.items == ["y", "x"]
     assert told(dead)[0][:2] == ("BadTimestamp", "line 2 of first_time_zero.csv")

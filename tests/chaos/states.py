@@ -21,7 +21,7 @@ from model.items.starts import hashed_vectors
 from model.learner_config import LearnerConfig
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import RedisMemoryStore
-from stream_worker.core.codec import EventsConfig
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from tests.support.fleet import read_all
 from tests.support.scene import Scene

@@ -19,8 +19,6 @@ from pydantic import TypeAdapter
 
 from stream_worker.core.codec import (
     Decoder,
-    EventsConfig,
-    TypeConfig,
     decode_recommendation,
     encode_event,
     encode_prediction,
@@ -30,6 +28,7 @@ from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import ERRORS
 from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
 from stream_worker.core.json_object import json_object
+from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from tests.core.hostile import good_value, hostile_records
 
 NOW = 1_700_000_000.0
@@ -375,8 +374,8 @@ def test_a_fault_that_a_row_came_with_is_its_reason() -> None:
 
 
 def test_reasons_speak_of_a_logs_own_columns() -> None:
-    decoder = Decoder(EventsConfig(), {"ts": "event_time", "user": "user_id"})
-    _, dead = decoder.decode([record(event(user=None)), record(event(ts=4_070_908_800))])
+    decoder = Decoder(EventsConfig(ts="event_time", user="user_id"), from_log=True)
+    _, dead = decoder.decode([record(event()), record(event(user_id="u", event_time=4_070_908_800))])
     assert dead[0].reason == "user_id: expected a string or an integer, got nothing"
     assert dead[1].reason.startswith("event_time: expected a time from 1990-01-01 to a year past the rows around it")
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_worker.core.codec import Decoder, EventsConfig, encode_event
+from stream_worker.core.codec import Decoder, encode_event
 from stream_worker.core.events import Events, Record
 from stream_worker.core.log_watch import LogWatch
+from stream_worker.core.mapping.config import EventsConfig
 
 T = 1_600_000_000
 Row = tuple[str, str, int]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import doctest
 
 from stream_worker.core import renaming
-from stream_worker.core.codec import Decoder, EventsConfig, encode_event
+from stream_worker.core.codec import Decoder, encode_event
 from stream_worker.core.events import Record
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.renaming import renamer
 
 SHOP = EventsConfig(user="visitorid", item="itemid", type="event", ts="timestamp")

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from stream_worker.backends.files.lines import BadRow, RawRow, open_bytes, read_line, too_long
-from stream_worker.backends.files.mapping import Mapping, nearest
+from stream_worker.backends.files.lines import BadRow, RawRow, Row, open_bytes, read_line, too_long
+from stream_worker.backends.files.mapping import Mapping
 from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.nearest import nearest
 
 # Longest record, in lines and characters. Not tuned: events are far shorter, and an unclosed quote is found early.
 _MOST_LINES, _MOST_CHARACTERS = 100, 1 << 16
@@ -28,8 +29,9 @@ _DELIMITERS = (";", "\t", "|", ",", ":")
 _WHOLE_FLOAT = re.compile(r"-?\d+\.0")  # as pandas writes the integers of a column with nulls
 
 
-def read_delimited(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
-    """Yield the rows of a CSV or TSV file, each with the number of its first line and the values of columns `names`."""
+def read_delimited(path: Path, mapping: Mapping) -> Iterator[RawRow]:
+    """Yield the rows of a CSV or TSV file, each with the number of its first line and the values of the mapping's
+    columns; an empty cell is left out."""
     tabs = mapping.format_of(path) == "tsv"
     options = {
         "delimiter": mapping.delimiter or ("\t" if tabs else ","),
@@ -41,15 +43,15 @@ def read_delimited(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterat
         records = _Records(text, options)
         if mapping.header:
             records.header = _header(path, *next(records, (1, [])))
-            at = places(path, records.header, names, mapping.delimiter)
+            at = _places(path, records.header, mapping)
         for number, row in records:
             if isinstance(row, BadRow):
                 yield number, row
                 continue
             if not records.header:
                 records.header = [str(place) for place in range(1, len(row) + 1)]
-                at = places(path, records.header, names, mapping.delimiter)
-            yield number, [_cell(row[place]) for place in at]
+                at = _places(path, records.header, mapping)
+            yield number, Row({name: cell for name, place in at if (cell := _cell(row[place])) is not None})
 
 
 def _header(path: Path, number: int, row: list[str] | BadRow) -> list[str]:
@@ -64,16 +66,24 @@ def _cell(cell: str) -> str | None:
     return cell or None
 
 
-def places(path: Path, header: Sequence[str], names: Sequence[str], delimiter: str = "") -> list[int]:
-    """Return the index in `header` of each of `names`. Raises ConfigurationError for a name that is not there.
+def _places(path: Path, header: Sequence[str], mapping: Mapping) -> list[tuple[str, int]]:
+    names = present(path, header, mapping.columns(), mapping.delimiter)
+    return [(name, header.index(name)) for name in names]
+
+
+def present(path: Path, header: Sequence[str], wanted: Sequence[Sequence[str]], delimiter: str = "") -> list[str]:
+    """Return the columns of `header` to read: of each group of names those that are there.
 
     path, delimiter: for the message only; a wrong `delimiter` is the likely cause when the header has one column.
+
+    Raises ConfigurationError for a group of which none is there.
     """
-    for name in names:
-        if name not in header:
-            hint = _delimiter_hint(header, delimiter) or nearest(name, header)
-            raise ConfigurationError(f"log {path}: has no column {name!r}{hint}")
-    return [header.index(name) for name in names]
+    found = dict.fromkeys(name for names in wanted for name in names if name in header)
+    for names in wanted:
+        if not any(name in found for name in names):
+            hint = _delimiter_hint(header, delimiter) or nearest(names[0], header)
+            raise ConfigurationError(f"log {path}: has no column {names[0]!r}{hint}")
+    return list(found)
 
 
 def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads a file of any known format as raw rows: the values of the mapped columns, in the mapping's order."""
+"""Reads a file of any known format as rows, each a document with the values of the mapped columns."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
-_READERS = {"jsonl": read_json_lines, "csv": read_delimited, "tsv": read_delimited, "parquet": read_parquet}
 
 
-def read_rows(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
-    """Yield each row's number with the values of the columns `names`, or with a `BadRow`.
+def _read_json_lines(path: Path, mapping: Mapping) -> Iterator[RawRow]:
+    return read_json_lines(path, mapping.explode)
+
+
+_READERS = {"jsonl": _read_json_lines, "csv": read_delimited, "tsv": read_delimited, "parquet": read_parquet}
+
+
+def read_rows(path: Path, mapping: Mapping) -> Iterator[RawRow]:
+    """Yield the rows of a file, each with its number.
 
     An empty file has no rows and needs no header. Raises ConfigurationError if a file can't be read or lacks a column.
     """
@@ -30,7 +36,7 @@ def read_rows(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[Ra
         if is_empty(path):
             _log.warning("a file of the log is empty", file=str(path))
         else:
-            yield from read(path, mapping, names)
+            yield from read(path, mapping)
     except (OSError, UnicodeError, pa.ArrowException) as fault:
         raise ConfigurationError(f"log {path}: {fault}") from fault
 

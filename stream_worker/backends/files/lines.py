@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, AnyStr, NamedTuple
 
@@ -27,8 +27,19 @@ class BadRow(NamedTuple):
     reason: str
 
 
-# (number of the line or row in its file, from 1; values of the mapped columns, or a BadRow)
-RawRow = tuple[int, Sequence[Any] | BadRow]
+class Row(NamedTuple):
+    """A row as a document.
+
+    fields: its values by the names of columns or fields; an array of objects where a line is one.
+    value: its bytes in the file if they are JSON; None: to be encoded.
+    """
+
+    fields: Any
+    value: bytes | None = None
+
+
+# (number of the line or row in its file, from 1; the row)
+RawRow = tuple[int, Row | BadRow]
 
 
 def open_bytes(path: Path) -> io.BufferedReader:

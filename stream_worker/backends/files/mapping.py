@@ -1,14 +1,10 @@
-"""The mapping file of a recorded log: it names the columns, the rows that belong to the log, and their order."""
+"""The mapping file of a recorded log: where an event's parts are, which rows belong to the log, and their order."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import operator
-import re
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,19 +12,17 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from stream_worker.core.errors import ConfigurationError
+from stream_worker.core.mapping.conditions import condition
+from stream_worker.core.mapping.config import ALIAS, IGNORE, PARTS, EventsConfig, Source, sources_of
+from stream_worker.core.mapping.paths import steps_of
+from stream_worker.core.mapping.sources import fields_read
+from stream_worker.core.nearest import nearest
+from stream_worker.core.refused import sentence
+from stream_worker.presets import with_preset
 
 FORMATS = ("jsonl", "csv", "tsv", "parquet")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 _COMPRESSIONS = (".gz", ".zst")
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
-Condition = Callable[[Any], bool]
 # The keys that `Mapping.identity` spells out even at their defaults, in its order. Never change them.
 _FIELDS_SPELLED_OUT = ("user", "item", "ts", "type", "value", "session", "request_id", "category")
 _KEYS_SPELLED_OUT = (
@@ -38,39 +32,46 @@ _KEYS_SPELLED_OUT = (
 
 @dataclass(frozen=True)
 class FieldNames:
-    """The section `[fields]`: the column that holds each part of an event; empty: the log has no such column."""
+    """The section `[fields]`: the column or path of each part of an event, or a list of them, of which the first that
+    is there counts; empty: the log has no such part."""
 
-    user: str = ""
-    item: str = ""
-    ts: str = ""
-    type: str = ""
-    value: str = ""
-    session: str = ""
-    request_id: str = ""
-    category: str = ""
+    user: Source = ""
+    item: Source = ""
+    ts: Source = ""
+    type: Source = ""
+    value: Source = ""
+    session: Source = ""
+    request_id: Source = ""
+    category: Source = ""
+    id: Source = ""
+    alias: Source = ""
 
     def __post_init__(self) -> None:
         for part in ("user", "item", "ts"):
-            if not getattr(self, part):
+            if not sources_of(getattr(self, part)):
                 raise ValueError(f"fields.{part}: must name a column, got nothing")
+        for each in dataclasses.fields(self):
+            for text in sources_of(getattr(self, each.name)):
+                _check_path(f"fields.{each.name}", text)
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """A mapping file.
+    """A mapping file. The keys that `[events]` has, too, mean the same here.
 
-    fields: the column of each part of an event.
+    fields: the place of each part of an event.
     format: jsonl, csv, tsv or parquet; empty: told from the file's extension, also before .gz and .zst. tsv knows no
         quotes; csv with `delimiter = "\\t"` does.
     delimiter: one character between columns; empty: a comma for csv, a tab for tsv.
     header: False: the files have no header line, and columns are called "1", "2", ...
     encoding: of csv and tsv files, by Python's name.
-    types: value of the type column -> event type; values that are not listed stay as they are.
+    types: value of the type -> event type, or "ignore"; values that are not listed stay as they are.
     default_type: the event type of rows that have none.
     explode: a column that holds a list: each element becomes a row. Its fields are preferred to those of the row.
     sort: order all rows by time; rows of the same time keep their order in the files.
-    keep: column -> condition (see `condition`). Rows that fail one do not belong to the log; all others do, valid or
-        not.
+    keep: path -> condition (see `core.mapping.conditions`). Rows that fail one do not belong to the log; all others
+        do, valid or not.
+    preset, each, most_each, fold_types, ts_format: see `EventsConfig`. With `each` a row is a record of several events.
     """
 
     fields: FieldNames
@@ -83,6 +84,11 @@ class Mapping:
     explode: str = ""
     sort: bool = False
     keep: dict[str, str] = field(default_factory=dict)
+    preset: str = ""
+    each: Source = ""
+    most_each: int = EventsConfig.most_each
+    fold_types: bool = False
+    ts_format: str = ""
 
     def __post_init__(self) -> None:
         if self.format and self.format not in FORMATS:
@@ -93,8 +99,50 @@ class Mapping:
             raise ValueError(f"encoding: must be one that Python knows (utf-8, latin-1), got {self.encoding!r}")
         if self.explode and self.format in ("csv", "tsv"):
             raise ValueError(f"explode: needs a list column (jsonl, parquet), got format {self.format!r}")
+        for text in sources_of(self.each):
+            _check_path("each", text)
         for column, text in self.keep.items():
-            condition(column, text)
+            _check_path("keep", column)
+            condition(f"keep.{column}", text)
+        try:
+            self.paths()
+        except ValidationError as fault:
+            raise ValueError(sentence(fault).replace("events.", "fields.")) from None
+
+    def paths(self) -> EventsConfig:
+        """Return where the parts of an event are, as `[events]` would say it, without the log's event types."""
+        named = {part: getattr(self.fields, part) for part in (*PARTS, "alias")}
+        return EventsConfig(
+            **named | {"type": self.fields.type or "type"},
+            each=self.each, most_each=self.most_each, keep=self.keep, ts_format=self.ts_format,
+        )  # fmt: skip
+
+    def events(self, config: EventsConfig) -> EventsConfig:
+        """Return how rows are decoded: the places of this mapping with the event types of `config`.
+
+        Values that mean none of these types stay unknown. Raises ConfigurationError for such a `default_type`.
+        """
+        known = {*config.named, IGNORE, *([ALIAS] if self.fields.alias else [])}
+        values = {value: name for value, name in self.types.items() if name in known and value not in config.named}
+        own = {value: name for value, name in config.types.items() if name != ALIAS or self.fields.alias}
+        default_type = self.default_type or config.default_type
+        if default_type not in ("", *config.named):
+            raise ConfigurationError(
+                f"default_type: must be one of {', '.join(config.named)} (events.types) or empty, got {default_type!r}"
+            )
+        fold = self.fold_types or config.fold_types
+        return dataclasses.replace(
+            self.paths(), keep={}, types={**own, **values}, default_type=default_type, fold_types=fold
+        )
+
+    def columns(self) -> list[list[str]]:
+        """Return the columns to read: for each value to be found, those in which it may stand."""
+        config = self.paths()
+        every = [config.sources(part) for part in (*PARTS, "alias", "each")] + [(column,) for column in self.keep]
+        found = [sorted(fields_read(texts)) for texts in every if texts]
+        if not self.fields.type:
+            found.remove(["type"])
+        return [columns for columns in found if columns]
 
     def identity(self) -> str:
         """Return a text that differs between mappings. A log's name contains its hash, so it must be the same in all
@@ -128,44 +176,11 @@ def _is_text_encoding(name: str) -> bool:
     return True
 
 
-def condition(column: str, text: str) -> Condition:
-    """Parse a condition of `[keep]`: "null", "not null", or a comparison with a number or (== and != only) a text.
-
-    Raises ValueError. A missing value passes no comparison.
-    """
-    if text in ("null", "not null"):
-        return (lambda value: not is_missing(value)) if text == "not null" else is_missing
-    match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(.+)", text)
-    if not match:
-        known = ", ".join(_COMPARISONS)
-        raise ValueError(f'keep.{column}: must be "null", "not null" or one of {known} and a value, got {text!r}')
-    sign, operand = match.groups()
-    bound = _number(operand)
-    if bound is None and sign not in ("==", "!="):
-        raise ValueError(f"keep.{column}: {sign} must be followed by a number, got {operand!r}")
-    return _comparison(_COMPARISONS[sign], operand if bound is None else bound)
-
-
-def _comparison(compare: Callable[[Any, Any], bool], bound: float | str) -> Condition:
-    read: Callable[[Any], Any] = str if isinstance(bound, str) else _number
-
-    def test(value: Any) -> bool:
-        known = None if is_missing(value) else read(value)
-        return known is not None and compare(known, bound)
-
-    return test
-
-
-def is_missing(value: Any) -> bool:
-    """Return True for None, an empty text, or NaN (which pandas writes for a null in a column of numbers)."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _number(value: Any) -> float | None:
+def _check_path(key: str, text: str) -> None:
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
+        steps_of(text.removeprefix(".") or "element")
+    except ValueError as fault:
+        raise ValueError(f"{key}: {fault}") from None
 
 
 def load_mapping(path: Path) -> Mapping:
@@ -180,26 +195,27 @@ def load_mapping(path: Path) -> Mapping:
     if isinstance(raw.get("fields"), dict):
         _refuse_unknown(path, "fields.", raw["fields"], [f.name for f in dataclasses.fields(FieldNames)])
     try:
-        return TypeAdapter(Mapping).validate_python(raw, strict=False)
+        return TypeAdapter(Mapping).validate_python(_with_preset(raw), strict=False)
     except ValidationError as fault:
-        raise ConfigurationError(f"mapping file {path}: {_first_message(fault)}") from fault
+        raise ConfigurationError(f"mapping file {path}: {sentence(fault)}") from None
+    except ConfigurationError as fault:
+        raise ConfigurationError(f"mapping file {path}: {fault}") from None
+
+
+def _with_preset(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the tables of a mapping file with those of its preset below them."""
+    if not raw.get("preset"):
+        return raw
+    known = {each.name for each in dataclasses.fields(Mapping)}
+    places = {each.name for each in dataclasses.fields(FieldNames)}
+    below = with_preset("events", {"preset": raw["preset"]})
+    below["fields"] = {part: below[part] for part in below if part in places}
+    below["types"] = {value: name for value, name in below.get("types", {}).items() if isinstance(name, str)}
+    joined = {key: {**below.get(key, {}), **raw.get(key, {})} for key in ("fields", "types", "keep")}
+    return {key: value for key, value in {**below, **raw, **joined}.items() if key in known}
 
 
 def _refuse_unknown(path: Path, section: str, given: Collection[str], known: Collection[str]) -> None:
     for key in given:
         if key not in known:
             raise ConfigurationError(f"mapping file {path}: unknown key {section}{key}{nearest(key, known)}")
-
-
-def nearest(name: str, known: Collection[str]) -> str:
-    """Return the end of a message about an unknown name: the most similar known name, else all known names."""
-    if close := difflib.get_close_matches(name, known, n=1):
-        return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(known)}"
-
-
-def _first_message(fault: ValidationError) -> str:
-    first = fault.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return message if message.startswith(where) else f"{where}: {message}, got {first['input']!r}"

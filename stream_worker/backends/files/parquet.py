@@ -7,7 +7,7 @@ that it holds UUIDs, or if they are no UTF-8.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stream_worker.backends.files.delimited import places
-from stream_worker.backends.files.json_lines import picked
-from stream_worker.backends.files.lines import RawRow
+from stream_worker.backends.files.delimited import present
+from stream_worker.backends.files.json_lines import exploded
+from stream_worker.backends.files.lines import RawRow, Row
 from stream_worker.backends.files.mapping import Mapping
 
 # Rows in memory at a time. The default of pyarrow's `iter_batches`.
@@ -25,21 +25,22 @@ BLOCK_ROWS = 65_536
 _UUID_BYTES = 16  # RFC 9562
 
 
-def read_parquet(path: Path, mapping: Mapping, names: Sequence[str]) -> Iterator[RawRow]:
-    """Yield the rows of a file, each with its number from 1 and the values of columns `names`."""
+def read_parquet(path: Path, mapping: Mapping) -> Iterator[RawRow]:
+    """Yield the rows of a file, each with its number from 1 and the values of the mapping's columns."""
     number = 0
     with pq.ParquetFile(path) as file:
         known = file.schema_arrow.names
         explode = mapping.explode
-        places(path, known, [explode] if explode else names)
-        columns = [name for name in known if name in names or name == explode]
+        wanted = present(path, known, [[explode]]) if explode else present(path, known, mapping.columns())
+        names = {*wanted, *(name for columns in mapping.columns() for name in columns)}
+        columns = [name for name in known if name in names]
         uuids = _uuid_columns(file)
         for batch in file.iter_batches(BLOCK_ROWS, columns=columns):
             values = {name: _values(batch.column(name), name in uuids) for name in columns}
             for cells in zip(*values.values(), strict=True):
                 number += 1
                 row = dict(zip(values, cells, strict=True))
-                yield from ((number, one) for one in picked(row, names, explode))
+                yield from ((number, Row(one)) for one in (exploded(row, explode) if explode else (row,)))
 
 
 def _uuid_columns(file: pq.ParquetFile) -> set[str]:

@@ -1,4 +1,4 @@
-"""Turns rows of recorded logs, of any format, into events in contract 1's JSON.
+"""Turns rows of recorded logs, of any format, into records: each row's value is a document as JSON.
 
 Values are not checked here: the decoder applies the same rules as to records of a topic. Only the time is parsed, for
 sorting and pacing. A row that can't be an event is passed on with its fault and becomes a dead letter.
@@ -19,17 +19,22 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from stream_worker.backends.files.canonical import Canonical
 from stream_worker.backends.files.formats import read_rows, rows_known
-from stream_worker.backends.files.lines import BadRow
-from stream_worker.backends.files.mapping import Mapping, condition
+from stream_worker.backends.files.lines import BadRow, Row
+from stream_worker.backends.files.mapping import Mapping
 from stream_worker.backends.files.parquet import BLOCK_ROWS, digits, text_of
-from stream_worker.core.codec import OPTIONAL
-from stream_worker.core.event_times import OLDEST_SECONDS, timestamp_seconds
+from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.event_times import OLDEST_SECONDS, seconds_in
+from stream_worker.core.events import Record
 from stream_worker.core.log_times import judged
-from stream_worker.core.number_text import number_of, whole_text
+from stream_worker.core.mapping.config import PARTS, REQUIRED
+from stream_worker.core.mapping.mapper import Mapper
+from stream_worker.core.mapping.sources import fields_read
+from stream_worker.core.number_text import whole_text
 
-_PARTS = ("user", "item", "ts", "type", "value", "session", "request_id", "category")
-_IDS = ("user", "item", "session", "request_id", "category")
+_USER, _TS = PARTS.index("user"), PARTS.index("ts")
+_NO_RECORD = Record(0, 0, -1, None, None)  # a row has neither key nor headers
 # Seconds since 1970 at the year 10000, where Python's datetime ends. Milliseconds below it fit an int64.
 _END_SECONDS = 253_402_300_800.0
 _SHOWN_BYTES = 40  # bytes of a bad text that its dead letter's reason shows; not tuned
@@ -41,7 +46,7 @@ _NUMBER_MASK = (1 << _FILE_SHIFT) - 1
 class LogRow(NamedTuple):
     """A row as a record of the topic.
 
-    key, value: the user, and the event as JSON.
+    key, value: the user, and the row as JSON.
     timestamp_ms: its time, in ms since 1970 (see `LogReader`).
     place: file and line, for people.
     fault: class and reason of its dead letter if it can't be an event.
@@ -82,9 +87,16 @@ _SCHEMA = pa.schema(_COLUMNS)
 
 
 def read_log(paths: Sequence[Path], mapping: Mapping) -> Iterator[tuple[str, bytes, int]]:
-    """Yield (key, value, timestamp_ms) of every row of a log; values are JSON with contract 1's field names. Raises
-    ConfigurationError."""
-    return ((row.key, row.value, row.timestamp_ms) for row in LogReader(paths, mapping))
+    """Yield (key, value, timestamp_ms) of every event of a log; values are JSON with contract 1's field names.
+
+    A row that can't be read is yielded as it is. Raises ConfigurationError.
+    """
+    canonical = Canonical(mapping)
+    for row in LogReader(paths, mapping):
+        if row.fault is not None:
+            yield row.key, row.value, row.timestamp_ms
+        else:
+            yield from ((user, event, row.timestamp_ms) for user, event in canonical.events(row.value))
 
 
 class LogReader:
@@ -95,7 +107,6 @@ class LogReader:
 
     left_out: the number of rows so far that failed a `keep` condition.
     total: the number of rows, or None while it is not known.
-    columns: part of an event (such as "user") -> the log's column.
     """
 
     def __init__(self, paths: Sequence[Path], mapping: Mapping) -> None:
@@ -103,11 +114,8 @@ class LogReader:
         self.mapping = mapping
         self.left_out = self._read_over = 0
         self.total: int | None = None
-        self.columns = {part: name for part in _PARTS if (name := getattr(mapping.fields, part))}
-        self._tests = [condition(column, text) for column, text in mapping.keep.items()]
-        self._parts = list(self.columns)
-        self._ids = [part for part in _IDS if part in self.columns]
-        self._names = [*self.columns.values(), *mapping.keep]
+        self._paths = mapping.paths()
+        self._mapper = Mapper(self._paths)
         self._file_names = [path.name for path in paths]
         self._words = ["row" if mapping.format_of(path) == "parquet" else "line" for path in paths]
 
@@ -150,62 +158,52 @@ class LogReader:
     def _read(self) -> Iterator[_Read]:
         self._read_over = 0
         for file, path in enumerate(self.paths):
-            for number, raw in read_rows(path, self.mapping, self._names):
+            for number, raw in read_rows(path, self.mapping):
                 place = file << _FILE_SHIFT | number
                 if isinstance(raw, BadRow):
                     yield _Read("", raw.value, math.nan, place, raw.error, raw.reason)
-                elif not self._tests or self._kept(raw):
-                    yield self._event(raw, place)
+                elif self._mapper.kept(raw.fields, _NO_RECORD):
+                    yield self._row(raw, place)
                 else:
                     self._read_over += 1
 
-    def _kept(self, values: Sequence[Any]) -> bool:
-        start = len(self._parts)
-        return all(test(values[start + number]) for number, test in enumerate(self._tests))
-
-    def _event(self, values: Sequence[Any], place: int) -> _Read:
-        given = zip(self._parts, values, strict=False)
-        event = {part: value for part, value in given if value is not None}
-        for part in self._ids:
-            if type(value := event.get(part, "")) is not str:
-                event[part] = whole_text(value) or value
-        if isinstance(value := event.get("value"), str):
-            number = number_of(value)
-            event["value"] = value if number is None else number
-        self._set_type(event)
-        seconds = _set_time(event)
-        user = event.get("user")
-        key = user if isinstance(user, str) else ""
+    def _row(self, row: Row, place: int) -> _Read:
+        key, seconds = self._key_and_time(row.fields)
+        if row.value is not None:
+            return _Read(key, row.value, seconds, place)
         try:
-            return _Read(key, orjson.dumps(event, default=_plain), seconds, place)
+            return _Read(key, orjson.dumps(row.fields, default=_plain), seconds, place)
         except TypeError:
-            return self._without_bad_text(event, values, key, seconds, place)
+            return self._without_bad_text(dict(row.fields), key, seconds, place)
 
-    def _without_bad_text(
-        self, event: dict[str, Any], values: Sequence[Any], key: str, seconds: float, place: int
-    ) -> _Read:
-        """Encode an event with bytes that are no UTF-8: escaped in an optional field, else the row gets a fault."""
-        for part, value in event.items():
+    def _key_and_time(self, document: Any) -> tuple[str, float]:
+        """Return the user of a row's first event, and the newest time of its events; NaN: none can be read."""
+        try:
+            events = [self._mapper.values(scope, _NO_RECORD) for scope in self._mapper.scopes(document, _NO_RECORD)]
+        except InvalidEvent:
+            return "", math.nan
+        if not events:
+            return "", math.nan
+        user = events[0][_USER]
+        key = user if isinstance(user, str) else whole_text(user) or ""
+        return key, max((_seconds(event[_TS], self.mapping.ts_format) for event in events), key=_or_least)
+
+    def _without_bad_text(self, fields: dict[str, Any], key: str, seconds: float, place: int) -> _Read:
+        """Encode a row with bytes that are no UTF-8: escaped in an optional field, else the row gets a fault."""
+        required = fields_read([text for part in REQUIRED for text in self._paths.sources(part)])
+        values = list(fields.values())
+        for name, value in fields.items():
             if isinstance(value, str) and not _is_text(value):
                 known = value.encode("utf-8", "surrogateescape")
-                if part not in OPTIONAL:
-                    reason = f"{self.columns[part]}: expected text in UTF-8, got {known[:_SHOWN_BYTES]!r}"
+                if name in required:
+                    reason = f"{name}: expected text in UTF-8, got {known[:_SHOWN_BYTES]!r}"
                     return _Read("", _as_bytes(values), seconds, place, "NotARow", reason)
-                event[part] = known.decode("utf-8", "backslashreplace")
+                fields[name] = known.decode("utf-8", "backslashreplace")
         try:
-            return _Read(key, orjson.dumps(event, default=_plain), seconds, place)
+            return _Read(key, orjson.dumps(fields, default=_plain), seconds, place)
         except TypeError as fault:
             reason = f"expected values that JSON can hold, got {fault}"
             return _Read("", _as_bytes(values), seconds, place, "NotARow", reason)
-
-    def _set_type(self, event: dict[str, Any]) -> None:
-        kind = event.get("type")
-        if kind is None or kind == "":
-            kind = self.mapping.default_type
-        if self.mapping.types and (name := kind if isinstance(kind, str) else whole_text(kind)) is not None:
-            kind = self.mapping.types.get(name, kind)
-        if kind != "":
-            event["type"] = kind
 
 
 def _as_table(rows: Iterable[_Read]) -> pa.Table:
@@ -218,14 +216,14 @@ def _as_table(rows: Iterable[_Read]) -> pa.Table:
     return pa.Table.from_batches(blocks, _SCHEMA).combine_chunks()
 
 
-def _set_time(event: dict[str, Any]) -> float:
-    """Convert the event's time to seconds since 1970 and return it; NaN: it can't be read, and is left as it is."""
-    value = event.get("ts")
-    seconds = timestamp_seconds(value.isoformat() if isinstance(value, date) else value)
-    if seconds is None or not OLDEST_SECONDS <= seconds < _END_SECONDS:
-        return math.nan
-    event["ts"] = seconds
-    return seconds
+def _seconds(value: Any, ts_format: str) -> float:
+    """Return the epoch seconds of a time; NaN: it can't be read."""
+    seconds = seconds_in(value.isoformat() if isinstance(value, date) else value, ts_format)
+    return math.nan if seconds is None or not OLDEST_SECONDS <= seconds < _END_SECONDS else seconds
+
+
+def _or_least(seconds: float) -> float:
+    return -math.inf if math.isnan(seconds) else seconds
 
 
 def _plain(value: Any) -> str:

@@ -13,9 +13,11 @@ from typing import Any
 from stream_worker.backends.files.mapping import Mapping as LogMapping
 from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
+from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError
-from stream_worker.core.events import Record
+from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.offsets import Committed
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
@@ -52,6 +54,7 @@ class FileSource:
         if speed is not None and (speed <= 0 or clock is None):
             raise ValueError(f"speed: must be positive and come with a clock, got {speed} and {clock}")
         self.published = published
+        self._mapping = mapping
         self._reader = LogReader(paths, mapping)
         self._start, self._end = start, math.inf if limit is None else start + limit
         self._speed, self._clock = speed, clock
@@ -82,10 +85,9 @@ class FileSource:
         """The number of the last row to return, plus one; None: not known before the log was read to its end."""
         return None if self._reader.total is None else int(min(self._reader.total, self._end))
 
-    @property
-    def columns(self) -> dict[str, str]:
-        """Part of an event (such as "user") -> the log's column; parts that the log lacks are missing."""
-        return self._reader.columns
+    def decoder(self, config: EventsConfig, watch: Callable[[Events], None] | None = None) -> Decoder:
+        """Return the decoder of this log's records. `config`: the event types. `watch`: called with all events."""
+        return Decoder(self._mapping.events(config), from_log=True, watch=watch)
 
     @property
     def left_out(self) -> int:

@@ -1,0 +1,89 @@
+"""Finds the parts of the events of a record, by `[events]`; it judges none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.events import Record
+from stream_worker.core.mapping.conditions import condition
+from stream_worker.core.mapping.config import PARTS, EventsConfig
+from stream_worker.core.mapping.sources import fields_read, is_of_the_record, is_relative, source
+from stream_worker.core.reasons import shown
+
+# (document, element): what the paths of one event start from.
+Scope = tuple[Any, Any]
+NO_ELEMENT = None
+
+
+class Mapper:
+    """The paths of a configuration, compiled.
+
+    plain: the field of each part in the order of `PARTS`, None for a part that is not read, if all are fields of the
+        outermost object and nothing else is asked for; None: use `scopes` and `values`.
+    fields: outermost fields of a document that are read; an empty name stands for all.
+    timed: True if each element of `each` has a time of its own, so that their order counts.
+    """
+
+    def __init__(self, config: EventsConfig) -> None:
+        texts = [config.sources(part) for part in PARTS]
+        self._reads = [source(paths) for paths in texts]
+        self._alias = source(config.sources("alias"))
+        self._each = [source((text,)) for text in config.sources("each")]
+        self._tests = [(source((name,)), condition(name, text)) for name, text in config.keep.items()]
+        self._most = config.most_each
+        every = [*texts, config.sources("each"), config.sources("alias"), tuple(config.keep)]
+        self.fields = frozenset().union(*map(fields_read, every))
+        self.timed = any(map(is_relative, config.sources("ts")))
+        self.names = tuple(" or ".join(paths) for paths in texts)
+        self.plain = _plain(texts) if not (self._each or self._tests) else None
+
+    def kept(self, document: Any, record: Record) -> bool:
+        """Return True if the record meets all conditions of `keep`."""
+        return all(test(read(document, NO_ELEMENT, record)) for read, test in self._tests)
+
+    def scopes(self, document: Any, record: Record) -> list[Scope]:
+        """Return where the paths of each event of a record start.
+
+        document: an object, or an array of objects.
+
+        Raises InvalidEvent for more than `most_each` elements, and for an `each` that is no array.
+        """
+        if isinstance(document, list):
+            scopes: list[Scope] = [(one, NO_ELEMENT) for one in document]
+        else:
+            scopes = self._elements(document, record)
+        if len(scopes) > self._most:
+            raise InvalidEvent("TooManyElements", f"expected at most {self._most} elements, got {len(scopes)}")
+        return scopes
+
+    def _elements(self, document: Any, record: Record) -> list[Scope]:
+        for read in self._each:
+            found = read(document, NO_ELEMENT, record)
+            if isinstance(found, list):
+                return [(document, element) for element in found]
+            if isinstance(found, dict):
+                return [(document, found)]
+            if found is not None and found != "":
+                raise InvalidEvent("WrongType", f"each: expected an array, got {shown(found)}")
+        return [(document, NO_ELEMENT)]
+
+    def values(self, scope: Scope, record: Record) -> list[Any]:
+        """Return the value of each part of one event, in the order of `PARTS`; None: it is not there."""
+        document, element = scope
+        return [read(document, element, record) for read in self._reads]
+
+    def user_before(self, scope: Scope, record: Record) -> Any:
+        """Return the id that the user had before, in a record that is an alias."""
+        return self._alias(*scope, record)
+
+
+def _plain(texts: Sequence[Sequence[str]]) -> tuple[str | None, ...] | None:
+    if all(len(paths) < 2 and all(map(_is_plain, paths)) for paths in texts):
+        return tuple(paths[0] if paths else None for paths in texts)
+    return None
+
+
+def _is_plain(text: str) -> bool:
+    return not (set(text) & set('.[]"*$') or is_of_the_record(text))

@@ -1,0 +1,86 @@
+"""Sources: functions that read one part of an event from a record, its document, and an element of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stream_worker.core.events import Record
+from stream_worker.core.mapping.paths import Path, head, path
+
+# (document, element, record) -> value, None: it is not there.
+Read = Callable[[Any, Any, Record], Any]
+HEADER, KEY, RECORD_TIME = "header:", "key", "record_time"
+_OWN = (KEY, RECORD_TIME)
+
+
+def source(texts: Sequence[str]) -> Read:
+    """Return a function that reads the first value that is there (not null, no empty text) at these paths."""
+    reads = [_source(text) for text in texts]
+    if not reads:
+        return lambda document, element, record: None
+    return reads[0] if len(reads) == 1 else _first(reads)
+
+
+def is_relative(text: str) -> bool:
+    """Return True for a path that begins at an element, not at the document."""
+    return text.startswith(".")
+
+
+def is_of_the_record(text: str) -> bool:
+    """Return True for what a record has beside its value: a header, the key, the time."""
+    return text in _OWN or text.startswith(HEADER)
+
+
+def fields_read(texts: Sequence[str]) -> set[str]:
+    """Return the outermost fields of a document that these paths read; an empty name stands for all of them."""
+    fields = set()
+    for text in texts:
+        if not (is_relative(text) or is_of_the_record(text)):
+            fields |= {head(text), text} if "." in text or "[" in text else {text}
+    return fields
+
+
+def _first(reads: Sequence[Read]) -> Read:
+    def read(document: Any, element: Any, record: Record) -> Any:
+        value = None
+        for one in reads:
+            value = one(document, element, record)
+            if value is not None and value != "":
+                return value
+        return value
+
+    return read
+
+
+def _source(text: str) -> Read:
+    if text.startswith(HEADER):
+        name = text.removeprefix(HEADER)
+        return lambda document, element, record: _header(record, name)
+    if text == KEY:
+        return lambda document, element, record: _text(record.key)
+    if text == RECORD_TIME:
+        return lambda document, element, record: record.timestamp_ms if record.timestamp_ms >= 0 else None
+    if text == ".":
+        return lambda document, element, record: element
+    if is_relative(text):
+        return _of_element(path(text[1:]))
+    return _of_document(path(text))
+
+
+def _of_element(find: Path) -> Read:
+    return lambda document, element, record: find(element)
+
+
+def _of_document(find: Path) -> Read:
+    return lambda document, element, record: find(document)
+
+
+def _header(record: Record, name: str) -> str | None:
+    found = [value for given, value in record.headers if given == name]
+    return _text(found[-1]) if found else None
+
+
+def _text(value: bytes | None) -> str | None:
+    """Return bytes as text; those that are no UTF-8 as a text that is refused with what it holds."""
+    return None if value is None else value.decode("utf-8", "backslashreplace")
