@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.support.redis_services import RedisCluster, RedisSentinel
+from tests.support.schema_registry import SchemaRegistry
 from tests.support.secured_kafka import SecuredKafka
 from tests.support.services import KafkaCluster, RedisService, ServiceMissing
 
@@ -105,6 +106,17 @@ def secured_kafka() -> Iterator[SecuredKafka]:
     """A real Apache Kafka with TLS, SASL and rights."""
     try:
         service = SecuredKafka().__enter__()
+    except ServiceMissing as fault:
+        missing(fault)
+    yield service
+    service.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[SchemaRegistry]:
+    """A real Apicurio, with Confluent's API; a test that stops it leaves it started."""
+    try:
+        service = SchemaRegistry().__enter__()
     except ServiceMissing as fault:
         missing(fault)
     yield service

@@ -33,7 +33,7 @@ class RightMissing(ConfigurationError):  # noqa: N818
 class InvalidEvent(StreamWorkerError):  # noqa: N818
     """A record that is not an event.
 
-    `error`: the class of the fault (`core.event_fields.ERRORS`), the dead letter's `error` header.
+    `error`: the class of the fault (`core.event_fields` has all), the dead letter's `error` header.
     `reason`: a sentence for a person, its `reason` header.
     """
 

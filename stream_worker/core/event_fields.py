@@ -22,6 +22,14 @@ ERRORS = (
     "UnknownType",
     "TooManyElements",  # of an array of events
 )
+# Of records that begin with a zero byte, which are read by the schema that they name.
+REGISTRY_ERRORS = (
+    "BadFrame",  # a zero byte, and no schema's id or no Protobuf message after it
+    "UnknownSchema",  # no schema has this id
+    "BadSchema",  # the schema, or one that it refers to, can't be used
+    "NotAvro",
+    "NotProtobuf",
+)
 MAX_ID_BYTES = 256  # bytes of UTF-8 in an id; ADR 0016 reckons the memory of Redis by it (not tuned)
 _MAX_VALUE = 3.4028235e38  # the largest float32
 

@@ -74,7 +74,7 @@ def _shown_options(more: str) -> str:
 def told(key: str, value: Any) -> str:
     """Return a wrong value for an error message: the value if its section takes no secrets, else its type in words."""
     parts = value if isinstance(value, list) else [value]
-    near = key.partition(".")[0] in ("kafka", "memory") or is_secret(key)
+    near = key.partition(".")[0] in ("kafka", "memory", "registry") or is_secret(key)
     if near or any(isinstance(part, dict | list) for part in parts):
         return _KINDS.get(type(value), "something else")
     return json.dumps(value, ensure_ascii=False, default=str)
