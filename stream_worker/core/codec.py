@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import category_code, id_text, value_number
 from stream_worker.core.event_times import event_seconds
-from stream_worker.core.events import Alias, DeadLetter, Events, Prediction, Recommendation, Record
+from stream_worker.core.events import (
+    ELEMENTS_HEADER,
+    Alias,
+    DeadLetter,
+    Events,
+    Prediction,
+    Recommendation,
+    Record,
+)
 from stream_worker.core.json_object import json_document, keys_of
 from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
 from stream_worker.core.mapping.mapper import Mapper, Scope
@@ -39,7 +47,6 @@ _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
 _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
 _IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
 _MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
-_ELEMENTS = "elements"  # header: the indexes of the elements that a dead letter is about
 
 
 class DroppedField(NamedTuple):
@@ -238,17 +245,17 @@ def _require_object(document: Any) -> None:
 
 
 def _asks(record: Record) -> bool:
-    return any(name == _ELEMENTS for name, _ in record.headers)
+    return any(name == ELEMENTS_HEADER for name, _ in record.headers)
 
 
 def _elements_asked(record: Record) -> set[int] | None:
-    """Return the elements that a header of the record asks for; None for all.
+    """Return the elements that a header of the record asks for; None for all, also if the header can't be read.
 
     A dead letter that is mended and sent again has this header, so that its good elements are not counted again.
     """
     for name, value in record.headers:
-        if name == _ELEMENTS:
-            return {int(index) for index in value.split(b",") if index.isdigit()}
+        if name == ELEMENTS_HEADER and all(map(bytes.isdigit, indexes := value.split(b","))):
+            return set(map(int, indexes))
     return None
 
 

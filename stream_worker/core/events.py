@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+# Header of a dead letter: the indexes of the elements that it is about, such as "1,4".
+ELEMENTS_HEADER = "dead_letter_elements"
 SCORE_DIGITS = 6  # decimals of a published score; a float32 holds about 7 digits
 
 

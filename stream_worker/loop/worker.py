@@ -76,7 +76,9 @@ class Worker:
         self._learner = learner = line.learner
         self._pace = Pace()
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learning")
-        self._is_target = np.array([kind.target for kind in decoder.config.event_types], dtype=np.bool_)
+        types = decoder.config.event_types
+        self._is_target = np.array([kind.target for kind in types], dtype=np.bool_)
+        self._is_act = np.array([kind.role != "impression" for kind in types], dtype=np.bool_)
         layout = MemoryFormat(learner.config.ring_size, learner.config.dim)
         self._offsets = offsets = Offsets()
         self._leaving = leaving = Leaving(self._clock, config.shutdown_seconds)
@@ -297,8 +299,8 @@ class Worker:
             ts_B=events.ts_B,
             next_offset_B=events.offset_B + 1,
             target_B=self._is_target[events.type_B],
-            remember_B=effects.remember_B,
-            learn_B=effects.learn_B,
+            remember_B=effects.remember_B & self._is_act[events.type_B],
+            learn_B=effects.learn_B & self._is_act[events.type_B],
             new_B=new_B,
         )
         self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))

@@ -17,10 +17,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
+from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import SCORE_DIGITS
 from stream_worker.core.interfaces import Snapshot
+from stream_worker.core.mapping.config import EventsConfig, TypeConfig
+from stream_worker.core.memory_record import header_of
 from stream_worker.core.source_id import SourceId
 from tests.support.redis_services import RedisCluster, wait_until
 from tests.support.worker_world import BATCH, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
@@ -732,3 +735,16 @@ def _claims_again(run: Run) -> bool:
     """A tick, and whether the failover has been noticed by now."""
     run.tick()
     return run.traps.steps.count("claim") > 1
+
+
+def test_what_was_only_shown_is_published_and_neither_remembered_nor_learned(world: World) -> None:
+    """A list that a page has shown is no act of its user: contract 1 counts it, and nothing else follows from it."""
+    types: dict[str, TypeConfig | str] = {"view": TypeConfig(), "shown": TypeConfig(role="impression")}
+    for k in range(24):
+        world.send("u", f"i{k % 5}", partition=0, **({"type": "shown"} if k % 3 else {}))
+    run = world.worker(decoder=Decoder(EventsConfig(types=types)))
+    run.to_the_end()
+    world.check_contract_1()
+    assert run.learned == 8
+    [(_, _, blob)] = run.store.scan()
+    assert header_of(blob)["events"] == 8

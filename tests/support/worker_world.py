@@ -160,7 +160,8 @@ class World:
         return self.kind(SETTINGS.memory)
 
     def send(self, user: str, item: str, partition: int | None = None, **more: Any) -> None:
-        value = encode_event(user, item, "view", 1_700_000_000 + sum(map(len, self.topic.partitions)), **more)
+        kind = more.pop("type", "view")
+        value = encode_event(user, item, kind, 1_700_000_000 + sum(map(len, self.topic.partitions)), **more)
         self.topic.append(user.encode(), value, 1_700_000_000_000, partition)
 
     def send_bad(self, partition: int) -> None:

@@ -108,7 +108,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
 def _encode_dead_letter(letter: DeadLetter, topic: str) -> bytes:
     record = letter.record
     value = None if record.value is None else record.value.decode("utf-8", "backslashreplace")
-    line = {
+    line: dict[str, Any] = {
         "topic": topic,
         "partition": record.partition,
         "offset": record.offset,
@@ -117,4 +117,6 @@ def _encode_dead_letter(letter: DeadLetter, topic: str) -> bytes:
         "reason": letter.reason,
         "value": value,
     }
+    if letter.elements:
+        line["elements"] = list(letter.elements)
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -9,7 +9,7 @@ from itertools import accumulate
 import orjson
 
 from stream_worker.core.codec import encode_recommendation
-from stream_worker.core.events import DeadLetter, Recommendation
+from stream_worker.core.events import ELEMENTS_HEADER, DeadLetter, Recommendation
 
 # Bytes of a record beside key, value and headers: its lengths, time and offset, and the header of the batch (61 bytes
 # in Kafka's record format 2). Rounded up.
@@ -73,8 +73,8 @@ def _fit(sizes: Iterable[int], most_bytes: int) -> int:
 
 
 def fitting_letter(letter: DeadLetter, topic: str, most_bytes: int) -> Fitting:
-    """Return a dead letter as a record of at most `most_bytes`: complete, without its value, or without key and value;
-    its reason says what was dropped. The last form is returned even if it is too large."""
+    """Return a dead letter as a record of at most `most_bytes`: complete, without its value, or without key, value and
+    the record's own headers; its reason says what was dropped. The last form is returned even if it is too large."""
     for form in _forms(letter, topic):
         if form.size_bytes <= most_bytes:
             return form
@@ -91,13 +91,15 @@ def _forms(letter: DeadLetter, topic: str) -> Iterator[Fitting]:
 
 
 def _form(letter: DeadLetter, topic: str, key: bytes | None, value: bytes | None, dropped: str) -> Fitting:
+    if dropped and key is None:
+        letter = replace(letter, record=replace(letter.record, headers=()))
     headers = dead_letter_headers(letter, topic, dropped)
     sizes = [len(key or b""), len(value or b""), *(len(name) + len(text) + 4 for name, text in headers)]
     return Fitting(key, value, headers, sum(sizes) + _AROUND_BYTES, bool(dropped))
 
 
 def dead_letter_headers(letter: DeadLetter, topic: str, dropped: str = "") -> Headers:
-    """Return the headers of contract 1 in UTF-8; bytes that are no text are escaped."""
+    """Return the record's own headers, and those of contract 1 in UTF-8; bytes that are no text are escaped."""
     record = letter.record
     headers = {
         "topic": topic,
@@ -106,4 +108,7 @@ def dead_letter_headers(letter: DeadLetter, topic: str, dropped: str = "") -> He
         "error": letter.error,
         "reason": letter.reason + dropped,
     }
-    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in headers.items()]
+    if letter.elements:
+        headers[ELEMENTS_HEADER] = ",".join(map(str, letter.elements))
+    own = [(name, value) for name, value in record.headers if name not in (*headers, ELEMENTS_HEADER)]
+    return own + [(name, text.encode("utf-8", "backslashreplace")) for name, text in headers.items()]
