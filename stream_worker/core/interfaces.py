@@ -108,6 +108,54 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class ItemSource(Protocol):
+    """Records that tell of items, in order within each partition. Every worker reads all of them, in no group.
+
+    Records are *due* if they have to take effect before the next list is made.
+    """
+
+    @property
+    def name(self) -> str:
+        """The topic or file that the records come from."""
+        ...
+
+    @property
+    def begun_anew(self) -> int:
+        """The number of times that it began to read another topic or file than before, from its beginning: what was
+        known of items was told by the former one."""
+        ...
+
+    def begin(self, state: Mapping[str, Any]) -> None:
+        """Read on from where `state_dict` was taken; from the beginning if it is empty. May be called again."""
+        ...
+
+    def demand(self) -> None:
+        """Make everything due that was written until now. Raises Unavailable."""
+        ...
+
+    def due(self) -> int:
+        """Return the number of due records, at most, that `poll` has not returned yet."""
+        ...
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return up to `max_records` records; wait at most `timeout_seconds` for the first one."""
+        ...
+
+    def lag(self) -> int:
+        """Return the number of records, at most, that `poll` has not returned yet, as far as is known now."""
+        ...
+
+    def trouble(self) -> str:
+        """Return what keeps records from coming, as far as is known; empty for nothing."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the next offsets after what `poll` has returned, and whose they are, in JSON types only."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Sink(Protocol):
     """A place that outputs and Y are committed to, together or not at all."""
 

@@ -37,6 +37,8 @@ class FileSource:
     speed: 1 replays at the log's own pace, 60 replays a minute in a second, None does not wait. It needs a `clock`.
     sleep: waits for a number of seconds.
     published: Y, which the last run's sink knows; the attribute may be set until the first poll.
+    reach: called with the time of each batch's first row, epoch milliseconds, before the batch is read on; returns the
+        time before which all of its rows have to be. So that what is told of items takes effect between two batches.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class FileSource:
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
         published: int = 0,
+        reach: Callable[[float], float] | None = None,
     ) -> None:
         if speed is not None and (speed <= 0 or clock is None):
             raise ValueError(f"speed: must be positive and come with a clock, got {speed} and {clock}")
         self.published = published
         self._mapping = mapping
+        self._reach = reach
         self._reader = LogReader(paths, mapping)
         self._start, self._end = start, math.inf if limit is None else start + limit
         self._speed, self._clock = speed, clock
@@ -123,9 +127,21 @@ class FileSource:
         if self._rows is None or self._ahead is None:
             return []
         size = max_records - self._position % max_records
-        rows = [self._ahead, *islice(self._rows, size - 1)]
-        self._ahead = next(self._rows, None)
+        rows = [self._ahead, *self._others(self._rows, size - 1, self._ahead.timestamp_ms)]
         return [_record(self._position + number, row) for number, row in enumerate(rows)]
+
+    def _others(self, rows: Iterator[LogRow], most: int, begins_ms: int) -> Iterator[LogRow]:
+        """Yield up to `most` further rows of a batch, and keep the row after them in `_ahead`."""
+        if self._reach is None:
+            yield from islice(rows, most)
+            self._ahead = next(rows, None)
+            return
+        before_ms = self._reach(begins_ms)
+        self._ahead = next(rows, None)
+        while most and self._ahead is not None and self._ahead.timestamp_ms < before_ms:
+            yield self._ahead
+            most -= 1
+            self._ahead = next(rows, None)
 
     def _due(self, pace: Pace, timeout_seconds: float) -> bool:
         wait = pace.seconds_until(self._batch[-1].timestamp_ms)

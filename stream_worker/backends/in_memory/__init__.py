@@ -2,6 +2,7 @@
 
 from stream_worker.backends.in_memory.checkpoints import InMemoryCheckpoints
 from stream_worker.backends.in_memory.clock import ManualClock
+from stream_worker.backends.in_memory.items import InMemoryItems
 from stream_worker.backends.in_memory.sink import InMemorySink
 from stream_worker.backends.in_memory.source import InMemorySource
 from stream_worker.backends.in_memory.store import InMemoryMemoryStore
@@ -9,6 +10,7 @@ from stream_worker.backends.in_memory.topic import InMemoryTopic
 
 __all__ = [
     "InMemoryCheckpoints",
+    "InMemoryItems",
     "InMemoryMemoryStore",
     "InMemorySink",
     "InMemorySource",

@@ -3,6 +3,7 @@
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers
 from stream_worker.backends.kafka.groups import Group, delete_group, look_at_group
+from stream_worker.backends.kafka.items import KafkaItems
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
 from stream_worker.backends.kafka.sink import KafkaSink
 from stream_worker.backends.kafka.source import KafkaSource
@@ -21,6 +22,7 @@ from stream_worker.backends.kafka.topics import (
 __all__ = [
     "Group",
     "KafkaConfig",
+    "KafkaItems",
     "KafkaSink",
     "KafkaSource",
     "Published",
