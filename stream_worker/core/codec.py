@@ -22,7 +22,6 @@ from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import category_code, id_text, value_number
 from stream_worker.core.event_times import event_seconds
 from stream_worker.core.events import (
-    ELEMENTS_HEADER,
     Alias,
     DeadLetter,
     Events,
@@ -35,6 +34,8 @@ from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS,
 from stream_worker.core.mapping.mapper import Mapper, Scope
 from stream_worker.core.number_text import whole_text
 from stream_worker.core.reasons import refuse, shorten, shown
+from stream_worker.core.resent_elements import elements_asked, id_of_these
+from stream_worker.core.snowplow import snowplow_document
 
 T = TypeVar("T")
 _Row = tuple[int, int, float, int, float, int, int, int, str, str, str | None]
@@ -47,6 +48,8 @@ _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
 _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
 _IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
 _MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
+_NO_ELEMENTS = "(no elements)"  # in place of a type's value: ignored since there is no event in the record
+_JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf", b"\x1f\x8b")  # an object, an array, a byte order mark, gzip
 
 
 class DroppedField(NamedTuple):
@@ -115,8 +118,8 @@ class Decoder:
             try:
                 if record.fault is not None:
                     raise InvalidEvent(*record.fault)
-                document = json_document(record.value, self._fields)
-                if keys is None or type(document) is list or (record.headers and _asks(record)):
+                document = self._document(record.value)
+                if keys is None or type(document) is list or (record.headers and elements_asked(record)):
                     letter = self._decode_several(record, document, rows, within)
                     if letter is not None:
                         dead_letters.append(letter)
@@ -132,6 +135,11 @@ class Decoder:
             self._watch(events)
         return events, dead_letters
 
+    def _document(self, value: bytes | None) -> Any:
+        if self.config.format == "snowplow" and value and not value.startswith(_JSON_BEGINS):
+            return snowplow_document(value)
+        return json_document(value, self._fields)
+
     def _decode_several(
         self, record: Record, document: Any, rows: list[_Row], within: dict[int, int]
     ) -> DeadLetter | None:
@@ -140,22 +148,37 @@ class Decoder:
             self._ignore("(keep)")
             return None
         scopes = self._mapper.scopes(document, record)
-        asked = _elements_asked(record)
+        asked = elements_asked(record)
+        if not scopes:
+            self._take_without_elements(record, document)
+        elif asked is not None and min(asked) >= len(scopes):
+            self._ignore(_NO_ELEMENTS)
         made: list[_Row] = []
         bad: list[tuple[int, InvalidEvent]] = []
         for index, scope in enumerate(scopes):
             if asked is None or index in asked:
                 try:
                     _require_object(scope[0])
-                    row = self._row(record, scope, *self._mapper.values(scope, record))
+                    values = self._mapper.values(scope, record)
+                    if asked is not None:
+                        values[_ID] = id_of_these(values[_ID], asked)
+                    row = self._row(record, scope, *values)
                 except InvalidEvent as fault:
                     bad.append((index, fault))
                 else:
                     made += [row] if row is not None else []
-        if not scopes:
-            self._ignore("(no elements)")
         self._add(made, rows, within, timed=self._mapper.timed or type(document) is list)
         return _letter(record, bad, len(scopes)) if bad else None
+
+    def _take_without_elements(self, record: Record, document: Any) -> None:
+        """Take a record with an empty `each` for what its type says: it is no event, but may be a login."""
+        scope = (document, None)
+        user, _, kind, *_ = self._mapper.values(scope, record)
+        code = self._code(kind)
+        if code == _ALIAS:
+            self._alias(record, id_text(self._names[0], user), self._mapper.user_before(scope, record))
+        else:
+            self._ignore(kind if code == _IGNORED else _NO_ELEMENTS)
 
     @staticmethod
     def _add(made: list[_Row], rows: list[_Row], within: dict[int, int], *, timed: bool) -> None:
@@ -242,21 +265,6 @@ class Decoder:
 def _require_object(document: Any) -> None:
     if type(document) is not dict:
         raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(document)}")
-
-
-def _asks(record: Record) -> bool:
-    return any(name == ELEMENTS_HEADER for name, _ in record.headers)
-
-
-def _elements_asked(record: Record) -> set[int] | None:
-    """Return the elements that a header of the record asks for; None for all, also if the header can't be read.
-
-    A dead letter that is mended and sent again has this header, so that its good elements are not counted again.
-    """
-    for name, value in record.headers:
-        if name == ELEMENTS_HEADER and all(map(bytes.isdigit, indexes := value.split(b","))):
-            return set(map(int, indexes))
-    return None
 
 
 def _letter(record: Record, bad: Sequence[tuple[int, InvalidEvent]], elements: int) -> DeadLetter:

@@ -62,9 +62,12 @@ def event_seconds(name: str, value: Any, broker_ms: int, newest: str, ts_format:
 def seconds_in(value: Any, ts_format: str = "") -> float | None:
     """Return the epoch seconds of a time in the stated form, or in any of the known ones; None for any other value.
 
-    `ts_format`: a unit ("s", "ms", "us", "ns") or a format of Python's strptime; empty: any known form.
+    `ts_format`: a unit ("s", "ms", "us", "ns") or a format of Python's strptime; empty: any known form. Python's date
+    and time is no text or number and needs no format.
     """
-    return stated_seconds(value, ts_format) if ts_format else timestamp_seconds(value)
+    if ts_format and not isinstance(value, datetime):
+        return stated_seconds(value, ts_format)
+    return timestamp_seconds(value)
 
 
 def timestamp_seconds(value: Any) -> float | None:

@@ -125,5 +125,6 @@ def test_no_value_raises_whatever_the_form(value: object) -> None:
 
 def test_typed_times_are_read_as_they_are() -> None:
     assert seconds_in(datetime(2019, 10, 23, 12)) == NOON
+    assert seconds_in(datetime(2019, 10, 23, 12), "%d/%m/%Y") == NOON
     assert seconds_in(datetime(2019, 10, 23, 14, tzinfo=timezone(timedelta(hours=2)))) == NOON
     assert seconds_in(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))) == -62_135_679_600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from stream_worker.core.events import Record
@@ -12,6 +13,7 @@ from stream_worker.core.mapping.paths import Path, head, path
 Read = Callable[[Any, Any, Record], Any]
 HEADER, KEY, RECORD_TIME = "header:", "key", "record_time"
 _OWN = (KEY, RECORD_TIME)
+_YEAR_10000_MS = 253_402_300_800_000
 
 
 def source(texts: Sequence[str]) -> Read:
@@ -60,7 +62,7 @@ def _source(text: str) -> Read:
     if text == KEY:
         return lambda document, element, record: _text(record.key)
     if text == RECORD_TIME:
-        return lambda document, element, record: record.timestamp_ms if record.timestamp_ms >= 0 else None
+        return lambda document, element, record: _moment(record.timestamp_ms)
     if text == ".":
         return lambda document, element, record: element
     if is_relative(text):
@@ -74,6 +76,11 @@ def _of_element(find: Path) -> Read:
 
 def _of_document(find: Path) -> Read:
     return lambda document, element, record: find(document)
+
+
+def _moment(timestamp_ms: int) -> datetime | None:
+    """Return a record's time as a moment, not as a number, which `events.ts_format` would read in a unit of its own."""
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC) if 0 <= timestamp_ms < _YEAR_10000_MS else None
 
 
 def _header(record: Record, name: str) -> str | None:
