@@ -168,12 +168,12 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
         last_gap_B=np.zeros(count, np.float32),
     )
     all_X = np.ones(count, np.bool_)
-    events = WalkedEvents(row_X, np.zeros(count, np.uint32), all_X, ~all_X)
+    events = WalkedEvents(row_X, np.zeros(count, np.uint32), all_X, ~all_X, np.zeros(count, np.int16))
     learner = line.learner
     learner.counting.walk(users, events, np.zeros((0, 0), np.int32), np.zeros(0, np.bool_), Breadth(1))
     learner.catalog.see(row_X, learner.events, learner.clock_ts)
     for baseline in line.baselines.values():
-        baseline.rank_then_learn(window_XL, row_X, all_X)
+        baseline.rank_then_learn(window_XL, row_X, all_X, np.zeros(count, np.int16))
 
 
 def _as_after_many_steps(learner: Learner) -> None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from model import sets
 from model.state import Arrays
 
 TYPES = 16  # event types that the model tells apart, in the order of the configuration; not tuned
@@ -19,6 +20,7 @@ TYPES = 16  # event types that the model tells apart, in the order of the config
 # previous event. Enough for every gap: the last but one begins after 34 years.
 GAP_BUCKETS = 32
 NO_GAP = GAP_BUCKETS - 1
+SESSION_ENDS = 11  # gap bucket that ends a session: 2^11 s, 34 minutes; not tuned
 # Some of B events, in order.
 Places: TypeAlias = "slice | NDArray[np.int64]"
 
@@ -38,6 +40,8 @@ class Batch:
     remember_B: True for events that the user's memory does not hold yet
     learn_B: True for events among these that the line has not learned yet
     new_B: True for the first event of an item that has just been given its row
+    within_B: events of the same set before this one in the batch (see `sets`); 0 for the first, and for events of none
+    session_B: hash of the session's id, 0: none
     """
 
     slot_B: NDArray[np.int64]
@@ -51,6 +55,8 @@ class Batch:
     remember_B: NDArray[np.bool_]
     learn_B: NDArray[np.bool_]
     new_B: NDArray[np.bool_]
+    within_B: NDArray[np.int16]
+    session_B: NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.slot_B)
@@ -62,7 +68,8 @@ class Batch:
     def born(self, windows_BL: NDArray[np.int32], start: int) -> NDArray[np.int32]:
         """Return the rings before the events from `start` on, without items that first appear at that event or later.
 
-        An evicted item that returns may stand in rings already, with the row that this batch gave it.
+        An item that first appears in a set does so at the set's beginning, for all of the set. An evicted item that
+        returns may stand in rings already, with the row that this batch gave it.
 
         windows_BL: item rows of the ring before each of these events, -1: none
         """
@@ -72,8 +79,13 @@ class Batch:
         rows = self.row_B[start:][places]
         order = np.argsort(rows)
         at_BL = order[np.searchsorted(rows[order], windows_BL).clip(max=len(rows) - 1)]
-        unborn_BL = (rows[at_BL] == windows_BL) & (places[at_BL] >= np.arange(len(windows_BL))[:, None])
+        begin_B = sets.begins(self.within_B[start : start + len(windows_BL)])
+        unborn_BL = (rows[at_BL] == windows_BL) & (places[at_BL] >= begin_B[:, None])
         return np.where(unborn_BL, np.int32(-1), windows_BL)
+
+    def first_seen(self) -> NDArray[np.bool_]:
+        """Return True [B] for events whose item first appears there, or in the same set."""
+        return self.born(self.row_B[:, None], 0)[:, 0] < 0
 
     def new_rows(self, start: int) -> NDArray[np.int32]:
         """Return the rows of items that first appear at event `start` or later."""
@@ -101,7 +113,7 @@ class Outcome:
     repeat_B: True if the item stood in the user's ring
     first_B: True if the ring was empty
     examined_B: True for events that were predicted
-    windows_BL: item rows of the ring before the event, -1: none
+    windows_BL: item rows of the ring before the event, and before its set, -1: none
     list_BK: rows of the list, best first, -1: none
     losses: losses of the last step of the weights, in nats, by part
     """

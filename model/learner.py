@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import learner_state
+from model import learner_state, sets
 from model.batch import TYPES, Batch, Outcome, Places
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
 from model.counting.walk import Counting, MapSlices, Users, WalkedEvents
 from model.encoder.encoder import Encoder
 from model.encoder.losses import LOSSES
-from model.encoder.prefixes import fewest_windows
+from model.encoder.prefixes import fewest_windows, most_targets
 from model.encoder.remembering import IdsOfNumbers, Remembering
 from model.encoder.replay import Replay
 from model.encoder.trainer import EncoderTrainer
@@ -58,11 +58,21 @@ def untimed(name: str) -> AbstractContextManager[None]:
 
 
 class _Taken(NamedTuple):
-    """State of the users of B events before each event: tables, item rows of their rings, and h of the LSTM."""
+    """State of the users of B events before each event, or before its set.
+
+    before: the tables
+    windows_BL: item rows of the rings
+    h_BH: h of the LSTM
+    chain_B: see `sets.chains`
+    """
 
     before: Before
     windows_BL: NDArray[np.int32]
     h_BH: Tensor
+    chain_B: NDArray[np.int64]
+
+    def at(self, places: Places) -> _Taken:
+        return _Taken._make((self.before.at(places), *(column[places] for column in self[1:])))
 
 
 class Learner:
@@ -145,12 +155,11 @@ class Learner:
     def learn(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> Outcome:
         """Predict each event from the events before it, remember it, then collect training examples from it.
 
-        Works in mini-batches of `mini_batch * thinning` events. The weights step before the next mini-batch or when
-        `step` is called, so that lists need not wait for the last step.
+        Works in mini-batches of `mini_batch * thinning` events, which cut no set. The weights step before the next
+        mini-batch or when `step` is called, so that lists need not wait for the last step.
         """
         size = self.config.mini_batch * pace.thinning
-        starts = range(0, max(1, len(batch)), size)
-        return Outcome.joined([self._learn(batch, slice(at, at + size), pace, stage) for at in starts])
+        return Outcome.joined([self._learn(batch, at, pace, stage) for at in sets.pieces(batch.within_B, size)])
 
     def step(self, pace: Pace, unborn: NDArray[np.int32] = _NO_ROWS, stage: Stage = untimed) -> dict[str, float]:
         """Step the weights if enough examples are collected. Returns the losses by part, none without a step.
@@ -179,43 +188,49 @@ class Learner:
         trained on yet."""
         batch, unborn = whole.piece(piece), whole.new_rows(piece.start)
         losses = self.step(pace, unborn, stage)
-        places = self._drawn(len(batch), pace)
+        places = self._drawn(batch, pace)
         with stage("remember"):
             taken = self._take_in(whole, piece)
             queries_XD = self.predictor.queries(taken.h_BH[places], taken.windows_BL[places])
-        events = WalkedEvents(batch.row_B, batch.category_B, batch.learn_B, _mask(places, len(batch)))
+        examine_B = _mask(places, len(batch))
+        events = WalkedEvents(batch.row_B, batch.category_B, batch.learn_B, examine_B, batch.within_B)
         with stage("predict"):
             context = Context(self._users_before(batch, taken), queries_XD)
             ranking = self.predictor.rank(context, events, pace, unborn)
             outcome = self._score(batch, taken, places, ranking, len(self.catalog) - len(unborn))
         with stage("learn"):
             if self.config.learning:
-                self._collect(batch.piece(places), taken.before.at(places), taken.windows_BL[places], ranking)
+                self._collect(batch.piece(places), taken.at(places), ranking)
         outcome.losses.update(losses)
         self._count(batch)
         return outcome.among(events.examine_B, taken.windows_BL)
 
-    def _drawn(self, count: int, pace: Pace) -> Places:
-        """Draw the events to examine: one in `thinning`, at random."""
+    def _drawn(self, batch: Batch, pace: Pace) -> Places:
+        """Draw the events to examine: one in `thinning`, at random; of a set all or none."""
         if pace.thinning == 1:
             return slice(None)
-        return np.flatnonzero(self.rng.random(count) * pace.thinning < 1)
+        drawn_B = self.rng.random(len(batch)) * pace.thinning < 1
+        return np.flatnonzero(drawn_B[sets.begins(batch.within_B)])
 
     def _take_in(self, whole: Batch, piece: slice) -> _Taken:
         """Push the events of one piece into rings and LSTM states."""
         batch = whole.piece(piece)
-        before = self.users.push(batch)
+        own_B = sets.own_begins(batch.within_B, batch.slot_B)
+        in_order = self.users.push(batch, own_B)
+        before = in_order.of_sets(own_B) if batch.within_B.any() else in_order
         windows_BL = whole.born(self.catalog.rows_of_numbers(before.number_BL), piece.start)
         self.life.begin(batch, windows_BL, self.events)
-        return _Taken(before, windows_BL, self.remembering.read(batch, before))
+        h_BH = self.remembering.read(batch, in_order, own_B)
+        return _Taken(before, windows_BL, h_BH, sets.chains(own_B, batch.slot_B))
 
     def _users_before(self, batch: Batch, taken: _Taken) -> Users:
         before = taken.before
-        clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[:-1]
+        clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[sets.begins(batch.within_B)]
         return users_of(taken.windows_BL, before.type_BL, before.gap_BL, clock_B, before.ts_B)
 
     def _score(self, batch: Batch, taken: _Taken, places: Places, ranking: Ranking, items_before: int) -> Outcome:
-        age_B = np.where(batch.new_B, -1, self.events + np.cumsum(batch.learn_B) - self.catalog.born_N[batch.row_B])
+        learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
+        age_B = np.where(batch.first_seen(), -1, learned_B - self.catalog.born_N[batch.row_B])
         lists = self.predictor.lists(ranking)
         return outcome_of(
             batch.piece(places), taken.before.at(places), taken.windows_BL[places], ranking, lists, age_B[places],
@@ -255,7 +270,7 @@ class Learner:
 
     # -- learn -------------------------------------------------------------------------------------------------
 
-    def _collect(self, batch: Batch, before: Before, windows_XL: NDArray[np.int32], ranking: Ranking) -> None:
+    def _collect(self, batch: Batch, taken: _Taken, ranking: Ranking) -> None:
         """Collect training examples from X examined events."""
         scored = np.flatnonzero(batch.learn_B & batch.target_B)
         self.ranker_trainer.collect(
@@ -266,17 +281,17 @@ class Learner:
             torch.from_numpy(scored).to(self.device),
             self.steps,
         )
-        self._collect_windows(batch, before, windows_XL, scored)
+        self._collect_windows(batch, taken, scored)
         self.collected += int(batch.learn_B.sum())
 
-    def _collect_windows(
-        self, batch: Batch, before: Before, windows_XL: NDArray[np.int32], scored: NDArray[np.int64]
-    ) -> None:
+    def _collect_windows(self, batch: Batch, taken: _Taken, scored: NDArray[np.int64]) -> None:
+        before, windows_XL = taken.before, taken.windows_BL
         kept = self.config.burn_in + self.config.window
         usable = scored[windows_XL[scored, -1] >= 0]
         # Events that do not enter the ring are not in the next event's window, so no window predicts several of them.
         targets = self.config.targets if batch.enters_rings().all() else 1
-        chosen, counts = fewest_windows(batch.slot_B[usable], before.occurrence_B[usable], targets)
+        users = batch.slot_B[usable], before.occurrence_B[usable], taken.chain_B[usable]
+        chosen, counts = fewest_windows(*users, targets)
         usable = usable[chosen]
         self.encoder_trainer.collect(
             {
@@ -285,6 +300,7 @@ class Learner:
                 "gap": before.gap_BL[usable, -kept:],
                 "target": batch.row_B[usable],
                 "targets": counts,
+                "most": most_targets(before.in_set_B[usable]),
                 "generation": np.full(len(usable), self.catalog.generation),
             }
         )

@@ -16,11 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.batch import NO_GAP, Batch, Places
+from model.batch import NO_GAP, SESSION_ENDS, Batch, Places
 from model.kernels import kernel
 
 _FIRST_CAPACITY = 1024  # slots of an empty table; doubled as needed; not tuned
 _EVICTED_SHARE = 16  # 1 / 16 of `max_users` is evicted at a time; not tuned
+_OF_SETS = (1 << 62) - 1  # newest ring entries of which it is kept whether they follow in a set: all bits but the sign
+# Columns of the table on the host, one entry a slot.
+_COLUMNS = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "session_S", "in_set_S")
 
 
 class Before(NamedTuple):
@@ -30,6 +33,7 @@ class Before(NamedTuple):
     ts_B: the time of the user's event before
     own_gap_B: the time bucket between that and the event itself
     occurrence_B: how many events of the user stand earlier in the batch
+    in_set_B: bit d is set if the ring entry d places back follows another one of its own set
     """
 
     number_BL: NDArray[np.uint32]
@@ -38,6 +42,7 @@ class Before(NamedTuple):
     ts_B: NDArray[np.float64]
     own_gap_B: NDArray[np.uint8]
     occurrence_B: NDArray[np.int64]
+    in_set_B: NDArray[np.int64]
 
     @staticmethod
     def empty(count: int, ring_size: int) -> Before:
@@ -49,10 +54,15 @@ class Before(NamedTuple):
             ts_B=np.zeros(count),
             own_gap_B=np.zeros(count, np.uint8),
             occurrence_B=np.zeros(count, np.int64),
+            in_set_B=np.zeros(count, np.int64),
         )
 
     def at(self, places: Places) -> Before:
         return Before._make(column[places] for column in self)
+
+    def of_sets(self, own_B: NDArray[np.int64]) -> Before:
+        """Return the users as they were before each event's set. `own_B`: see `sets.own_begins`."""
+        return self.at(own_B)._replace(own_gap_B=self.own_gap_B, occurrence_B=self.occurrence_B)
 
 
 class _Pushed(NamedTuple):
@@ -62,7 +72,9 @@ class _Pushed(NamedTuple):
     number_B: NDArray[np.uint32]
     type_B: NDArray[np.uint8]
     ts_B: NDArray[np.float64]
+    session_B: NDArray[np.uint32]
     remember_B: NDArray[np.bool_]
+    follows_B: NDArray[np.bool_]
 
 
 class _Rings(NamedTuple):
@@ -73,6 +85,8 @@ class _Rings(NamedTuple):
     gap_SL: NDArray[np.uint8]
     events_S: NDArray[np.uint32]
     ts_S: NDArray[np.float64]
+    session_S: NDArray[np.uint32]
+    in_set_S: NDArray[np.int64]
 
 
 class UserTable:
@@ -88,6 +102,8 @@ class UserTable:
         self.events_S = np.zeros(size, dtype=np.uint32)
         self.ts_S = np.zeros(size, dtype=np.float64)
         self.next_offset_S = np.zeros(size, dtype=np.int64)
+        self.session_S = np.zeros(size, dtype=np.uint32)
+        self.in_set_S = np.zeros(size, dtype=np.int64)
         self.h_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.c_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.dirty_S = np.zeros(size, dtype=np.bool_)
@@ -164,6 +180,8 @@ class UserTable:
             "events": self.events_S[slots],
             "ts": self.ts_S[slots],
             "next_offset": self.next_offset_S[slots],
+            "session": self.session_S[slots],
+            "in_set": self.in_set_S[slots],
             "h": state[:, :hidden],
             "c": state[:, hidden:],
         }
@@ -173,15 +191,24 @@ class UserTable:
         self.number_SL[slots], self.type_SL[slots] = memories["number"], memories["type"]
         self.gap_SL[slots], self.events_S[slots] = memories["gap"], memories["events"]
         self.ts_S[slots], self.next_offset_S[slots] = memories["ts"], memories["next_offset"]
+        self.session_S[slots], self.in_set_S[slots] = memories["session"], memories["in_set"]
         state = np.concatenate([memories["h"], memories["c"]], axis=1)
         h_c = torch.from_numpy(np.ascontiguousarray(state)).to(self.device)
         self.put_state(slots, *h_c.chunk(2, dim=1))
 
-    def push(self, batch: Batch) -> Before:
-        """Push the events to remember onto their users' rings. Returns the users as they were before each event."""
+    def push(self, batch: Batch, own_B: NDArray[np.int64]) -> Before:
+        """Push the events to remember onto their users' rings. Returns the users as they were before each event.
+
+        own_B: see `sets.own_begins`
+        """
         before = Before.empty(len(batch), self.number_SL.shape[1])
-        events = _Pushed(batch.slot_B, batch.number_B, batch.type_B, batch.ts_B, batch.remember_B)
-        rings = _Rings(self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S)
+        events = _Pushed(
+            batch.slot_B, batch.number_B, batch.type_B, batch.ts_B, batch.session_B, batch.remember_B,
+            follows_B=own_B != np.arange(len(batch)),
+        )  # fmt: skip
+        rings = _Rings(
+            self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S, self.session_S, self.in_set_S
+        )
         _unroll(events, rings, before, self._occurrences_S)
         remembered = batch.slot_B[batch.remember_B]
         np.maximum.at(self.next_offset_S, remembered, batch.next_offset_B[batch.remember_B])
@@ -200,8 +227,8 @@ class UserTable:
         self.c_SH[at] = c_BH.to(torch.float16).nan_to_num_(0.0, 0.0, 0.0)
 
     def _clear(self, slots: NDArray[np.int64]) -> None:
-        for column in (self.number_SL, self.type_SL, self.gap_SL, self.events_S, self.ts_S, self.next_offset_S):
-            column[slots] = 0
+        for name in _COLUMNS:
+            getattr(self, name)[slots] = 0
         at = torch.from_numpy(slots).to(self.device)
         self.h_SH[at] = 0
         self.c_SH[at] = 0
@@ -209,8 +236,7 @@ class UserTable:
     def _grow(self) -> None:
         old = len(self.events_S)
         size = min(2 * old, self.max_users)
-        columns = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S")
-        for name in (*columns, "dirty_S", "_used_S", "_occurrences_S"):
+        for name in (*_COLUMNS, "dirty_S", "_used_S", "_occurrences_S"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros((size - old, *column.shape[1:]), column.dtype)]))
         for name in ("h_SH", "c_SH"):
@@ -234,17 +260,34 @@ def _unroll(events: _Pushed, table: _Rings, before: Before, occurrences_S: NDArr
         _write_before(table, before, k, s)
         before.occurrence_B[k] = occurrences_S[s]
         occurrences_S[s] += 1
-        gap = NO_GAP
-        if table.events_S[s] > 0:
-            gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, events.ts_B[k] - table.ts_S[s]))))
+        gap = _gap(table, events, k, s)
         before.own_gap_B[k] = gap
         if events.remember_B[k] and events.number_B[k] != 0:
             _push_one(table, s, events.number_B[k], events.type_B[k], gap)
+            table.in_set_S[s] = ((table.in_set_S[s] << 1) | events.follows_B[k]) & _OF_SETS
         if events.remember_B[k]:
             table.events_S[s] += 1
             table.ts_S[s] = max(table.ts_S[s], events.ts_B[k])
+            if events.session_B[k] != 0:
+                table.session_S[s] = events.session_B[k]
     for k in range(len(events.slot_B)):
         occurrences_S[events.slot_B[k]] = 0
+
+
+@kernel
+def _gap(table: _Rings, events: _Pushed, k: int, s: int) -> int:
+    """Return the gap bucket before event k of slot s.
+
+    Another session id than the user's last known one begins a session, however short the time. The same id never joins
+    what a long time parts, since ids of trackers may outlive a visit.
+    """
+    if table.events_S[s] == 0:
+        return NO_GAP
+    gap = min(NO_GAP - 1, int(np.log2(1.0 + max(0.0, events.ts_B[k] - table.ts_S[s]))))
+    is_known = table.session_S[s] != 0 and events.session_B[k] != 0
+    if is_known and table.session_S[s] != events.session_B[k] and not events.follows_B[k]:
+        gap = max(gap, SESSION_ENDS)
+    return gap
 
 
 @kernel
@@ -252,7 +295,7 @@ def _write_before(table: _Rings, before: Before, k: int, s: int) -> None:
     for j in range(table.number_SL.shape[1]):
         before.number_BL[k, j], before.type_BL[k, j] = table.number_SL[s, j], table.type_SL[s, j]
         before.gap_BL[k, j] = table.gap_SL[s, j]
-    before.ts_B[k] = table.ts_S[s]
+    before.ts_B[k], before.in_set_B[k] = table.ts_S[s], table.in_set_S[s]
 
 
 @kernel

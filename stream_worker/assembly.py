@@ -78,7 +78,7 @@ def fault_points(settings: Settings) -> Reached:
 
 
 def memory_layout(settings: Settings) -> MemoryFormat:
-    return MemoryFormat(settings.model.ring_size, settings.model.dim)
+    return MemoryFormat(settings.model.ring_size, settings.model.dim, sets=1)
 
 
 @cache

@@ -66,20 +66,20 @@ class Settings:
     def __post_init__(self) -> None:
         if self.kafka.items_topic:
             raise ValueError("kafka.items_topic: an items topic is not read yet; leave it empty")
-        if self.worker.batch_size > self.memory.device_users // 2:
-            raise ValueError(
-                f"worker.batch_size: must be at most half of memory.device_users ({self.memory.device_users}), "
-                f"got {self.worker.batch_size}"
-            )
-        if self.worker.batch_size > self.model.max_items // 2:
-            raise ValueError(
-                f"worker.batch_size: must be at most half of model.max_items ({self.model.max_items}), "
-                f"got {self.worker.batch_size}"
-            )
+        self._check_room("worker.batch_size", self.worker.batch_size)
+        if self.events.sources("each"):
+            self._check_room("events.most_each", self.events.most_each)
         if len(self.events.named) > self.model.encoder.event_types:
             raise ValueError(
                 f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.named)}"
             )
+
+    def _check_room(self, key: str, most: int) -> None:
+        """Refuse more events than the users on the device and the catalogue have room for at a time."""
+        sizes = {"memory.device_users": self.memory.device_users, "model.max_items": self.model.max_items}
+        for name, size in sizes.items():
+            if most > size // 2:
+                raise ValueError(f"{key}: must be at most half of {name} ({size}), got {most}")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:

@@ -84,6 +84,10 @@ def test_lists_and_tables_are_json_in_the_environment() -> None:
             "[memory]\ndevice_users = 100",
             r"worker\.batch_size: must be at most half of memory\.device_users \(100\), got 384",
         ),
+        (
+            "[events]\neach = 'products'\nmost_each = 501\n[model]\nmax_items = 1_000",
+            r"events\.most_each: must be at most half of model\.max_items \(1000\), got 501",
+        ),
         ("[kafka]\nitems_topic = 'items'", r"kafka\.items_topic: .*not read yet"),
         ("[model]\ndim = 1", r"model\.dim: .*got 1"),
         ("[log]\nlevel = 'loud'", r"log\.level: must be 'debug', .*got \"loud\""),
@@ -95,6 +99,11 @@ def test_what_is_wrong_is_said_in_one_line(text: str, message: str, tmp_path: Pa
     with pytest.raises(ConfigurationError, match=message) as raised:
         load_settings(write(tmp_path / "worker.toml", text), {})
     assert "\n" not in str(raised.value)
+
+
+def test_where_no_record_holds_several_events_the_bound_of_their_number_is_free(tmp_path: Path) -> None:
+    text = "[events]\nmost_each = 501\n[model]\nmax_items = 1_000"
+    assert load_settings(write(tmp_path / "worker.toml", text), {}).events.most_each == 501
 
 
 def test_an_unknown_variable_is_refused_too() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.batch import SESSION_ENDS
 from model.counting import neighbours, returns
 from model.counting.features import COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model.counting.neighbours import NeighbourRows
@@ -22,7 +23,6 @@ from model.counting.tables import BACKWARD, FORWARD, NEXT, PLAIN, SECONDS, WIDE,
 from model.kernels import kernel
 
 _RECENT_FADE, _COSINE_FADE = 0.6, 0.8  # weights per place back in the ring, of followers and of cosines; not tuned
-_SESSION_ENDS = 11  # gap bucket that ends a session: 2^11 s, 34 minutes; not tuned
 
 _NEXT_LAST = COUNTS.index("next_last")  # "next_last_but_one" is the column behind it
 _PLAIN_LAST = COUNTS.index("plain_last")
@@ -148,7 +148,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
     ring, last = len(window_L), window_L[-1]
     known, repeats, session = 0, 0, 0
     seconds = np.expm1(idle)
-    in_session = seconds < 2.0**_SESSION_ENDS
+    in_session = seconds < 2.0**SESSION_ENDS
     for d in range(ring):
         j = ring - 1 - d
         row = window_L[j]
@@ -166,7 +166,7 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
             if j > 0 and last >= 0 and window_L[j - 1] == last:
                 counts_T[OWN_FOLLOWED] += 1.0
             session += in_session
-        in_session = in_session and gap_L[j] < _SESSION_ENDS
+        in_session = in_session and gap_L[j] < SESSION_ENDS
         seconds += SECONDS[gap_L[j]]
     return size, known, repeats, session
 

@@ -2,7 +2,7 @@
 
 The tables live on the host. A compiled kernel walks a batch in order: for each event it first finds candidates and
 their features from the tables, then counts the event. So counting is exact inside a batch, and no prediction sees the
-event that it is for.
+event that it is for. Of a set (see `model.sets`) it counts none before it has examined all.
 
 Shape suffixes: B events, N rows of the catalogue, C candidates, K places of a list, E proposals of the encoder, L ring
 entries (of `amounts`: columns of `features.AMOUNTS`), R columns of `features.REST` (of `quota`: rounds), S proposers.
@@ -90,12 +90,14 @@ class WalkedEvents(NamedTuple):
     category_B: category code, 0: none (see `categories`)
     learn_B: True for events to count
     examine_B: True for events to find candidates for
+    within_B: events of the same set before each event
     """
 
     row_B: NDArray[np.int32]
     category_B: NDArray[np.uint32]
     learn_B: NDArray[np.bool_]
     examine_B: NDArray[np.bool_]
+    within_B: NDArray[np.int16]
 
 
 class Walked(NamedTuple):
@@ -160,7 +162,7 @@ class Counting:
         breadth: Breadth,
         each: MapSlices = map,
     ) -> Walked:
-        """Walk all events in order: find candidates where `examine_B`, then count the event where `learn_B`.
+        """Walk all events in order, set by set: find candidates where `examine_B`, then count where `learn_B`.
 
         users, events: the users before each event, and the events
         encoder_rows_BE: rows that the encoder proposes for each examined event, best first, -1: none
@@ -248,6 +250,14 @@ def _walk(  # type: ignore[no-untyped-def]
                 spare_BK[examined],
             )  # fmt: skip
             examined += 1
+        if k + 1 == len(events.row_B) or events.within_B[k + 1] == 0:
+            _learn(counted, s, users, events, k - events.within_B[k], k + 1)
+
+
+@kernel
+def _learn(counted: Tables, s: Scratch, users: Users, events: WalkedEvents, start, end):  # type: ignore[no-untyped-def]
+    """Count the events of one set, or one event alone, each after the ring before the set."""
+    for k in range(start, end):
         if events.learn_B[k]:
             tables.learn(
                 counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k], s.place_N

@@ -43,18 +43,30 @@ def prefixes(examples: Examples, width: int, is_target_T: NDArray[np.bool_]) -> 
     return Prefixes(of_KM, target_KM[of_KM], windows_KMW[of_KM])
 
 
+def most_targets(in_set_M: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return how many of its newest events a window may predict, the one behind it among them, 255: any number.
+
+    An event that follows another one of its own set is not predicted from it, so it is none, nor is any before it.
+
+    in_set_M: see `user_table.Before`
+    """
+    lowest_M = in_set_M & -in_set_M
+    return np.where(in_set_M == 0, 255, 1 + np.log2(np.maximum(lowest_M, 1))).astype(np.uint8)
+
+
 def fewest_windows(
-    slot_M: NDArray[np.int64], occurrence_M: NDArray[np.int64], targets: int
+    slot_M: NDArray[np.int64], occurrence_M: NDArray[np.int64], chain_M: NDArray[np.int64], targets: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Choose the fewest windows that predict all M events, and return how many each predicts.
 
     slot_M: user slot of each event, in order of time
     occurrence_M: number of the event among its user's
+    chain_M: number of the event's chain among its user's, see `sets.chains`; a window predicts events of one chain
     targets: most predictions per window
     """
     order = np.lexsort((-occurrence_M, slot_M))  # by user, the last event first
     slots, occurrences = slot_M[order], occurrence_M[order]
-    is_last = np.diff(slots, prepend=-1) != 0
+    is_last = (np.diff(slots, prepend=-1) != 0) | (np.diff(chain_M[order], prepend=-1) != 0)
     last = np.maximum.accumulate(np.where(is_last, np.arange(len(order)), 0))
     back = occurrences[last] - occurrences
     is_first = is_last | (np.diff(back // targets, prepend=0) != 0)

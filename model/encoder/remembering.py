@@ -31,15 +31,19 @@ class Remembering:
         self._hashed = hashed
 
     @torch.no_grad()
-    def read(self, batch: Batch, before: Before) -> Tensor:
-        """Step the LSTM through the events, in order per user. Returns h [B, H] before each event."""
+    def read(self, batch: Batch, before: Before, own_B: NDArray[np.int64]) -> Tensor:
+        """Step the LSTM through the events, in order per user. Returns h [B, H] before each event, or before its set.
+
+        before: the users before each event
+        own_B: see `sets.own_begins`
+        """
         device = self._items.device
         users, order_X, sizes_T, before_B = sequences_of(batch.slot_B, batch.remember_B)
         inputs_XD = self._inputs(batch, before)[torch.from_numpy(order_X).to(device)]
         h_UH, c_UH = self._users.state(users)
         after_XH, last_h, last_c = self._encoder.read(inputs_XD, torch.from_numpy(sizes_T), h_UH, c_UH)
         self._users.put_state(users[: len(last_h)], last_h, last_c)
-        return torch.cat([h_UH, after_XH])[torch.from_numpy(before_B).to(device)]
+        return torch.cat([h_UH, after_XH])[torch.from_numpy(before_B[own_B]).to(device)]
 
     def _inputs(self, batch: Batch, before: Before) -> Tensor:
         device = self._items.device

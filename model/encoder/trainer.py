@@ -36,6 +36,7 @@ class EncoderTrainer:
         target: row of the target [M]
         generation: generation of the catalogue that these rows belong to [M]
         targets: number of newest events to predict [M] (see `prefixes`); a replayed window predicts `targets`
+        most: number of newest events that may be predicted [M] (see `prefixes.most_targets`)
         h, c, step: start states, see `WindowStarts`
         weight: weight in the loss [M]
 
@@ -93,7 +94,7 @@ class EncoderTrainer:
         fresh = self._starts.added(_current(fresh, catalog), self.steps)
         older = self.replay.sample(replayed // self._targets, self._rng)
         if older:
-            older["targets"] = np.full_like(older["targets"], self._targets)
+            older["targets"] = np.minimum(older["most"], self._targets).astype(np.uint8)
             older = self._starts.renewed(_current(older, catalog), self.steps)
         self.replay.add(fresh, self._rng)
         fresh = _weighed(_whole(fresh), _FRESH_WEIGHT)
@@ -218,11 +219,18 @@ class EncoderTrainer:
                 f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
                 f"the configuration {expected}"
             )
+        state = _with_most(state)
         load_parts({"replay": self.replay}, state)
         self.fresh = {name: column.copy() for name, column in state_below(state, "fresh").items()}
 
     def _parts(self) -> dict[str, Any]:
         return {"replay": self.replay, "optimizer": self.optimizer}
+
+
+def _with_most(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the state of examples with the column "most": versions that knew no sets wrote none."""
+    counts = {name: column for name, column in state.items() if name in ("replay.targets", "fresh.targets")}
+    return {name.replace("targets", "most"): np.full_like(column, 255) for name, column in counts.items()} | state
 
 
 def _whole(examples: Examples) -> Examples:

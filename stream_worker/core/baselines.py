@@ -1,9 +1,9 @@
 """The baselines: two rankings by plain counting, computed beside the model on the same events.
 
-They are exact in sequence, inside a batch too: event k is ranked by what came before k, and then counted. Items are
-catalogue rows, and -1 means none. A rank counts from 1; 0 means that the item is not among the first 20. Only the rank
-of the item that came is computed, never the list. Shapes: N rows, M neighbours, Q remembered events, W window (oldest
-first, -1 in front), B events.
+They are exact in sequence, inside a batch too: event k is ranked by what came before k, and then counted; the events of
+a set are counted once all of them are ranked. Items are catalogue rows, and -1 means none. A rank counts from 1; 0
+means that the item is not among the first 20. Only the rank of the item that came is computed, never the list. Shapes:
+N rows, M neighbours, Q remembered events, W window (oldest first, -1 in front), B events.
 """
 
 from __future__ import annotations
@@ -36,17 +36,23 @@ class RecentPopularity:
         self.seen_N = np.zeros(_FIRST_CAPACITY, dtype=np.bool_)  # scratch, False between calls
 
     def rank_then_learn(
-        self, windows_BW: NDArray[np.integer], items_B: NDArray[np.integer], learn_B: NDArray[np.bool_]
+        self,
+        windows_BW: NDArray[np.integer],
+        items_B: NDArray[np.integer],
+        learn_B: NDArray[np.bool_],
+        within_B: NDArray[np.int16] | None = None,
     ) -> NDArray[np.int32]:
         """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
 
         `windows_BW`: ignored; it is here so that all baselines are called alike.
         `items_B`: the row of the item that came, -1 for none.
         `learn_B`: True for the events that are counted after they were ranked.
+        `within_B`: how many events of the same set stand before each event; None: no event is of a set.
         """
         self.grow(int(items_B.max(initial=-1)) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        _popularity_pass(_as(np.int32, items_B), _as(np.bool_, learn_B), ranks_B, *self.tables())
+        columns = _as(np.int32, items_B), _as(np.bool_, learn_B), _within(within_B, len(items_B))
+        _popularity_pass(*columns, ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
@@ -95,18 +101,23 @@ class CoVisitation:
         self.score_N = np.zeros(_FIRST_CAPACITY, dtype=np.float64)  # scratch, zero between calls
 
     def rank_then_learn(
-        self, windows_BW: NDArray[np.integer], items_B: NDArray[np.integer], learn_B: NDArray[np.bool_]
+        self,
+        windows_BW: NDArray[np.integer],
+        items_B: NDArray[np.integer],
+        learn_B: NDArray[np.bool_],
+        within_B: NDArray[np.int16] | None = None,
     ) -> NDArray[np.int32]:
         """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
 
         `windows_BW`: the rows of each user's newest items, oldest first; only the last five are used.
         `items_B`: the row of the item that came, -1 for none.
         `learn_B`: True for the events that are counted after they were ranked.
+        `within_B`: how many events of the same set stand before each event; None: no event is of a set.
         """
         self.grow(int(max(items_B.max(initial=-1), windows_BW.max(initial=-1))) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        window_BW, item_B = _as(np.int32, windows_BW[:, -_WINDOW:]), _as(np.int32, items_B)
-        _covisitation_pass(window_BW, item_B, _as(np.bool_, learn_B), ranks_B, *self.tables())
+        columns = _as(np.int32, items_B), _as(np.bool_, learn_B), _within(within_B, len(items_B))
+        _covisitation_pass(_as(np.int32, windows_BW[:, -_WINDOW:]), *columns, ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
@@ -156,6 +167,10 @@ def _as(dtype: type[np.generic], column: NDArray[Any]) -> NDArray[Any]:
     return np.require(column, dtype, ["C", "W"])
 
 
+def _within(within_B: NDArray[np.int16] | None, count: int) -> NDArray[np.int16]:
+    return np.zeros(count, np.int16) if within_B is None else _as(np.int16, within_B)
+
+
 def _doubled(table_N: NDArray[Any], rows: int) -> NDArray[Any]:
     """Return the table with at least `rows` rows; its length doubles until it is enough, and new rows are zero."""
     size = len(table_N)
@@ -173,6 +188,7 @@ def _doubled(table_N: NDArray[Any], rows: int) -> NDArray[Any]:
 def _popularity_pass(
     items_B: NDArray[np.int32],
     learn_B: NDArray[np.bool_],
+    within_B: NDArray[np.int16],
     ranks_B: NDArray[np.int32],
     learned_1: NDArray[np.int64],
     recent_Q: NDArray[np.int32],
@@ -185,8 +201,10 @@ def _popularity_pass(
             for place in range(TOP):
                 if top_K[place] == items_B[b]:
                     ranks_B[b] = place + 1
-            if learn_B[b]:
-                _count(items_B[b], learned_1, recent_Q, top_K, count_N, seen_N)
+        if b + 1 == len(items_B) or within_B[b + 1] == 0:
+            for k in range(b - within_B[b], b + 1):
+                if items_B[k] >= 0 and learn_B[k]:
+                    _count(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
 
 
 @njit(cache=True, nogil=True)
@@ -194,6 +212,7 @@ def _covisitation_pass(
     windows_BW: NDArray[np.int32],
     items_B: NDArray[np.int32],
     learn_B: NDArray[np.bool_],
+    within_B: NDArray[np.int16],
     ranks_B: NDArray[np.int32],
     neighbour_NM: NDArray[np.int32],
     weight_NM: NDArray[np.float32],
@@ -214,9 +233,11 @@ def _covisitation_pass(
             ranks_B[b] = _rank(item, size, score_N, touched, top_K)
             for t in range(size):
                 score_N[touched[t]] = 0.0
-            if learn_B[b]:
-                _pair(windows_BW[b], item, neighbour_NM, weight_NM, length_N, total_N)
-                _count(item, learned_1, recent_Q, top_K, count_N, seen_N)
+        if b + 1 == len(items_B) or within_B[b + 1] == 0:
+            for k in range(b - within_B[b], b + 1):
+                if items_B[k] >= 0 and learn_B[k]:
+                    _pair(windows_BW[k], items_B[k], neighbour_NM, weight_NM, length_N, total_N)
+                    _count(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
 
 
 @njit(cache=True, nogil=True)

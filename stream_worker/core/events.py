@@ -7,7 +7,8 @@ A *record* is one message of the broker (bytes at an offset); an *event* is a va
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,15 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def at(self, places: NDArray[np.int64]) -> Events:
+        """Return the events at these places."""
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        return Events(**{name: _at(column, places) for name, column in columns.items()})
+
+
+def _at(column: NDArray[Any] | list[Any], places: NDArray[np.int64]) -> Any:
+    return [column[place] for place in places.tolist()] if isinstance(column, list) else column[places]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,11 @@ class Baseline(Protocol):
     """The interface of a baseline that is ranked beside the worker (see `core.baselines`)."""
 
     def rank_then_learn(
-        self, windows_BW: NDArray[np.int32], items_B: NDArray[np.int32], learn_B: NDArray[np.bool_]
+        self,
+        windows_BW: NDArray[np.int32],
+        items_B: NDArray[np.int32],
+        learn_B: NDArray[np.bool_],
+        within_B: NDArray[np.int16],
     ) -> NDArray[np.int32]: ...
 
     def grow(self, rows: int) -> None: ...
@@ -105,7 +109,7 @@ class Line:
         """Measure the predictions of a batch beside the baselines, on the same events; return drift alarms."""
         scored = outcome.scored(batch)
         baselines = {
-            name: baseline.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B)[scored]
+            name: baseline.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B, batch.within_B)[scored]
             for name, baseline in self.baselines.items()
         }
         return self.monitor.update(

@@ -9,13 +9,14 @@ from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
-from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.events import Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.logs import get_logger
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
 from stream_worker.loop.outside import Outside
+from stream_worker.loop.pieces import Piece
 from stream_worker.loop.recovery import Given
 
 _REPORT_EVERY_TICKS = 16
@@ -56,14 +57,13 @@ class Reporter:
         """Keep a `Note` for reports."""
         self.status.notes.append(Note(self._line.monitor.events, kind, text))
 
-    def count(
-        self, records: Sequence[Record], events: Events, dead_letters: Sequence[DeadLetter], decoder: Decoder
-    ) -> None:
-        """Count a finished batch, and what its decoder set aside or left out."""
+    def count(self, records: Sequence[Record], done: Sequence[Piece], decoder: Decoder) -> None:
+        """Count a finished batch, piece by piece, and what its decoder set aside or left out."""
         counts, now = self.status.consuming, self._outside.clock.now()
+        dead_letters = [letter for piece in done for letter in piece.dead_letters]
         counts.records += len(records)
-        counts.events += len(events)
-        counts.batch_events = len(events)
+        counts.batch_events = sum(len(piece.events) for piece in done)
+        counts.events += counts.batch_events
         counts.dead_letters.update(letter.error for letter in dead_letters)
         for letter in dead_letters:
             counts.set_aside.add(letter.error, letter.reason, letter.record.place)
@@ -72,8 +72,9 @@ class Reporter:
                 _log.warning("an optional field of an event is left out", reason=reason, place=place)
         counts.key_mismatches = decoder.key_mismatches
         counts.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
-        if len(events):
-            counts.last_event_ts = float(events.ts_B[-1])
+        for piece in done:
+            if len(piece.events):
+                counts.last_event_ts = float(piece.events.ts_B[-1])
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
         """Count drift alarms, and keep a note and a log line of each."""

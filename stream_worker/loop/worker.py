@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
-from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
@@ -33,6 +34,7 @@ from stream_worker.loop.memories import Memories
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.ownership import Ownership
 from stream_worker.loop.persistence import Persistence
+from stream_worker.loop.pieces import Piece, cut
 from stream_worker.loop.publisher import Publisher
 from stream_worker.loop.refusals import Refusals
 from stream_worker.loop.reporting import Reporter
@@ -41,6 +43,8 @@ from stream_worker.loop.waiting import Waiting
 from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
+_NONE = np.zeros(0, np.bool_)
+T = TypeVar("T")
 
 
 class Worker:
@@ -79,7 +83,7 @@ class Worker:
         types = decoder.config.event_types
         self._is_target = np.array([kind.target for kind in types], dtype=np.bool_)
         self._is_act = np.array([kind.role != "impression" for kind in types], dtype=np.bool_)
-        layout = MemoryFormat(learner.config.ring_size, learner.config.dim)
+        layout = MemoryFormat(learner.config.ring_size, learner.config.dim, sets=1)
         self._offsets = offsets = Offsets()
         self._leaving = leaving = Leaving(self._clock, config.shutdown_seconds)
         self._numbers = numbers = ItemNumbers(outside.store, learner.catalog, self._clock)
@@ -99,9 +103,11 @@ class Worker:
             status.takeovers, limits.rebuild_records,
         )  # fmt: skip
         self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
-        # The largest possible batch, in events: all its users have to fit on the device, its new items into the tables.
+        # The largest piece of a batch, in events: its users have to fit on the device, its new items into the tables.
         rows = min(learner.users.max_users, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
+        if decoder.config.sources("each"):
+            self._most_events = max(self._most_events, decoder.config.most_each)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class Worker:
         2. decode it into columns; a record that is no event becomes a dead letter
         3. recall the users' memories to the device
         4. predict, remember, count and score; learn all mini-batches but the last one
-        5. make one list per user with an event
+        5. make one list per user with an event; 3 to 5 piece by piece, where records hold more events than fit at once
         6. commit lists, dead letters and Y in one transaction, while the weights make the last step, so that no list
            has to wait for it
         7. do the jobs between ticks, in order: when due, write L, records and M in the background
@@ -226,41 +232,69 @@ class Worker:
         return []
 
     def _process(self, records: Sequence[Record]) -> None:
-        mismatches = self._decoder.key_mismatches
-        while True:
-            self._decoder.key_mismatches = mismatches
-            try:
-                with self._reporter.stage("decode"):
-                    events, dead_letters = self._decode(records)  # 2
-                with self._reporter.stage("recall"):
-                    recalled = self._recall(events) if len(events) else None  # 3
-                self.status.waiting = ""
+        """Work on what was polled, in pieces that fit into the tables of a tick; all of them are in one commit."""
+        whole = self._answered(partial(self._decode, records, self._decoder.key_mismatches))
+        done: list[Piece] = []
+        for piece in cut(whole, self._most_events) if whole is not None else ():
+            recalled = self._answered(partial(self._recalled, piece))
+            if recalled is None:
                 break
-            # No event of the batch has had an effect yet, so it begins again with the partitions that are still owned.
+            self._work_on(*recalled)
+            done.append(recalled[0])
+        if done:
+            self._commit_and_step()  # 6
+            self._reporter.count(records, done, self._decoder)
+
+    def _answered(self, attempt: Callable[[], T]) -> T | None:
+        """Return what an attempt returns, once services answer; None if the worker is stopped before that.
+
+        No event of the attempt has an effect, so it begins again with the partitions that are still owned.
+        """
+        while True:
+            try:
+                result = attempt()
             except StaleToken as fault:
                 _log.warning("memories refused", reason=str(fault))
                 self._refusals.add([fault.partition])
                 self._ownership.let_go()
             except Unavailable as fault:
                 if self.stopping:
-                    return
+                    return None
                 self._waiting.wait_for(fault)
-        if recalled is not None:
-            batch, publish_B = recalled
+            else:
+                self.status.waiting = ""
+                return result
+
+    def _decode(self, records: Sequence[Record], mismatches: int) -> Piece:
+        """Return the events and dead letters of owned partitions. `mismatches`: those counted before."""
+        self._decoder.key_mismatches = mismatches
+        owned = [record for record in records if record.partition in self._offsets]
+        with self._reporter.stage("decode"):
+            return Piece(owned, *self._decoder.decode(owned))  # 2
+
+    def _recalled(self, piece: Piece) -> tuple[Piece, Batch | None, NDArray[np.bool_]]:
+        """Return what of a piece is still owned, its batch with the users on the device (None if there is no event),
+        and a mask of the events that are still to be published."""
+        piece = piece.of(set(self._offsets.owned()))
+        with self._reporter.stage("recall"):
+            return piece, *(self._recall(piece.events) if len(piece.events) else (None, _NONE))  # 3
+
+    def _work_on(self, piece: Piece, batch: Batch | None, publish_B: NDArray[np.bool_]) -> None:
+        """Let the events of a piece take effect, and put its outputs into the outbox."""
+        if batch is not None:
+            events, published = piece.events, np.flatnonzero(publish_B)
             self._pace = self.line.recovery.pace(self._effort.thinning)
             self.line.recovery.before(batch, events.partition_B, self._outside.store.item_ids)
             if batch.learn_B.any():
                 outcome = self._learn(batch, events.partition_B)  # 4
-                self._collect_predictions(events, outcome, np.flatnonzero(publish_B))
+                self._collect_predictions(events, outcome, published)
             else:
                 self._learner.remember(batch, self._reporter.stage)
-            self._collect_lists(events, batch, np.flatnonzero(publish_B))  # 5
+            self._collect_lists(events, batch, published)  # 5
         self._publisher.outbox.dead_letters += [
-            d for d in dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
+            d for d in piece.dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
         ]
-        self._advance(records)
-        self._commit_and_step()  # 6
-        self._reporter.count(records, events, dead_letters, self._decoder)
+        self._advance(piece.records)
 
     def _commit_and_step(self) -> None:
         """Commit while another thread makes the last step of the weights; the step has ended when this returns.
@@ -277,14 +311,11 @@ class Worker:
 
     # -- one tick, step by step --------------------------------------------------------------------------------
 
-    def _decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
-        return self._decoder.decode([record for record in records if record.partition in self._offsets])
-
     def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
         """Return the batch with its users on the device, and a mask of its events that are still to be published."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
         slot_B = self._memories.recall(keys, self._source.moved_from())
-        row_B, new_B = self.line.admit(events.items, self._most_events, self._numbers.of)
+        row_B, new_B = self.line.admit(events.items, max(self._most_events, len(events)), self._numbers.of)
         effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
         takeovers = self.status.takeovers
         takeovers.unlearned += effects.unlearned
@@ -302,6 +333,8 @@ class Worker:
             remember_B=effects.remember_B & self._is_act[events.type_B],
             learn_B=effects.learn_B & self._is_act[events.type_B],
             new_B=new_B,
+            within_B=events.within_B,
+            session_B=events.session_B,
         )
         self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
         return batch, effects.publish_B

@@ -124,6 +124,26 @@ def test_covisitation_ranks_like_dictionaries_do_and_fills_up_with_popularity() 
 
 
 @both_baselines
+def test_the_events_of_a_set_are_ranked_before_any_of_them_is_counted(baseline: type[Any]) -> None:
+    """Each as if it had been alone, and counted after the same window, in the order in which they stand."""
+    windows_BW, items_B = _log(events=3_000, items=40)
+    within_B = (np.arange(3_000) % 5).astype(np.int16)
+    windows_BW = windows_BW[np.arange(3_000) - within_B]
+    learn_B = np.arange(3_000) % 7 > 0
+    sets, alone = baseline(), baseline()
+    ranks = sets.rank_then_learn(windows_BW, items_B, learn_B, within_B)
+    expected = []
+    for start in range(0, 3_000, 5):
+        of_set = slice(start, start + 5)
+        looked_at = windows_BW[of_set], items_B[of_set]
+        expected += alone.rank_then_learn(*looked_at, np.zeros(5, np.bool_)).tolist()
+        alone.rank_then_learn(*looked_at, learn_B[of_set])
+    assert ranks.tolist() == expected
+    assert ranks.tolist() != baseline().rank_then_learn(windows_BW, items_B, learn_B).tolist()
+    _assert_same_state(sets, alone)
+
+
+@both_baselines
 def test_the_size_of_batches_changes_nothing(baseline: type[Any]) -> None:
     log = _log(events=3_000, items=3_000)
     single, batched, whole = baseline(), baseline(), baseline()

@@ -15,17 +15,19 @@ from stream_worker.core.offsets import Kept, Offsets
 
 _PARTITIONS, _SLOTS, _USERS, _CHUNK, _KEPT = 2, 2, 3, 1, 3
 Key = tuple[int, int]
+Event = tuple[int, int]  # offset of the record, and its place in the record
 slots, partitions = st.integers(0, _SLOTS - 1), st.integers(0, _PARTITIONS - 1)
-users = st.integers(0, _USERS - 1)
+# The users of a record's events: several of one record take effect together.
+sent_users = st.lists(st.integers(0, _USERS - 1), min_size=1, max_size=3).map(tuple)
 sizes, steps = st.integers(1, 5), st.integers(0, 9)
 
 
 @dataclass
 class Record:
-    """A user's memory: n, and the offsets that were remembered in it, in order; and the topic that both are of."""
+    """A user's memory: n, and the events that were remembered in it, in order; and the topic that both are of."""
 
     n: int = 0
-    events: list[int] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     generation: int = 0
 
 
@@ -41,10 +43,10 @@ class Store:
 
 @dataclass
 class Line:
-    """What a checkpoint holds: L, and the offsets that were learned, a partition; and the topic that they are of."""
+    """What a checkpoint holds: L, and the events that were learned, a partition; and the topic that they are of."""
 
     learned_to: dict[int, int] = field(default_factory=dict)
-    learned: dict[int, list[int]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
+    learned: dict[int, list[Event]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
     topics: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
 
 
@@ -67,7 +69,7 @@ class Process:
     tokens: dict[int, int] = field(default_factory=dict)
     records: dict[Key, Record] = field(default_factory=dict)
     dirty: set[Key] = field(default_factory=set)
-    outbox: dict[int, list[int]] = field(default_factory=dict)
+    outbox: dict[int, list[Event]] = field(default_factory=dict)
     claimed_at: dict[int, int] = field(default_factory=dict)
     unknown: dict[int, int] = field(default_factory=dict)
     write: Write | None = None
@@ -81,8 +83,8 @@ class EverythingDies(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log: list[list[int]] = [[] for _ in range(_PARTITIONS)]
-        self.published: list[list[int]] = [[] for _ in range(_PARTITIONS)]
+        self.log: list[list[tuple[int, ...]]] = [[] for _ in range(_PARTITIONS)]
+        self.published: list[list[Event]] = [[] for _ in range(_PARTITIONS)]
         self.y = [0] * _PARTITIONS
         self.furthest = [0] * _PARTITIONS
         self.topic = [0] * _PARTITIONS
@@ -96,14 +98,14 @@ class EverythingDies(RuleBasedStateMachine):
 
     # -- the world ---------------------------------------------------------------------------------------------
 
-    @initialize(sent=st.lists(users, min_size=10, max_size=30))
-    def begin(self, sent: list[int]) -> None:
+    @initialize(sent=st.lists(sent_users, min_size=10, max_size=30))
+    def begin(self, sent: list[tuple[int, ...]]) -> None:
         self.produce(0, sent)
         self.produce(1, sent[::-1])
         self.start(0, 0)
 
-    @rule(partition=partitions, sent=st.lists(users, max_size=6))
-    def produce(self, partition: int, sent: list[int]) -> None:
+    @rule(partition=partitions, sent=st.lists(sent_users, max_size=6))
+    def produce(self, partition: int, sent: list[tuple[int, ...]]) -> None:
         self.log[partition] += sent
 
     @rule(slot=slots)
@@ -160,10 +162,10 @@ class EverythingDies(RuleBasedStateMachine):
         begun = begin(kept, f"topic {self.topic[partition]}", "earliest", 0, len(self.log[partition]), added=False)
         self.y[partition] = begun.next_offset
         self.copy_of_store = copy.deepcopy(self.store)
-        self.published[partition] = [o for o in self.published[partition] if o < self.y[partition]]
+        self.published[partition] = [event for event in self.published[partition] if event[0] < self.y[partition]]
 
-    @rule(partition=partitions, sent=st.lists(users, max_size=6))
-    def make_again(self, partition: int, sent: list[int]) -> None:
+    @rule(partition=partitions, sent=st.lists(sent_users, max_size=6))
+    def make_again(self, partition: int, sent: list[tuple[int, ...]]) -> None:
         """All who lived end when they see it. The next owner knows by the id that M, n and L are of another topic."""
         self.processes = [None] * _SLOTS
         self.topic[partition] += 1
@@ -226,8 +228,9 @@ class EverythingDies(RuleBasedStateMachine):
             return
         process = self._process(slot)
         at = process.offsets.processed()
-        events = [(p, o) for p in at for o in range(at[p], min(at[p] + sizes[p], len(self.log[p])))]
-        keys = [(p, self.log[p][offset]) for p, offset in events]
+        read = [(p, o) for p in at for o in range(at[p], min(at[p] + sizes[p], len(self.log[p])))]
+        events = [(p, (o, place)) for p, o in read for place in range(len(self.log[p][o]))]
+        keys = [(p, self.log[p][o][place]) for p, (o, place) in events]
         missing = {p for p, user in keys if (p, user) not in process.records}
         stale = {p for p in missing if process.tokens[p] != self.store.tokens[p]}
         for partition in stale:  # the recall is refused, before anything has had an effect
@@ -235,28 +238,34 @@ class EverythingDies(RuleBasedStateMachine):
         if events and not stale:
             self._effects(process, events, keys)
 
-    def _effects(self, process: Process, events: list[tuple[int, int]], keys: list[Key]) -> None:
+    def _effects(self, process: Process, events: list[tuple[int, Event]], keys: list[Key]) -> None:
         for key in keys:
             process.records.setdefault(key, self.of_now(key))
-        partition_B, offset_B = np.array(events).T
+        partition_B, offset_B = np.array([(p, offset) for p, (offset, _) in events]).T
         effects = process.offsets.effects(partition_B, offset_B, np.array([process.records[key].n for key in keys]))
-        for k, (p, offset) in enumerate(events):
+        for k, (p, event) in enumerate(events):
+            offset = event[0]
             if effects.remember_B[k]:
-                process.records[keys[k]].events.append(offset)
+                process.records[keys[k]].events.append(event)
                 process.records[keys[k]].n = offset + 1
                 process.dirty.add(keys[k])
             if effects.learn_B[k]:
-                process.line.learned[p].append(offset)
+                process.line.learned[p].append(event)
             if effects.publish_B[k]:
-                process.outbox.setdefault(p, []).append(offset)
+                process.outbox.setdefault(p, []).append(event)
             process.line.learned_to[p] = max(process.line.learned_to.get(p, 0), offset + 1)
         self._check_gap(process, events, effects.unlearned)
-        process.offsets.process({p: offset + 1 for p, offset in events})
+        process.offsets.process({p: offset + 1 for p, (offset, _) in events})
 
-    def _check_gap(self, process: Process, events: list[tuple[int, int]], gap: int) -> None:
+    def _check_gap(self, process: Process, events: list[tuple[int, Event]], gap: int) -> None:
         """Truth: events read at or past the L that was claimed with, and not in the line now."""
-        past = [(p, offset) for p, offset in events if offset >= process.claimed_at[p] > 0]
-        assert gap == sum(offset not in process.line.learned[p] for p, offset in past)
+        past = [(p, event) for p, event in events if event[0] >= process.claimed_at[p] > 0]
+        assert gap == sum(event not in process.line.learned[p] for p, event in past)
+
+    def _events(self, partition: int, end: int, user: int | None = None) -> list[Event]:
+        """The events before an offset, of one user or of all."""
+        log = self.log[partition][:end]
+        return [(o, k) for o, record in enumerate(log) for k, one in enumerate(record) if user in {None, one}]
 
     @rule(slot=slots, succeeds=st.booleans(), answered=st.booleans())
     def commit(self, slot: int, succeeds: bool, answered: bool) -> None:
@@ -393,7 +402,7 @@ class EverythingDies(RuleBasedStateMachine):
     @invariant()
     def each_event_was_published_once_and_in_order(self) -> None:
         for partition in range(_PARTITIONS):
-            assert self.published[partition] == list(range(self.y[partition]))
+            assert self.published[partition] == self._events(partition, self.y[partition])
 
     @invariant()
     def each_record_remembers_each_event_of_its_user_once(self) -> None:
@@ -402,7 +411,7 @@ class EverythingDies(RuleBasedStateMachine):
             for (partition, user), record in records.items():
                 if record.generation != self.topic[partition]:
                     continue
-                assert record.events == [o for o in range(record.n) if self.log[partition][o] == user]
+                assert record.events == self._events(partition, record.n, user)
 
     @invariant()
     def every_record_holds_all_events_before_the_floor(self) -> None:
@@ -410,7 +419,7 @@ class EverythingDies(RuleBasedStateMachine):
             if self.store.topics[partition] != self.topic[partition]:
                 continue
             for user in range(_USERS):
-                wanted = [o for o in range(floor or 0) if self.log[partition][o] == user]
+                wanted = self._events(partition, floor or 0, user)
                 held = self.store.records.get((partition, user), Record()).events
                 assert held[: len(wanted)] == wanted
 
@@ -428,7 +437,7 @@ class EverythingDies(RuleBasedStateMachine):
                 for partition in process.offsets.owned():
                     if not self.moved[partition]:
                         end = max(process.offsets.processed()[partition], process.line.learned_to.get(partition, 0))
-                        assert process.line.learned[partition] == list(range(end))
+                        assert process.line.learned[partition] == self._events(partition, end)
 
     @invariant()
     def the_offsets_are_in_order(self) -> None:
@@ -458,7 +467,7 @@ class EverythingDies(RuleBasedStateMachine):
         for partition, log in enumerate(self.log):
             records = [r for (p, _), r in self.store.records.items() if (p, r.generation) == (partition, self.topic[p])]
             held = [o for record in records for o in record.events]
-            assert sorted(held) == list(range(len(log)))
+            assert sorted(held) == self._events(partition, len(log))
 
 
 TestEverythingDies = EverythingDies.TestCase

@@ -18,7 +18,7 @@ from stream_worker.core.offsets import Committed
 from stream_worker.core.status import Memory
 from stream_worker.loop.memories import Key, Memories
 
-LAYOUT = MemoryFormat(ring_size=3, hidden=2)
+LAYOUT = MemoryFormat(ring_size=3, hidden=2, sets=1)
 DEVICE_USERS = 4
 
 

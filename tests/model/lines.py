@@ -29,11 +29,15 @@ SMALL = LearnerConfig(
 
 @dataclass(frozen=True)
 class Event:
+    """`within`: events of the same set before it. `session`: hash of the session's id."""
+
     user: str
     item: str
     ts: float
     type: int = 0
     category: int = 0
+    within: int = 0
+    session: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Line:
         self.numbers = {} if numbers is None else numbers
         self.pace = Pace()
         self.offset = 0
-        self._format = MemoryFormat(config.ring_size, config.dim)
+        self._format = MemoryFormat(config.ring_size, config.dim, sets=1)
 
     def feed(
         self, events: Sequence[Event], remember: Sequence[bool] | None = None, learn: Sequence[bool] | None = None
@@ -100,6 +104,8 @@ class Line:
             remember_B=all_B if remember is None else np.array(remember),
             learn_B=all_B if learn is None else np.array(learn),
             new_B=new_B,
+            within_B=np.array([event.within for event in events], dtype=np.int16),
+            session_B=np.array([event.session for event in events], dtype=np.uint32),
         )
 
     def recommend(self, slots: NDArray[np.int64]) -> Lists:

@@ -15,12 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from numpy.typing import NDArray
 
 from model.batch import NO_GAP, Batch
+from model.sets import own_begins
 from model.user_table import UserTable
 from tests.model.lines import SMALL, Line, changed, markov_log
 
 CPU = torch.device("cpu")
 _MOST, _RING, _HIDDEN = 24, 3, 4
-_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "h", "c")
+_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "session", "in_set", "h", "c")
 Memory = dict[str, Any]
 
 
@@ -33,6 +34,8 @@ def _memories(count: int, seed: int, ring: int = _RING, hidden: int = _HIDDEN) -
         "events": rng.integers(0, 2**32, count).astype(np.uint32),
         "ts": rng.uniform(0, 2e9, count),
         "next_offset": rng.integers(0, 2**62, count),
+        "session": rng.integers(0, 2**32, count).astype(np.uint32),
+        "in_set": rng.integers(0, 2**62, count),
         "h": rng.normal(size=(count, hidden)).astype(np.float16),
         "c": rng.normal(size=(count, hidden)).astype(np.float16) * 100,
     }
@@ -137,14 +140,20 @@ def test_a_batch_of_more_users_than_slots_is_refused() -> None:
 def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
     """What `push` promises, with lists and one event after another."""
     rings = [[list(e) for e in zip(*cols, strict=True)] for cols in zip(*(users[n].tolist() for n in ("number", "type", "gap")), strict=True)]  # fmt: skip # noqa: E501
-    events, ts = users["events"].tolist(), users["ts"].tolist()
-    met = [0] * len(rings)
-    out: Memory = {"before": [], "before_ts": [], "gap": [], "occurrence": []}
-    for slot, number, kind, when, keep in zip(*(batch[n].tolist() for n in batch), strict=True):
+    events, ts, sessions, in_sets = (users[name].tolist() for name in ("events", "ts", "session", "in_set"))
+    met, of_set = [0] * len(rings), set[int]()
+    out: Memory = {"before": [], "before_ts": [], "gap": [], "occurrence": [], "before_in_set": []}
+    for slot, number, kind, when, keep, session, within in zip(*(batch[n].tolist() for n in batch), strict=True):
+        of_set = of_set if within else set()
+        follows = slot in of_set
+        of_set.add(slot)
         gap = NO_GAP
         if events[slot]:
             gap = min(30, math.floor(math.log2(1 + max(0.0, when - ts[slot]))))
+            if session and sessions[slot] and session != sessions[slot] and not follows:
+                gap = max(gap, 11)
         out["before"].append([list(entry) for entry in rings[slot]])
+        out["before_in_set"].append(in_sets[slot])
         out["before_ts"].append(ts[slot])
         out["gap"].append(gap)
         out["occurrence"].append(met[slot])
@@ -152,9 +161,11 @@ def _one_at_a_time(users: Memory, batch: Memory) -> Memory:
         if keep:
             if number:
                 rings[slot] = [*rings[slot][1:], [number, kind, gap]]
+                in_sets[slot] = (2 * in_sets[slot] + follows) % 2**62
             events[slot] += 1
             ts[slot] = max(ts[slot], when)
-    return out | {"rings": rings, "events": events, "ts": ts}
+            sessions[slot] = session or sessions[slot]
+    return out | {"rings": rings, "events": events, "ts": ts, "session": sessions, "in_set": in_sets}
 
 
 def _batch(columns: Memory) -> Batch:
@@ -172,12 +183,15 @@ def _batch(columns: Memory) -> Batch:
         remember_B=columns["remember"],
         learn_B=all_B,
         new_B=~all_B,
+        within_B=columns["within"],
+        session_B=columns["session"],
     )
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_push_is_one_event_at_a_time(seed: int) -> None:
-    """Rings before each event, gaps, occurrences and what is left in the table, for events that go back in time too."""
+    """Rings before each event, gaps, occurrences and what is left in the table, for events that go back in time too,
+    for sets and for sessions."""
     rng = np.random.default_rng(seed)
     slots, count, ring = 5, 40, int(rng.integers(2, 6))
     users = {
@@ -186,6 +200,8 @@ def test_push_is_one_event_at_a_time(seed: int) -> None:
         "gap": rng.integers(0, 32, (slots, ring)).astype(np.uint8),
         "events": np.array([0, 1, 5, 0, 2], dtype=np.uint32),
         "ts": np.array([0.0, 1e9, 1e9, 0.0, 1e9]),
+        "session": np.array([0, 7, 8, 0, 0], dtype=np.uint32),
+        "in_set": rng.integers(0, 2**62, slots),
     }
     batch: dict[str, NDArray[Any]] = {
         "slot": rng.integers(0, slots, count),
@@ -193,21 +209,25 @@ def test_push_is_one_event_at_a_time(seed: int) -> None:
         "type": rng.integers(0, 3, count).astype(np.uint8),
         "ts": 1e9 + rng.choice([-50.0, 0.0, 0.5, 1.0, 3.0, 1e4, 1e12], count),
         "remember": rng.random(count) < 0.7,
+        "session": rng.choice([0, 7, 8], count).astype(np.uint32),
+        "within": np.array([0, 1, 2, 3, 0] * 8, dtype=np.int16) * (seed % 2),
     }
     expected = _one_at_a_time(users, batch)
     table = UserTable(slots, ring, _HIDDEN, CPU)
     at = table.add([f"u{slot}" for slot in range(slots)])
     assert at.tolist() == list(range(slots))
     table.put(at, _memories(slots, 0, ring) | users | {"next_offset": np.zeros(slots, np.int64)})
-    before = table.push(_batch(batch))
+    before = table.push(_batch(batch), own_begins(batch["within"], batch["slot"]))
     found = table.get(at)
     assert np.stack(before[:3], axis=-1).tolist() == expected["before"]
     assert before.ts_B.tolist() == expected["before_ts"]
     assert before.own_gap_B.tolist() == expected["gap"]
     assert before.occurrence_B.tolist() == expected["occurrence"]
+    assert before.in_set_B.tolist() == expected["before_in_set"]
     assert np.stack([found[n] for n in ("number", "type", "gap")], axis=-1).tolist() == expected["rings"]
     assert found["events"].tolist() == expected["events"]
-    assert found["ts"].tolist() == expected["ts"]
+    for name in ("ts", "session", "in_set"):
+        assert found[name].tolist() == expected[name]
     next_offsets = (np.arange(count) + 1) * batch["remember"]
     remembered = [next_offsets * (batch["slot"] == slot) for slot in range(slots)]
     assert found["next_offset"].tolist() == [int(offsets.max()) for offsets in remembered]

@@ -26,7 +26,7 @@ _ROOMY = CountingConfig(neighbours=64, candidates=64)
 
 @dataclass
 class Log:
-    """WalkedEvents as columns; windows are those of the users' own earlier events."""
+    """WalkedEvents as columns; windows are those of the users' own earlier events, before the set."""
 
     windows: NDArray[np.int32]
     types: NDArray[np.uint8]
@@ -37,15 +37,22 @@ class Log:
     idle: NDArray[np.float32]
     last_gap: NDArray[np.float32]
     proposals: NDArray[np.int32]
+    within: NDArray[np.int16]
 
 
-def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, learned: float = 0.8) -> Log:
+def _log(
+    seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, learned: float = 0.8, of_a_set: int = 1
+) -> Log:
+    """`of_a_set`: events of each set."""
     rng = np.random.default_rng(seed)
     rings = np.full((4, ring), -1, dtype=np.int32)
     windows, target = np.zeros((events, ring), np.int32), rng.integers(0, rows, events).astype(np.int32)
     target = np.where(rng.random(events) < 0.5, target % 6, target).astype(np.int32)
+    within = (np.arange(events) % of_a_set).astype(np.int16)
     for k, user in enumerate(rng.integers(0, 4, events)):
-        windows[k] = rings[user]
+        if within[k] == 0:
+            before = rings.copy()
+        windows[k] = before[user]
         rings[user] = np.append(rings[user][1:], target[k])
     windows[rng.random(windows.shape) < 0.05] = -1  # evicted items leave gaps
     gaps = rng.integers(0, 14, windows.shape).astype(np.uint8)
@@ -54,7 +61,8 @@ def _log(seed: int, events: int = 120, ring: int = _RING, rows: int = _ROWS, lea
     proposals = rng.integers(-1, rows, (events, 3)).astype(np.int32)
     types = rng.integers(0, 3, windows.shape).astype(np.uint8)
     category = rng.integers(0, 5, events).astype(np.uint32)
-    return Log(windows, types, gaps, target, category, rng.random(events) < learned, idle, last_gap, proposals)
+    learn = rng.random(events) < learned
+    return Log(windows, types, gaps, target, category, learn, idle, last_gap, proposals, within)
 
 
 def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
@@ -64,7 +72,7 @@ def _plain(targets: list[int], window: list[int], learn: bool = True) -> Log:
     no_type, nothing = np.zeros(windows.shape, np.uint8), np.zeros(count, np.float32)
     return Log(
         windows, no_type, no_type, np.array(targets, np.int32), np.zeros(count, np.uint32),
-        np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32),
+        np.full(count, learn), nothing, nothing, np.full((count, 1), -1, np.int32), np.zeros(count, np.int16),
     )  # fmt: skip
 
 
@@ -79,7 +87,9 @@ def _walked(counting: Counting, log: Log, start: int, stop: int, each: Any = map
     part = slice(start, stop)
     return counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
-        WalkedEvents(log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part])),
+        WalkedEvents(
+            log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part]), log.within[part]
+        ),
         log.proposals[part], np.ones(counting.rows, np.bool_), Breadth(counting.config.candidates), each,
     )  # fmt: skip
 
@@ -93,6 +103,14 @@ def _walks(counting: Counting, log: Log, size: int) -> list[Any]:
     return [_walk(counting, log, start, start + size) for start in range(0, len(log.target), size)]
 
 
+def _learn_set(slow: SlowCounting, log: Log, k: int) -> None:
+    """Count all events of a set once the last one, k, was examined."""
+    if k + 1 == len(log.target) or log.within[k + 1] == 0:
+        for j in range(k - int(log.within[k]), k + 1):
+            if log.learn[j]:
+                _learn(slow, log, j)
+
+
 def _learn(slow: SlowCounting, log: Log, k: int) -> None:
     slow.learn(log.windows[k].tolist(), log.types[k].tolist(), int(log.target[k]), int(log.category[k]))
 
@@ -104,11 +122,15 @@ def _row(counting: Counting, table: int, row: int) -> list[list[Any]]:
     return [[item, weight] for item, weight in pairs if item >= 0]
 
 
+@pytest.mark.parametrize("of_a_set", [1, 4])
 @pytest.mark.parametrize("neighbours", [4, 10, 16])
 @pytest.mark.parametrize("seed", range(4))
-def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
-    """Every weight, total and share of the compiled walk, to the bit of float32, with rows that overflow."""
-    log, slow = _log(seed), SlowCounting(neighbours, _ROWS)
+def test_tables_are_those_of_plain_python(seed: int, neighbours: int, of_a_set: int) -> None:
+    """Every weight, total and share of the compiled walk, to the bit of float32, with rows that overflow.
+
+    Each event of a set is counted alone, after the ring before the set.
+    """
+    log, slow = _log(seed, of_a_set=of_a_set), SlowCounting(neighbours, _ROWS)
     fast = Counting(CountingConfig(neighbours=neighbours, candidates=128), _ROWS)
     _walk_all(fast, log, 16)
     for k in np.flatnonzero(log.learn).tolist():
@@ -119,10 +141,11 @@ def test_tables_are_those_of_plain_python(seed: int, neighbours: int) -> None:
     assert fast.tables.rows.total_TN.tolist() == slow.total
 
 
+@pytest.mark.parametrize("of_a_set", [1, 4])
 @pytest.mark.parametrize("seed", range(4))
-def test_features_are_those_of_plain_python(seed: int) -> None:
-    """Each feature of each candidate of each event, computed from what came before it, inside a batch too."""
-    log, slow = _log(seed), SlowCounting(64, _ROWS)
+def test_features_are_those_of_plain_python(seed: int, of_a_set: int) -> None:
+    """Each feature of each candidate of each event, computed from what came before its set, inside a batch too."""
+    log, slow = _log(seed, of_a_set=of_a_set), SlowCounting(64, _ROWS)
     candidates, features = _walk_all(Counting(_ROOMY, _ROWS), log, 16)
     for k, window in enumerate(log.windows.tolist()):
         rows = [row for row in candidates[k].tolist() if row >= 0]
@@ -131,22 +154,21 @@ def test_features_are_those_of_plain_python(seed: int) -> None:
         for place, expected in enumerate(every):
             found = dict(zip(FEATURES, features[k, place].tolist(), strict=True))
             assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
-        if log.learn[k]:
-            _learn(slow, log, k)
+        _learn_set(slow, log, k)
 
 
+@pytest.mark.parametrize("of_a_set", [1, 4])
 @pytest.mark.parametrize("seed", range(4))
-def test_candidates_are_everything_that_has_a_reason_and_nothing_else(seed: int) -> None:
+def test_candidates_are_everything_that_has_a_reason_and_nothing_else(seed: int, of_a_set: int) -> None:
     """With room for all: the encoder's, the user's own, what the scores propose, what is hot at that very event."""
-    log, slow = _log(seed, rows=12), SlowCounting(64, 12)
+    log, slow = _log(seed, rows=12, of_a_set=of_a_set), SlowCounting(64, 12)
     candidates, _ = _walk_all(Counting(_ROOMY, 12), log, 16)
     for k, window in enumerate(log.windows.tolist()):
         named = {row for row in candidates[k].tolist() if row >= 0}
         reasons = set().union(*slow.reasons(window).values(), *(slow.hottest(half, 12) for half in HALF_LIVES))
         assert named == reasons | {row for row in [*log.proposals[k].tolist(), *window] if row >= 0}
         assert len(named) == (candidates[k] >= 0).sum(), "a candidate stands twice"
-        if log.learn[k]:
-            _learn(slow, log, k)
+        _learn_set(slow, log, k)
 
 
 def test_with_little_room_the_encoder_comes_first_and_then_what_is_likeliest_to_follow() -> None:

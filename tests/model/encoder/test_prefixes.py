@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.batch import TYPES
-from model.encoder.prefixes import fewest_windows, prefixes
+from model.encoder.prefixes import fewest_windows, most_targets, prefixes
 from model.encoder.replay import Examples
 
 _WIDTH = 4
@@ -57,7 +57,7 @@ def test_the_fewest_windows_predict_every_event_once(targets: int, users: list[i
     occurrence = np.array([users[:k].count(user) for k, user in enumerate(users)], np.int64)
     learned = np.array([data.draw(st.booleans()) for _ in users], np.bool_)
     slot, occurrence = np.array(users, np.int64)[learned], occurrence[learned]
-    chosen, counts = fewest_windows(slot, occurrence, targets)
+    chosen, counts = fewest_windows(slot, occurrence, np.zeros_like(slot), targets)
     assert (np.diff(chosen) > 0).all()
     assert counts.max(initial=0) <= targets
     predicted = [
@@ -65,3 +65,16 @@ def test_the_fewest_windows_predict_every_event_once(targets: int, users: list[i
     ]
     assert len(set(predicted)) == len(predicted)
     assert set(predicted) >= set(zip(slot.tolist(), occurrence.tolist(), strict=True))
+
+
+def test_a_window_predicts_events_of_one_chain_alone() -> None:
+    """Two events, a set of three, and two more, all of one user: its second and third have windows of their own."""
+    occurrence, chain = np.arange(7), np.array([0, 0, 0, 1, 3, 4, 4])
+    chosen, counts = fewest_windows(np.zeros(7, np.int64), occurrence, chain, targets=3)
+    assert chosen.tolist() == [2, 3, 4, 6]
+    assert counts.tolist() == [3, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("in_set", "most"), [(0, 255), (1, 1), (0b10, 2), (0b1100, 3), (1 << 61, 62)])
+def test_a_window_may_predict_no_event_that_follows_in_a_set_nor_those_before_it(in_set: int, most: int) -> None:
+    assert most_targets(np.array([in_set])).tolist() == [most]

@@ -1,0 +1,190 @@
+"""Records of several events: they take effect together, whatever dies, and however many do not fit into one piece."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from stream_worker.core.codec import Decoder
+from stream_worker.core.errors import StaleToken, Unavailable
+from stream_worker.core.mapping.config import EventsConfig
+from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.loop.pieces import cut
+from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Run, Traps, Twin, World
+
+# Orders: each line has an item, and may name another user.
+_ORDERS = EventsConfig(user=(".user", "user"), item=".item", each="lines", most_each=BATCH)
+
+
+class Shop(World):
+    """A world whose records are orders; some name several users."""
+
+    def order(self, partition: int, pairs: Sequence[tuple[str, str]]) -> None:
+        ts = 1_700_000_000 + sum(map(len, self.topic.partitions))
+        lines = [{"user": user, "item": item} for user, item in pairs]
+        value = orjson.dumps({"type": "view", "ts": ts, "lines": lines})
+        self.topic.append(pairs[0][0].encode(), value, 1_700_000_000_000, partition)
+
+    def send_orders(self, count: int, longest: int = 5) -> int:
+        """Return the number of events."""
+        sent = 0
+        for k in range(count):
+            size = 1 + k * 3 % longest
+            self.order(k % 2, [(f"u{(k + (j % 3 == 2)) % 4}", f"i{(k * 5 + j) % 17}") for j in range(size)])
+            sent += size
+            if k % 9 == 4:
+                self.send_bad(k % 2)
+        return sent
+
+    def worker(self, slot: str = "0", **more: Any) -> Run:
+        return super().worker(slot, decoder=Decoder(_ORDERS), **more)
+
+    def _events(self) -> dict[tuple[str, int], list[tuple[int, str]]]:
+        found: dict[tuple[str, int], list[tuple[int, str]]] = defaultdict(list)
+        for partition, records in enumerate(self.topic.partitions):
+            events, _ = Decoder(_ORDERS).decode(records)
+            for offset, user, item in zip(events.offset_B.tolist(), events.users, events.items, strict=True):
+                found[user, partition].append((offset, item))
+        return found
+
+    def valid(self) -> dict[tuple[str, int], list[int]]:
+        return {key: [offset for offset, _ in events] for key, events in self._events().items()}
+
+    def check_memories(self, store: Any) -> None:
+        """Every record counts each of its user's events once, in order, and n is behind the last one."""
+        layout = MemoryFormat(MODEL.ring_size, MODEL.dim)
+        found = {}
+        for partition, user, blob in store.scan():
+            record = layout.decode([blob])[0]
+            ring = store.item_ids([int(number) for number in record["number"] if number])
+            found[user, partition] = (int(record["events"]), int(record["next_offset"]), ring)
+        assert found == {
+            key: (len(events), events[-1][0] + 1, [item for _, item in events][-layout.ring_size :])
+            for key, events in self._events().items()
+        }
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def _checked(shop: Shop, last: Run, sent: int) -> None:
+    shop.check_contract_1()
+    shop.check_memories(last.store)
+    assert (last.learned, last.worker.status.takeovers.unlearned) == (sent, 0)
+
+
+def test_all_events_of_a_record_take_effect_together_in_one_list_a_user(shop: Shop) -> None:
+    shop.order(0, [("u", "a"), ("u", "b"), ("v", "a"), ("u", "b")])
+    run = shop.worker()
+    run.tick()
+    made = {made.user: (made.events, made.next_offset) for made in shop.topic.outputs.recommendations}
+    assert made == {"u": (3, 1), "v": (1, 1)}
+    assert run.worker.status.consuming.events == 4
+    _checked(shop, run, 4)
+    run.close()
+
+
+def test_more_events_than_fit_are_worked_on_in_pieces_with_one_commit(shop: Shop) -> None:
+    """One tick of eight records and forty events; the device holds no more than sixteen users."""
+    for k in range(BATCH):
+        shop.order(k % 2, [(f"u{k}-{j}", f"i{j}") for j in range(5)])
+    run = shop.worker()
+    run.tick()
+    assert run.worker.status.consuming.batch_events == 40
+    assert len(run.sink.transactions) == 1
+    assert len(run.sink.transactions[0].recommendations) == 40
+    assert run.worker.status.memory.users_spilled > 0
+    _checked(shop, run, 40)
+    run.close()
+
+
+@pytest.mark.parametrize("kind", [Twin, Durable])
+@pytest.mark.parametrize("step", ["transaction", "Y", "L", "records", "M", "load", "number_items"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_killed_at_any_step_every_event_of_every_record_counts_once(kind: type[Any], step: str, count: int) -> None:
+    shop = Shop(kind)
+    sent = shop.send_orders(40)
+    with pytest.raises(Killed):
+        shop.worker(traps=Traps({step: count})).to_the_end()
+    last = shop.worker()
+    last.to_the_end()
+    _checked(shop, last, sent)
+
+
+@pytest.mark.parametrize("before", range(1, 5))
+def test_a_store_that_is_away_between_two_pieces_is_waited_for(shop: Shop, before: int) -> None:
+    """What the pieces before did is done, and not done again."""
+    sent = shop.send_orders(40)
+    run = shop.worker()
+    recall, calls = run.store.load, []
+
+    def load(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == before:
+            raise Unavailable("down")
+        return recall(*args)
+
+    run.store.load = load
+    run.to_the_end()
+    assert len(calls) > before
+    _checked(shop, run, sent)
+
+
+def test_a_stop_while_the_store_is_away_between_two_pieces_keeps_what_was_done(shop: Shop) -> None:
+    """The pieces before are published; the next start goes on behind them."""
+    sent = shop.send_orders(40)
+    run = shop.worker()
+    recall, calls = run.store.load, []
+
+    def load(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) > 1:
+            run.worker.request_stop()
+            raise Unavailable("down")
+        return recall(*args)
+
+    run.store.load = load
+    run.tick()
+    run.store.load = recall
+    run.finish()
+    done = sum(made.events for made in shop.topic.outputs.recommendations)
+    assert 0 < done < sent
+    last = shop.worker()
+    last.to_the_end()
+    _checked(shop, last, sent)
+
+
+def test_a_partition_that_is_lost_between_two_pieces_takes_its_outputs_along(shop: Shop) -> None:
+    """Another worker owns it by then; of the other partition everything is done."""
+    shop.send_orders(40)
+    run = shop.worker()
+    recall, calls = run.store.load, []
+
+    def load(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise StaleToken(0, 1, 2)
+        return recall(*args)
+
+    run.store.load = load
+    run.to_the_end()
+    shop.check_contract_1()
+    shop.check_memories(run.store)
+
+
+def test_flat_records_are_one_piece() -> None:
+    """As many as a tick can take: the worker's path is the one that it always had."""
+    world = World()
+    world.send_many(300)
+    run = world.worker()
+    run.tick()
+    whole = run.worker._decode(world.topic.partitions[0][:BATCH], 0)
+    assert len(whole.events) > 0
+    assert next(iter(cut(whole, run.worker._most_events))) is whole
+    run.close()
