@@ -22,9 +22,10 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSource
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.backends.redis import RedisMemoryStore
+from stream_worker.backends.registry import open_registry
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
-from stream_worker.core.codec import Decoder
+from stream_worker.core.codec import Decoder, Documents
 from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
@@ -154,6 +155,14 @@ def make_checkpoints(
     return DirectoryCheckpoints(config, slot, nonce, owns, reached=reached)
 
 
+def documents_of(settings: Settings) -> Documents | None:
+    """Return what reads records that name a schema; None without a registry.
+
+    Raises ConfigurationError if a library for it is not installed, or a file of `[registry]` can't be read.
+    """
+    return open_registry(settings.registry).document if settings.registry.url else None
+
+
 def make_worker(
     settings: Settings,
     outside: Outside,
@@ -180,7 +189,7 @@ def make_worker(
         settings.worker,
         outside,
         line,
-        decoder or Decoder(settings.events),
+        decoder or Decoder(settings.events, documents=documents_of(settings)),
         limits,
         effort or Effort(settings.effort, follows=False),
         predictions=predictions,

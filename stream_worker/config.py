@@ -25,6 +25,7 @@ from stream_worker.backends.checkpoint import CheckpointConfig
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.metrics import MetricsConfig
+from stream_worker.backends.registry import RegistryConfig
 from stream_worker.core.drift_answers import DriftConfig
 from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
@@ -52,6 +53,7 @@ class Settings:
 
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     model: LearnerConfig = field(default_factory=LearnerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.kafka import describe_cluster, missing_topics, require_protocol, require_rights
 from stream_worker.backends.redis import Trial
+from stream_worker.backends.registry import open_registry
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
 from stream_worker.core.errors import StreamWorkerError, Unavailable
@@ -17,6 +18,7 @@ from stream_worker.exit_codes import ExitCode
 _KEYS = {
     "kafka": "[kafka]",
     "memory": "memory.redis_url",
+    "registry": "[registry]",
     "checkpoint": "checkpoint.path",
     "device": "worker.device",
 }
@@ -30,6 +32,7 @@ def command(config_path: Path | None) -> int:
     parts: dict[str, Callable[[], str]] = {
         "kafka": lambda: _kafka(settings),
         "memory": lambda: _memory(settings),
+        **({"registry": lambda: _registry(settings)} if settings.registry.url else {}),
         "checkpoint": lambda: _checkpoint(settings),
         "device": lambda: _device(settings),
     }
@@ -63,6 +66,11 @@ def _memory(settings: Settings) -> str:
     with closing(Trial(settings.memory, memory_group(settings))) as trial:
         trial.run()
         return f"{trial.ping()}; claimed, saved, loaded and numbered on keys of its own"
+
+
+def _registry(settings: Settings) -> str:
+    with closing(open_registry(settings.registry)) as registry:
+        return registry.describe()
 
 
 def _checkpoint(settings: Settings) -> str:

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -29,7 +30,7 @@ from stream_worker.core.events import (
     Recommendation,
     Record,
 )
-from stream_worker.core.json_object import json_document, keys_of
+from stream_worker.core.json_object import json_document, keys_of, require_objects
 from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
 from stream_worker.core.mapping.mapper import Mapper, Scope
 from stream_worker.core.number_text import whole_text
@@ -38,6 +39,7 @@ from stream_worker.core.resent_elements import elements_asked, id_of_these
 from stream_worker.core.snowplow import snowplow_document
 
 T = TypeVar("T")
+Documents = Callable[[bytes], Any]  # the value of a record -> its document
 _Row = tuple[int, int, float, int, float, int, int, int, str, str, str | None]
 _TS = 2  # place of the time in a row
 _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
@@ -71,6 +73,8 @@ class Decoder:
     `config`: where the parts of an event are, and the event types.
     `from_log`: the records are rows of a recorded log, which has no broker's clock.
     `watch`: called with the events of each batch.
+    `documents`: makes the documents of values that begin with a zero byte, by the schema that they name; None: these
+        are dead letters.
 
     Of the last batch: `dropped` holds the optional parts that could not be read, `aliases` the records that give a user
     another id. Of all batches: `ignored` counts records that are no events by configuration, by the value of their
@@ -79,10 +83,17 @@ class Decoder:
     """
 
     def __init__(
-        self, config: EventsConfig, *, from_log: bool = False, watch: Callable[[Events], None] | None = None
+        self,
+        config: EventsConfig,
+        *,
+        from_log: bool = False,
+        watch: Callable[[Events], None] | None = None,
+        documents: Documents | None = None,
     ) -> None:
         self.config = config
         self._watch = watch
+        self._documents = documents
+        self._is_snowplow = config.format == "snowplow"
         self.key_mismatches = 0
         self.ignored: Counter[str] = Counter()
         self.dropped: list[DroppedField] = []
@@ -90,6 +101,8 @@ class Decoder:
         self._mapper = Mapper(config)
         self._keys: tuple[Any, ...] | None = self._mapper.plain
         self._fields = None if "" in self._mapper.fields else keys_of(self._mapper.fields)
+        is_json = documents is None and not self._is_snowplow
+        self._document = partial(json_document, keys=self._fields) if is_json else self._document_of_any
         self._names = self._mapper.names
         self._type_names = list(config.named)
         self._fold, self._ts_format = config.fold_types, config.ts_format
@@ -107,7 +120,8 @@ class Decoder:
     def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
         """Return the valid events as columns, in the records' order, and a dead letter for what is none.
 
-        A record is one event, several, none (`ignored`, `aliases`), or a dead letter. Never raises.
+        A record is one event, several, none (`ignored`, `aliases`), or a dead letter. Raises nothing but what
+        `documents` raises while a schema can't be had; the same records can be decoded again then.
         """
         rows: list[_Row] = []
         within: dict[int, int] = {}
@@ -135,8 +149,10 @@ class Decoder:
             self._watch(events)
         return events, dead_letters
 
-    def _document(self, value: bytes | None) -> Any:
-        if self.config.format == "snowplow" and value and not value.startswith(_JSON_BEGINS):
+    def _document_of_any(self, value: bytes | None) -> Any:
+        if self._documents is not None and value and not value[0]:
+            return require_objects(self._documents(value))
+        if self._is_snowplow and value and not value.startswith(_JSON_BEGINS):
             return snowplow_document(value)
         return json_document(value, self._fields)
 

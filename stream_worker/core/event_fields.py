@@ -14,6 +14,7 @@ from stream_worker.core.reasons import refuse
 ERRORS = (
     "Empty",  # no value at all
     "NotJson",  # also invalid UTF-8, NaN, too deep nesting, or a key that stands there twice
+    "NotGzip",  # broken, or more than 16 MiB
     "NotAnObject",
     "MissingField",
     "WrongType",

@@ -1,7 +1,8 @@
 """Parses bytes as one JSON object by I-JSON (RFC 7493), after an optional byte order mark, or raises InvalidEvent.
 
-I-JSON forbids a key that stands twice, of which orjson silently keeps the last one; so keys are counted here. That
-takes a few passes over the bytes in compiled code, however deep the objects nest (milliseconds for a megabyte).
+The bytes may be packed with gzip. I-JSON forbids a key that stands twice, of which orjson silently keeps the last one;
+so keys are counted here. That takes a few passes over the bytes in compiled code, however deep the objects nest
+(milliseconds for a megabyte).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.gzipped import GZIP_BEGINS, unpacked
 from stream_worker.core.reasons import shorten, shown
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_FORMATS = (
-    (b"\0", "looks like Avro, Protobuf or JSON of a schema registry, which begins with a zero byte"),
-    (b"\x1f\x8b", "looks like gzip"),
+    (b"\0", "looks like Avro, Protobuf or JSON of a schema registry (registry.url)"),
+    (GZIP_BEGINS, "looks like gzip in gzip"),
 )
 _KEY_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
 _QUOTE, _COLON = b'":'
@@ -41,29 +43,37 @@ def keys_of(fields: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(orjson.dumps(field) for field in sorted(fields))
 
 
-def json_document(value: bytes | None, keys: Sequence[bytes] | None = None) -> Any:
+def json_document(value: bytes | None, keys: Sequence[bytes] | None = None, *, packed: bool = True) -> Any:
     """Return the JSON object in the bytes of a record, or its array of objects. Raises InvalidEvent.
 
-    keys: keys of the outermost object that may not stand twice (`keys_of`); None: all.
+    keys: keys of the outermost object that may not stand twice (`keys_of`); None: all
+    packed: the bytes may be packed with gzip, once
     """
     if not value:
         raise InvalidEvent("Empty", f"expected a JSON object, got {'null' if value is None else 'no bytes'}")
     try:
         fields = orjson.loads(value)
     except ValueError as fault:
+        if packed and value.startswith(GZIP_BEGINS):
+            return json_document(unpacked(value), keys, packed=False)
         text = value.removeprefix(BYTE_ORDER_MARK)
         if text != value and not text.startswith(BYTE_ORDER_MARK):
-            return json_document(text, keys)
+            return json_document(text, keys, packed=False)
         raise InvalidEvent(
             "NotJson", shorten(f"expected a JSON object, got {value[:40]!r}: {_looks(value) or fault}")
         ) from None
     if type(fields) is not dict:
-        if type(fields) is list and any(type(field) is dict for field in fields):
-            return fields
-        raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(fields)}")
+        return require_objects(fields)
     if value.count(b":") != len(fields) and (keys is None or _may_stand_twice(value, keys)):
         _refuse_a_key_twice(value, fields, keys)
     return fields
+
+
+def require_objects(document: Any) -> Any:
+    """Return a document that is an object, or an array of objects. Raises InvalidEvent for any other."""
+    if type(document) is dict or (type(document) is list and any(type(one) is dict for one in document)):
+        return document
+    raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(document)}")
 
 
 def _may_stand_twice(value: bytes, keys: Sequence[bytes]) -> bool:

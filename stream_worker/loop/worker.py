@@ -6,6 +6,7 @@ dropped while a tick waits for a service. No transaction is open then.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -233,7 +234,8 @@ class Worker:
 
     def _process(self, records: Sequence[Record]) -> None:
         """Work on what was polled, in pieces that fit into the tables of a tick; all of them are in one commit."""
-        whole = self._answered(partial(self._decode, records, self._decoder.key_mismatches))
+        before = self._decoder.key_mismatches, self._decoder.ignored.copy()
+        whole = self._answered(partial(self._decode, records, *before))
         done: list[Piece] = []
         for piece in cut(whole, self._most_events) if whole is not None else ():
             recalled = self._answered(partial(self._recalled, piece))
@@ -265,9 +267,12 @@ class Worker:
                 self.status.waiting = ""
                 return result
 
-    def _decode(self, records: Sequence[Record], mismatches: int) -> Piece:
-        """Return the events and dead letters of owned partitions. `mismatches`: those counted before."""
-        self._decoder.key_mismatches = mismatches
+    def _decode(self, records: Sequence[Record], mismatches: int, ignored: Counter[str]) -> Piece:
+        """Return the events and dead letters of owned partitions.
+
+        `mismatches`, `ignored`: what was counted before, since an attempt that ended half-way has counted already.
+        """
+        self._decoder.key_mismatches, self._decoder.ignored = mismatches, ignored.copy()
         owned = [record for record in records if record.partition in self._offsets]
         with self._reporter.stage("decode"):
             return Piece(owned, *self._decoder.decode(owned))  # 2

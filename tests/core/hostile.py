@@ -3,6 +3,7 @@ are assumed."""
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import random
 from collections.abc import Callable
@@ -50,6 +51,11 @@ def _noise(rng: random.Random) -> bytes:
     return b"\xff" + rng.randbytes(rng.randrange(200))
 
 
+def _cut_gzip(rng: random.Random) -> bytes:
+    value = gzip.compress(orjson.dumps(good_value(rng)), mtime=0)
+    return value[: rng.randrange(2, len(value))]
+
+
 def _always(value: bytes | None) -> Callable[[random.Random], bytes | None]:
     return lambda rng: value
 
@@ -65,6 +71,11 @@ _KINDS: list[tuple[Callable[[random.Random], bytes | None], str]] = [
     (_always(b"[" * NESTED + b"]" * NESTED), "NotJson"),
     (_text("extra", b'{"a":' * NESTED + b"1" + b"}" * NESTED), "NotJson"),
     (_text("user", b'"\xc3\x28"'), "NotJson"),
+    (_always(gzip.compress(b"[" * NESTED, mtime=0)), "NotJson"),
+    (_always(gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0)), "NotJson"),
+    (_cut_gzip, "NotGzip"),
+    (_always(gzip.compress(b"{}", mtime=0) + b"{}"), "NotGzip"),
+    (_always(b"\x1f\x8b" + b"\xff" * 100), "NotGzip"),
     (_text("user", rb'"\ud800"'), "NotJson"),
     (_text("ts", b"NaN"), "NotJson"),
     (_text("value", b"Infinity"), "NotJson"),

@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -24,7 +25,7 @@ from stream_worker.core.codec import (
     encode_prediction,
     encode_recommendation,
 )
-from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.errors import InvalidEvent, Unavailable
 from stream_worker.core.event_fields import ERRORS
 from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
 from stream_worker.core.json_object import json_object
@@ -284,10 +285,53 @@ def test_a_byte_order_mark_is_no_fault() -> None:
 
 
 def test_a_reason_tells_what_is_often_there_in_place_of_json() -> None:
-    _, dead = decode(b"\0\0\0\0\x05" + event(), gzip.compress(event()))
+    _, dead = decode(b"\0\0\0\0\x05" + event(), gzip.compress(gzip.compress(event())))
     assert [letter.error for letter in dead] == ["NotJson", "NotJson"]
-    assert "looks like Avro, Protobuf or JSON of a schema registry" in dead[0].reason
-    assert "looks like gzip" in dead[1].reason
+    assert "looks like Avro, Protobuf or JSON of a schema registry (registry.url)" in dead[0].reason
+    assert "looks like gzip in gzip" in dead[1].reason
+
+
+def test_gzip_is_read_as_what_was_packed() -> None:
+    several = b"[" + event(user="b") + b"," + event(user="c") + b"]"
+    events, dead = decode(gzip.compress(b"\xef\xbb\xbf" + event(user="a")), gzip.compress(several), gzip.compress(b""))
+    assert events.users == ["a", "b", "c"]
+    assert [letter.error for letter in dead] == ["Empty"]
+
+
+def test_gzip_is_unpacked_to_a_bound() -> None:
+    """A megabyte of it can stand for a gigabyte."""
+    most = event()[:-1] + b" " * (16 * 1024 * 1024 - len(event())) + b"}"
+    events, dead = decode(gzip.compress(most), gzip.compress(most + b" "))
+    assert len(events) == 1
+    assert dead[0].reason == "expected JSON packed with gzip, got more than 16777216 bytes of it"
+
+
+def framed(value: bytes) -> Any:
+    """A schema registry's reader: the digit after the zero byte says what is there."""
+    match value[1:]:
+        case b"1":
+            return {"user": "u", "item": 7, "type": "click", "ts": 1.4e9}
+        case b"2":
+            return [{"user": "v", "item": 7, "type": "click", "ts": 1.4e9}]
+        case b"3":
+            raise Unavailable("the registry does not answer")
+        case b"4":
+            raise InvalidEvent("UnknownSchema", "expected the id of a schema, got 4")
+    return "a text"
+
+
+def test_a_value_that_begins_with_a_zero_byte_is_what_its_schema_says() -> None:
+    decoder = Decoder(EventsConfig(), documents=framed)
+    events, dead = decoder.decode(
+        [record(value, n) for n, value in enumerate([b"\0001", b"\0002", b"\0004", b"\0005"])]
+    )
+    assert events.users == ["u", "v"]
+    assert [(letter.record.offset, letter.error) for letter in dead] == [(2, "UnknownSchema"), (3, "NotAnObject")]
+
+
+def test_a_registry_that_is_away_is_no_fault_of_the_record() -> None:
+    with pytest.raises(Unavailable):
+        Decoder(EventsConfig(), documents=framed).decode([record(b"\0001"), record(b"\0003", 1)])
 
 
 @pytest.mark.parametrize("part", ["value", "category", "request_id"])

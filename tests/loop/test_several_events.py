@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,7 +184,7 @@ def test_flat_records_are_one_piece() -> None:
     world.send_many(300)
     run = world.worker()
     run.tick()
-    whole = run.worker._decode(world.topic.partitions[0][:BATCH], 0)
+    whole = run.worker._decode(world.topic.partitions[0][:BATCH], 0, Counter())
     assert len(whole.events) > 0
     assert next(iter(cut(whole, run.worker._most_events))) is whole
     run.close()

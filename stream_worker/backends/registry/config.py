@@ -13,7 +13,7 @@ _NEEDS = {"password": "username", "key_file": "cert_file", "username": "url", "c
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
 class RegistryConfig:
-    """`[registry]`: the schema registry of records that are Avro, Protobuf or JSON Schema.
+    """`[registry]`: the schema registry of records that are Avro, Protobuf or JSON Schema (docs/formats.md).
 
     Needs the extra `registry`: `pip install 'stream-worker[registry]'`.
     """

@@ -11,7 +11,7 @@ from stream_worker.backends.registry.config import RegistryConfig
 from stream_worker.backends.registry.framing import FRAME_BYTES, Read, schema_id
 from stream_worker.backends.registry.schemas import Schemas
 from stream_worker.core.errors import InvalidEvent, StreamWorkerError
-from stream_worker.core.json_object import json_object
+from stream_worker.core.json_object import json_document
 from stream_worker.core.reasons import shorten
 
 _MOST_READERS = 1_000  # schemas of one topic whose readers are kept, and unknown ids that are remembered (not tuned)
@@ -81,7 +81,7 @@ def _reader_of(schema: Schema, schemas: Schemas) -> Read:
 
             return protobuf_reader(text, referred)
         case "JSON":
-            return lambda value: json_object(value[FRAME_BYTES:])
+            return lambda value: json_document(value[FRAME_BYTES:], ())  # no key is looked for twice
     raise ValueError(f"its type is {schema.schema_type}")
 
 
