@@ -36,7 +36,7 @@ from stream_worker.core.mapping.mapper import Mapper, Scope
 from stream_worker.core.number_text import whole_text
 from stream_worker.core.reasons import refuse, shorten, shown
 from stream_worker.core.resent_elements import elements_asked, id_of_these
-from stream_worker.core.snowplow import snowplow_document
+from stream_worker.core.snowplow import is_enriched, snowplow_document
 
 T = TypeVar("T")
 Documents = Callable[[bytes], Any]  # the value of a record -> its document
@@ -51,7 +51,6 @@ _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past 
 _IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
 _MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
 _NO_ELEMENTS = "(no elements)"  # in place of a type's value: ignored since there is no event in the record
-_JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf", b"\x1f\x8b")  # an object, an array, a byte order mark, gzip
 
 
 class DroppedField(NamedTuple):
@@ -152,7 +151,7 @@ class Decoder:
     def _document_of_any(self, value: bytes | None) -> Any:
         if self._documents is not None and value and not value[0]:
             return require_objects(self._documents(value))
-        if self._is_snowplow and value and not value.startswith(_JSON_BEGINS):
+        if self._is_snowplow and value and is_enriched(value):
             return snowplow_document(value)
         return json_document(value, self._fields)
 

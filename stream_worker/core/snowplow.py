@@ -54,6 +54,12 @@ _JSON_COLUMNS = {"contexts": _CONTEXTS, "derived_contexts": _CONTEXTS, "unstruct
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _SCHEMA = re.compile(r"iglu:([\w.-]+)/([\w.-]+)/[\w-]+/(\d+)-\d+-\d+", re.ASCII)
 _HUMP = re.compile(r"([^A-Z_])([A-Z])")
+_JSON_BEGINS = (b"{", b"[", b"\xef\xbb\xbf", b"\x1f\x8b")  # an object, an array, a byte order mark, gzip
+
+
+def is_enriched(value: bytes) -> bool:
+    """Return True for bytes that are no JSON, as an Analytics SDK writes it, but may be an enriched event."""
+    return not value.startswith(_JSON_BEGINS)
 
 
 def snowplow_document(value: bytes) -> dict[str, Any]:

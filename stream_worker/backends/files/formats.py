@@ -23,7 +23,17 @@ def _read_json_lines(path: Path, mapping: Mapping) -> Iterator[RawRow]:
     return read_json_lines(path, mapping.explode)
 
 
-_READERS = {"jsonl": _read_json_lines, "csv": read_delimited, "tsv": read_delimited, "parquet": read_parquet}
+def _read_snowplow(path: Path, mapping: Mapping) -> Iterator[RawRow]:
+    return read_json_lines(path, mapping.explode, snowplow=True)
+
+
+_READERS = {
+    "jsonl": _read_json_lines,
+    "csv": read_delimited,
+    "tsv": read_delimited,
+    "parquet": read_parquet,
+    "snowplow": _read_snowplow,
+}
 
 
 def read_rows(path: Path, mapping: Mapping) -> Iterator[RawRow]:

@@ -20,7 +20,7 @@ from stream_worker.core.nearest import nearest
 from stream_worker.core.refused import sentence
 from stream_worker.presets import with_preset
 
-FORMATS = ("jsonl", "csv", "tsv", "parquet")
+FORMATS = ("jsonl", "csv", "tsv", "parquet", "snowplow")
 _SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 _COMPRESSIONS = (".gz", ".zst")
 # The keys that `Mapping.identity` spells out even at their defaults, in its order. Never change them.
@@ -60,8 +60,8 @@ class Mapping:
     """A mapping file. The keys that `[events]` has, too, mean the same here.
 
     fields: the place of each part of an event.
-    format: jsonl, csv, tsv or parquet; empty: told from the file's extension, also before .gz and .zst. tsv knows no
-        quotes; csv with `delimiter = "\\t"` does.
+    format: jsonl, csv, tsv, parquet or snowplow (lines of enriched events, as TSV or JSON); empty: told from the file's
+        extension, also before .gz and .zst. tsv knows no quotes; csv with `delimiter = "\\t"` does.
     delimiter: one character between columns; empty: a comma for csv, a tab for tsv.
     header: False: the files have no header line, and columns are called "1", "2", ...
     encoding: of csv and tsv files, by Python's name.
