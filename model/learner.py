@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +29,12 @@ from model.encoder.trainer import EncoderTrainer
 from model.encoder.window_starts import WindowStarts
 from model.items.attic import Attic
 from model.items.catalog import Catalog
+from model.items.content import Content
+from model.items.content_starts import ByContent
+from model.items.content_table import Descriptions
 from model.items.item_table import ItemTable
 from model.items.lifecycle import ItemLife
+from model.items.likeness import LIKENESS
 from model.items.starts import ByContext, ByHash, Start
 from model.learner_config import LearnerConfig
 from model.optimizers.slow_copy import Referee
@@ -84,11 +89,13 @@ class Learner:
         device: torch.device,
         max_users: int,
         is_target_T: NDArray[np.bool_],
+        described: bool = False,
     ) -> None:
         """Build all parts.
 
         max_users: users on the device, the least recently used are evicted
         is_target_T: True for the event types to predict; types that are not in it are predicted, too
+        described: True if something besides the events tells what items are (`change_items`)
         """
         self.config = config
         self.device = device
@@ -102,22 +109,31 @@ class Learner:
         self.attic = Attic(config.attic_items)
         self.users = UserTable(max_users, config.ring_size, config.dim, device)
         self.encoder = Encoder(config.encoder).to(device)
-        self.ranker = Ranker(len(FEATURES)).to(device)
+        self.content = Content(self.catalog) if described else None
+        self.ranker = Ranker(len(FEATURES), more=len(LIKENESS) if described else 0).to(device)
         self.counting = Counting(config.counting, self.catalog.capacity)
         self.items = ItemTable(self.catalog.capacity, config.dim, device)
-        self.life = ItemLife(self.catalog, self.items, self.counting, self.attic, self._start())
+        self.life = ItemLife(self.catalog, self.items, self.counting, self.attic, self._start(), self.content)
         hashed = config.item_vectors == "hashed"
         self.remembering = Remembering(self.encoder, self.items, self.catalog, self.users, hashed)
         self.ranker_trainer = self._ranker_trainer()
         self.encoder_trainer = self._encoder_trainer(is_target_T)
         self.predictor = Predictor(
-            config, self.encoder, self.items, self.catalog, self.counting, self.users, self.ranker_trainer
+            config,
+            self.encoder,
+            self.items,
+            self.catalog,
+            self.counting,
+            self.users,
+            self.ranker_trainer,
+            self.content,
         )
 
     def _start(self) -> Start:
         if self.config.item_vectors == "hashed":
             return ByHash(self.catalog, self.config.dim)
-        return ByContext(self.items, self.config.window, self.rng)
+        context = ByContext(self.items, self.config.window, self.rng)
+        return context if self.content is None else ByContent(context, self.content, self.items, self.catalog)
 
     def _ranker_trainer(self) -> RankerTrainer:
         config = self.config
@@ -158,6 +174,8 @@ class Learner:
         Works in mini-batches of `mini_batch * thinning` events, which cut no set. The weights step before the next
         mini-batch or when `step` is called, so that lists need not wait for the last step.
         """
+        if self.content is not None:
+            batch = replace(batch, category_B=self.content.named(batch.row_B, batch.category_B))
         size = self.config.mini_batch * pace.thinning
         return Outcome.joined([self._learn(batch, at, pace, stage) for at in sets.pieces(batch.within_B, size)])
 
@@ -267,6 +285,15 @@ class Learner:
     def add_items(self, ids: list[str], numbers: list[int]) -> NDArray[np.int32]:
         """Give new items rows: see `ItemLife.add`."""
         return self.life.add(ids, numbers, self.events, self.clock_ts)
+
+    def change_items(self, changes: Descriptions) -> None:
+        """Take over what is told of items, from the next batch and list on: see `ItemLife.describe`."""
+        self.life.describe(changes)
+
+    def forget_items(self) -> None:
+        """Forget all that was told of items; their categories stay until an event names others."""
+        assert self.content is not None
+        self.content.load_state_dict({})
 
     # -- learn -------------------------------------------------------------------------------------------------
 

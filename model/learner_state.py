@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from model.ranker.columns import with_features
 from model.state import (
     Arrays,
     generator_state,
@@ -32,7 +33,8 @@ def state_of(learner: Learner) -> tuple[Arrays, dict[str, Any]]:
     states = {"catalog": catalog.state_dict(), "items": learner.items.state_dict(catalog.rows_used)}
     for name, module in (("encoder", learner.encoder), ("ranker", learner.ranker)):
         states[name] = module_state(module)
-    arrays = state_of_parts(_parts(learner)) | joined(states)
+    parts = _parts(learner) | ({} if learner.content is None else {"content": learner.content})
+    arrays = state_of_parts(parts) | joined(states)
     meta = {
         "events": learner.events,
         "steps": learner.steps,
@@ -52,8 +54,11 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
     where catalogue, counts or attic do not fit.
     """
     fresh = {name: array.copy() for name, array in state_of(learner)[0].items()}
+    arrays = with_features(arrays, len(learner.ranker.mean_F))
     learner.catalog.load_state_dict(state_below(arrays, "catalog"), numbers)
     load_parts({"counting": learner.counting, "attic": learner.attic}, arrays)
+    if learner.content is not None:
+        learner.content.load_state_dict(state_below(arrays, "content"))
     if learner.counting.rows < learner.catalog.capacity:
         learner.counting.grow(learner.catalog.capacity)
     learner.events, learner.steps, learner.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]

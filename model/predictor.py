@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.counting.features import ENCODER, FEATURES
-from model.counting.scratch import Breadth
+from model.counting.scratch import NONE_HIDDEN, Breadth
 from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
 from model.encoder.encoder import Encoder
 from model.items.catalog import Catalog
+from model.items.content import Content
 from model.items.item_table import ItemTable, with_one
+from model.items.likeness import likeness
 from model.learner_config import LearnerConfig
 from model.pace import Pace
 from model.ranker.trainer import RankerTrainer
@@ -88,14 +90,16 @@ class Predictor:
         counting: Counting,
         users: UserTable,
         ranker: RankerTrainer,
+        content: Content | None = None,
     ) -> None:
+        """Join the parts. content: None where items are known from events alone."""
         self.config = config
         self._encoder, self._items, self._catalog, self._counting = encoder, items, catalog, counting
-        self._users, self._ranker = users, ranker
+        self._users, self._ranker, self._content = users, ranker, content
 
     @torch.no_grad()
     def recommend(self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map) -> Lists:
-        """Return lists for the users in these slots as they stand now.
+        """Return lists for the users in these slots as they stand now, without items that may not be recommended.
 
         slots: slots of U users [U]
         pace: above thinning 1 there are fewer candidates
@@ -109,7 +113,8 @@ class Predictor:
         rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
         as_they_stand = users_of(*rings, np.full(len(slots), clock_ts), users.ts_S[slots])
         context = Context(as_they_stand, queries_UD)
-        return self.lists(self.rank(context, _no_events(len(slots)), pace, each=each))
+        hidden_N = NONE_HIDDEN if self._content is None else self._content.hidden_N
+        return self.lists(self.rank(context, _no_events(len(slots)), pace, hidden_N=hidden_N, each=each))
 
     @torch.no_grad()
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -136,20 +141,27 @@ class Predictor:
         events: WalkedEvents,
         pace: Pace,
         unborn: NDArray[np.int32] = _NO_ROWS,
+        hidden_N: NDArray[np.bool_] = NONE_HIDDEN,
         each: MapSlices = map,
     ) -> Ranking:
         """Rank candidates for the examined events; the counting tables learn from all events.
 
         unborn: rows of items that first appear in or after these events; the encoder may not propose them
+        hidden_N: True for rows that must be no candidates and fill no list
         """
         live_N = self._live(unborn)
+        live_N[: len(hidden_N)] &= ~hidden_N[: len(live_N)]
         queries_BD1 = with_one(context.queries_BD * self._encoder.config.scale)
         top = self._asked(queries_BD1, live_N) if pace.thinning == 1 else None
         proposals_BE = _proposals(top, len(queries_BD1))
-        found = self._counting.walk(context.users, events, proposals_BE, live_N, self._breadth(pace), each)
+        found = self._counting.walk(context.users, events, proposals_BE, live_N, self._breadth(pace), each, hidden_N)
         logits_BC = self._logits(queries_BD1, found.candidates_BC, None if top is None else top.all_BN)
         candidates_BC = torch.from_numpy(found.candidates_BC).to(self._items.device).long()
         features_BCF = self._features(found, candidates_BC, logits_BC)
+        if self._content is not None:
+            windows_BL = context.users.windows_BL[events.examine_B]
+            alike_BCF = likeness(self._content, found.candidates_BC, windows_BL)
+            features_BCF = torch.cat([features_BCF, alike_BCF.to(features_BCF.device)], dim=-1)
         scores_BC = self._ranker.scores(features_BCF, candidates_BC >= 0)
         return Ranking(candidates_BC, features_BCF, scores_BC, found)
 

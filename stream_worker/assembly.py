@@ -90,12 +90,17 @@ def _say_what_is_compiled() -> None:
         _log.info("compiling kernels: takes one to three minutes")
 
 
-def make_line(settings: Settings, name: str) -> Line:
-    """Build a line that has learned nothing. `name`: it identifies the weights in lists and memory records."""
+def make_line(settings: Settings, name: str, described: bool = False) -> Line:
+    """Build a line that has learned nothing.
+
+    `name`: it identifies the weights in lists and memory records.
+    `described`: True if something besides the events tells what items are, for `Line.change_items`.
+    """
     quiet_torch()
     _say_what_is_compiled()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
-    learner = Learner(settings.model, device_of(settings.worker.device), settings.memory.device_users, is_target_T)
+    device = device_of(settings.worker.device)
+    learner = Learner(settings.model, device, settings.memory.device_users, is_target_T, described)
     return Line(
         name=name,
         learner=learner,

@@ -133,6 +133,7 @@ class Running:
     """A pass on one thread that goes on when told to, so that passes can take turns.
 
     `change`: applied to the learner before its first event.
+    `described`: see `make_line`.
     """
 
     def __init__(
@@ -142,9 +143,10 @@ class Running:
         mapping: Path = CANONICAL,
         limit: int | None = None,
         change: Callable[[Learner], None] = lambda learner: None,
+        described: bool = False,
     ) -> None:
         settings = replace(settings, worker=replace(settings.worker, threads=1))
-        self._line = _Witness.of(make_line(settings, "quality"))
+        self._line = _Witness.of(make_line(settings, "quality", described))
         change(self._line.learner)
         self._source = FileSource([log], load_mapping(mapping), limit=limit)
         self._worker = worker_without_outputs(settings, self._source, self._line)
@@ -189,9 +191,10 @@ def one_pass(
     mapping: Path = CANONICAL,
     limit: int | None = None,
     change: Callable[[Learner], None] = lambda learner: None,
+    described: bool = False,
 ) -> Pass:
     """Replay `log` without writing anything. `change`: applied to the learner before its first event."""
-    return Running(settings, log, mapping, limit, change).finish()
+    return Running(settings, log, mapping, limit, change, described).finish()
 
 
 def simulated_pass(settings: Settings, events: list[tuple[int, int]]) -> Pass:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from model.counting.popularity import EVER
 from model.counting.proposers import NO_PROPOSER
-from model.counting.scratch import Scratch, touch
+from model.counting.scratch import Scratch, is_hidden, touch
 from model.counting.tables import Tables
 from model.kernels import kernel
 
@@ -41,7 +41,8 @@ def fill(tables: Tables, s: Scratch, size, room, window_L, live_N, spare_K):  # 
     for row in range(len(live_N)):
         if filled >= room:
             break
-        if live_N[row] or popular.weight_PN[EVER, row] > 0.0:
+        # A hidden row would only be touched, and there is no working memory for all of them.
+        if (live_N[row] or popular.weight_PN[EVER, row] > 0.0) and not is_hidden(s, row):
             filled, size = _take(s, size, row, filled, spare_K)
     _take_back(s, room, window_L, filled, spare_K)
     return size

@@ -17,6 +17,7 @@ from model.counting.proposers import LONGEST_RING, PROPOSERS
 from model.counting.tables import WIDE_SPAN
 from model.kernels import kernel
 
+NONE_HIDDEN = np.zeros(0, np.bool_)  # for `Scratch.hidden_N`
 RECENT = 5  # newest items of a user whose followers are scored; not tuned
 
 
@@ -51,6 +52,7 @@ class Scratch(NamedTuple):
     weight_W: neighbours' weights in one row
     chosen_C, proposer_C: places of the candidates, and the proposer of each
     category_S: categories of the user's newest items, of `categories.SPAN`
+    hidden_N: whether a row must not become a candidate; rows behind its end may; given for each walk
 
     Between two events all arrays are as `make_scratch` makes them, except those that are written before they are read.
     """
@@ -69,6 +71,7 @@ class Scratch(NamedTuple):
     chosen_C: NDArray[np.int32]
     proposer_C: NDArray[np.int8]
     category_S: NDArray[np.uint32]
+    hidden_N: NDArray[np.bool_]
 
 
 def make_scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
@@ -90,7 +93,13 @@ def make_scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
         chosen_C=np.zeros(breadth.candidates, dtype=np.int32),
         proposer_C=np.zeros(breadth.candidates, dtype=np.int8),
         category_S=np.zeros(categories.SPAN, dtype=np.uint32),
+        hidden_N=NONE_HIDDEN,
     )
+
+
+@kernel
+def is_hidden(s: Scratch, row):  # type: ignore[no-untyped-def]
+    return row < len(s.hidden_N) and s.hidden_N[row]
 
 
 @kernel
@@ -101,6 +110,7 @@ def touch(s: Scratch, row, size):  # type: ignore[no-untyped-def]
         return x, size
     s.place_N[row] = size
     s.row_X[size] = row
+    s.is_chosen_X[size] = is_hidden(s, row)
     return size, size + 1
 
 

@@ -42,7 +42,7 @@ from model.counting.features import (
 from model.counting.filling import Filling
 from model.counting.popularity import EVER, Popularity
 from model.counting.proposers import NO_PROPOSER
-from model.counting.scratch import Breadth, Scratch, clear, make_scratch
+from model.counting.scratch import NONE_HIDDEN, Breadth, Scratch, clear, make_scratch
 from model.counting.tables import FORWARD, Tables
 from model.kernels import kernel
 from model.state import joined, state_below
@@ -161,6 +161,7 @@ class Counting:
         live_N: NDArray[np.bool_],
         breadth: Breadth,
         each: MapSlices = map,
+        hidden_N: NDArray[np.bool_] = NONE_HIDDEN,
     ) -> Walked:
         """Walk all events in order, set by set: find candidates where `examine_B`, then count where `learn_B`.
 
@@ -169,6 +170,7 @@ class Counting:
         live_N: True for rows of live items that somebody touched before these events
         breadth: bounds of the search; with fewer candidates than configured, quotas shrink in proportion
         each: `map`, or an executor's `map` to use several threads; used only when nothing is learned
+        hidden_N: True for rows that must be no candidates and fill no list; rows behind its end are not hidden
         """
         batch = len(encoder_rows_BE)
         learned = int(events.learn_B.sum())
@@ -185,7 +187,7 @@ class Counting:
         items = int(np.count_nonzero(live_N))
 
         def look(of: slice) -> None:
-            scratch = self._scratch()
+            scratch = self._scratch()._replace(hidden_N=hidden_N)
             _walk(
                 self.tables, scratch, breadth, quota_RS, _some(users, of), _some(events, of), encoder_rows_BE[of],
                 live_N, items, *(column[of] for column in columns),

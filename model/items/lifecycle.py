@@ -11,21 +11,33 @@ from model.counting import popularity
 from model.counting.walk import Counting
 from model.items.attic import Attic
 from model.items.catalog import Catalog
+from model.items.content import Content
+from model.items.content_table import Descriptions
 from model.items.item_table import ItemTable
 from model.items.starts import Start, hashed_vectors
 from model.state import Arrays
 
 
 class ItemLife:
-    """Keeps catalogue, vectors, counts and attic in step.
+    """Keeps catalogue, vectors, counts, attic and content in step.
 
     Arguments of the methods: `events`: number of events that the line has learned; `clock_ts`: time of the newest one,
     in seconds.
     """
 
-    def __init__(self, catalog: Catalog, items: ItemTable, counting: Counting, attic: Attic, start: Start) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        items: ItemTable,
+        counting: Counting,
+        attic: Attic,
+        start: Start,
+        content: Content | None = None,
+    ) -> None:
+        """Join the parts. content: None where items are known from events alone."""
         self.start = start
         self._catalog, self._items, self._counting, self._attic = catalog, items, counting, attic
+        self._content = content
 
     def make_room(self, count: int, events: int, clock_ts: float) -> NDArray[np.int64]:
         """Evict expired items, or enough items for `count` new ones to fit (see `Catalog.leaving`).
@@ -38,6 +50,8 @@ class ItemLife:
             self._catalog.evict(rows)
             self._counting.forget(rows)
             self._items.forget(rows)
+            if self._content is not None:
+                self._content.forget(rows)
         return rows
 
     def _keep(self, rows: NDArray[np.int64], events: int) -> None:
@@ -56,7 +70,19 @@ class ItemLife:
         if self._catalog.capacity > self._items.rows:
             self._items.grow(self._catalog.capacity)
             self._counting.grow(self._catalog.capacity)
+        if self._content is not None:
+            self._content.begin(rows)
         return rows
+
+    def describe(self, changes: Descriptions) -> None:
+        """Take over what is told of items; those with a row have their new category at once."""
+        assert self._content is not None
+        self._name(self._content, self._content.change(changes))
+
+    def _name(self, content: Content, rows: NDArray[np.int32]) -> None:
+        """Set the categories of rows to those that their content names."""
+        category_N = self._counting.tables.category_N
+        category_N[rows] = content.named(rows, category_N[rows])
 
     def begin(self, batch: Batch, windows_BL: NDArray[np.int32], events: int) -> None:
         """Start the vectors of the items whose first events are in this batch.
@@ -70,6 +96,9 @@ class ItemLife:
         self._catalog.begin(rows, events)
         self._items.start(rows, self.start.vectors(rows, places, windows_BL))
         self._restore(rows)
+        if self._content is not None:
+            self._content.begun_N[rows] = True
+            self._name(self._content, rows)
 
     def _restore(self, rows: NDArray[np.int32]) -> None:
         """Give items that return from the attic their category and age, and the vectors that they had."""

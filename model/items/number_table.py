@@ -9,6 +9,8 @@ M numbers asked about. Number 0 stands for no number.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +22,9 @@ _FIRST_PLACES = 2048  # places of an empty table, 8 bytes each; not tuned
 class NumberTable:
     """Rows by item number."""
 
-    def __init__(self, places: int = _FIRST_PLACES) -> None:
-        """Make an empty table. places: a power of two."""
-        self._entries_T2 = np.zeros((places, 2), dtype=np.uint32)
+    def __init__(self, places: int = _FIRST_PLACES, dtype: type[np.unsignedinteger[Any]] = np.uint32) -> None:
+        """Make an empty table. places: a power of two; dtype: of the numbers, uint32 or uint64."""
+        self._entries_T2 = np.zeros((places, 2), dtype=dtype)
         self._count = 0
 
     def __len__(self) -> int:
@@ -32,18 +34,19 @@ class NumberTable:
     def nbytes(self) -> int:
         return self._entries_T2.nbytes
 
-    def find(self, numbers: NDArray[np.uint32]) -> NDArray[np.int32]:
+    def find(self, numbers: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int32]:
         """Return the row of each number, -1: not here; an array of any shape."""
         rows = np.empty(numbers.shape, dtype=np.int32)
-        _find(np.ascontiguousarray(numbers, dtype=np.uint32).reshape(-1), self._entries_T2, rows.reshape(-1))
+        asked = np.ascontiguousarray(numbers, dtype=self._entries_T2.dtype)
+        _find(asked.reshape(-1), self._entries_T2, rows.reshape(-1))
         return rows
 
-    def put(self, numbers: NDArray[np.uint32], rows: NDArray[np.integer]) -> None:
+    def put(self, numbers: NDArray[np.unsignedinteger[Any]], rows: NDArray[np.integer[Any]]) -> None:
         """Map numbers to rows; 0 is skipped."""
         self._fit(self._count + len(numbers))
-        self._count += _put(numbers, rows.astype(np.uint32), self._entries_T2)
+        self._count += _put(numbers, rows.astype(self._entries_T2.dtype), self._entries_T2)
 
-    def drop(self, numbers: NDArray[np.uint32]) -> None:
+    def drop(self, numbers: NDArray[np.unsignedinteger[Any]]) -> None:
         self._count -= _drop(numbers, self._entries_T2)
 
     def _fit(self, count: int) -> None:
@@ -52,7 +55,7 @@ class NumberTable:
             places *= 2
         if places > len(self._entries_T2):
             numbers, rows = self._entries_T2[self._entries_T2[:, 0] > 0].T.copy()
-            self._entries_T2 = np.zeros((places, 2), dtype=np.uint32)
+            self._entries_T2 = np.zeros((places, 2), dtype=self._entries_T2.dtype)
             _put(numbers, rows, self._entries_T2)
 
 

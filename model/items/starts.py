@@ -43,22 +43,36 @@ class ByContext:
     takes_back = True
 
     def __init__(self, items: ItemTable, window: int, rng: np.random.Generator) -> None:
-        self._items, self._window, self._rng = items, window, rng
+        self.window = window
+        self._items, self._rng = items, rng
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        # Noise is drawn for all events, so that it does not depend on how many new items follow later in the batch.
-        shape = len(windows_BL), self._items.all_vectors.shape[1]
-        noise_BD = self._rng.standard_normal(shape, dtype=np.float32)
-        return self.near(windows_BL[places, -self._window :], torch.from_numpy(noise_BD[places]))
+        return self.near(windows_BL[places, -self.window :], self.noise(places, len(windows_BL)))
+
+    def noise(self, places: NDArray[np.int64], events: int) -> Tensor:
+        """Draw noise for all events, so that it does not depend on how many new items follow later in the batch.
+
+        Returns that of the events at `places`.
+        """
+        noise_BD = self._rng.standard_normal((events, self._items.all_vectors.shape[1]), dtype=np.float32)
+        return torch.from_numpy(noise_BD[places])
 
     def near(self, windows_BW: NDArray[np.int32], noise_BD: Tensor) -> Tensor:
         """Return unit vectors [B, D]: the decayed mean of the items in these windows, plus noise."""
+        return with_noise(self.mean(windows_BW), noise_BD)
+
+    def mean(self, windows_BW: NDArray[np.int32]) -> Tensor:
+        """Return the decayed mean [B, D] of the items in these windows, of length 1, or 0 without items."""
         items = self._items
         fades = _CONTEXT_FADE ** np.arange(windows_BW.shape[1])[::-1]
         weights_BW = torch.from_numpy(np.where(windows_BW >= 0, fades, 0.0).astype(np.float32)).to(items.device)
         mean_BD = torch.einsum("bw,bwd->bd", weights_BW, items.vectors(windows_BW))
-        noise_BD = _NOISE * F.normalize(noise_BD.to(items.device), dim=-1)
-        return F.normalize(F.normalize(mean_BD, dim=-1) + noise_BD, dim=-1)
+        return F.normalize(mean_BD, dim=-1)
+
+
+def with_noise(mean_BD: Tensor, noise_BD: Tensor) -> Tensor:
+    """Return unit vectors [B, D] near these means."""
+    return F.normalize(mean_BD + _NOISE * F.normalize(noise_BD.to(mean_BD.device), dim=-1), dim=-1)
 
 
 class ByHash:

@@ -29,7 +29,8 @@ class Ranker(nn.Module):
     var_F: Tensor
     batches: Tensor
 
-    def __init__(self, features: int, hidden: int = 64) -> None:
+    def __init__(self, features: int, hidden: int = 64, more: int = 0) -> None:
+        """Make a ranker of `features` + `more` features; the last ones begin with weights of 0, so without effect."""
         super().__init__()
         self.linear = nn.Linear(features, 1)
         self.first, self.second = nn.Linear(features, hidden), nn.Linear(hidden, hidden)
@@ -39,8 +40,10 @@ class Ranker(nn.Module):
         nn.init.zeros_(self.linear.bias)
         nn.init.constant_(self.linear.weight, 0.1)
         nn.init.normal_(self.head.weight, std=0.02)
-        self.register_buffer("mean_F", torch.zeros(features))
-        self.register_buffer("var_F", torch.ones(features))
+        for layer in (self.linear, self.first) if more else ():
+            layer.weight = nn.Parameter(F.pad(layer.weight.detach(), (0, more)))
+        self.register_buffer("mean_F", torch.zeros(features + more))
+        self.register_buffer("var_F", torch.ones(features + more))
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, features_BCF: Tensor, present_BC: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
+from model.items.content_table import Descriptions
 from model.learner import Learner
 from model.learner_state import ENCODER_WEIGHTS, ITEM_VECTORS
 from model.pace import Pace
@@ -26,6 +27,7 @@ from stream_worker.core.copies import Copies, Each
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
+from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.loop.recovery import Given, Recovery
@@ -104,6 +106,14 @@ class Line:
             _, first = np.unique(row_B, return_index=True)
             new_B[first] = np.isin(row_B[first], rows)
         return row_B, new_B
+
+    def change_items(self, changes: ItemChanges) -> None:
+        """Take over what is told of items; it acts from the next batch and list on."""
+        self.learner.change_items(Descriptions._make(getattr(changes, name) for name in Descriptions._fields))
+
+    def forget_items(self) -> None:
+        """Forget all that was told of items."""
+        self.learner.forget_items()
 
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Measure the predictions of a batch beside the baselines, on the same events; return drift alarms."""

@@ -63,8 +63,9 @@ class Line:
         max_users: int = 500,
         records: dict[str, bytes] | None = None,
         numbers: dict[str, int] | None = None,
+        described: bool = False,
     ) -> None:
-        self.learner = Learner(config, CPU, max_users, EVERY_TYPE)
+        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
         self.pace = Pace()
@@ -108,6 +109,11 @@ class Line:
             session_B=np.array([event.session for event in events], dtype=np.uint32),
         )
 
+    def recommended(self, user: str) -> list[str]:
+        """The ids of a user's list."""
+        rows = self.recommend(self._recall([user])).rows_UK[0]
+        return [self.learner.catalog.ids[row] for row in rows if row >= 0]
+
     def recommend(self, slots: NDArray[np.int64]) -> Lists:
         return self.learner.recommend(slots, self.pace)
 
@@ -125,11 +131,13 @@ class Line:
         """As it is now."""
         return copy.deepcopy(self.learner.state_dict())
 
-    def resumed(self, config: LearnerConfig | None = None, max_users: int = 500) -> Line:
-        """A fresh line from this one's state and records."""
+    def resumed(self, config: LearnerConfig | None = None, max_users: int = 500, described: bool | None = None) -> Line:
+        """A fresh line from this one's state and records. described: None as this one."""
         arrays, meta = self.state()
         self.spill()
-        line = Line(config or self.learner.config, max_users, dict(self.records), dict(self.numbers))
+        if described is None:
+            described = self.learner.content is not None
+        line = Line(config or self.learner.config, max_users, dict(self.records), dict(self.numbers), described)
         line.offset = self.offset
         ids = Catalog.ids_of_state(state_below(arrays, "catalog"))
         line.learner.load_state_dict(arrays, meta, [line.numbers[item] for item in ids])

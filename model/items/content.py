@@ -1,0 +1,87 @@
+"""The content of the catalogue's items: finds each row's place in the table of contents, and keeps it up to date.
+
+Shape suffixes: N rows of the catalogue, M rows that are asked about, D size of a vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.items.catalog import Catalog
+from model.items.content_table import ContentTable, Descriptions
+
+
+class Content:
+    """Content by catalogue row.
+
+    table: what is known of all items, with and without a row
+    slot_N: slot of each row in the table, 0: none
+    hidden_N: True for rows that may not be recommended
+    begun_N: True for rows whose item vectors have started
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.table = ContentTable()
+        self._catalog = catalog
+        self._clear()
+
+    def _clear(self) -> None:
+        self.slot_N = np.zeros(self._catalog.capacity, np.int32)
+        self.hidden_N = np.zeros(self._catalog.capacity, np.bool_)
+        self.begun_N = np.zeros(self._catalog.capacity, np.bool_)
+
+    def change(self, changes: Descriptions) -> NDArray[np.int32]:
+        """Take over changes. Returns the rows of the items that they are of."""
+        ids, used_again = self.table.change(changes)
+        if len(used_again):
+            self._look_up(np.flatnonzero(np.isin(self.slot_N, used_again)))
+        rows = self._catalog.find(ids)
+        rows = rows[rows >= 0]
+        self._look_up(rows)
+        return rows
+
+    def begin(self, rows: NDArray[np.int32]) -> None:
+        """Look up what rows of new items are."""
+        if self._catalog.capacity > len(self.slot_N):
+            for name in ("slot_N", "hidden_N", "begun_N"):
+                column = getattr(self, name)
+                setattr(self, name, np.pad(column, (0, self._catalog.capacity - len(column))))
+        self._look_up(rows)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        self.slot_N[rows], self.hidden_N[rows], self.begun_N[rows] = 0, False, False
+
+    def comparable(self) -> NDArray[np.int64]:
+        """Return the rows of items of which something is known and whose item vectors have started."""
+        return np.flatnonzero((self.slot_N > 0) & self.begun_N)
+
+    def vectors(self, rows: NDArray[np.integer[Any]]) -> Tensor:
+        """Return the contents' vectors [M, D] of rows, on the host."""
+        return torch.from_numpy(self.table.vector_ND[self.slot_N[rows]]).float()
+
+    def named(self, rows: NDArray[np.int32], category_M: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return the category of each row; where the content names none, the one in `category_M`."""
+        known_M = self.table.category_N[self.slot_N[rows]]
+        return np.where(known_M > 0, known_M, category_M)
+
+    def _look_up(self, rows: NDArray[np.integer[Any]]) -> None:
+        self.slot_N[rows] = self.table.find(self._catalog.ids_of_rows(rows))
+        self.hidden_N[rows] = self.table.hidden_N[self.slot_N[rows]] > 0
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        return self.table.state_dict()
+
+    def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
+        """Load a state, for the catalogue as it is now. An empty one, of a line that knew no content, clears all."""
+        self.table = ContentTable()
+        if state:
+            self.table.load_state_dict(state)
+        self._clear()
+        live = self._catalog.live_rows()
+        self.begun_N[live] = True
+        self._look_up(live)
