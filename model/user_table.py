@@ -23,7 +23,10 @@ _FIRST_CAPACITY = 1024  # slots of an empty table; doubled as needed; not tuned
 _EVICTED_SHARE = 16  # 1 / 16 of `max_users` is evicted at a time; not tuned
 _OF_SETS = (1 << 62) - 1  # newest ring entries of which it is kept whether they follow in a set: all bits but the sign
 # Columns of the table on the host, one entry a slot.
-_COLUMNS = ("number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "session_S", "in_set_S")
+_COLUMNS = (
+    "number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "session_S", "in_set_S", "ids_SI",
+    "joined_SJ2",
+)  # fmt: skip
 
 
 class Before(NamedTuple):
@@ -104,6 +107,8 @@ class UserTable:
         self.next_offset_S = np.zeros(size, dtype=np.int64)
         self.session_S = np.zeros(size, dtype=np.uint32)
         self.in_set_S = np.zeros(size, dtype=np.int64)
+        self.ids_SI = np.zeros((size, 0), dtype=np.uint32)
+        self.joined_SJ2 = np.zeros((size, 0, 2), dtype=np.uint32)
         self.h_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.c_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.dirty_S = np.zeros(size, dtype=np.bool_)
@@ -116,6 +121,15 @@ class UserTable:
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    def keep(self, ids: int, joins: int) -> None:
+        """Make room for ids of events and for joined users in every slot; what is there of them is lost.
+
+        ids, joins: places of a user (see `recent_ids` and `joining`)
+        """
+        size = len(self.events_S)
+        self.ids_SI = np.zeros((size, ids), dtype=np.uint32)
+        self.joined_SJ2 = np.zeros((size, joins, 2), dtype=np.uint32)
 
     def find(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
         """Return the slot of each key, -1: none."""
@@ -182,6 +196,8 @@ class UserTable:
             "next_offset": self.next_offset_S[slots],
             "session": self.session_S[slots],
             "in_set": self.in_set_S[slots],
+            "ids": self.ids_SI[slots],
+            "joined": self.joined_SJ2[slots],
             "h": state[:, :hidden],
             "c": state[:, hidden:],
         }
@@ -192,6 +208,7 @@ class UserTable:
         self.gap_SL[slots], self.events_S[slots] = memories["gap"], memories["events"]
         self.ts_S[slots], self.next_offset_S[slots] = memories["ts"], memories["next_offset"]
         self.session_S[slots], self.in_set_S[slots] = memories["session"], memories["in_set"]
+        self.ids_SI[slots], self.joined_SJ2[slots] = memories["ids"], memories["joined"]
         state = np.concatenate([memories["h"], memories["c"]], axis=1)
         h_c = torch.from_numpy(np.ascontiguousarray(state)).to(self.device)
         self.put_state(slots, *h_c.chunk(2, dim=1))
@@ -214,6 +231,10 @@ class UserTable:
         np.maximum.at(self.next_offset_S, remembered, batch.next_offset_B[batch.remember_B])
         self.dirty_S[remembered] = True
         return before
+
+    def put_ids(self, slots: NDArray[np.int64], ids_UI: NDArray[np.uint32]) -> None:
+        """Write the last ids of users; `push` remembers the events that they are of."""
+        self.ids_SI[slots] = ids_UI
 
     def state(self, slots: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return (h, c) of slots as float32 [B, H]."""

@@ -16,7 +16,9 @@ import torch
 
 from model import kernels
 from model.counting.proposers import PROPOSERS
+from model.joining import KEPT_JOINS
 from model.learner import Learner
+from model.recent_ids import KEPT_IDS
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileSource
@@ -79,7 +81,8 @@ def fault_points(settings: Settings) -> Reached:
 
 
 def memory_layout(settings: Settings) -> MemoryFormat:
-    return MemoryFormat(settings.model.ring_size, settings.model.dim, sets=1)
+    """Return the format of memory records with everything that one may hold."""
+    return MemoryFormat(settings.model.ring_size, settings.model.dim, KEPT_IDS, KEPT_JOINS, sets=1)
 
 
 @cache

@@ -99,10 +99,11 @@ def ancestors_of(
     theirs = InMemoryMemoryStore(settings.memory)
     theirs.load_state_dict(memories)
     named = [(user, blob) for _, user, blob in theirs.scan()]
-    records = memory_layout(settings).decode([blob for _, blob in named])
+    layout = memory_layout(settings)
+    records = layout.decode([blob for _, blob in named])
     numbers, places = np.unique(records["number"], return_inverse=True)
     ids = theirs.item_ids(numbers.tolist())
     ours = np.zeros(len(numbers), dtype=np.uint32)
     ours[[item is not None for item in ids]] = store.number_items([item for item in ids if item is not None])
     records["number"] = ours[places.reshape(records["number"].shape)]
-    return {user: record.tobytes() for (user, _), record in zip(named, records, strict=True)}
+    return {user: blob for (user, _), blob in zip(named, layout.encode(records), strict=True)}

@@ -36,7 +36,7 @@ class Telling:
         self._every_seconds = every_seconds
         self._monotonic = monotonic
         self._said = monotonic()
-        self._records = self._events = self._lists = 0
+        self._records = self._events = self._lists = self._duplicates = 0
         self._dead: Counter[str] = Counter()
         self._looked_at = 0
         self._warned_of: set[str] = set()
@@ -65,7 +65,7 @@ class Telling:
             self._log.info("nothing to read: waiting for events", events=counts.events)
             self._idle = True
         self._said, self._records, self._events = now, counts.records, counts.events
-        self._lists = status.publishing.lists
+        self._lists, self._duplicates = status.publishing.lists, counts.duplicates
         self._dead = Counter(counts.dead_letters)
 
     def _work(self, status: Status, seconds: float) -> dict[str, Any]:
@@ -77,6 +77,8 @@ class Telling:
             "effort": round(status.learning.effort, 3),
         }
         dead = Counter(status.consuming.dead_letters) - self._dead
+        duplicates = status.consuming.duplicates - self._duplicates
+        said |= {"duplicates": duplicates} if duplicates else {}
         return said | ({"dead_letters": dict(dead)} if dead else {})
 
 
@@ -93,7 +95,8 @@ def last_words(status: Status) -> dict[str, Any]:
     counts = status.consuming
     dead = {"dead_letters": dict(counts.dead_letters)} if counts.dead_letters else {}
     dropped = {"fields_dropped": dict(counts.fields_dropped.by_name())} if counts.fields_dropped.total() else {}
-    return {"events": counts.events, "lists": status.publishing.lists, **dead, **dropped}
+    duplicates = {"duplicates": counts.duplicates} if counts.duplicates else {}
+    return {"events": counts.events, "lists": status.publishing.lists, **duplicates, **dead, **dropped}
 
 
 class All:

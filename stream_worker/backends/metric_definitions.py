@@ -66,6 +66,12 @@ class WorkerMetrics:
         known=("value", "category", "request_id"),
         read=lambda s: s.consuming.fields_dropped.by_name(),
     )
+    duplicate_events = Metric(
+        Counter,
+        "events",
+        "Events that came before, by their ids: they count in lists, and are neither remembered nor learned.",
+        read=lambda s: s.consuming.duplicates,
+    )
     key_mismatches = Metric(
         Counter, "events", "Events whose record key is not their user id.", read=lambda s: s.consuming.key_mismatches
     )

@@ -131,9 +131,11 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
         refuse_a_log_without_events(status, source)
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     events, dead = status.consuming.events, sum(status.consuming.dead_letters.values())
+    duplicates = status.consuming.duplicates
     print(
         f"{amount(events, 'event')} in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} events/s), "
-        f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
+        + (f"{amount(duplicates, 'duplicate')} among them, " if duplicates else "")
+        + f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
         f"{amount(status.catalogue.items, 'item')} live, "
         f"drift alarms: {sum(status.drift.alarms.values())}"
     )

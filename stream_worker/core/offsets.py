@@ -16,7 +16,7 @@ Restart, takeover and a rebuilt memory all follow this rule; nothing else in the
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -121,6 +121,19 @@ class Effects:
     publish_B: NDArray[np.bool_]
     unlearned: int
     again: int = 0
+
+    def only(self, acts_B: NDArray[np.bool_]) -> Effects:
+        """Return the effects with those events that are not in `acts_B` published alone."""
+        return replace(self, remember_B=self.remember_B & acts_B, learn_B=self.learn_B & acts_B)
+
+    def at(self, places: NDArray[np.int64]) -> Effects:
+        """Return the effects of the events at these places, with the counts of all."""
+        return replace(
+            self,
+            remember_B=self.remember_B[places],
+            learn_B=self.learn_B[places],
+            publish_B=self.publish_B[places],
+        )
 
 
 @dataclass

@@ -53,6 +53,7 @@ class Consuming:
     last_event_ts: the epoch second of the last event; NaN before the first.
     dead_letters: dead letters by class of the fault; `set_aside` has their reasons and places, too.
     fields_dropped: optional fields that can't be read.
+    duplicates: published events that came before, by their ids.
     lag: records still to read, by owned partition.
     latencies: seconds from the broker's timestamp of a record to its list's commit, of the newest records.
     """
@@ -65,6 +66,7 @@ class Consuming:
     set_aside: FaultCounts = field(default_factory=FaultCounts)
     fields_dropped: FaultCounts = field(default_factory=FaultCounts)
     key_mismatches: int = 0
+    duplicates: int = 0
     lag: Mapping[int, int] = field(default_factory=dict)
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.pace import Pace
 from stream_worker.core.codec import Decoder
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
-from stream_worker.core.events import Record
+from stream_worker.core.events import Events, Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.logs import get_logger
@@ -75,6 +78,22 @@ class Reporter:
         for piece in done:
             if len(piece.events):
                 counts.last_event_ts = float(piece.events.ts_B[-1])
+
+    def duplicates(self, events: Events, repeated_B: NDArray[np.bool_]) -> None:
+        """Count the published events that came before, and log the first one.
+
+        repeated_B: True for these.
+        """
+        counts, repeated = self.status.consuming, np.flatnonzero(repeated_B)
+        if len(repeated) and not counts.duplicates:
+            first = int(repeated[0])
+            _log.warning(
+                "an event came before, with the same id: it counts in a list, and is neither remembered nor learned",
+                user=events.users[first],
+                item=events.items[first],
+                place=f"partition {events.partition_B[first]}, offset {events.offset_B[first]}",
+            )
+        counts.duplicates += len(repeated)
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
         """Count drift alarms, and keep a note and a log line of each."""

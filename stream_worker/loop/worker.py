@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, Observer, Status
 from stream_worker.logs import get_logger
+from stream_worker.loop.duplicates import Fresh, kept_of, without_duplicates
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.limits import Limits
@@ -44,8 +45,21 @@ from stream_worker.loop.waiting import Waiting
 from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
-_NONE = np.zeros(0, np.bool_)
 T = TypeVar("T")
+
+
+class Recalled(NamedTuple):
+    """The events of a batch, with their users on the device.
+
+    slot_B, publish_B: the slot of each event's user, and True for events that are still to be published.
+    fresh: the events that are no duplicates.
+    batch: these, for the learner.
+    """
+
+    slot_B: NDArray[np.int64]
+    publish_B: NDArray[np.bool_]
+    fresh: Fresh
+    batch: Batch
 
 
 class Worker:
@@ -84,7 +98,9 @@ class Worker:
         types = decoder.config.event_types
         self._is_target = np.array([kind.target for kind in types], dtype=np.bool_)
         self._is_act = np.array([kind.role != "impression" for kind in types], dtype=np.bool_)
-        layout = MemoryFormat(learner.config.ring_size, learner.config.dim, sets=1)
+        ids, joins = kept_of(decoder.config)
+        learner.users.keep(ids, joins)
+        layout = MemoryFormat(learner.config.ring_size, learner.config.dim, ids, joins, sets=1)
         self._offsets = offsets = Offsets()
         self._leaving = leaving = Leaving(self._clock, config.shutdown_seconds)
         self._numbers = numbers = ItemNumbers(outside.store, learner.catalog, self._clock)
@@ -277,25 +293,24 @@ class Worker:
         with self._reporter.stage("decode"):
             return Piece(owned, *self._decoder.decode(owned))  # 2
 
-    def _recalled(self, piece: Piece) -> tuple[Piece, Batch | None, NDArray[np.bool_]]:
-        """Return what of a piece is still owned, its batch with the users on the device (None if there is no event),
-        and a mask of the events that are still to be published."""
+    def _recalled(self, piece: Piece) -> tuple[Piece, Recalled | None]:
+        """Return what of a piece is still owned, and its events with their users on the device, if it has any."""
         piece = piece.of(set(self._offsets.owned()))
         with self._reporter.stage("recall"):
-            return piece, *(self._recall(piece.events) if len(piece.events) else (None, _NONE))  # 3
+            return piece, self._recall(piece.events) if len(piece.events) else None  # 3
 
-    def _work_on(self, piece: Piece, batch: Batch | None, publish_B: NDArray[np.bool_]) -> None:
+    def _work_on(self, piece: Piece, recalled: Recalled | None) -> None:
         """Let the events of a piece take effect, and put its outputs into the outbox."""
-        if batch is not None:
-            events, published = piece.events, np.flatnonzero(publish_B)
+        if recalled is not None:
+            batch, fresh = recalled.batch, recalled.fresh
             self._pace = self.line.recovery.pace(self._effort.thinning)
-            self.line.recovery.before(batch, events.partition_B, self._outside.store.item_ids)
+            self.line.recovery.before(batch, fresh.events.partition_B, self._outside.store.item_ids)
             if batch.learn_B.any():
-                outcome = self._learn(batch, events.partition_B)  # 4
-                self._collect_predictions(events, outcome, published)
-            else:
+                outcome = self._learn(batch, fresh.events.partition_B)  # 4
+                self._collect_predictions(fresh.events, outcome, np.flatnonzero(fresh.effects.publish_B))
+            elif len(batch):
                 self._learner.remember(batch, self._reporter.stage)
-            self._collect_lists(events, batch, published)  # 5
+            self._collect_lists(piece.events, recalled.slot_B, np.flatnonzero(recalled.publish_B))  # 5
         self._publisher.outbox.dead_letters += [
             d for d in piece.dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
         ]
@@ -316,33 +331,36 @@ class Worker:
 
     # -- one tick, step by step --------------------------------------------------------------------------------
 
-    def _recall(self, events: Events) -> tuple[Batch, NDArray[np.bool_]]:
-        """Return the batch with its users on the device, and a mask of its events that are still to be published."""
+    def _recall(self, events: Events) -> Recalled:
+        """Return the events with their users on the device, without a duplicate in the batch."""
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
-        slot_B = self._memories.recall(keys, self._source.moved_from())
-        row_B, new_B = self.line.admit(events.items, max(self._most_events, len(events)), self._numbers.of)
-        effects = self._offsets.effects(events.partition_B, events.offset_B, self._learner.users.next_offset_S[slot_B])
+        slot_B, users = self._memories.recall(keys, self._source.moved_from()), self._learner.users
+        effects = self._offsets.effects(events.partition_B, events.offset_B, users.next_offset_S[slot_B])
+        fresh = without_duplicates(users, events, slot_B, effects.only(self._is_act[events.type_B]))
+        row_B, new_B = self.line.admit(fresh.events.items, max(self._most_events, len(events)), self._numbers.of)
+        users.put_ids(fresh.judged.slot_U, fresh.judged.ids_UI)
         takeovers = self.status.takeovers
         takeovers.unlearned += effects.unlearned
         takeovers.listed_again += effects.again
-        takeovers.overlap += int(np.sum(effects.learn_B & ~effects.publish_B))
+        takeovers.overlap += int(np.sum(fresh.effects.learn_B & ~fresh.effects.publish_B))
         batch = Batch(
-            slot_B=slot_B,
+            slot_B=fresh.slot_B,
             row_B=row_B,
             number_B=self._learner.catalog.number_N[row_B],
-            category_B=events.category_B,
-            type_B=events.type_B.astype(np.uint8),
-            ts_B=events.ts_B,
-            next_offset_B=events.offset_B + 1,
-            target_B=self._is_target[events.type_B],
-            remember_B=effects.remember_B & self._is_act[events.type_B],
-            learn_B=effects.learn_B & self._is_act[events.type_B],
+            category_B=fresh.events.category_B,
+            type_B=fresh.events.type_B.astype(np.uint8),
+            ts_B=fresh.events.ts_B,
+            next_offset_B=fresh.events.offset_B + 1,
+            target_B=self._is_target[fresh.events.type_B],
+            remember_B=fresh.effects.remember_B,
+            learn_B=fresh.effects.learn_B,
             new_B=new_B,
-            within_B=events.within_B,
-            session_B=events.session_B,
+            within_B=fresh.events.within_B,
+            session_B=fresh.events.session_B,
         )
         self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
-        return batch, effects.publish_B
+        self._reporter.duplicates(events, fresh.judged.repeated_B & effects.publish_B)
+        return Recalled(slot_B, effects.publish_B, fresh, batch)
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch, self._pace, self._reporter.stage)
@@ -357,10 +375,10 @@ class Worker:
         if self._predictions:
             self._publisher.outbox.predictions += self.line.predictions(events, outcome, published)
 
-    def _collect_lists(self, events: Events, batch: Batch, published: NDArray[np.int64]) -> None:
+    def _collect_lists(self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]) -> None:
         if len(published):
             with self._reporter.stage("recommend"):
-                lists = self.line.recommend(events, batch.slot_B, published, self._pace)
+                lists = self.line.recommend(events, slot_B, published, self._pace)
                 self._publisher.outbox.recommendations += lists
 
     def _advance(self, records: Sequence[Record]) -> None:

@@ -20,8 +20,8 @@ from model.user_table import UserTable
 from tests.model.lines import SMALL, Line, changed, markov_log
 
 CPU = torch.device("cpu")
-_MOST, _RING, _HIDDEN = 24, 3, 4
-_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "session", "in_set", "h", "c")
+_MOST, _RING, _HIDDEN, _IDS, _JOINS = 24, 3, 4, 5, 2
+_COLUMNS = ("number", "type", "gap", "events", "ts", "next_offset", "session", "in_set", "ids", "joined", "h", "c")
 Memory = dict[str, Any]
 
 
@@ -36,9 +36,17 @@ def _memories(count: int, seed: int, ring: int = _RING, hidden: int = _HIDDEN) -
         "next_offset": rng.integers(0, 2**62, count),
         "session": rng.integers(0, 2**32, count).astype(np.uint32),
         "in_set": rng.integers(0, 2**62, count),
+        "ids": rng.integers(0, 2**32, (count, _IDS)).astype(np.uint32),
+        "joined": rng.integers(0, 2**32, (count, _JOINS, 2)).astype(np.uint32),
         "h": rng.normal(size=(count, hidden)).astype(np.float16),
         "c": rng.normal(size=(count, hidden)).astype(np.float16) * 100,
     }
+
+
+def _table(most: int, ring: int, hidden: int) -> UserTable:
+    table = UserTable(most, ring, hidden, CPU)
+    table.keep(_IDS, _JOINS)
+    return table
 
 
 def _at(memories: Memory, place: int) -> list[Any]:
@@ -50,7 +58,7 @@ class UserTableIsADictionary(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = UserTable(_MOST, _RING, _HIDDEN, CPU)
+        self.table = _table(_MOST, _RING, _HIDDEN)
         self.held: OrderedDict[str, list[Any]] = OrderedDict()
         self.turn: dict[str, int] = {}
         self.turns = 0
@@ -106,7 +114,7 @@ TestUserTableIsADictionary.settings = settings(max_examples=60, stateful_step_co
 
 def test_memories_survive_growth_and_come_back_to_the_bit() -> None:
     """3,000 users in a table that begins with 1,024 slots: every column as it was put."""
-    table, memories = UserTable(3_000, 5, 8, CPU), _memories(3_000, 1, 5, 8)
+    table, memories = _table(3_000, 5, 8), _memories(3_000, 1, 5, 8)
     for start in range(0, 3_000, 300):
         slots = table.add([f"u{k}" for k in range(start, start + 300)])
         table.put(slots, {name: column[start : start + 300] for name, column in memories.items()})
@@ -213,7 +221,7 @@ def test_push_is_one_event_at_a_time(seed: int) -> None:
         "within": np.array([0, 1, 2, 3, 0] * 8, dtype=np.int16) * (seed % 2),
     }
     expected = _one_at_a_time(users, batch)
-    table = UserTable(slots, ring, _HIDDEN, CPU)
+    table = _table(slots, ring, _HIDDEN)
     at = table.add([f"u{slot}" for slot in range(slots)])
     assert at.tolist() == list(range(slots))
     table.put(at, _memories(slots, 0, ring) | users | {"next_offset": np.zeros(slots, np.int64)})

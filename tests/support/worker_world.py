@@ -71,7 +71,7 @@ class Traps:
 
 
 def trapped(kind: type[Any]) -> type[Any]:
-    """A store whose calls are steps: claim, load, records, M, number_items."""
+    """A store whose calls are steps: claim, load, peek, records, M, number_items."""
 
     class Trapped(kind):  # type: ignore[misc]
         traps = Traps()
@@ -87,6 +87,9 @@ def trapped(kind: type[Any]) -> type[Any]:
 
         def load(self, tokens: Any, keys: Any) -> Any:
             return self._step("load", lambda: kind.load(self, tokens, keys))
+
+        def peek(self, keys: Any) -> Any:
+            return self._step("peek", lambda: kind.peek(self, keys))
 
         def save(self, *args: Any) -> Any:
             return self._step("records", lambda: kind.save(self, *args))
@@ -146,9 +149,16 @@ class Checkpoints(InMemoryCheckpoints):
 class World:
     """Everything that outlives a worker. `kind`: of the memory store (`Twin`, `Durable` or `Redis` with a URL)."""
 
-    def __init__(self, kind: type[Any] = Durable, partitions: int = 2, url: str = "", group: str = "") -> None:
+    def __init__(
+        self,
+        kind: type[Any] = Durable,
+        partitions: int = 2,
+        url: str = "",
+        group: str = "",
+        settings: Settings = SETTINGS,
+    ) -> None:
         self.topic, self.clock = InMemoryTopic(partitions), ManualClock()
-        self.kind, self.url, self.group = kind, url, group
+        self.kind, self.url, self.group, self.settings = kind, url, group, settings
         self.checkpoints: dict[str, Checkpoints] = defaultdict(Checkpoints)
         self.shared: Any = None if kind is Twin else self._store()
         self.pauses = 0
@@ -156,8 +166,8 @@ class World:
 
     def _store(self) -> Any:
         if self.kind is Redis:
-            return Redis(replace(SETTINGS.memory, redis_url=self.url), self.group)
-        return self.kind(SETTINGS.memory)
+            return Redis(replace(self.settings.memory, redis_url=self.url), self.group)
+        return self.kind(self.settings.memory)
 
     def send(self, user: str, item: str, partition: int | None = None, **more: Any) -> None:
         kind = more.pop("type", "view")
@@ -227,7 +237,9 @@ class World:
         }
 
     def _items(self, partition: int, offsets: Sequence[int]) -> list[str]:
-        events, _ = Decoder(SETTINGS.events).decode([self.topic.partitions[partition][offset] for offset in offsets])
+        events, _ = Decoder(self.settings.events).decode(
+            [self.topic.partitions[partition][offset] for offset in offsets]
+        )
         return events.items
 
 
@@ -242,16 +254,16 @@ class Run:
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
         self.sink = Sink(world.topic, slot, traps)
-        pause = more.pop("pause", world.pause)
+        pause, settings = more.pop("pause", world.pause), world.settings
         memory = replace(
-            SETTINGS.memory,
-            pending_users=more.pop("max_pending", SETTINGS.memory.pending_users),
-            rebuild_records=more.pop("rebuild_records", SETTINGS.memory.rebuild_records),
+            settings.memory,
+            pending_users=more.pop("max_pending", settings.memory.pending_users),
+            rebuild_records=more.pop("rebuild_records", settings.memory.rebuild_records),
         )
         self.worker = make_worker(
-            replace(SETTINGS, worker=replace(SETTINGS.worker, slot=slot), memory=memory),
+            replace(settings, worker=replace(settings.worker, slot=slot), memory=memory),
             Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause),
-            make_line(SETTINGS, world.name_of_start(slot)),
+            make_line(settings, world.name_of_start(slot)),
             checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,
         )
