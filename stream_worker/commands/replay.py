@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from stream_worker.assembly import (
     fault_points,
     make_checkpoints,
@@ -17,7 +19,8 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.files import FileSink, FileSource, load_mapping
+from stream_worker.backends.files import FileSink, FileSource, Mapping, load_mapping
+from stream_worker.backends.files.recorded_log import is_recorded
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
 from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
@@ -39,7 +42,7 @@ from stream_worker.signals import stopped_by_signals
 
 def command(
     log: tuple[Path, ...],
-    mapping_path: Path,
+    mapping_path: Path | None,
     config_path: Path | None,
     predictions: Path | None,
     recommendations: Path | None,
@@ -53,7 +56,7 @@ def command(
     refuse_overwriting([*log, mapping_path, config_path], [predictions, recommendations, dead_letters, *reports])
     settings = settings_from(config_path)
     clock, watch = SystemClock(), LogWatch()
-    source = FileSource(list(log), load_mapping(mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
+    source = FileSource(list(log), _mapping(log, mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
     nonce, reached = new_nonce(), fault_points(settings)
@@ -83,6 +86,16 @@ def command(
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
+
+
+def _mapping(log: Sequence[Path], path: Path | None) -> Mapping | None:
+    """Return the mapping; None for files of `stream-worker record`, which need none. Raises UsageError for others."""
+    if path is not None:
+        return load_mapping(path)
+    for file in log:
+        if not is_recorded(file):
+            raise click.UsageError(f"{file} is no file of `stream-worker record`: --mapping must name its columns")
+    return None
 
 
 def _beginning(

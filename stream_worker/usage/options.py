@@ -58,11 +58,13 @@ def config_option(command: F) -> F:
 
 
 def mapping_option(command: F) -> F:
-    return click.option(
-        "--mapping",
-        "-m",
-        "mapping_path",
-        type=EXISTING,
-        required=True,
-        help="File that names the log's columns (see examples/).",
-    )(command)
+    return _mapping(required=True, more="")(command)
+
+
+def optional_mapping_option(command: F) -> F:
+    return _mapping(required=False, more="; what `record` wrote needs none")(command)
+
+
+def _mapping(*, required: bool, more: str) -> Callable[[F], F]:
+    help_text = f"File that names the log's columns (see examples/){more}."
+    return click.option("--mapping", "-m", "mapping_path", type=EXISTING, required=required, help=help_text)

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from stream_worker.usage.options import EXISTING, FOLDER, NEW_FILE, config_option, mapping_option, report_option
+from stream_worker.usage.options import (
+    EXISTING,
+    FOLDER,
+    NEW_FILE,
+    config_option,
+    optional_mapping_option,
+    report_option,
+)
 
 EPILOG = """\b
 Examples:
@@ -15,8 +22,10 @@ Examples:
   stream-worker replay clicks.csv -m examples/canonical.toml --predictions predictions.jsonl
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
+  stream-worker replay yesterday.jsonl.zst --config worker.toml
 
-The last one goes on where a stopped (or killed) replay of the same log was; its files end up the same to the bit.
+The last one replays what `record` wrote: records are decoded as they would be in their topic, by [events]. The one
+before goes on where a stopped (or killed) replay of the same log was; its files end up the same to the bit.
 With another log, or with `run --from learned`, a checkpoint gives a warm start: weights, counts and users' memories.
 
 \b
@@ -26,7 +35,7 @@ Exit codes: 0 done, 1 no row of the log is an event, 64 usage, 78 a file or sett
 
 @click.command("replay", epilog=EPILOG)
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
-@mapping_option
+@optional_mapping_option
 @config_option
 @click.option("--predictions", type=NEW_FILE, help="File for the list made before each event, one line per event.")
 @click.option("--recommendations", type=NEW_FILE, help="File for the lists that `run` would publish, one line each.")
@@ -41,7 +50,7 @@ Exit codes: 0 done, 1 no row of the log is an event, 64 usage, 78 a file or sett
 def command(**given: Any) -> Any:
     """Run recorded LOG files through the worker's own loop, deterministically, and print the metrics of the lists.
 
-    Formats: JSON lines, CSV, TSV, Parquet; plain, gzip or zstd.
+    Formats: JSON lines, CSV, TSV, Parquet, and what `record` wrote; plain, gzip or zstd.
     """
     from stream_worker.commands.replay import command as body
 

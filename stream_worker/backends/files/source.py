@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from stream_worker.backends.files.mapping import Mapping as LogMapping
 from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
+from stream_worker.backends.files.recorded_log import RecordedLog
 from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Events, Record
@@ -33,6 +35,7 @@ class FileSource:
     not on where a restart began. A batch comes when its last record is due. The first poll claims the partition; it
     and later ones raise ConfigurationError if the log can't be read.
 
+    mapping: None: the files are what `record` wrote, and their records are decoded as those of a topic.
     start, limit: the first row, and the number of rows (None: all).
     speed: 1 replays at the log's own pace, 60 replays a minute in a second, None does not wait. It needs a `clock`.
     sleep: waits for a number of seconds.
@@ -44,7 +47,7 @@ class FileSource:
     def __init__(
         self,
         paths: Sequence[Path],
-        mapping: LogMapping,
+        mapping: LogMapping | None,
         *,
         start: int = 0,
         limit: int | None = None,
@@ -59,14 +62,14 @@ class FileSource:
         self.published = published
         self._mapping = mapping
         self._reach = reach
-        self._reader = LogReader(paths, mapping)
+        self._reader: RecordedLog | LogReader = RecordedLog(paths) if mapping is None else LogReader(paths, mapping)
         self._start, self._end = start, math.inf if limit is None else start + limit
         self._speed, self._clock = speed, clock
         self._pace: Pace | None = None
         self._sleep = sleep
         self._owner: PartitionOwner | None = None
-        self._rows: Iterator[LogRow] | None = None
-        self._ahead: LogRow | None = None
+        self._rows: Iterator[LogRow | Record] | None = None
+        self._ahead: LogRow | Record | None = None
         self._batch: list[Record] = []
         self._position = max(start, published)
         self._name = _name(paths, mapping)
@@ -90,7 +93,12 @@ class FileSource:
         return None if self._reader.total is None else int(min(self._reader.total, self._end))
 
     def decoder(self, config: EventsConfig, watch: Callable[[Events], None] | None = None) -> Decoder:
-        """Return the decoder of this log's records. `config`: the event types. `watch`: called with all events."""
+        """Return the decoder of this log's records.
+
+        `config`: the event types; without a mapping the places of their parts, too. `watch`: called with all events.
+        """
+        if self._mapping is None:
+            return Decoder(config, watch=watch)
         return Decoder(self._mapping.events(config), from_log=True, watch=watch)
 
     @property
@@ -120,7 +128,8 @@ class FileSource:
         published = max(self._start, self.published)
         first = not self.published
         self._position = self._owner.claim({_PARTITION: Committed(published, first=first)})[_PARTITION]
-        self._rows = islice(iter(self._reader), self._position, None if self._end == math.inf else int(self._end))
+        rows: Iterator[LogRow | Record] = iter(self._reader)
+        self._rows = islice(rows, self._position, None if self._end == math.inf else int(self._end))
         self._ahead = next(self._rows, None)
 
     def _next_batch(self, max_records: int) -> list[Record]:
@@ -183,16 +192,18 @@ class FileSource:
         self._rows, self._ahead, self._batch = iter(()), None, []
 
 
-def _record(offset: int, row: LogRow) -> Record:
+def _record(offset: int, row: LogRow | Record) -> Record:
+    if isinstance(row, Record):
+        return replace(row, partition=_PARTITION, offset=offset)
     return Record(_PARTITION, offset, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
 
 
-def _name(paths: Sequence[Path], mapping: LogMapping) -> str:
+def _name(paths: Sequence[Path], mapping: LogMapping | None) -> str:
     """Return `file:<first file>:<hash>` over the mapping, and the size and first bytes of each file.
 
     Row numbers of another mapping or other bytes mean something else, so such a log needs another name.
     """
-    digest = hashlib.sha256(mapping.identity().encode())
+    digest = hashlib.sha256(b"record" if mapping is None else mapping.identity().encode())
     try:
         for path in paths:
             with path.open("rb") as file:

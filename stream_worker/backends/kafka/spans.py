@@ -6,6 +6,7 @@ Records come by time across partitions, and by offset within each, so that a use
 from __future__ import annotations
 
 import heapq
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
@@ -53,12 +54,20 @@ class SpanReader:
 
     def span(self, begin: Moment | None = None, end: Moment | None = None) -> dict[int, tuple[int, int]]:
         """Return what lies between two moments now. `begin` None: the oldest records, `end` None: the newest, too."""
-        try:
-            whole = self._whole()
-            begins = {p: low for p, (low, _) in whole.items()} if begin is None else self._offsets(begin, whole)
-            ends = {p: high for p, (_, high) in whole.items()} if end is None else self._offsets(end, whole)
-        except KafkaException as fault:
-            raise self._fault(error_of(fault)) from fault
+        until = time.monotonic() + _ANSWER_SECONDS
+        while True:
+            try:
+                return self._span(begin, end)
+            except KafkaException as fault:
+                error = error_of(fault)
+                if lacks_right(error) or time.monotonic() > until or self._stopping():
+                    raise self._fault(error) from fault
+                time.sleep(_SLICE_SECONDS)  # the partitions of a young topic have no leader yet
+
+    def _span(self, begin: Moment | None, end: Moment | None) -> dict[int, tuple[int, int]]:
+        whole = self._whole()
+        begins = {p: low for p, (low, _) in whole.items()} if begin is None else self._offsets(begin, whole)
+        ends = {p: high for p, (_, high) in whole.items()} if end is None else self._offsets(end, whole)
         return {p: (begins[p], max(begins[p], ends[p])) for p in whole}
 
     def _whole(self) -> dict[int, tuple[int, int]]:
