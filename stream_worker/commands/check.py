@@ -1,18 +1,23 @@
-"""`stream-worker check`: prints the configuration in force, and tries the services and folders that it names."""
+"""`stream-worker check`: prints the configuration in force, tries the services and folders that it names, and reads the
+newest records of the topic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.kafka import describe_cluster, missing_topics, require_protocol, require_rights
+from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
-from stream_worker.core.errors import StreamWorkerError, Unavailable
+from stream_worker.core.amounts import amount
+from stream_worker.core.codec import Decoder
+from stream_worker.core.errors import NoEvents, StreamWorkerError, Unavailable
+from stream_worker.core.sample import Sample, about_keys, counts, reasons, sample, shown
 from stream_worker.exit_codes import ExitCode
 
 _KEYS = {
@@ -21,7 +26,10 @@ _KEYS = {
     "registry": "[registry]",
     "checkpoint": "checkpoint.path",
     "device": "worker.device",
+    "events": "[events]",
 }
+_LOOKED_AT = 100  # newest records of the topic
+_SHOWN = 3  # of them, as they were understood
 
 
 def command(config_path: Path | None) -> int:
@@ -37,6 +45,8 @@ def command(config_path: Path | None) -> int:
         "device": lambda: _device(settings),
     }
     good = [_try(name, part) for name, part in parts.items()]
+    if good[0]:
+        good.append(_try("events", lambda: _events(settings)))
     return ExitCode.DONE if all(good) else ExitCode.FAILED
 
 
@@ -44,7 +54,8 @@ def _try(name: str, part: Callable[[], str]) -> bool:
     try:
         print(f"ok    {name}: {part()}")
     except StreamWorkerError as fault:
-        print(f"FAIL  {name}: {str(fault).removeprefix(f'{name}: ')} ({_KEYS[name]})")
+        said, *more = str(fault).removeprefix(f"{name}: ").splitlines()
+        print("\n".join([f"FAIL  {name}: {said} ({_KEYS[name]})", *more]))
         return False
     return True
 
@@ -56,6 +67,28 @@ def _kafka(settings: Settings) -> str:
     if missing_topics(settings.kafka):
         raise Unavailable(f"{found}; `stream-worker topics create` makes them")
     return found
+
+
+def _events(settings: Settings) -> str:
+    """Decode the newest records, and return what they are, with lines of examples and reasons below."""
+    topic = settings.kafka.input_topic
+    with closing(SpanReader(settings.kafka, topic)) as reader:
+        records = reader.newest(_LOOKED_AT)
+    if not records:
+        return f"{topic} is empty: no record to show"
+    found = sample(Decoder(settings.events), records)
+    said = f"the newest {amount(found.records, 'record')} of {topic}: {counts(found)}"
+    lines = [said, *shown(found, _SHOWN), *reasons(found), *_remarks(found)]
+    if not found.with_events:
+        raise NoEvents("\n      ".join(lines))
+    return "\n      ".join(lines)
+
+
+def _remarks(found: Sample) -> Iterator[str]:
+    if found.with_events:
+        yield about_keys(found)
+    if found.unseen and found.with_events:
+        yield f"warning: event types that none of them has: {', '.join(found.unseen)}"
 
 
 def _memory(settings: Settings) -> str:

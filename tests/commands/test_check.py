@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from stream_worker.commands import check
 from stream_worker.config import effective, load_settings
@@ -61,3 +63,75 @@ def test_topics_that_are_missing_fail(kafka_bootstrap: str, make_topic: Callable
     [line] = [line for line in out.splitlines() if line.startswith("FAIL")]
     assert f"missing: {topic}.lists, {topic}.dead" in line
     assert "topics create" in line
+
+
+def _sent(bootstrap: str, topic: str, values: list[tuple[bytes, bytes]]) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for number, (key, value) in enumerate(values):
+        producer.produce(topic, value, key, timestamp=1_700_000_000_000 + number)
+    assert producer.flush(30) == 0
+
+
+def _checked(bootstrap: str, topic: str, folder: Path, **more: str) -> tuple[int, str]:
+    """The exit code, and what is said of the topic's records."""
+    settings = {
+        "KAFKA__BOOTSTRAP_SERVERS": bootstrap, "KAFKA__INPUT_TOPIC": topic, "KAFKA__OUTPUT_TOPIC": f"{topic}.lists",
+        "KAFKA__DEAD_LETTER_TOPIC": f"{topic}.dead", "CHECKPOINT__PATH": str(folder), **more,
+    }  # fmt: skip
+    assert call("topics", "create", **settings)[0] == ExitCode.DONE
+    code, out, _ = call("check", **settings)
+    return code, out[out.index("  events: ") - 4 :]
+
+
+@pytest.mark.kafka
+class TestTheNewestRecords:
+    """They are decoded as a worker would, without joining its group."""
+
+    def test_are_shown_as_they_were_understood(
+        self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
+    ) -> None:
+        topic = make_topic(partitions=1)
+        value = b'{"user":"u%d","item":"cup","type":"view","ts":%d}'
+        good = [(b"u%d" % n, value % (n, 1_700_000_000 + n)) for n in range(97)]
+        page = (b"x", b'{"user":"u","type":"page"}')
+        bad = [(b"x", b'{"user":"u7","type":"view","ts":1}'), (b"x", good[0][1])]
+        old = [(b"old", b"no JSON")] * 50
+        _sent(kafka_bootstrap, topic, [*old, page, *bad, *good])
+        types = '{"page": "ignore", "view": {}, "rating": {}}'
+        code, said = _checked(kafka_bootstrap, topic, tmp_path, EVENTS__TYPES=types)
+        assert code == ExitCode.DONE
+        assert [line.strip() for line in said.splitlines()] == [
+            f"ok    events: the newest 100 records of {topic}: 98 with 98 events, 1 ignored, 1 dead letter",
+            "u94  view  cup  2023-11-14 22:14:54 UTC",
+            "u95  view  cup  2023-11-14 22:14:55 UTC",
+            "u96  view  cup  2023-11-14 22:14:56 UTC",
+            "1 MissingField, the first in partition 0, offset 51: item: expected a string or an integer, got nothing",
+            "ignored: 1 page",
+            "97 of 98 records with events are keyed by their user: events of a user whose records have several keys "
+            "can change their order, and one with records in several partitions has a memory in each "
+            "(docs/contracts.md)",
+            "warning: event types that none of them has: rating",
+        ]
+
+    def test_an_empty_topic_says_so(self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path) -> None:
+        topic = make_topic()
+        code, said = _checked(kafka_bootstrap, topic, tmp_path)
+        assert (code, said) == (ExitCode.DONE, f"ok    events: {topic} is empty: no record to show\n")
+
+    def test_a_configuration_that_reads_none_of_them_fails(
+        self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
+    ) -> None:
+        topic = make_topic()
+        _sent(kafka_bootstrap, topic, [(b"u", b'{"visitor":"u\x1b[31m","item":"cup"}')] * 3)
+        code, said = _checked(kafka_bootstrap, topic, tmp_path)
+        assert code == ExitCode.FAILED
+        assert said.startswith(f"FAIL  events: the newest 3 records of {topic}: 0 with 0 events, ")
+        assert "3 NotJson" in said
+        assert "\x1b" not in said
+
+    def test_no_group_is_made(self, kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path) -> None:
+        topic = make_topic()
+        _sent(kafka_bootstrap, topic, [(b"u", b"{}")])
+        _checked(kafka_bootstrap, topic, tmp_path, KAFKA__GROUP_ID=f"group-{topic}")
+        listed = AdminClient({"bootstrap.servers": kafka_bootstrap}).list_consumer_groups().result(30)
+        assert f"group-{topic}" not in {group.group_id for group in listed.valid}
