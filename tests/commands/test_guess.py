@@ -18,9 +18,11 @@ from stream_worker.config import load_settings
 from stream_worker.core.events import Record
 from stream_worker.core.recorded import encode_record
 from stream_worker.exit_codes import ExitCode
+from stream_worker.presets import names
 from tests.core.guessing.shops import documents, flat, nested, order
 from tests.test_commands import call
 
+TRACKERS = Path(__file__).parent.parent / "data" / "trackers"
 _SHOPS = {"flat": flat, "order": order, "nested": nested}
 
 
@@ -65,6 +67,19 @@ def test_a_guess_from_a_topic_is_a_configuration_that_checks_well(
     code, out, _ = call("check", "-c", str(path), CHECKPOINT__PATH=str(tmp_path / "checkpoints"))
     assert code == ExitCode.DONE, out
     assert "0 dead letters\n" in out
+
+
+@pytest.mark.parametrize("name", names("events"))
+def test_the_records_of_a_tracker_are_told_by_its_preset(name: str, tmp_path: Path) -> None:
+    """As they would be in a topic, with their headers."""
+    [values] = (TRACKERS / name).glob("records.*")
+    expected = orjson.loads((TRACKERS / name / "expected.json").read_bytes())
+    path = tmp_path / "log.jsonl"
+    with path.open("wb") as file:
+        for number, (value, wanted) in enumerate(zip(values.read_bytes().splitlines(), expected, strict=True)):
+            headers = [(header, text.encode()) for header, text in wanted.get("headers", {}).items()]
+            file.write(encode_record(Record(0, number, 1_772_712_000_000, b"k", value, headers=headers)))
+    assert tomllib.loads(guessed(path)) == {"events": {"preset": name}}
 
 
 def test_the_configuration_s_own_topic_keeps_its_dead_letters(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ _EVENTS = {
 
 def values(count: int) -> list[tuple[bytes, bytes | None, dict[str, bytes]]]:
     """Key, value and headers of orders, views, pages, and of what is no event."""
-    draw, made = random.Random(3), []
+    draw = random.Random(3)
+    made: list[tuple[bytes, bytes | None, dict[str, bytes]]] = []
     for number in range(count):
         key, at = b"u%d" % draw.randrange(12), _SECONDS + number
         kind = number % 8
@@ -64,7 +65,7 @@ def topic(kafka_bootstrap: str, make_topic: Callable[..., str]) -> str:
     producer = Producer({"bootstrap.servers": kafka_bootstrap, "partitioner": "murmur2_random"})
     for number, (key, value, headers) in enumerate(values(400)):
         stamp = (_SECONDS + number) * 1_000
-        producer.produce(name, value, key, timestamp=stamp, headers=dict(headers))
+        producer.produce(name, value, key, timestamp=stamp, headers={**headers})
     assert producer.flush(30) == 0
     return name
 

@@ -26,6 +26,7 @@ from stream_worker.core.status import Standing
 
 _HASHED_BYTES = 1 << 20  # bytes at the beginning of each file that name the log; not tuned, and fixed by existing names
 _PARTITION = 0  # the only partition of a log
+_Row = LogRow | Record
 
 
 class FileSource:
@@ -68,8 +69,8 @@ class FileSource:
         self._pace: Pace | None = None
         self._sleep = sleep
         self._owner: PartitionOwner | None = None
-        self._rows: Iterator[LogRow | Record] | None = None
-        self._ahead: LogRow | Record | None = None
+        self._rows: Iterator[_Row] | None = None
+        self._ahead: _Row | None = None
         self._batch: list[Record] = []
         self._position = max(start, published)
         self._name = _name(paths, mapping)
@@ -128,7 +129,7 @@ class FileSource:
         published = max(self._start, self.published)
         first = not self.published
         self._position = self._owner.claim({_PARTITION: Committed(published, first=first)})[_PARTITION]
-        rows: Iterator[LogRow | Record] = iter(self._reader)
+        rows: Iterator[_Row] = iter(self._reader)
         self._rows = islice(rows, self._position, None if self._end == math.inf else int(self._end))
         self._ahead = next(self._rows, None)
 
@@ -139,7 +140,7 @@ class FileSource:
         rows = [self._ahead, *self._others(self._rows, size - 1, self._ahead.timestamp_ms)]
         return [_record(self._position + number, row) for number, row in enumerate(rows)]
 
-    def _others(self, rows: Iterator[LogRow], most: int, begins_ms: int) -> Iterator[LogRow]:
+    def _others(self, rows: Iterator[_Row], most: int, begins_ms: int) -> Iterator[_Row]:
         """Yield up to `most` further rows of a batch, and keep the row after them in `_ahead`."""
         if self._reach is None:
             yield from islice(rows, most)
@@ -192,7 +193,7 @@ class FileSource:
         self._rows, self._ahead, self._batch = iter(()), None, []
 
 
-def _record(offset: int, row: LogRow | Record) -> Record:
+def _record(offset: int, row: _Row) -> Record:
     if isinstance(row, Record):
         return replace(row, partition=_PARTITION, offset=offset)
     return Record(_PARTITION, offset, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
