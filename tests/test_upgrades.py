@@ -32,7 +32,11 @@ from tests.test_commands import call
 DATA = Path(__file__).parent / "data" / "checkpoints"
 CANONICAL = str(Path(__file__).parent.parent / "examples" / "canonical.toml")
 TINY = DATA / "tiny.toml"
-FORMATS = {"format-1": set[str](), "format-1-without-categories": {"ranker", "training choices"}}
+FORMATS = {
+    "format-1": set[str](),
+    "format-1-without-categories": {"ranker", "training choices"},
+    "format-2": set[str](),
+}
 EVENTS, ITEMS, USERS = 300, 30, 12
 
 

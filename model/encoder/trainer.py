@@ -219,18 +219,11 @@ class EncoderTrainer:
                 f"model.window, model.burn_in: the state has {kept.shape[1]} entries an example, "
                 f"the configuration {expected}"
             )
-        state = _with_most(state)
         load_parts({"replay": self.replay}, state)
         self.fresh = {name: column.copy() for name, column in state_below(state, "fresh").items()}
 
     def _parts(self) -> dict[str, Any]:
         return {"replay": self.replay, "optimizer": self.optimizer}
-
-
-def _with_most(state: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the state of examples with the column "most": versions that knew no sets wrote none."""
-    counts = {name: column for name, column in state.items() if name in ("replay.targets", "fresh.targets")}
-    return {name.replace("targets", "most"): np.full_like(column, 255) for name, column in counts.items()} | state
 
 
 def _whole(examples: Examples) -> Examples:

@@ -8,6 +8,7 @@ format. Sizes that follow from the configuration are no part of the format: a pa
 
     1  the first format; `source` is a name. Its first checkpoints have no categories.
     2  `source` is a `SourceId`; adds the rest of the first catch-up (`core.effort`) and the returns by item.
+    3  adds how many of its newest events a training window may predict, since events may come in sets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 
-FORMAT = 2  # the format that is written, see above
+FORMAT = 3  # the format that is written, see above
 START_ANEW = "start anew (`stream-worker reset`)"
 
 
@@ -48,4 +49,12 @@ def _from_1(snapshot: Snapshot) -> Snapshot:
     return Snapshot({**missing, **snapshot.arrays}, meta)
 
 
-_UPGRADES: dict[int, Callable[[Snapshot], Snapshot]] = {1: _from_1}
+def _from_2(snapshot: Snapshot) -> Snapshot:
+    """Let training windows predict any number of their events, since none of these came in sets."""
+    parts = [f"learner.encoder_trainer.{part}" for part in ("replay", "fresh")]
+    counts = {part: snapshot.arrays[f"{part}.targets"] for part in parts if f"{part}.targets" in snapshot.arrays}
+    most = {f"{part}.most": np.full_like(column, 255) for part, column in counts.items()}
+    return Snapshot({**most, **snapshot.arrays}, snapshot.meta)
+
+
+_UPGRADES: dict[int, Callable[[Snapshot], Snapshot]] = {1: _from_1, 2: _from_2}

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 
+from model.batch import NO_GAP, SESSION_ENDS
 from stream_worker.core.codec import Decoder
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.loop.pieces import cut
-from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Run, Traps, Twin, World
+from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Redis, Run, Traps, Twin, World
 
 # Orders: each line has an item, and may name another user.
 _ORDERS = EventsConfig(user=(".user", "user"), item=".item", each="lines", most_each=BATCH)
@@ -73,6 +75,11 @@ def shop() -> Shop:
     return Shop()
 
 
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
 def _checked(shop: Shop, last: Run, sent: int) -> None:
     shop.check_contract_1()
     shop.check_memories(last.store)
@@ -115,6 +122,40 @@ def test_killed_at_any_step_every_event_of_every_record_counts_once(kind: type[A
     last = shop.worker()
     last.to_the_end()
     _checked(shop, last, sent)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("step", ["Y", "records"])
+def test_with_a_real_redis_too(redis_url: str, step: str) -> None:
+    shop = Shop(Redis, url=redis_url, group=uuid4().hex)
+    sent = shop.send_orders(40)
+    with pytest.raises(Killed):
+        shop.worker(traps=Traps({step: 2})).to_the_end()
+    last = shop.worker()
+    last.to_the_end()
+    _checked(shop, last, sent)
+    shop.shared.close()
+
+
+def test_what_is_ignored_or_keyed_by_another_is_counted_once_though_it_is_decoded_again(shop: Shop) -> None:
+    """A decoder that asks a service may have to begin a batch again."""
+    shop.order(0, [("u", "a")])
+    shop.topic.append(b"someone else", b'{"lines": []}', 1_700_000_000_000, 0)
+    shop.topic.append(b"someone else", b'{"user": "v", "type": "view", "ts": 1.7e9, "item": "a"}', 1_700_000_000_000, 0)
+    run = shop.worker()
+    decode, calls = run.worker._decoder.decode, []
+
+    def again(records: Any) -> Any:
+        calls.append(decode(records))
+        if len(calls) == 1:
+            raise Unavailable("the registry is away")
+        return calls[-1]
+
+    run.worker._decoder.decode = again  # type: ignore[method-assign]
+    run.tick()
+    assert len(calls) == 2
+    assert sum(run.worker._decoder.ignored.values()) == 1
+    run.close()
 
 
 @pytest.mark.parametrize("before", range(1, 5))
@@ -178,9 +219,24 @@ def test_a_partition_that_is_lost_between_two_pieces_takes_its_outputs_along(sho
     shop.check_memories(run.store)
 
 
-def test_flat_records_are_one_piece() -> None:
+def test_another_session_begins_where_the_time_between_two_events_would_not(world: World) -> None:
+    """Of flat events, by `[events] session`. It is in the memory record: a restart in between changes nothing."""
+    for session in ("s1", "s1"):
+        world.send("u", "a", 0, session=session)
+    run = world.worker()
+    run.tick()
+    run.finish()
+    for later in ({"session": "s1"}, {"session": "s2"}, {}, {"session": "s2"}):
+        world.send("u", "b", 0, **later)
+    last = world.worker()
+    last.to_the_end()
+    [(_, _, blob)] = last.store.scan()
+    gaps = MemoryFormat(MODEL.ring_size, MODEL.dim).decode([blob])["gap"][0]
+    assert gaps[-6:].tolist() == [NO_GAP, 1, 1, SESSION_ENDS, 1, 1]
+
+
+def test_flat_records_are_one_piece(world: World) -> None:
     """As many as a tick can take: the worker's path is the one that it always had."""
-    world = World()
     world.send_many(300)
     run = world.worker()
     run.tick()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,19 @@ def test_a_spilled_user_computes_exactly_what_a_resident_one_does(size: int) -> 
     roomy.spill()
     tight.spill()
     assert roomy.records == tight.records
+
+
+def test_sets_and_sessions_are_spilled_with_their_user() -> None:
+    """What a resident user's windows may predict, and where sessions begin, is as it is for one who comes back."""
+    log = [
+        replace(event, within=k % 4 if k % 20 < 8 else 0, ts=event.ts - 10.0 * (k % 4), session=1 + k // 13)
+        for k, event in enumerate(markov_log(seed=3, events=320))
+    ]
+    config = changed(SMALL, mini_batch=8)
+    roomy, tight = Line(config, max_users=100), Line(config, max_users=6)
+    for one, other in zip(roomy.run(log, 4), tight.run(log, 4), strict=True):
+        assert one.lists == other.lists
+        assert one.log_probabilities == other.log_probabilities
+    one_most, other_most = (line.learner.encoder_trainer.replay.state_dict()["most"] for line in (roomy, tight))
+    assert np.array_equal(one_most, other_most)
+    assert len(np.unique(one_most)) > 3
