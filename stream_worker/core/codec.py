@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import category_code, id_text, value_number
@@ -32,7 +31,7 @@ from stream_worker.core.events import (
 )
 from stream_worker.core.json_object import json_document, keys_of, require_objects
 from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
-from stream_worker.core.mapping.mapper import Mapper, Scope
+from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.number_text import whole_text
 from stream_worker.core.reasons import refuse, shorten, shown
 from stream_worker.core.resent_elements import elements_asked, id_of_these
@@ -40,7 +39,11 @@ from stream_worker.core.snowplow import is_enriched, snowplow_document
 
 T = TypeVar("T")
 Documents = Callable[[bytes], Any]  # the value of a record -> its document
-_Row = tuple[int, int, float, int, float, int, int, int, str, str, str | None]
+# What few events have: the request id, and hashes of the event's own id and of its session's.
+_Marks = tuple[str | None, int, int]
+_NO_MARKS: _Marks = (None, 0, 0)
+_NONE: tuple[Sequence[str | None], Sequence[int], Sequence[int]] = ((), (), ())
+_Row = tuple[int, int, float, int, float, int, str, str, _Marks | None]
 _TS = 2  # place of the time in a row
 _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
     PARTS.index, ("type", "value", "session", "request_id", "category", "id")
@@ -137,8 +140,7 @@ class Decoder:
                     if letter is not None:
                         dead_letters.append(letter)
                 else:
-                    get = document.get
-                    row = self._row(record, (document, None), *[get(key) for key in keys])
+                    row = self._row(record, document.get, keys, document)
                     if row is not None:
                         rows.append(row)
             except InvalidEvent as fault:
@@ -174,10 +176,10 @@ class Decoder:
             if asked is None or index in asked:
                 try:
                     _require_object(scope[0])
-                    values = self._mapper.values(scope, record)
+                    parts = dict(zip(PARTS, self._mapper.values(scope, record), strict=True))
                     if asked is not None:
-                        values[_ID] = id_of_these(values[_ID], asked)
-                    row = self._row(record, scope, *values)
+                        parts["id"] = id_of_these(parts["id"], asked)
+                    row = self._row(record, parts.get, PARTS, scope)
                 except InvalidEvent as fault:
                     bad.append((index, fault))
                 else:
@@ -204,11 +206,14 @@ class Decoder:
             within.update((len(rows) + place, place) for place in range(1, len(made)))
         rows += made
 
-    def _row(
-        self, record: Record, scope: Scope, user: Any, item: Any, kind: Any, ts: Any, value: Any, session: Any,
-        request_id: Any, category: Any, event_id: Any,
-    ) -> _Row | None:  # fmt: skip
-        """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent."""
+    def _row(self, record: Record, get: Callable[[Any], Any], keys: Sequence[Any], scope: Any) -> _Row | None:
+        """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent.
+
+        get, keys: `get` of a dictionary, and its key of each part, in the order of `PARTS`.
+        scope: where the paths of the event start.
+        """
+        user_key, item_key, type_key, ts_key, value_key, session_key, request_key, category_key, id_key = keys
+        kind = get(type_key)
         code = self._codes.get(kind, _UNKNOWN) if type(kind) is str else _UNKNOWN
         if code < 0:
             code = self._code(kind)
@@ -216,24 +221,30 @@ class Decoder:
                 self._ignore(kind)
                 return None
         names = self._names
-        user = id_text(names[0], user)
+        user = id_text(names[0], get(user_key))
         if code == _ALIAS:
             self._alias(record, user, self._mapper.user_before(scope, record))
             return None
-        item = id_text(names[1], item)
+        item = id_text(names[1], get(item_key))
         if code < 0:
             self._refuse_type(kind)
-        ts = event_seconds(names[3], ts, record.timestamp_ms, self._newest, self._ts_format)
+        ts = event_seconds(names[3], get(ts_key), record.timestamp_ms, self._newest, self._ts_format)
+        value, category, request_id = get(value_key), get(category_key), get(request_key)
+        session, event_id, marks = get(session_key), get(id_key), None
         value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
-        session = 0 if session is None else self._optional(_SESSION, category_code, session, record, 0)
-        request_id = None if request_id is None else self._optional(_REQUEST_ID, id_text, request_id, record, None)
         category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
-        event_id = 0 if event_id is None else self._optional(_ID, category_code, event_id, record, 0)
+        if request_id is not None or session is not None or event_id is not None:
+            marks = self._marks(record, request_id, event_id, session)
         if not self._from_log and record.key != user.encode():
             self.key_mismatches += 1
+        return record.partition, record.offset, ts, code, value, category, user, item, marks
+
+    def _marks(self, record: Record, request_id: Any, event_id: Any, session: Any) -> _Marks:
         return (
-            record.partition, record.offset, ts, code, value, category, event_id, session, user, item, request_id,
-        )  # fmt: skip
+            None if request_id is None else self._optional(_REQUEST_ID, id_text, request_id, record, None),
+            0 if event_id is None else self._optional(_ID, category_code, event_id, record, 0),
+            0 if session is None else self._optional(_SESSION, category_code, session, record, 0),
+        )
 
     def _optional(self, part: int, read: Callable[[str, Any], T], given: Any, record: Record, nothing: T) -> T:
         """Return an optional part, or `nothing` for one that can't be read.
@@ -296,10 +307,12 @@ def _folded(value: str) -> str:
 
 
 def _columns(rows: list[_Row], within: Mapping[int, int]) -> Events:
-    columns = zip(*rows, strict=True) if rows else ((),) * 11
-    partitions, offsets, times, codes, values, categories, ids, sessions, users, items, request_ids = columns
+    columns = zip(*rows, strict=True) if rows else ((),) * 9
+    partitions, offsets, times, codes, values, categories, users, items, marks = columns
+    request_ids, ids, sessions = zip(*(mark or _NO_MARKS for mark in marks), strict=True) if any(marks) else _NONE
     within_B = np.zeros(len(rows), np.int16)
-    within_B[list(within)] = list(within.values())
+    if within:
+        within_B[list(within)] = list(within.values())
     return Events(
         partition_B=np.array(partitions, np.int32),
         offset_B=np.array(offsets, np.int64),
@@ -308,16 +321,12 @@ def _columns(rows: list[_Row], within: Mapping[int, int]) -> Events:
         value_B=np.array(values, np.float32),
         category_B=np.array(categories, np.uint32),
         within_B=within_B,
-        id_B=_codes(ids),
-        session_B=_codes(sessions),
+        id_B=np.array(ids, np.uint32) if ids else np.zeros(len(rows), np.uint32),
+        session_B=np.array(sessions, np.uint32) if sessions else np.zeros(len(rows), np.uint32),
         users=list(users),
         items=list(items),
-        request_ids=list(request_ids),
+        request_ids=list(request_ids) if request_ids else [None] * len(rows),
     )
-
-
-def _codes(codes: Sequence[int]) -> NDArray[np.uint32]:
-    return np.array(codes, np.uint32) if any(codes) else np.zeros(len(codes), np.uint32)
 
 
 def encode_event(
