@@ -31,7 +31,7 @@ from stream_worker.core.events import (
 )
 from stream_worker.core.json_object import json_document, keys_of, require_objects
 from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
-from stream_worker.core.mapping.mapper import Mapper
+from stream_worker.core.mapping.mapper import Mapper, Scope
 from stream_worker.core.number_text import whole_text
 from stream_worker.core.reasons import refuse, shorten, shown
 from stream_worker.core.resent_elements import elements_asked, id_of_these
@@ -170,27 +170,45 @@ class Decoder:
             self._take_without_elements(record, document)
         elif asked is not None and min(asked) >= len(scopes):
             self._ignore(_NO_ELEMENTS)
+        shares = self._mapper.shares and type(document) is dict
         made: list[_Row] = []
         bad: list[tuple[int, InvalidEvent]] = []
         for index, scope in enumerate(scopes):
             if asked is None or index in asked:
                 try:
                     _require_object(scope[0])
-                    parts = dict(zip(PARTS, self._mapper.values(scope, record), strict=True))
-                    if asked is not None:
-                        parts["id"] = id_of_these(parts["id"], asked)
-                    row = self._row(record, parts.get, PARTS, scope)
+                    if made and shares:
+                        row: _Row | None = self._next_row(made[-1], record, scope)
+                    else:
+                        row = self._first_row(record, scope, asked)
                 except InvalidEvent as fault:
                     bad.append((index, fault))
                 else:
-                    made += [row] if row is not None else []
+                    if row is not None:
+                        made.append(row)
         self._add(made, rows, within, timed=self._mapper.timed or type(document) is list)
         return _letter(record, bad, len(scopes)) if bad else None
+
+    def _first_row(self, record: Record, scope: Scope, asked: tuple[int, ...] | None) -> _Row | None:
+        parts = self._mapper.values(scope, record)
+        if asked is not None:
+            parts["id"] = id_of_these(parts.get("id"), asked)
+        return self._row(record, parts.get, PARTS, scope)
+
+    def _next_row(self, row: _Row, record: Record, scope: Scope) -> _Row:
+        """Return the row of another element of a record: only item, value and category are its own."""
+        partition, offset, ts, code, _, _, user, _, marks = row
+        item, value, category = self._mapper.own_values(scope, record)
+        item = id_text(self._names[1], item)
+        value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
+        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        return partition, offset, ts, code, value, category, user, item, marks
 
     def _take_without_elements(self, record: Record, document: Any) -> None:
         """Take a record with an empty `each` for what its type says: it is no event, but may be a login."""
         scope = (document, None)
-        user, _, kind, *_ = self._mapper.values(scope, record)
+        parts = self._mapper.values(scope, record)
+        user, kind = parts.get("user"), parts.get("type")
         code = self._code(kind)
         if code == _ALIAS:
             self._alias(record, id_text(self._names[0], user), self._mapper.user_before(scope, record))

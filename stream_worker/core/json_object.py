@@ -64,7 +64,7 @@ def json_document(value: bytes | None, keys: Sequence[bytes] | None = None, *, p
         ) from None
     if type(fields) is not dict:
         return require_objects(fields)
-    if value.count(b":") != len(fields) and (keys is None or _may_stand_twice(value, keys)):
+    if value.count(b":") != len(fields) and _may_stand_twice(value, fields, keys):
         _refuse_a_key_twice(value, fields, keys)
     return fields
 
@@ -76,9 +76,16 @@ def require_objects(document: Any) -> Any:
     raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(document)}")
 
 
-def _may_stand_twice(value: bytes, keys: Sequence[bytes]) -> bool:
-    """Return False if none of the keys can stand twice: a cheap test. An escaped key may look like no key."""
-    return any(value.count(key) > 1 for key in keys) or b"\\u" in value
+def _may_stand_twice(value: bytes, fields: Mapping[str, Any], keys: Sequence[bytes] | None) -> bool:
+    """Return False if none of the keys stands twice: a cheap test. An escaped key may look like no key."""
+    if orjson.dumps(fields) == value:
+        return False
+    if keys is None:
+        return True
+    for key in keys:
+        if value.count(key) > 1:
+            return True
+    return b"\\u" in value
 
 
 def _looks(value: bytes) -> str:

@@ -36,7 +36,7 @@ class Canonical:
             yield "", value
             return
         for scope in scopes:
-            event = dict(zip(PARTS, self._mapper.values(scope, _NO_RECORD), strict=True))
+            event = dict.fromkeys(PARTS) | self._mapper.values(scope, _NO_RECORD)
             if self._convert(event):
                 user = event.get("user")
                 key = user if isinstance(user, str) else ""

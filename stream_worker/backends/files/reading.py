@@ -28,12 +28,11 @@ from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_times import OLDEST_SECONDS, seconds_in
 from stream_worker.core.events import Record
 from stream_worker.core.log_times import judged
-from stream_worker.core.mapping.config import PARTS, REQUIRED
+from stream_worker.core.mapping.config import REQUIRED
 from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.mapping.sources import fields_read
 from stream_worker.core.number_text import whole_text
 
-_USER, _TS = PARTS.index("user"), PARTS.index("ts")
 _NO_RECORD = Record(0, 0, -1, None, None)  # a row has neither key nor headers
 # Seconds since 1970 at the year 10000, where Python's datetime ends. Milliseconds below it fit an int64.
 _END_SECONDS = 253_402_300_800.0
@@ -184,9 +183,9 @@ class LogReader:
             return "", math.nan
         if not events:
             return "", math.nan
-        user = events[0][_USER]
+        user = events[0].get("user")
         key = user if isinstance(user, str) else whole_text(user) or ""
-        return key, max((_seconds(event[_TS], self.mapping.ts_format) for event in events), key=_or_least)
+        return key, max((_seconds(event.get("ts"), self.mapping.ts_format) for event in events), key=_or_least)
 
     def _without_bad_text(self, fields: dict[str, Any], key: str, seconds: float, place: int) -> _Read:
         """Encode a row with bytes that are no UTF-8: escaped in an optional field, else the row gets a fault."""

@@ -15,6 +15,8 @@ from stream_worker.core.reasons import shown
 # (document, element): what the paths of one event start from.
 Scope = tuple[Any, Any]
 NO_ELEMENT = None
+_OWN = ("item", "value", "category")
+_SHARED = tuple(part for part in PARTS if part not in _OWN)
 
 
 class Mapper:
@@ -24,11 +26,13 @@ class Mapper:
         outermost object and nothing else is asked for; None: use `scopes` and `values`.
     fields: outermost fields of a document that are read; an empty name stands for all.
     timed: True if each element of `each` has a time of its own, so that their order counts.
+    shares: True if the elements of a record differ at most in item, value and category; see `own_values`.
     """
 
     def __init__(self, config: EventsConfig) -> None:
         texts = [config.sources(part) for part in PARTS]
         self._reads = [source(paths) for paths in texts]
+        self._read_parts = [(part, read) for part, read, paths in zip(PARTS, self._reads, texts, strict=True) if paths]
         self._alias = source(config.sources("alias"))
         self._each = [source((text,)) for text in config.sources("each")]
         self._tests = [(source((name,)), condition(name, text)) for name, text in config.keep.items()]
@@ -36,11 +40,15 @@ class Mapper:
         every = [*texts, config.sources("each"), config.sources("alias"), tuple(config.keep)]
         self.fields = frozenset().union(*map(fields_read, every))
         self.timed = any(map(is_relative, config.sources("ts")))
+        self.shares = not any(is_relative(text) for part in _SHARED for text in config.sources(part))
+        self._own = tuple(self._reads[PARTS.index(part)] for part in _OWN)
         self.names = tuple(" or ".join(paths) for paths in texts)
         self.plain = _plain(texts) if not (self._each or self._tests) else None
 
     def kept(self, document: Any, record: Record) -> bool:
         """Return True if the record meets all conditions of `keep`."""
+        if not self._tests:
+            return True
         return all(test(read(document, NO_ELEMENT, record)) for read, test in self._tests)
 
     def scopes(self, document: Any, record: Record) -> list[Scope]:
@@ -69,10 +77,16 @@ class Mapper:
                 raise InvalidEvent("WrongType", f"each: expected an array, got {shown(found)}")
         return [(document, NO_ELEMENT)]
 
-    def values(self, scope: Scope, record: Record) -> list[Any]:
-        """Return the value of each part of one event, in the order of `PARTS`; None: it is not there."""
+    def values(self, scope: Scope, record: Record) -> dict[str, Any]:
+        """Return the values of the parts of one event that are read, by part; None: it is not there."""
         document, element = scope
-        return [read(document, element, record) for read in self._reads]
+        return {part: read(document, element, record) for part, read in self._read_parts}
+
+    def own_values(self, scope: Scope, record: Record) -> tuple[Any, Any, Any]:
+        """Return item, value and category of an element; None: it is not there."""
+        item, value, category = self._own
+        document, element = scope
+        return item(document, element, record), value(document, element, record), category(document, element, record)
 
     def user_before(self, scope: Scope, record: Record) -> Any:
         """Return the id that the user had before, in a record that is an alias."""

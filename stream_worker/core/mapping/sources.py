@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stream_worker.core.events import Record
-from stream_worker.core.mapping.paths import Path, head, path
+from stream_worker.core.mapping.paths import head, path, steps_of
 
 # (document, element, record) -> value, None: it is not there.
 Read = Callable[[Any, Any, Record], Any]
@@ -65,17 +65,34 @@ def _source(text: str) -> Read:
         return lambda document, element, record: _moment(record.timestamp_ms)
     if text == ".":
         return lambda document, element, record: element
-    if is_relative(text):
-        return _of_element(path(text[1:]))
-    return _of_document(path(text))
+    return _of_element(text[1:]) if is_relative(text) else _of_document(text)
 
 
-def _of_element(find: Path) -> Read:
+def _of_element(text: str) -> Read:
+    find, steps = path(text), steps_of(text)
+    if len(steps) == 1 and isinstance(name := steps[0], str):
+        return lambda document, element, record: element.get(name) if type(element) is dict else None
     return lambda document, element, record: find(element)
 
 
-def _of_document(find: Path) -> Read:
+def _of_document(text: str) -> Read:
+    """Return a reader of a path in a document, which is an object. Short paths are read without further calls."""
+    find, steps = path(text), steps_of(text)
+    if len(steps) == 1 and isinstance(name := steps[0], str):
+        return lambda document, element, record: document.get(name)
+    if len(steps) == 2 and isinstance(outer := steps[0], str) and isinstance(inner := steps[1], str):
+        return _of_two(text, outer, inner)
     return lambda document, element, record: find(document)
+
+
+def _of_two(whole: str, outer: str, inner: str) -> Read:
+    def read(document: Any, element: Any, record: Record) -> Any:
+        if (found := document.get(whole)) is not None:
+            return found
+        around = document.get(outer)
+        return around.get(inner) if type(around) is dict else None
+
+    return read
 
 
 def _moment(timestamp_ms: int) -> datetime | None:
