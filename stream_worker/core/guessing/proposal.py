@@ -14,11 +14,10 @@ from stream_worker.core.guessing import places
 from stream_worker.core.guessing.kinds import role_of
 from stream_worker.core.guessing.names import name_score
 from stream_worker.core.guessing.shapes import Shapes, Values
-from stream_worker.core.mapping.config import IGNORE, PARTS, EventsConfig
+from stream_worker.core.mapping.config import IGNORE, EventsConfig
 from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.number_text import whole_text
 
-_ITEM, _TYPE = PARTS.index("item"), PARTS.index("type")
 _MOST_TYPES = 16  # tables of [events.types]; the model has no more
 _LEAST_WITH_ITEM = 0.5  # share of a type's events that have to have an item (not tuned)
 _ORDER = re.compile(r"order|purchase|transaction|receipt|invoice|checkout", re.IGNORECASE)
@@ -142,10 +141,11 @@ def _counted(mapper: Mapper, documents: Sequence[Any], records: Sequence[Record]
             continue
         for scope in scopes:
             values = mapper.values(scope, record)
-            kind = values[_TYPE] if isinstance(values[_TYPE], str) else whole_text(values[_TYPE])
+            given = values.get("type")
+            kind = given if isinstance(given, str) else whole_text(given)
             if kind:
                 every[kind] += 1
-                with_item[kind] += values[_ITEM] not in (None, "")
+                with_item[kind] += values.get("item") not in (None, "")
     return every, with_item
 
 
