@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from stream_worker.core.codec import Decoder
+from stream_worker.core.event_fields import ERRORS, REGISTRY_ERRORS, SNOWPLOW_ERRORS
 from stream_worker.core.event_times import OLDEST_SECONDS
 from stream_worker.core.events import Record
 from tests.test_presets import NOON, PRESETS, preset, records, seconds
@@ -73,4 +74,5 @@ def test_damage_makes_all_kinds_of_faults() -> None:
             for value in damaged(record.value or b"", rng):
                 _, dead = decoder.decode([Record(0, 0, record.timestamp_ms, None, value)])
                 errors |= {letter.error for letter in dead}
+    assert errors <= {*ERRORS, *REGISTRY_ERRORS, *SNOWPLOW_ERRORS}
     assert errors >= {"NotJson", "MissingField", "WrongType", "BadId", "BadTimestamp", "TooManyElements", "NotSnowplow"}

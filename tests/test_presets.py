@@ -150,6 +150,28 @@ def test_the_page_names_every_preset() -> None:
     assert set(re.findall(r"^\|[^|]*\| `([\w-]+)` \|", page, re.MULTILINE)) == set(PRESETS)
 
 
+def login(**parts: object) -> Record:
+    """Return a login of Adobe's XDM, with these parts of its identityMap, and products."""
+    items = [{"SKU": "a"}, {"SKU": "b"}]
+    document = {"eventType": "userAccount.login", "timestamp": NOON, "productListItems": items, "identityMap": parts}
+    return Record(0, 0, int(seconds(NOON) * 1000), None, orjson.dumps(document))
+
+
+def test_a_login_is_one_however_many_products_its_record_holds() -> None:
+    decoder = Decoder(preset("xdm"))
+    events, dead = decoder.decode([login(CRMID=[{"id": "c", "primary": True}], ECID=[{"id": "e"}])])
+    assert (len(events), dead) == (0, [])
+    assert [(alias.user, alias.old) for alias in decoder.aliases] == [("c", "e")]
+
+
+def test_a_login_that_tells_no_other_id_is_ignored() -> None:
+    """Identify calls come from servers, too, and from visitors who have no other id yet."""
+    decoder = Decoder(preset("xdm"))
+    decoder.decode([login(CRMID=[{"id": "c", "primary": True}]), login(ECID=[{"id": "e", "primary": True}])])
+    assert decoder.aliases == []
+    assert decoder.ignored == {"(alias)": 4}
+
+
 @pytest.mark.parametrize("ts_format", ["", "s", "%d.%m.%Y"])
 def test_the_records_own_time_stands_in_whatever_the_format_of_the_others_is(ts_format: str) -> None:
     decoder = Decoder(EventsConfig(ts=("ts", "record_time"), ts_format=ts_format))

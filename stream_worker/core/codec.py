@@ -277,11 +277,13 @@ class Decoder:
             return nothing
 
     def _alias(self, record: Record, user: str, old: Any) -> None:
-        """Note that the user had another id before; a record that names none is ignored."""
-        if old is None or old == "":
+        """Note once a record that the user had another id before; one that names none, or the same, is ignored."""
+        if old is None or old == "" or (old := id_text("alias", old)) == user:
             self._ignore("(alias)")
-        else:
-            self.aliases.append(Alias(record.partition, record.offset, user, id_text("alias", old)))
+            return
+        alias = Alias(record.partition, record.offset, user, old)
+        if self.aliases[-1:] != [alias]:
+            self.aliases.append(alias)
 
     def _ignore(self, kind: Any) -> None:
         name = shorten(kind, 60) if type(kind) is str and kind else shown(kind)

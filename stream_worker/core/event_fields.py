@@ -31,6 +31,7 @@ REGISTRY_ERRORS = (
     "NotAvro",
     "NotProtobuf",
 )
+SNOWPLOW_ERRORS = ("NotSnowplow",)  # of `events.format = "snowplow"`: neither JSON nor a line of an enriched event
 MAX_ID_BYTES = 256  # bytes of UTF-8 in an id; ADR 0016 reckons the memory of Redis by it (not tuned)
 _MAX_VALUE = 3.4028235e38  # the largest float32
 
