@@ -12,6 +12,7 @@ from tests.chaos import (
     kills,
     made_again,
     markers,
+    orders,
     outages,
     replays,
     rule,
@@ -39,4 +40,5 @@ SCENARIOS: list[Scenario] = [
     controls.SCENARIO,
     cost.SCENARIO,
     rule.SCENARIO,
+    orders.SCENARIO,
 ]

@@ -27,11 +27,19 @@ Event = tuple[str, bytes | None, int | None, bool]  # key, value, timestamp_ms, 
 
 @dataclass
 class Sent:
-    """What was produced: (partition, offset) of every bad record, and of every user's valid events in order."""
+    """What was produced: (partition, offset) of every bad record, and of every user's valid events in order.
+
+    A record of several events stands in `valid` once for each; one with bad elements in `bad`, too. `items` has what is
+    to be remembered: no event whose id came before. `others`: records that are no events. `logins`: user -> (user,
+    partition) of the record that names an id of theirs.
+    """
 
     bad: set[Place] = field(default_factory=set)
+    others: set[Place] = field(default_factory=set)
+    logins: dict[str, tuple[str, int]] = field(default_factory=dict)
     valid: dict[tuple[str, int], list[int]] = field(default_factory=lambda: defaultdict(list))
     items: dict[tuple[str, int], list[str]] = field(default_factory=lambda: defaultdict(list))
+    _last_ids: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def events(self) -> int:
@@ -39,7 +47,8 @@ class Sent:
 
     @property
     def records(self) -> int:
-        return self.events + len(self.bad)
+        valid = {(partition, offset) for (_, partition), offsets in self.valid.items() for offset in offsets}
+        return len(valid | self.bad | self.others)
 
     def ends(self) -> dict[int, int]:
         """The offset behind the last valid event of each partition that has any."""
@@ -49,16 +58,43 @@ class Sent:
         return ends
 
     def note(self, key: str, message: Any, value: bytes | None) -> None:
-        """A valid event is where `message` says."""
-        self.valid[key, message.partition()].append(message.offset())
-        self.items[key, message.partition()].append(str(json.loads(value or b"")["item"]))
+        """A record is where `message` says: one event of contract 1, or a call of Segment."""
+        place, document = (message.partition(), message.offset()), json.loads(value or b"")
+        of_user = key, message.partition()
+        if document.get("type") == "identify":
+            self.logins[key] = of_user
+        items = _items_of(document)
+        good = [str(item) for item in items if item is not None]
+        self.valid[of_user] += [message.offset()] * len(good)
+        if not good:
+            (self.bad if items else self.others).add(place)
+        elif len(good) < len(items):
+            self.bad.add(place)
+        if not self._came_before(key, document.get("messageId")):
+            self.items[of_user] += good
+
+    def _came_before(self, key: str, message_id: str | None) -> bool:
+        """Whether the id of a call is that of the user's call before; the scenes send nothing again later."""
+        before = self._last_ids.get(key)
+        self._last_ids[key] = message_id
+        return message_id is not None and message_id == before
 
     def add(self, later: Sent) -> None:
         """What was produced after this."""
         self.bad |= later.bad
+        self.others |= later.others
+        self.logins |= later.logins
         for key, offsets in later.valid.items():
             self.valid[key] += offsets
             self.items[key] += later.items[key]
+
+
+def _items_of(document: dict[str, Any]) -> list[Any]:
+    """The items of a record, None for one that is missing."""
+    if "item" in document:
+        return [document["item"]]
+    properties = document.get("properties", {})
+    return [product.get("product_id") for product in properties.get("products", [properties] if properties else [])]
 
 
 def produce(bootstrap: str, topic: str, records: Iterable[Event]) -> Sent:
