@@ -22,6 +22,7 @@ class SchemaRegistry(Service):
     """One Apicurio. Its data are a file of its folder, so that it goes on with them after a kill."""
 
     name = "registry"
+    start_seconds = 180.0  # 11 on an idle machine
 
     @property
     def url(self) -> str:

@@ -26,7 +26,6 @@ from typing import IO, Self
 
 KAFKA_VERSION = "4.3.1"
 CACHE = Path.home() / ".cache" / "stream-worker-tests"
-_START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _APPENDED = "appendonlydir"
 
@@ -80,6 +79,7 @@ class Service:
     """One server process with a folder of its own. `start` after `stop` or `kill` goes on with the same data."""
 
     name = ""
+    start_seconds = 60.0
 
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -111,7 +111,7 @@ class Service:
 
     def _wait(self) -> None:
         assert self._process is not None
-        end = time.monotonic() + _START_SECONDS
+        end = time.monotonic() + self.start_seconds
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > end:
                 tail = (self.folder / "log").read_text(errors="replace")[-2000:]
