@@ -59,12 +59,13 @@ wheel: $(READY) ## a wheel in build/wheel, tried in an environment that has noth
 	    --limit 300 --report report.html >replay.txt && tail -1 replay.txt
 	rm -rf build/wheel/venv
 
-bench: $(READY) ## events a second at every effort, growth, latency and a burst on a real Kafka (LOGS="a.csv b.csv": hit rates, too)
+bench: $(READY) ## events a second at every effort, growth, latency, a burst on a real Kafka, formats (LOGS="a.csv b.csv": hit rates, too)
 	$(VENV)/bin/python -m benchmarks.throughput
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.efforts $(LOGS))
 	$(VENV)/bin/python -m benchmarks.growth
 	$(VENV)/bin/python -m benchmarks.live
 	$(VENV)/bin/python -m benchmarks.limit
+	$(VENV)/bin/python -m benchmarks.decoding
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.trainer $(LOGS))
 
 quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside baselines and bars (LOGS="a.csv b.csv"), and drift

@@ -138,6 +138,21 @@ def _exactly_once(figures: Mapping[str, Figures]) -> str:
     )
 
 
+def _decoding(figures: Mapping[str, Figures]) -> str:
+    rows = [
+        [
+            form["name"],
+            f"{form['bytes']:,}",
+            f"{form['microseconds']:.1f}",
+            f"{form['ratio']:.2f}",
+            f"{form['ratio_min']:.2f} to {form['ratio_max']:.2f}",
+            "" if form["most"] is None else f"{form['most']:g}",
+        ]
+        for form in figures["decoding"]["forms"]
+    ]
+    return table(["records", "bytes", "us an event", "ratio", "min to max", "bar"], rows)
+
+
 TABLES: Mapping[str, Table] = {
     "efforts": Table(("efforts",), _efforts),
     "loops": Table(("throughput",), _loops),
@@ -146,4 +161,5 @@ TABLES: Mapping[str, Table] = {
     "trainer": Table(tuple(f"trainer-{log}" for log in _TRAINED_LOGS), _trainer),
     "live": Table(("live",), _live),
     "exactly-once": Table(("exactly_once",), _exactly_once),
+    "decoding": Table(("decoding",), _decoding),
 }
