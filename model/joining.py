@@ -22,6 +22,7 @@ KEPT_JOINS = 8  # ids joined to a user that are kept (ADR 0018); not tuned
 Memory = Mapping[str, NDArray[Any]]
 _MOST_EVENTS = 2**32 - 1
 _ENTRY = ("number", "type", "gap")
+_BITS = 62  # ring entries of which it is kept whether they follow another one of their set (`UserTable`)
 
 
 def join(own: Memory, other: Memory, code: int) -> dict[str, NDArray[Any]] | None:
@@ -40,6 +41,7 @@ def join(own: Memory, other: Memory, code: int) -> dict[str, NDArray[Any]] | Non
         **_ring(own, other, entries),
         "events": np.asarray(min(int(own["events"]) + events, _MOST_EVENTS), np.uint32),
         "ts": np.maximum(own["ts"], other["ts"]),
+        "session": newer["session"],
         "ids": _ids(older["ids"], newer["ids"]),
         "joined": _noted(own["joined"], other["joined"], code, int(other["events"])),
     }
@@ -64,17 +66,21 @@ def _ring(own: Memory, other: Memory, entries: int) -> dict[str, NDArray[Any]]:
     first, second = _entries(own, ring_size), _entries(other, entries)
     both = {name: np.concatenate([first[name], second[name]]) for name in first}
     order = np.argsort(both["date"], kind="stable")
-    gap_N = both["gap"][order]
     follows_N = _follows(order, len(first["gap"]))
+    gap_N = both["gap"][order]
     gap_N[1:] = np.where(follows_N, gap_N[1:], _buckets(np.diff(both["date"][order])))
+    in_set_N = both["in_set"][order]
+    in_set_N[1:] &= follows_N
     joined = {"number": both["number"][order], "type": both["type"][order], "gap": gap_N}
-    return {name: _right_aligned(column, own[name]) for name, column in joined.items()}
+    aligned = {name: _right_aligned(column, own[name]) for name, column in joined.items()}
+    return aligned | {"in_set": _as_bits(in_set_N)}
 
 
 def _entries(memory: Memory, most: int) -> dict[str, NDArray[Any]]:
     """Return the newest entries of a ring, oldest first, with their dates."""
     filled = memory["number"] > 0
     columns = {name: memory[name][filled] for name in _ENTRY}
+    columns["in_set"] = _of_bits(int(memory["in_set"]), len(columns["gap"]))
     after = np.append(_seconds(columns["gap"][1:]), np.zeros(min(1, len(columns["gap"]))))
     dates = float(memory["ts"]) - np.cumsum(after[::-1])[::-1]
     return {name: column[max(0, len(dates) - most) :] for name, column in (columns | {"date": dates}).items()}
@@ -96,6 +102,16 @@ def _seconds(gap_L: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _buckets(seconds: NDArray[np.float64]) -> NDArray[np.uint8]:
     buckets: NDArray[np.uint8] = np.minimum(NO_GAP - 1, np.log2(1 + seconds)).astype(np.uint8)
     return buckets
+
+
+def _of_bits(bits: int, entries: int) -> NDArray[np.bool_]:
+    """Return for each entry, oldest first, whether its bit is set; bit 0 is the newest one's."""
+    return np.array([d < _BITS and bool(bits >> d & 1) for d in reversed(range(entries))], np.bool_)
+
+
+def _as_bits(in_set_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+    newest = in_set_N[::-1][:_BITS].tolist()
+    return np.asarray(sum(1 << d for d, is_set in enumerate(newest) if is_set), np.int64)
 
 
 def _right_aligned(values_N: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:

@@ -96,7 +96,8 @@ def last_words(status: Status) -> dict[str, Any]:
     dead = {"dead_letters": dict(counts.dead_letters)} if counts.dead_letters else {}
     dropped = {"fields_dropped": dict(counts.fields_dropped.by_name())} if counts.fields_dropped.total() else {}
     duplicates = {"duplicates": counts.duplicates} if counts.duplicates else {}
-    return {"events": counts.events, "lists": status.publishing.lists, **duplicates, **dead, **dropped}
+    aliases = {"aliases": dict(status.memory.aliases)} if status.memory.aliases else {}
+    return {"events": counts.events, "lists": status.publishing.lists, **duplicates, **aliases, **dead, **dropped}
 
 
 class All:

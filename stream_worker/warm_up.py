@@ -25,7 +25,7 @@ _USERS, _ITEMS = 12, 40  # few, so that users come back and have items in common
 def warm_up(settings: Settings) -> None:
     """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic = InMemoryTopic()
-    _fill(topic, next(iter(settings.events.named)))
+    _fill(topic, next(iter(settings.events.named)), with_ids=bool(settings.events.sources("id")))
     worker = simulated_worker(
         settings,
         InMemorySource(topic),
@@ -52,7 +52,8 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _fill(topic: InMemoryTopic, kind: str) -> None:
+def _fill(topic: InMemoryTopic, kind: str, *, with_ids: bool) -> None:
     for number in range(_EVENTS):
         user, ts = f"user-{number % _USERS}", 1_700_000_000 + number
-        topic.append(user.encode(), encode_event(user, f"item-{number % _ITEMS}", kind, ts), ts * 1000)
+        value = encode_event(user, f"item-{number % _ITEMS}", kind, ts, id=number if with_ids else None)
+        topic.append(user.encode(), value, ts * 1000)

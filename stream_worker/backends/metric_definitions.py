@@ -16,6 +16,7 @@ from stream_worker.backends.metric import Metric
 from stream_worker.backends.metric_readings import last_loss, referee_losses, rolling_metric, three_latencies
 from stream_worker.core.drift_answers import ANSWERS, ROLLBACK
 from stream_worker.core.interfaces import Clock
+from stream_worker.core.status import ALIAS_OUTCOMES
 
 STAGES = ("poll", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
 
@@ -71,6 +72,14 @@ class WorkerMetrics:
         "events",
         "Events that came before, by their ids: they count in lists, and are neither remembered nor learned.",
         read=lambda s: s.consuming.duplicates,
+    )
+    aliases = Metric(
+        Counter,
+        "records",
+        "Records that named another id of their user, by what became of that id's memory.",
+        labels=("outcome",),
+        known=ALIAS_OUTCOMES,
+        read=lambda s: s.memory.aliases,
     )
     key_mismatches = Metric(
         Counter, "events", "Events whose record key is not their user id.", read=lambda s: s.consuming.key_mismatches

@@ -72,6 +72,10 @@ class Source(Protocol):
         when the group began."""
         ...
 
+    def partitions(self) -> Collection[int]:
+        """Return all partitions that may hold events of any user, whoever owns them."""
+        ...
+
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         """Return, for each next offset, how far it can be raised without passing a record.
 

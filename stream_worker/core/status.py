@@ -11,6 +11,8 @@ from typing import Protocol
 from stream_worker.core.fault_counts import FaultCounts
 from stream_worker.core.quality import Quality
 
+# What an alias leads to: the other id's memory is joined, has nothing new since it was, or is not known.
+JOINED, NOTHING_NEW, UNKNOWN = ALIAS_OUTCOMES = ("joined", "nothing_new", "unknown")
 _LATENCIES_KEPT = 5_000
 _NOTES_KEPT = 1_000
 
@@ -107,6 +109,7 @@ class Memory:
     stale_writes: writes that the store refused because of a newer token.
     rows_pending: memories that the store does not hold yet.
     events_not_remembered: events of items that no number was left for.
+    aliases: published aliases by what they led to.
     """
 
     recall_misses: int = 0
@@ -116,6 +119,7 @@ class Memory:
     rows_pending: int = 0
     stale_writes: int = 0
     events_not_remembered: int = 0
+    aliases: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)

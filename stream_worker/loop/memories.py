@@ -173,24 +173,50 @@ class Memories:
             this device or pending are not.
         """
         others = [(partition, user) for own, user in keys for partition in moved_from if partition != own]
-        slots = self._users.find(others)
-        resident = slots >= 0
-        here = dict(zip(np.flatnonzero(resident).tolist(), self._encode(slots[resident]), strict=True))
-        asked = [place for place, other in enumerate(others) if place not in here and other not in self._pending]
-        peeked = [others[place] for place in asked]
-        records = self._records(peeked, self.store.peek(peeked))
-        found = {place: records.get(others[place]) for place in asked}
+        held = self._held(others)
+        found = held | self._peek([other for other in others if other not in held])
         newest: dict[str, tuple[float, bytes]] = {}
         candidates = [(key[1], known.get(key)) for key in keys]
-        candidates += [
-            (other[1], here.get(place) or self._pending.get(other) or found.get(place))
-            for place, other in enumerate(others)
-        ]
+        candidates += [(other[1], found.get(other)) for other in others]
         for user, blob in candidates:
             if blob is not None:
                 dated = float(self._layout.decode([blob])["ts"][0]), blob
                 newest[user] = max(dated, newest.get(user, dated))
         return {key: self._as_new(newest[key[1]][1]) for key in keys if key[1] in newest}
+
+    def _held(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        """Return the records that are on this device or pending: the store's are not newer."""
+        slots = self._users.find(keys)
+        resident = slots >= 0
+        held = {key: blob for key in keys if (blob := self._pending.get(key)) is not None}
+        return held | dict(zip(self._users.keys_of(slots[resident]), self._encode(slots[resident]), strict=True))
+
+    def _peek(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        """Return the store's records of these keys, whoever owns the partitions."""
+        return self._records(keys, self.store.peek(keys)) if keys else {}
+
+    def look_for(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        """Return the store's records of those keys that are neither on this device nor pending, in one round trip.
+
+        Raises Unavailable and MemoriesLost.
+        """
+        held = self._held(keys)
+        return self._peek([key for key in dict.fromkeys(keys) if key not in held])
+
+    def newest(self, user: str, partitions: Collection[int], looked_for: Mapping[Key, bytes], of: int) -> Any:
+        """Return the newest record of a user in any partition, or that of its ancestor; None if there is none.
+
+        looked_for: what `look_for` has returned for these keys.
+        of: the partition whose topic of now counts; a record of an earlier topic has counters at 0.
+        """
+        keys = [(partition, user) for partition in partitions]
+        found = {**looked_for, **self._held(keys)}
+        blobs = [found[key] for key in keys if key in found] or [*self._ancestors_of([(of, user)]).values()]
+        if not blobs:
+            return None
+        records = self._layout.decode(blobs)
+        self._count_anew(records, [of] * len(blobs))
+        return records[int(np.argmax(records["ts"]))]
 
     def _as_new(self, blob: bytes) -> bytes:
         """Return the record with n and the count of events at 0, since these belong to where it comes from."""

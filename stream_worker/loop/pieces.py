@@ -1,23 +1,29 @@
-"""Pieces of a poll: whole records, whose events fit into the tables of a tick, since a record may hold many events."""
+"""Pieces of a poll: whole records, whose events fit into the tables of a tick, since a record may hold many events.
+
+An alias acts at the beginning of its piece. So one whose user, or whose user's other id, has events before it in the
+piece begins another one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.events import Alias, DeadLetter, Events, Record
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Records in the order of the poll, with their events and dead letters."""
+    """Records in the order of the poll, with their events, dead letters and aliases."""
 
     records: Sequence[Record]
     events: Events
     dead_letters: Sequence[DeadLetter]
+    aliases: Sequence[Alias] = ()
 
     def of(self, partitions: Container[int]) -> Piece:
         """Return what of the piece is of these partitions."""
@@ -28,34 +34,74 @@ class Piece:
             [record for record in self.records if record.partition in partitions],
             self.events.at(np.array(kept, np.int64)),
             [letter for letter in self.dead_letters if letter.record.partition in partitions],
+            [alias for alias in self.aliases if alias.partition in partitions],
         )
 
 
 def cut(whole: Piece, most: int) -> Iterator[Piece]:
-    """Cut a poll into pieces of at most `most` events; a record of more events is a piece alone."""
-    if len(whole.events) <= most:
+    """Cut a poll into pieces of at most `most` events and aliases; a record of more events is a piece alone."""
+    if len(whole.events) <= most and not whole.aliases:
         yield whole
         return
     place_of = {(record.partition, record.offset): place for place, record in enumerate(whole.records)}
-    record_B = [
-        place_of[at] for at in zip(whole.events.partition_B.tolist(), whole.events.offset_B.tolist(), strict=True)
-    ]
-    record_D = np.array([place_of[d.record.partition, d.record.offset] for d in whole.dead_letters], np.int64)
-    start = begin = 0
-    for stop in _stops(np.array(record_B), most):
-        end = record_B[stop] if stop < len(record_B) else len(whole.records)
-        letters = np.flatnonzero((record_D >= begin) & (record_D < end)).tolist()
-        events = whole.events.at(np.arange(start, stop))
-        yield Piece(whole.records[begin:end], events, [whole.dead_letters[place] for place in letters])
-        start, begin = stop, end
+    at_B = zip(whole.events.partition_B.tolist(), whole.events.offset_B.tolist(), strict=True)
+    places = _Places(
+        np.array([place_of[at] for at in at_B], np.int64),
+        np.array([place_of[d.record.partition, d.record.offset] for d in whole.dead_letters], np.int64),
+        np.array([place_of[alias.partition, alias.offset] for alias in whole.aliases], np.int64),
+    )
+    count = len(whole.records)
+    counts_R = np.bincount(places.events, minlength=count) + np.bincount(places.aliases, minlength=count)
+    for begin, end in pairwise([0, *_begins(whole, places), count]):
+        for start, stop in pairwise([begin, *_stops(counts_R[begin:end], begin, most), end]):
+            yield places.between(whole, start, stop)
 
 
-def _stops(record_B: NDArray[np.int64], most: int) -> Iterator[int]:
-    """Yield the place behind the last event of each piece. `record_B`: the place of each event's record."""
-    ends = np.append(np.flatnonzero(np.diff(record_B)) + 1, len(record_B))  # of the events of a record
+@dataclass(frozen=True)
+class _Places:
+    """The places among the records of a piece's events, dead letters and aliases."""
+
+    events: NDArray[np.int64]
+    dead_letters: NDArray[np.int64]
+    aliases: NDArray[np.int64]
+
+    def between(self, whole: Piece, start: int, stop: int) -> Piece:
+        """Return the piece of the records from `start` to before `stop`."""
+        events, letters, aliases = (
+            np.flatnonzero((at >= start) & (at < stop)) for at in (self.events, self.dead_letters, self.aliases)
+        )
+        return Piece(
+            whole.records[start:stop],
+            whole.events.at(events),
+            [whole.dead_letters[place] for place in letters.tolist()],
+            [whole.aliases[place] for place in aliases.tolist()],
+        )
+
+
+def _begins(whole: Piece, places: _Places) -> Iterator[int]:
+    """Yield the places of records that begin a piece, since an alias in them may not act before events in front."""
+    users, partitions, seen = whole.events.users, whole.events.partition_B.tolist(), 0
+    own, everywhere = set[tuple[int, str]](), set[str]()
+    for alias, place in zip(whole.aliases, places.aliases.tolist(), strict=True):
+        before = int(np.searchsorted(places.events, place))
+        own.update(zip(partitions[seen:before], users[seen:before], strict=True))
+        everywhere.update(users[seen:before])
+        seen = before
+        if (alias.partition, alias.user) in own or alias.old in everywhere:
+            own.clear()
+            everywhere.clear()
+            yield place
+
+
+def _stops(counts_R: NDArray[np.int64], begin: int, most: int) -> Iterator[int]:
+    """Yield the place behind the last record of each piece but the last one.
+
+    counts_R: events and aliases of each record, from the one at place `begin` on
+    """
+    before_R = np.concatenate([[0], np.cumsum(counts_R)])
     start = 0
-    while start < len(record_B):
-        fitting = int(np.searchsorted(ends, start + most, side="right")) - 1
-        first = int(np.searchsorted(ends, start, side="right"))
-        start = int(ends[max(fitting, first)])
-        yield start
+    while before_R[-1] - before_R[start] > most:
+        fitting = int(np.searchsorted(before_R, before_R[start] + most, side="right")) - 1
+        start = max(fitting, start + 1)
+        if start < len(counts_R):
+            yield begin + start

@@ -32,6 +32,7 @@ from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.limits import Limits
 from stream_worker.loop.line import Line
+from stream_worker.loop.logins import Logins
 from stream_worker.loop.memories import Memories
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.ownership import Ownership
@@ -108,6 +109,7 @@ class Worker:
         self._memories = memories = Memories(
             outside.store, learner.users, rebuild, layout, limits.max_pending, status.memory
         )
+        self._logins = Logins(memories, learner.users, rebuild, offsets, status.memory)
         self._reporter = reporter = Reporter(status, outside, line, offsets, leaving, observer)
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
@@ -291,13 +293,14 @@ class Worker:
         self._decoder.key_mismatches, self._decoder.ignored = mismatches, ignored.copy()
         owned = [record for record in records if record.partition in self._offsets]
         with self._reporter.stage("decode"):
-            return Piece(owned, *self._decoder.decode(owned))  # 2
+            events, dead_letters = self._decoder.decode(owned)  # 2
+            return Piece(owned, events, dead_letters, self._decoder.aliases)
 
     def _recalled(self, piece: Piece) -> tuple[Piece, Recalled | None]:
         """Return what of a piece is still owned, and its events with their users on the device, if it has any."""
         piece = piece.of(set(self._offsets.owned()))
         with self._reporter.stage("recall"):
-            return piece, self._recall(piece.events) if len(piece.events) else None  # 3
+            return piece, self._recall(piece)  # 3
 
     def _work_on(self, piece: Piece, recalled: Recalled | None) -> None:
         """Let the events of a piece take effect, and put its outputs into the outbox."""
@@ -331,10 +334,16 @@ class Worker:
 
     # -- one tick, step by step --------------------------------------------------------------------------------
 
-    def _recall(self, events: Events) -> Recalled:
-        """Return the events with their users on the device, without a duplicate in the batch."""
+    def _recall(self, piece: Piece) -> Recalled | None:
+        """Let aliases act; return the events with their users on the device, without a duplicate in the batch."""
+        events, users = piece.events, self._learner.users
         keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
-        slot_B, users = self._memories.recall(keys, self._source.moved_from()), self._learner.users
+        named = [(alias.partition, alias.user) for alias in piece.aliases]
+        slot_B = self._memories.recall([*keys, *named], self._source.moved_from())[: len(keys)]
+        if piece.aliases:
+            self._logins.act(piece.aliases, self._source.partitions())
+        if not len(events):
+            return None
         effects = self._offsets.effects(events.partition_B, events.offset_B, users.next_offset_S[slot_B])
         fresh = without_duplicates(users, events, slot_B, effects.only(self._is_act[events.type_B]))
         row_B, new_B = self.line.admit(fresh.events.items, max(self._most_events, len(events)), self._numbers.of)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.events import Alias, DeadLetter, Events, Record
 from stream_worker.loop.pieces import Piece, cut
 
 
@@ -61,3 +63,61 @@ def test_of_a_lost_partition_nothing_is_left() -> None:
     assert left.events.users == ["u0", "u1", "u3", "u4", "u5"]
     assert [letter.record.partition for letter in left.dead_letters] == [0]
     assert whole.of({0, 1}) is whole
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "a", "b", "x"])), min_size=1, max_size=30),
+    most=st.integers(1, 12),
+)
+def test_in_a_piece_no_alias_has_events_of_its_users_before_it(rows: list[tuple[str, str]], most: int) -> None:
+    """Rows of a user, and of another id in an alias; nothing gets lost, and each piece is small enough."""
+    whole = _whole([0 if old else 1 for _, old in rows], set())
+    users = [user for user, old in rows if not old]
+    whole = replace(
+        whole,
+        events=replace(whole.events, users=users),
+        aliases=[
+            Alias(record.partition, record.offset, user, old)
+            for record, (user, old) in zip(whole.records, rows, strict=True)
+            if old
+        ],
+    )
+    pieces = list(cut(whole, most))
+    assert [record for piece in pieces for record in piece.records] == whole.records
+    assert [user for piece in pieces for user in piece.events.users] == users
+    assert [alias for piece in pieces for alias in piece.aliases] == whole.aliases
+    for piece in pieces:
+        assert len(piece.events) + len(piece.aliases) <= max(1, most)
+        place = {(record.partition, record.offset): k for k, record in enumerate(piece.records)}
+        at = zip(piece.events.partition_B.tolist(), piece.events.offset_B.tolist(), piece.events.users, strict=True)
+        events = [(place[partition, offset], partition, user) for partition, offset, user in at]
+        for alias in piece.aliases:
+            before = [(p, user) for k, p, user in events if k < place[alias.partition, alias.offset]]
+            assert (alias.partition, alias.user) not in before
+            assert alias.old not in [user for _, user in before]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pieces"),
+    [
+        ("a b *ac d", ["a b", "*ac d"]),  # a has an event before
+        ("c b *ac d", ["c b", "*ac d"]),  # so has the other id
+        ("b *ac a c", ["b *ac a c"]),  # nothing is before: no cut
+        ("*ac *ac *ba b", ["*ac *ac *ba b"]),  # aliases act in their order
+        ("a *ab a *ab", ["a", "*ab a", "*ab"]),
+    ],
+)
+def test_a_poll_is_cut_only_where_an_alias_has_to_be(rows: str, pieces: list[str]) -> None:
+    names = rows.split()
+    whole = _whole([0 if name[0] == "*" else 1 for name in names], set())
+    records = [Record(0, k, 0, None, b"") for k in range(len(names))]
+    at = [k for k, name in enumerate(names) if name[0] != "*"]
+    events = replace(
+        whole.events,
+        users=[names[k] for k in at],
+        partition_B=np.zeros(len(at), np.int32),
+        offset_B=np.array(at, np.int64),
+    )
+    aliases = [Alias(0, k, name[1], name[2]) for k, name in enumerate(names) if name[0] == "*"]
+    found = list(cut(Piece(records, events, [], aliases), 100))
+    assert [" ".join(names[record.offset] for record in piece.records) for piece in found] == pieces

@@ -28,6 +28,8 @@ def memory(events: Sequence[tuple[int, float]], ids: Sequence[int] = (), count: 
         "events": np.asarray(len(events) if count is None else count, np.uint32),
         "ts": np.asarray(0.0 if before is None else _START + before),
         "next_offset": np.asarray(5),
+        "session": np.asarray(0, np.uint32),
+        "in_set": np.asarray(0, np.int64),
         "ids": _right(ids, IDS, np.uint32),
         "joined": np.zeros((KEPT_JOINS, 2), np.uint32),
     }
@@ -148,6 +150,19 @@ def test_of_ids_the_newer_memorys_stay_and_none_stands_twice() -> None:
     assert joined(own, other)["ids"].tolist() == [1, 3, 4, 5, 2, 6]
     late = memory([(11, 200)], ids=[1, 2, 3, 4])
     assert joined(late, other)["ids"].tolist() == [5, 6, 1, 2, 3, 4]
+
+
+def test_sets_that_stay_together_are_sets_and_the_session_is_the_newer_memorys() -> None:
+    """Of an order of three things, and of one into which something falls."""
+    own, other = memory([(11, 0), (12, 0), (13, 0)]), memory([(21, 50), (22, 60), (23, 60)])
+    own["in_set"], own["session"] = np.asarray(0b011, np.int64), np.asarray(7, np.uint32)
+    other["in_set"], other["session"] = np.asarray(0b001, np.int64), np.asarray(8, np.uint32)
+    found = joined(own, other)
+    assert (ring(found), int(found["in_set"]), int(found["session"])) == ([11, 12, 13, 21, 22, 23], 0b011001, 8)
+    between = memory([(31, 25)])
+    wide = memory([(11, 0), (12, 100)])
+    wide["in_set"] = np.asarray(0b1, np.int64)
+    assert (ring(joined(wide, between)), int(joined(wide, between)["in_set"])) == ([11, 31, 12], 0)
 
 
 def test_an_unknown_gap_counts_as_no_time() -> None:

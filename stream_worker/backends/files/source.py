@@ -166,6 +166,9 @@ class FileSource:
     def moved_from(self) -> Collection[int]:
         return ()
 
+    def partitions(self) -> Collection[int]:
+        return (_PARTITION,)
+
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         """Return the offsets unchanged: a log has a row at every offset."""
         return next_offsets

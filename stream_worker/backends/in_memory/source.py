@@ -111,8 +111,11 @@ class InMemorySource:
                 del self._topic.held[partition]
 
     def moved_from(self) -> Collection[int]:
-        most = max(self._most, len(self._topic.partitions))
-        return range(most) if most > self._first else ()
+        most = self.partitions()
+        return most if len(most) > self._first else ()
+
+    def partitions(self) -> Collection[int]:
+        return range(max(self._most, len(self._topic.partitions)))
 
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
         return {p: self._topic.past_markers(p, offset) for p, offset in next_offsets.items()}

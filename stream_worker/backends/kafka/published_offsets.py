@@ -57,7 +57,11 @@ class PublishedOffsets:
 
     def moved_from(self) -> Collection[int]:
         """Return all partitions if the topic has grown since the group began, else none."""
-        return range(self._partitions) if self._partitions > self._first_partitions else ()
+        return self.partitions() if self._partitions > self._first_partitions else ()
+
+    def partitions(self) -> Collection[int]:
+        """Return all partitions that the topic has, or once had."""
+        return range(self._partitions)
 
     def _committed(self, consumer: Consumer, partitions: Collection[int]) -> dict[int, Committed]:
         return of_this_topic(committed(consumer, self._config.input_topic, partitions), self._identity.known)

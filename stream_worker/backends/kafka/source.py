@@ -142,6 +142,9 @@ class KafkaSource:
     def moved_from(self) -> Collection[int]:
         return self._published.moved_from()
 
+    def partitions(self) -> Collection[int]:
+        return self._published.partitions()
+
     def serve(self) -> None:
         """Handle rebalances for a moment. Partitions are paused until the next `poll`, so that no records pile up."""
         if not self._paused:
