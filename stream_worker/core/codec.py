@@ -228,7 +228,7 @@ class Decoder:
         """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent.
 
         get, keys: `get` of a dictionary, and its key of each part, in the order of `PARTS`.
-        scope: where the paths of the event start.
+        scope: where the paths of the event start; the document alone if no path asks for an element.
         """
         user_key, item_key, type_key, ts_key, value_key, session_key, request_key, category_key, id_key = keys
         kind = get(type_key)
@@ -241,7 +241,8 @@ class Decoder:
         names = self._names
         user = id_text(names[0], get(user_key))
         if code == _ALIAS:
-            self._alias(record, user, self._mapper.user_before(scope, record))
+            start = scope if type(scope) is tuple else (scope, None)
+            self._alias(record, user, self._mapper.user_before(start, record))
             return None
         item = id_text(names[1], get(item_key))
         if code < 0:

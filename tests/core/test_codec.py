@@ -27,7 +27,7 @@ from stream_worker.core.codec import (
 )
 from stream_worker.core.errors import InvalidEvent, Unavailable
 from stream_worker.core.event_fields import ERRORS
-from stream_worker.core.events import DeadLetter, Events, EventType, Prediction, Recommendation, Record
+from stream_worker.core.events import Alias, DeadLetter, Events, EventType, Prediction, Recommendation, Record
 from stream_worker.core.json_object import json_object
 from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from tests.core.hostile import good_value, hostile_records
@@ -506,3 +506,11 @@ def test_hostile_records_are_the_same_for_the_same_seed() -> None:
 def test_what_hostile_records_are_made_from_is_good() -> None:
     """Otherwise the hostile ones would be refused for a fault that all of them share."""
     assert len(decode(orjson.dumps(good_value(random.Random(0))))[0]) == 1
+
+
+def test_a_flat_record_may_be_an_alias() -> None:
+    """Which is decoded without looking for elements."""
+    decoder = Decoder(EventsConfig(alias="old", types={"view": TypeConfig(), "login": "alias"}))
+    events, dead_letters = decoder.decode([record(b'{"type": "login", "user": "ann", "old": 7}', offset=3)])
+    assert (len(events), dead_letters) == (0, [])
+    assert decoder.aliases == [Alias(3, 3, "ann", "7")]
