@@ -120,6 +120,22 @@ def _categories(figures: Mapping[str, Figures]) -> str:
     return table(["log, categories", "events", "with", "without"], rows)
 
 
+def _content(figures: Mapping[str, Figures]) -> str:
+    head = ["log", "events", "with", "without", "events of new items", "with", "without", "standard errors"]
+    rows = [
+        [
+            log["log"],
+            count(log["events"]),
+            *(pair(log[of]["hit_rate"], log[of]["mrr"], 4) for of in ("with_content", "without")),
+            count(log["new_events"]),
+            *(pair(log[of]["hit_rate"], log[of]["mrr"], 4) for of in ("new_with", "new_without")),
+            f"{log['errors']:+.1f}",
+        ]
+        for log in figures["quality-content"]["logs"]
+    ]
+    return table(head, rows)
+
+
 TABLES: Mapping[str, Table] = {
     "defaults": Table(("quality",), _defaults),
     "tenths": Table(("quality",), _tenths),
@@ -129,4 +145,5 @@ TABLES: Mapping[str, Table] = {
     "small": Table(("quality-small",), _small),
     "unseen": Table(("quality-unseen",), _unseen),
     "categories": Table(("quality-categories",), _categories),
+    "content": Table(("quality-content",), _content),
 }
