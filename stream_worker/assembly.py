@@ -32,7 +32,8 @@ from stream_worker.core.copies import Each
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Slots, Source
+from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Slots, Source
+from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
@@ -181,10 +182,11 @@ def make_worker(
     checkpoint_seconds: float | None = None,
     predictions: bool = False,
     observer: Observer | None = None,
+    item_decoder: ItemDecoder | None = None,
 ) -> Worker:
     """Make a worker; what is left out is as the settings have it.
 
-    decoder: None for `[events]` of the settings
+    decoder, item_decoder: None for `[events]` and `[items]` of the settings
     effort: None for one that does not follow the lag
     checkpoint_seconds: time between two writes; None for `checkpoint.interval_seconds`
     """
@@ -202,6 +204,7 @@ def make_worker(
         effort or Effort(settings.effort, follows=False),
         predictions=predictions,
         observer=observer,
+        item_decoder=item_decoder or ItemDecoder(settings.items, documents_of(settings)),
     )
 
 
@@ -219,6 +222,7 @@ def simulated_worker(
     checkpoint_seconds: float = math.inf,
     predictions: bool = False,
     reached: Reached = no_fault,
+    items: ItemSource | None = None,
 ) -> Worker:
     """Make a worker on a recorded or made-up log, with memories and checkpoints in this process unless some are given.
 
@@ -231,6 +235,7 @@ def simulated_worker(
         InMemoryCheckpoints() if checkpoints is None else checkpoints,
         clock or SystemClock(),
         reached=reached,
+        items=items,
     )
     return make_worker(
         settings,

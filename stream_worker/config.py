@@ -30,6 +30,7 @@ from stream_worker.core.drift_answers import DriftConfig
 from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
+from stream_worker.core.item_config import ItemsConfig
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
@@ -53,6 +54,7 @@ class Settings:
 
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
+    items: ItemsConfig = field(default_factory=ItemsConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     model: LearnerConfig = field(default_factory=LearnerConfig)
@@ -66,8 +68,6 @@ class Settings:
     debug: DebugConfig = field(default_factory=DebugConfig)
 
     def __post_init__(self) -> None:
-        if self.kafka.items_topic:
-            raise ValueError("kafka.items_topic: an items topic is not read yet; leave it empty")
         self._check_room("worker.batch_size", self.worker.batch_size)
         if self.events.sources("each"):
             self._check_room("events.most_each", self.events.most_each)
@@ -95,8 +95,9 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
         raise ConfigurationError(f"environment variable {name}: {_remedy(meant)}")
     ours = [(name, value) for name, value in variables if name.startswith(PREFIX)]
     origins = {_set(raw, name, value): f"environment variable {name}" for name, value in ours}
-    if isinstance(raw.get("events"), Mapping):
-        raw["events"] = with_preset("events", raw["events"])
+    for section in ("events", "items"):
+        if isinstance(given := raw.get(section), Mapping):
+            raw[section] = with_preset(section, given)
     try:
         return settings_of(raw)
     except ConfigurationError as fault:

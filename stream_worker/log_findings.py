@@ -37,6 +37,10 @@ def findings(status: Status, watch: LogWatch) -> Iterator[str]:
         yield f"dead letters: {_told(kind)}"
     for kind in status.consuming.fields_dropped.commonest(_SHOWN_KINDS):
         yield f"fields left out: {_told(kind)}"
+    for kind in status.items.unreadable.commonest(_SHOWN_KINDS):
+        yield f"items that can't be read: {_told(kind)}"
+    for kind in status.items.fields_dropped.commonest(_SHOWN_KINDS):
+        yield f"parts of items left out: {_told(kind)}"
     for finding in watch.findings():
         yield f"note: {finding}"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from stream_worker.assembly import make_line, simulated_worker
-from stream_worker.backends.files import FileSink, FileSource
+from stream_worker.backends.files import FileItems, FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.config import Settings
 from stream_worker.core.drift import Alarm
@@ -72,24 +72,32 @@ class ScoredRun:
 
 
 def worker_without_outputs(
-    settings: Settings, source: FileSource, line: Line, watch: Callable[[Events], None] | None = None
+    settings: Settings,
+    source: FileSource,
+    line: Line,
+    watch: Callable[[Events], None] | None = None,
+    items: FileItems | None = None,
 ) -> Worker:
     """Build a worker for a replay that writes nothing but scores. `watch`: called with all events."""
     decoder = source.decoder(settings.events, watch)
-    return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder)
+    return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder, items=items)
 
 
-def scored_replay(settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str) -> ScoredRun:
+def scored_replay(
+    settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str, items: Sequence[Path] = ()
+) -> ScoredRun:
     """Replay a log through the same loop as `replay`, without outputs.
 
     `log`: the files, in order.
     `limit`: the most rows; None: all.
     `name`: the line's name, which begins each line of progress.
+    `items`: files of what items are.
     """
-    source = FileSource(list(log), mapping, limit=limit)
-    line = ScoredLine(**vars(make_line(settings, name)))
+    told = FileItems(items, settings.items) if items else None
+    source = FileSource(list(log), mapping, limit=limit, reach=told.reach if told else None)
+    line = ScoredLine(**vars(make_line(settings, name, described=told is not None)))
     watch = LogWatch()
-    worker = worker_without_outputs(settings, source, line, watch.add)
+    worker = worker_without_outputs(settings, source, line, watch.add, told)
     worker.start()
     history = History(line.monitor)
     worker.observer = ReplayProgress(source, history, name)

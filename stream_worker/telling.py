@@ -97,7 +97,16 @@ def last_words(status: Status) -> dict[str, Any]:
     dropped = {"fields_dropped": dict(counts.fields_dropped.by_name())} if counts.fields_dropped.total() else {}
     duplicates = {"duplicates": counts.duplicates} if counts.duplicates else {}
     aliases = {"aliases": dict(status.memory.aliases)} if status.memory.aliases else {}
-    return {"events": counts.events, "lists": status.publishing.lists, **duplicates, **aliases, **dead, **dropped}
+    faults = duplicates | aliases | dead | dropped | _of_items(status)
+    return {"events": counts.events, "lists": status.publishing.lists, **faults}
+
+
+def _of_items(status: Status) -> dict[str, Any]:
+    """Return how much was told of items, and how much of it can't be read; empty where nothing was told."""
+    reading = status.items
+    faults = {"items_unreadable": reading.unreadable, "item_fields_dropped": reading.fields_dropped}
+    bad = {name: dict(counts.by_name()) for name, counts in faults.items() if counts.total()}
+    return ({"item_records": reading.records} if reading.records else {}) | bad
 
 
 class All:

@@ -88,7 +88,6 @@ def test_lists_and_tables_are_json_in_the_environment() -> None:
             "[events]\neach = 'products'\nmost_each = 501\n[model]\nmax_items = 1_000",
             r"events\.most_each: must be at most half of model\.max_items \(1000\), got 501",
         ),
-        ("[kafka]\nitems_topic = 'items'", r"kafka\.items_topic: .*not read yet"),
         ("[model]\ndim = 1", r"model\.dim: .*got 1"),
         ("[log]\nlevel = 'loud'", r"log\.level: must be 'debug', .*got \"loud\""),
         ("kafka = [", r"worker\.toml: "),

@@ -18,7 +18,7 @@ from stream_worker.core.drift_answers import ANSWERS, ROLLBACK
 from stream_worker.core.interfaces import Clock
 from stream_worker.core.status import ALIAS_OUTCOMES
 
-STAGES = ("poll", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
+STAGES = ("poll", "items", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LATENCY_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -240,6 +240,24 @@ class WorkerMetrics:
         "events",
         "Events that count and get lists, but enter no ring: their item's id found no room.",
         read=lambda s: s.memory.events_not_remembered,
+    )
+    item_records_read = Metric(Counter, "records", "Records read from the items topic.", read=lambda s: s.items.records)
+    item_records_unreadable = Metric(
+        Counter,
+        "records",
+        "Records of the items topic, or elements of one, that can't be read, by class of the fault.",
+        labels=("error",),
+        read=lambda s: s.items.unreadable.by_name(),
+    )
+    item_fields_dropped = Metric(
+        Counter,
+        "fields",
+        "Optional parts of items that could not be read; the items stay.",
+        labels=("field",),
+        read=lambda s: s.items.fields_dropped.by_name(),
+    )
+    item_lag = Metric(
+        Gauge, "records", "Records of the items topic still to read, at most.", read=lambda s: s.items.lag
     )
     users_on_device = Metric(Gauge, "users", "User memories on the device.", read=lambda s: s.memory.users_on_device)
     users_spilled = Metric(

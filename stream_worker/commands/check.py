@@ -12,6 +12,7 @@ from stream_worker.backends.kafka import describe_cluster, missing_topics, requi
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
+from stream_worker.commands.check_items import items_line
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
 from stream_worker.core.amounts import amount
@@ -22,6 +23,7 @@ from stream_worker.exit_codes import ExitCode
 
 _KEYS = {
     "kafka": "[kafka]",
+    "items": "kafka.items_topic, [items]",
     "memory": "memory.redis_url",
     "registry": "[registry]",
     "checkpoint": "checkpoint.path",
@@ -39,6 +41,7 @@ def command(config_path: Path | None) -> int:
     print()
     parts: dict[str, Callable[[], str]] = {
         "kafka": lambda: _kafka(settings),
+        **({"items": lambda: items_line(settings)} if settings.kafka.items_topic else {}),
         "memory": lambda: _memory(settings),
         **({"registry": lambda: _registry(settings)} if settings.registry.url else {}),
         "checkpoint": lambda: _checkpoint(settings),

@@ -37,18 +37,19 @@ def command(
     b: Path,
     log: tuple[Path, ...],
     mapping_path: Path,
+    items: tuple[Path, ...],
     limit: int | None,
     seeds: tuple[int, ...] | None,
     reports: tuple[Path, ...],
 ) -> int:
-    refuse_overwriting([a, b, *log, mapping_path], reports)
+    refuse_overwriting([a, b, *log, mapping_path, *items], reports)
     both, mapping = (settings_from(a), settings_from(b)), load_mapping(mapping_path)
     for settings in both:
         warm_up(settings)  # so that the first run's speed does not include compiling
     runs: tuple[list[ScoredRun], list[ScoredRun]] = [], []
     for seed in seeds or (None,):
         for name, settings, done in zip("AB", both, runs, strict=True):
-            done.append(scored_replay(_seeded(settings, seed), log, mapping, limit, name))
+            done.append(scored_replay(_seeded(settings, seed), log, mapping, limit, name, items))
             if not done[-1].whole:
                 print("stopped: nothing to compare", file=sys.stderr)
                 return ExitCode.INTERRUPTED

@@ -19,7 +19,7 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.files import FileSink, FileSource, Mapping, load_mapping
+from stream_worker.backends.files import FileItems, FileSink, FileSource, Mapping, load_mapping
 from stream_worker.backends.files.recorded_log import is_recorded
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
@@ -47,16 +47,27 @@ def command(
     predictions: Path | None,
     recommendations: Path | None,
     dead_letters: Path | None,
+    items: tuple[Path, ...],
     limit: int | None,
     speed: str,
     checkpoint_to: Path | None,
     checkpoint_from: Path | None,
     reports: tuple[Path, ...],
 ) -> int:
-    refuse_overwriting([*log, mapping_path, config_path], [predictions, recommendations, dead_letters, *reports])
+    refuse_overwriting(
+        [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
+    )
     settings = settings_from(config_path)
     clock, watch = SystemClock(), LogWatch()
-    source = FileSource(list(log), _mapping(log, mapping_path), limit=limit, speed=speed_of(speed), clock=clock)
+    told = FileItems(items, settings.items) if items else None
+    source = FileSource(
+        list(log),
+        _mapping(log, mapping_path),
+        limit=limit,
+        speed=speed_of(speed),
+        clock=clock,
+        reach=told.reach if told else None,
+    )
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
     store = InMemoryMemoryStore(settings.memory)
     nonce, reached = new_nonce(), fault_points(settings)
@@ -69,13 +80,14 @@ def command(
         settings,
         source,
         sink,
-        make_line(settings, f"replay-{settings.model.seed}"),
+        make_line(settings, f"replay-{settings.model.seed}", described=told is not None),
         store=store,
         checkpoints=checkpoints,
         decoder=source.decoder(settings.events, watch.add),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,
+        items=told,
     )
     begun = _beginning(checkpoints, source.identity(), checkpoint_from, checkpoint_to)
     ancestors = ancestors_of(begun.snapshot, source.identity(), settings, store)
@@ -152,6 +164,9 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
         f"{amount(status.catalogue.items, 'item')} live, "
         f"drift alarms: {sum(status.drift.alarms.values())}"
     )
+    if status.items.records:
+        unreadable = status.items.unreadable.total()
+        print(f"{amount(status.items.records, 'row')} of items, {unreadable:,} of which can't be read")
     for line in findings(status, watch):
         print(line)
     if worker.stopping:

@@ -20,7 +20,14 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.kafka import KafkaSink, KafkaSource, missing_topics, require_protocol, require_rights
+from stream_worker.backends.kafka import (
+    KafkaItems,
+    KafkaSink,
+    KafkaSource,
+    missing_topics,
+    require_protocol,
+    require_rights,
+)
 from stream_worker.backends.metrics import Health, MetricsServer, WorkerMetrics
 from stream_worker.backends.metrics_export import MetricsObserver
 from stream_worker.beginning import ancestors_of, beginning_of
@@ -110,7 +117,7 @@ def _started(
     _log.info("starting", slot=slot, kafka=kafka.bootstrap_servers, topic=kafka.input_topic, checkpoints=str(folder))
     # Before joining the group: on a slow machine compiling takes longer than a member may be silent.
     warm_up(settings)
-    line = make_line(settings, f"{slot}-{nonce}")
+    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic))
     _answer(lambda: require_protocol(settings.kafka), health)
     _answer(lambda: require_rights(settings.kafka), health)
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
@@ -128,9 +135,10 @@ def _started(
     _answer(lambda: store.take_slot(slot, nonce), health)
     _answer(store.ensure_kept, health)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
+    items = KafkaItems(kafka) if kafka.items_topic else None
     worker = make_worker(
         settings,
-        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached),
+        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached, items=items),
         line,
         effort=Effort(settings.effort, follows=True),
         observer=observer,

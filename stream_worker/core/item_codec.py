@@ -13,19 +13,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream_worker.core.codec import DroppedField
+from stream_worker.core.codec import Documents, DroppedField
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import id_text
 from stream_worker.core.events import DeadLetter, Record
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_config import ItemsConfig
 from stream_worker.core.item_fields import flag, price_number, tag_texts, time_seconds, title_text, vector_arrays
-from stream_worker.core.json_object import json_object
+from stream_worker.core.json_object import json_document, json_object
 from stream_worker.core.mapping.config import sources_of
 from stream_worker.core.mapping.sources import Read, source
 from stream_worker.core.reasons import refuse
 
-Documents = Callable[[bytes], Any]
 _NO_VECTORS: Mapping[str, NDArray[np.float32]] = {}
 # Part of an item -> how its value is read, and what stands for a part that is not given. The order is the columns'.
 _OPTIONAL: dict[str, tuple[Callable[[str, Any], Any], Any]] = {
@@ -103,12 +102,12 @@ class ItemDecoder:
             rows.append((self._id_in_key(record), True, *self._given(self._times, None, None, record)))
             return
         document = self._document(record.value)
-        if self._each is None:
+        if self._each is None and type(document) is dict:
             rows.append(self._row(document, document, record))
             return
-        for number, element in enumerate(self._elements(self._each, document, record)):
+        for number, (around, element) in enumerate(self._elements(document, record)):
             try:
-                rows.append(self._row(document, element, record))
+                rows.append(self._row(around, element, record))
             except InvalidEvent as fault:
                 unreadable.append(DeadLetter(record, fault.error, f"element {number}: {fault.reason}"))
 
@@ -118,15 +117,19 @@ class ItemDecoder:
         try:
             found = orjson.loads(value)
         except ValueError:
-            return json_object(value)  # it says what the bytes look like, and reads on after a byte order mark
-        return found if type(found) is dict else json_object(value)
+            return json_document(value, ())  # it says what the bytes look like, and reads on after a byte order mark
+        return found if type(found) is dict else json_document(value, ())
 
-    def _elements(self, each: Read, document: Any, record: Record) -> Iterator[Any]:
-        found = each(document, document, record)
-        found = document if found is None else found
-        if type(found) is not list and type(found) is not dict:
+    def _elements(self, document: Any, record: Record) -> Iterator[tuple[Any, Any]]:
+        """Yield each item of a record, with the document around it."""
+        if type(document) is list:
+            yield from ((one, one) for one in document)
+            return
+        found = None if self._each is None else self._each(document, document, record)
+        if found is not None and type(found) is not list and type(found) is not dict:
             refuse("WrongType", "items.each", "an array of items, or an object", found)
-        yield from found if type(found) is list else (found,)
+        elements = found if type(found) is list else [document if found is None else found]
+        yield from ((document, element) for element in elements)
 
     def _row(self, document: Any, element: Any, record: Record) -> _Row:
         item = id_text(self._item_name, self._item(document, element, record))

@@ -24,6 +24,8 @@ class ItemsConfig:
     and the item stays.
     """
 
+    #: Name of a mapping whose keys stand below those given here: `debezium`, changes of a table by Debezium.
+    preset: str = ""
     #: Path of an array in the record, each of whose elements is an item, or of an object that is the item. Empty, or
     #: where nothing is there: the record itself is the item.
     each: Source = ""

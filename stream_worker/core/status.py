@@ -136,6 +136,23 @@ class Catalogue:
 
 
 @dataclass(slots=True)
+class ItemReading:
+    """Counts of what was told of items beside the events; filled by the `Reporter`.
+
+    records, changes: records that were read, and the changes of items in them.
+    lag: records still to read, at most.
+    unreadable: records, or elements of one, that can't be read.
+    fields_dropped: optional parts that can't be read; their items stay.
+    """
+
+    records: int = 0
+    changes: int = 0
+    lag: int = 0
+    unreadable: FaultCounts = field(default_factory=FaultCounts)
+    fields_dropped: FaultCounts = field(default_factory=FaultCounts)
+
+
+@dataclass(slots=True)
 class Learning:
     """State of the model's training; filled by the `Reporter`, the losses by each batch.
 
@@ -198,6 +215,7 @@ class Status:
     takeovers: Takeovers = field(default_factory=Takeovers)
     memory: Memory = field(default_factory=Memory)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    items: ItemReading = field(default_factory=ItemReading)
     learning: Learning = field(default_factory=Learning)
     drift: Drift = field(default_factory=Drift)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, MemoryStore, Sink, Source
+from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Source
 
 
 @dataclass(frozen=True)
 class Outside:
     """Everything that one worker talks to, real or twins.
 
+    items: None where nothing but the events tells of items.
     pause: called with the seconds to wait before a new try.
     reached: called at each fault point, by its name.
     """
@@ -25,3 +26,4 @@ class Outside:
     clock: Clock
     pause: Callable[[float], None] = time.sleep
     reached: Reached = no_fault
+    items: ItemSource | None = None

@@ -12,6 +12,7 @@ from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Takeovers
 from stream_worker.logs import get_logger
 from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
 from stream_worker.loop.memories import Memories
@@ -35,6 +36,7 @@ class Ownership:
         line: Line,
         memories: Memories,
         numbers: ItemNumbers,
+        items: Items,
         offsets: Offsets,
         refusals: Refusals,
         publisher: Publisher,
@@ -45,6 +47,7 @@ class Ownership:
     ) -> None:
         self._source, self._store, self._clock = outside.source, outside.store, outside.clock
         self._line, self._memories, self._numbers, self._offsets = line, memories, numbers, offsets
+        self._items = items
         self._refusals, self._publisher, self._persistence = refusals, publisher, persistence
         self._leaving, self._takeovers = leaving, takeovers
         self._rebuild_records = rebuild_records
@@ -68,6 +71,7 @@ class Ownership:
             _log.warning("begins without a checkpoint, with nothing learned, though the group has published before")
         claims = self._memories.claim(committed)
         starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
+        self._items.owe()
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
         return starts
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.source_id import SourceId
 from stream_worker.loop.checkpointer import Checkpointer, Written, save_memories
+from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
 from stream_worker.loop.memories import Memories
@@ -29,6 +31,7 @@ class Persistence:
     interval_seconds: time between the beginnings of two writes.
 
     _written_offsets: L in the last write that began; empty if it has failed.
+    _written_items: the state of what was told of items in that write.
     _write_began: the epoch second at which it began.
     _stood: how far the reader had come then, by partition, past M where no offset holds a record.
     """
@@ -38,6 +41,7 @@ class Persistence:
         outside: Outside,
         line: Line,
         memories: Memories,
+        items: Items,
         offsets: Offsets,
         refusals: Refusals,
         effort: Effort,
@@ -47,13 +51,15 @@ class Persistence:
         interval_seconds: float,
     ) -> None:
         self._outside, self._store, self._clock = outside, outside.store, outside.clock
-        self._line, self._memories, self._offsets, self._effort = line, memories, offsets, effort
+        self._line, self._memories, self._items, self._offsets = line, memories, items, offsets
+        self._effort = effort
         self._refusals, self._leaving, self._waiting = refusals, leaving, waiting
         self._reporter, self._status = reporter, reporter.status
         self.checkpointer = Checkpointer(
             outside.checkpoints, outside.store, outside.clock, interval_seconds, outside.reached
         )
         self._written_offsets: dict[int, int] = {}
+        self._written_items: dict[str, Any] = {}
         self._write_began = math.nan
         self._stood: dict[int, int] = {}
 
@@ -106,6 +112,7 @@ class Persistence:
     def _unwritten(self) -> bool:
         """Return True if anything has changed since the last write began, or if that write was not complete."""
         moved = self._line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
+        moved = moved or self._items.state_dict() != self._written_items
         return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
 
     def _unwritten_since(self) -> float:
@@ -155,7 +162,7 @@ class Persistence:
         self.checkpointer.start(None, {}, self._memories.tokens, floors, self._stood)
 
     def _begin_write(self) -> None:
-        self._written_offsets = dict(self._line.offsets)
+        self._written_offsets, self._written_items = dict(self._line.offsets), self._items.state_dict()
         floors = self._stand()
         owed = self._memories.take_owed()
         if not self._store.durable:
@@ -164,7 +171,8 @@ class Persistence:
             self._settle_records(written)
         with self._reporter.stage("copy"):
             snapshot = self._line.snapshot(self._identity(), self._outside.sink.state_dict(), self._store.state_dict())
-            snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict()})
+            told = {"items": state} if (state := self._items.state_dict()) else {}
+            snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict(), **told})
         self.checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
 
     def _stand(self) -> dict[int, int]:
@@ -193,7 +201,7 @@ class Persistence:
             self._stood = {}
             counts.failures += 1
             if written.checkpoint_ts is None:
-                self._written_offsets = {}
+                self._written_offsets, self._written_items = {}, {}
         else:
             counts.unwritten_since = self._write_began
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.pace import Pace
-from stream_worker.core.codec import Decoder
+from stream_worker.core.codec import Decoder, DroppedField
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
-from stream_worker.core.events import Events, Record
+from stream_worker.core.events import DeadLetter, Events, Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.logs import get_logger
@@ -94,6 +94,26 @@ class Reporter:
                 place=f"partition {events.partition_B[first]}, offset {events.offset_B[first]}",
             )
         counts.duplicates += len(repeated)
+
+    def count_items(
+        self,
+        records: int,
+        changes: int,
+        lag: int,
+        unreadable: Sequence[DeadLetter],
+        dropped: Sequence[DroppedField],
+    ) -> None:
+        """Count a batch of what was told of items; the first fault of each kind is logged."""
+        reading = self.status.items
+        reading.records += records
+        reading.changes += changes
+        reading.lag = lag
+        for letter in unreadable:
+            if reading.unreadable.add(letter.error, letter.reason, letter.record.place):
+                _log.warning("what is told of an item can't be read", reason=letter.reason, place=letter.record.place)
+        for part, reason, place in dropped:
+            if reading.fields_dropped.add(part, reason, place):
+                _log.warning("an optional part of an item is left out", reason=reason, place=place)
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
         """Count drift alarms, and keep a note and a log line of each."""

@@ -23,12 +23,15 @@ from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Snapshot
+from stream_worker.core.item_codec import ItemDecoder
+from stream_worker.core.item_config import ItemsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, Observer, Status
 from stream_worker.logs import get_logger
 from stream_worker.loop.duplicates import Fresh, kept_of, without_duplicates
 from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.limits import Limits
 from stream_worker.loop.line import Line
@@ -74,6 +77,7 @@ class Worker:
     effort: the thinning, which follows the lag.
     predictions: True to publish the list that was made before each examined event.
     observer: told how the worker stands after every tick.
+    item_decoder: decodes what is told of items; None for contract 1's field names.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Worker:
         *,
         predictions: bool = False,
         observer: Observer | None = None,
+        item_decoder: ItemDecoder | None = None,
     ) -> None:
         self.config = config
         self.status = status = Status()
@@ -114,11 +119,15 @@ class Worker:
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
         self._publisher = Publisher(outside, offsets, leaving, waiting, status)
-        self._persistence = Persistence(
-            outside, line, memories, offsets, refusals, effort, leaving, waiting, reporter, limits.checkpoint_seconds
+        self._items = items = Items(
+            outside, item_decoder or ItemDecoder(ItemsConfig()), line, waiting, leaving, reporter
         )
+        self._persistence = Persistence(
+            outside, line, memories, items, offsets, refusals, effort, leaving, waiting, reporter,
+            limits.checkpoint_seconds,
+        )  # fmt: skip
         self._ownership = Ownership(
-            outside, line, memories, numbers, offsets, refusals, self._publisher, self._persistence, leaving,
+            outside, line, memories, numbers, items, offsets, refusals, self._publisher, self._persistence, leaving,
             status.takeovers, limits.rebuild_records,
         )  # fmt: skip
         self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
@@ -157,8 +166,10 @@ class Worker:
         """
         if snapshot is not None:
             Restoring(self._outside, self.line, self._numbers, self._effort).restore(snapshot, own)
+            self._items.begin(snapshot.meta.get("items", {}))
         else:
             self._effort.begin_without_a_past()
+            self._items.begin({})
         self._reporter.begin()
         self._memories.ancestors = ancestors or {}
         self._memories.set_line(self.line.name)
@@ -186,6 +197,7 @@ class Worker:
         else:
             self._write_at_last()
         self._source.close()
+        self._items.close()
         self._outside.sink.close()
         self._observe()
 
@@ -198,7 +210,7 @@ class Worker:
     def run_once(self) -> None:
         """Run one tick:
 
-        1. poll a bounded batch
+        1. poll a bounded batch, and take in what was told of items
         2. decode it into columns; a record that is no event becomes a dead letter
         3. recall the users' memories to the device
         4. predict, remember, count and score; learn all mini-batches but the last one
@@ -215,6 +227,8 @@ class Worker:
             self._numbers.keep()
             with self._reporter.stage("poll"):
                 records = self._poll()  # 1
+            with self._reporter.stage("items"):
+                records = records if self._items.take(busy=bool(records)) else []
             if records:
                 self._process(records)  # 2 to 6
             for job in self._between_ticks:

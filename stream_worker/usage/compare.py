@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from stream_worker.usage.options import EXISTING, mapping_option, report_option
+from stream_worker.usage.options import EXISTING, items_option, mapping_option, report_option
 
 EPILOG = """\b
 Examples:
@@ -42,6 +42,7 @@ class _Seeds(click.ParamType[tuple[int, ...]]):
 @click.argument("b", type=EXISTING, metavar="B.toml")
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
 @mapping_option
+@items_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option("--seeds", type=_Seeds(), help="Run each file with each of these seeds (0,1,2); default: its model.seed.")
 @report_option

@@ -68,3 +68,12 @@ def optional_mapping_option(command: F) -> F:
 def _mapping(*, required: bool, more: str) -> Callable[[F], F]:
     help_text = f"File that names the log's columns (see examples/){more}."
     return click.option("--mapping", "-m", "mapping_path", type=EXISTING, required=required, help=help_text)
+
+
+def items_option(command: F) -> F:
+    return click.option(
+        "--items",
+        multiple=True,
+        type=EXISTING,
+        help="File of what items are (title, category, ...), mapped by [items]; may be given several times.",
+    )(command)

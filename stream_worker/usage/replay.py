@@ -11,6 +11,7 @@ from stream_worker.usage.options import (
     FOLDER,
     NEW_FILE,
     config_option,
+    items_option,
     optional_mapping_option,
     report_option,
 )
@@ -20,12 +21,15 @@ Examples:
   stream-worker replay clicks.csv --mapping examples/canonical.toml --limit 10000
   stream-worker replay clicks.csv -m examples/canonical.toml --report report.html
   stream-worker replay clicks.csv -m examples/canonical.toml --predictions predictions.jsonl
+  stream-worker replay clicks.csv -m examples/canonical.toml --items items.csv
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-to learned
   stream-worker replay clicks.csv -m examples/canonical.toml --checkpoint-from learned --checkpoint-to learned
   stream-worker replay yesterday.jsonl.zst --config worker.toml
 
 The last one replays what `record` wrote: records are decoded as they would be in their topic, by [events]. The one
 before goes on where a stopped (or killed) replay of the same log was; its files end up the same to the bit.
+With --items, what a row says of an item takes effect before the first event at or after the row's time (items.ts); a
+row without a time before the first event.
 With another log, or with `run --from learned`, a checkpoint gives a warm start: weights, counts and users' memories.
 
 \b
@@ -40,6 +44,7 @@ Exit codes: 0 done, 1 no row of the log is an event, 64 usage, 78 a file or sett
 @click.option("--predictions", type=NEW_FILE, help="File for the list made before each event, one line per event.")
 @click.option("--recommendations", type=NEW_FILE, help="File for the lists that `run` would publish, one line each.")
 @click.option("--dead-letters", type=NEW_FILE, help="File for rows that are no events, with their reasons.")
+@items_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
     "--speed", default="max", show_default=True, help="max, or how many times faster than the log's own time."

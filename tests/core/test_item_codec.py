@@ -14,15 +14,9 @@ from stream_worker.core.events import Record
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.item_config import ItemsConfig
+from stream_worker.presets import with_preset
 
-DEBEZIUM = ItemsConfig(
-    each=("payload.after", "after", "payload.before", "before"),
-    item=".id",
-    title=".title",
-    price=".price",
-    gone={"payload.op": "d", "op": "d", "__deleted": "true"},
-    tombstone=("payload.id", "id"),
-)
+DEBEZIUM = ItemsConfig(**with_preset("items", {"preset": "debezium"}))
 
 
 def record(value: bytes | None, key: bytes | None = b"k") -> Record:
@@ -163,6 +157,15 @@ def test_changes_of_debezium_are_read_with_and_without_a_schema() -> None:
     keys = [b'{"id":5}', b'{"schema":{},"payload":{"id":6}}', b"7"]
     changes, unreadable = ItemDecoder(DEBEZIUM).decode([record(None, key) for key in keys])
     assert (changes.ids, unreadable) == (["5", "6", "7"], [])
+
+
+def test_an_array_of_items_is_one_record() -> None:
+    decoder = ItemDecoder(ItemsConfig())
+    changes, unreadable = decoder.decode([record(b'[{"item":"a"},{"item":[]},{"item":"b"}]')])
+    assert changes.ids == ["a", "b"]
+    assert [letter.reason for letter in unreadable] == [
+        "element 1: item or key: expected a string or an integer, got an array"
+    ]
 
 
 def test_a_record_of_several_items_keeps_the_good_ones() -> None:

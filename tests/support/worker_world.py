@@ -14,6 +14,7 @@ from model.learner_config import LearnerConfig
 from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.in_memory import (
     InMemoryCheckpoints,
+    InMemoryItems,
     InMemoryMemoryStore,
     InMemorySink,
     InMemorySource,
@@ -158,6 +159,7 @@ class World:
         settings: Settings = SETTINGS,
     ) -> None:
         self.topic, self.clock = InMemoryTopic(partitions), ManualClock()
+        self.items: InMemoryTopic | None = None
         self.kind, self.url, self.group, self.settings = kind, url, group, settings
         self.checkpoints: dict[str, Checkpoints] = defaultdict(Checkpoints)
         self.shared: Any = None if kind is Twin else self._store()
@@ -253,6 +255,7 @@ class Run:
         self.checkpoints = world.checkpoints[slot]
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
+        self.items = InMemoryItems(world.items) if world.items is not None else None
         self.sink = Sink(world.topic, slot, traps)
         pause, settings = more.pop("pause", world.pause), world.settings
         memory = replace(
@@ -262,8 +265,8 @@ class Run:
         )
         self.worker = make_worker(
             replace(settings, worker=replace(settings.worker, slot=slot), memory=memory),
-            Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause),
-            make_line(settings, world.name_of_start(slot)),
+            Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause, items=self.items),
+            more.pop("line", None) or make_line(settings, world.name_of_start(slot)),
             checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,
         )

@@ -57,7 +57,8 @@ class KafkaConfig:
     bootstrap_servers: str = "127.0.0.1:9092"
     #: Topic of events. Its records are keyed by user.
     input_topic: str = "events"
-    #: No effect yet: an items topic is not read, and any name is refused.
+    #: Topic of what items are (`[items]`), keyed by item and compacted. Every worker reads all of it. Empty: only the
+    #: events tell of items.
     items_topic: str = ""
     #: Topic of lists, keyed by user.
     output_topic: str = "recommendations"
