@@ -1,8 +1,9 @@
 """Joins two memories into one: that of a user, and that of an id which the user had before.
 
 A ring holds gaps and no times. Each entry is dated by the record's time less the gaps behind it, a gap of bucket g as
-1.5 * 2^g - 1 seconds, the middle of the bucket. The entries of both rings are put in order of these dates (at the same
-date the user's own first), and an entry with another one before it than it had gets the gap between the two dates.
+2^g - 1 seconds, the least that it may be. So no entry is dated before its time, and of two rings that do not overlap in
+time the older one stands before the newer one. The entries of both are put in order of these dates (at the same date
+the user's own first), and an entry with another one before it than it had gets the gap between the two dates.
 
 Shape suffixes: L ring entries, N entries of both rings.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.batch import NO_GAP
+from model.batch import NO_GAP, SESSION_ENDS
 
 KEPT_JOINS = 8  # ids joined to a user that are kept (ADR 0018); not tuned
 # One user's memory by the names of a memory record's fields.
@@ -94,8 +95,8 @@ def _follows(order: NDArray[np.int64], own: int) -> NDArray[np.bool_]:
 
 
 def _seconds(gap_L: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the seconds that a gap stands for; an unknown one counts as none."""
-    seconds: NDArray[np.float64] = np.where(gap_L == NO_GAP, 0.0, 1.5 * 2.0**gap_L - 1)
+    """Return the least seconds that gaps stand for; that of a new session may be as short as any, as an unknown one."""
+    seconds: NDArray[np.float64] = np.where(np.isin(gap_L, (NO_GAP, SESSION_ENDS)), 0.0, 2.0**gap_L - 1)
     return seconds
 
 

@@ -154,7 +154,7 @@ class TestJoining:
         learner.learn = note  # type: ignore[assignment, method-assign]
         run.tick()
         assert seen == [
-            ("x", []), ("a", []), ("b", ["a"]), ("c", ["a", "x", "b"]), ("d", []),
+            ("x", []), ("a", []), ("b", ["a"]), ("c", ["x", "a", "b"]), ("d", []),
         ]  # fmt: skip
         assert len(run.sink.transactions) == 1
         check_contract_1(world)

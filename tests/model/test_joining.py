@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.batch import NO_GAP
+from model.batch import NO_GAP, SESSION_ENDS
 from model.joining import KEPT_JOINS, join
 
 RING, IDS = 8, 6
@@ -72,7 +72,20 @@ def test_rings_that_overlap_are_joined_by_the_times_that_gaps_give() -> None:
     assert ring(found) == [11, 12, 21, 22, 13, 23]
     gaps = found["gap"][-6:].tolist()
     assert (gaps[0], gaps[1], gaps[3]) == (NO_GAP, 3, 3)
-    assert all(10 <= gap <= 12 for gap in (gaps[2], gaps[4], gaps[5]))
+    assert all(8 <= gap <= 12 for gap in (gaps[2], gaps[4], gaps[5]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("own_first", [True, False])
+def test_of_two_rings_that_do_not_overlap_the_older_one_stands_in_front(seed: int, own_first: bool) -> None:
+    """However the times fall into their buckets, and however long it was in between."""
+    rng = np.random.default_rng(seed)
+    seconds = np.cumsum(rng.choice([0, 1, 3, 7, 8, 100, 1_023, 3_000, 90_000], RING)).tolist()
+    events = [(k + 1, float(second)) for k, second in enumerate(seconds)]
+    older, newer = memory(events[:5]), memory(events[5:])
+    found = joined(older, newer) if own_first or older["ts"] == newer["ts"] else joined(newer, older)
+    if older["ts"] < _START + seconds[5]:
+        assert ring(found) == list(range(1, RING + 1))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -159,10 +172,17 @@ def test_sets_that_stay_together_are_sets_and_the_session_is_the_newer_memorys()
     other["in_set"], other["session"] = np.asarray(0b001, np.int64), np.asarray(8, np.uint32)
     found = joined(own, other)
     assert (ring(found), int(found["in_set"]), int(found["session"])) == ([11, 12, 13, 21, 22, 23], 0b011001, 8)
-    between = memory([(31, 25)])
+    between = memory([(31, 50)])
     wide = memory([(11, 0), (12, 100)])
     wide["in_set"] = np.asarray(0b1, np.int64)
     assert (ring(joined(wide, between)), int(joined(wide, between)["in_set"])) == ([11, 31, 12], 0)
+
+
+def test_the_gap_of_a_new_session_may_be_as_short_as_any() -> None:
+    """A session id that changes within a minute makes it long."""
+    other = memory([(21, 50), (22, 60)])
+    other["gap"][-1] = SESSION_ENDS
+    assert ring(joined(memory([(11, 40)]), other)) == [11, 21, 22]
 
 
 def test_an_unknown_gap_counts_as_no_time() -> None:
