@@ -12,6 +12,7 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.errors import NoEvents
 from stream_worker.core.fault_counts import FaultKind
 from stream_worker.core.log_watch import LogWatch
+from stream_worker.core.printable import printable
 from stream_worker.core.status import Status
 
 _SHOWN_KINDS = 10  # kinds of faults below a summary, a line each (not tuned)
@@ -35,6 +36,9 @@ def findings(status: Status, watch: LogWatch) -> Iterator[str]:
     """Yield the lines that follow a summary: faults of single rows, then those of the whole log."""
     for kind in status.consuming.set_aside.commonest(_SHOWN_KINDS):
         yield f"dead letters: {_told(kind)}"
+    if ignored := status.consuming.ignored:
+        told = (f"{count:,} {name}" for name, count in ignored.most_common(_SHOWN_KINDS))
+        yield printable(f"ignored: {', '.join(told)}")
     for kind in status.consuming.fields_dropped.commonest(_SHOWN_KINDS):
         yield f"fields left out: {_told(kind)}"
     for kind in status.items.unreadable.commonest(_SHOWN_KINDS):

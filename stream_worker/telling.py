@@ -15,6 +15,7 @@ from stream_worker.core.status import Observer, Status
 from stream_worker.logs import get_logger
 
 _EVERY_SECONDS = 60.0  # between two lines of figures (not tuned)
+_MOST_IGNORED = 10  # types of ignored records in a line (not tuned)
 _MOST_KINDS = 50  # warnings about kinds of dead letters, so that a faulty producer can't fill the log (not tuned)
 
 _log = get_logger(__name__)
@@ -38,6 +39,7 @@ class Telling:
         self._said = monotonic()
         self._records = self._events = self._lists = self._duplicates = 0
         self._dead: Counter[str] = Counter()
+        self._ignored: Counter[str] = Counter()
         self._looked_at = 0
         self._warned_of: set[str] = set()
         self._idle = False
@@ -66,7 +68,7 @@ class Telling:
             self._idle = True
         self._said, self._records, self._events = now, counts.records, counts.events
         self._lists, self._duplicates = status.publishing.lists, counts.duplicates
-        self._dead = Counter(counts.dead_letters)
+        self._dead, self._ignored = Counter(counts.dead_letters), Counter(counts.ignored)
 
     def _work(self, status: Status, seconds: float) -> dict[str, Any]:
         said: dict[str, Any] = {
@@ -79,7 +81,8 @@ class Telling:
         dead = Counter(status.consuming.dead_letters) - self._dead
         duplicates = status.consuming.duplicates - self._duplicates
         said |= {"duplicates": duplicates} if duplicates else {}
-        return said | ({"dead_letters": dict(dead)} if dead else {})
+        ignored = Counter(status.consuming.ignored) - self._ignored
+        return said | ({"dead_letters": dict(dead)} if dead else {}) | _told("ignored", ignored)
 
 
 def _quality(status: Status) -> dict[str, float]:
@@ -90,6 +93,11 @@ def _quality(status: Status) -> dict[str, float]:
     return said | ({f"{best}_{HIT_RATE}": round(rates[best], 4)} if best else {})
 
 
+def _told(name: str, counts: Counter[str]) -> dict[str, dict[str, int]]:
+    """Return the commonest of what was counted under a name; nothing if there is none."""
+    return {name: dict(counts.most_common(_MOST_IGNORED))} if counts else {}
+
+
 def last_words(status: Status) -> dict[str, Any]:
     """Return the figures of the log line about the worker's end."""
     counts = status.consuming
@@ -97,7 +105,7 @@ def last_words(status: Status) -> dict[str, Any]:
     dropped = {"fields_dropped": dict(counts.fields_dropped.by_name())} if counts.fields_dropped.total() else {}
     duplicates = {"duplicates": counts.duplicates} if counts.duplicates else {}
     aliases = {"aliases": dict(status.memory.aliases)} if status.memory.aliases else {}
-    faults = duplicates | aliases | dead | dropped | _of_items(status)
+    faults = duplicates | aliases | dead | dropped | _told("ignored", counts.ignored) | _of_items(status)
     return {"events": counts.events, "lists": status.publishing.lists, **faults}
 
 

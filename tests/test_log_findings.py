@@ -63,3 +63,21 @@ def test_fields_left_out_and_habits_of_the_log_are_told_once(tmp_path: Path) -> 
     assert out.count("note: 1 event is more than a minute older") == 1
     assert out.count("note: 1 event stands there twice in a row") == 1
     assert err.count("EUR 3") == 1
+
+
+def test_ignored_rows_and_types_that_never_occur_are_told_at_the_end(tmp_path: Path) -> None:
+    settings = {"EVENTS__TYPES": '{"page": "ignore", "identify": "ignore", "view": {}, "rating": {}, "wish": {}}'}
+    rows = [f"a,x,{T},view", f"a,x,{T},page", f"a,x,{T},page", f"b,y,{T},identify"]
+    code, out, err = call("replay", write(tmp_path / "a.csv", HEADER + "\n".join(rows)), "-m", str(MAPPING), **settings)
+    assert code == ExitCode.DONE, err
+    assert ", 3 ignored, 0 dead letters, " in out
+    assert "ignored: 2 page, 1 identify\n" in out
+    assert "note: event types of the configuration that no event has: rating, wish\n" in out
+
+
+def test_default_types_that_never_occur_are_not_told(tmp_path: Path) -> None:
+    """Nobody has named them."""
+    code, out, _ = call("replay", write(tmp_path / "a.csv", f"{HEADER}a,x,{T},view"), "-m", str(MAPPING))
+    assert code == ExitCode.DONE
+    assert "event types" not in out
+    assert "ignored" not in out

@@ -130,6 +130,20 @@ def test_dead_letters_since_the_last_line_are_counted_by_class(world: World) -> 
     assert ["dead_letters" in line[2] for line in world.ticks(60, records=1)] == [False]
 
 
+def test_ignored_records_since_the_last_line_are_counted_by_type(world: World) -> None:
+    world.status.consuming.ignored["page"] = 3
+    assert [line[2]["ignored"] for line in world.ticks(60, records=3)] == [{"page": 3}]
+    world.status.consuming.ignored["page"] = 5
+    assert [line[2]["ignored"] for line in world.ticks(60, records=2)] == [{"page": 2}]
+    assert ["ignored" in line[2] for line in world.ticks(60, records=1)] == [False]
+
+
+def test_the_last_words_count_ignored_records() -> None:
+    status = Status()
+    status.consuming.ignored.update(page=2, identify=1)
+    assert last_words(status) == {"events": 0, "lists": 0, "ignored": {"page": 2, "identify": 1}}
+
+
 def test_the_last_words_count_dead_letters_and_dropped_fields() -> None:
     status = Status()
     assert last_words(status) == {"events": 0, "lists": 0}

@@ -81,6 +81,13 @@ class WorkerMetrics:
         known=ALIAS_OUTCOMES,
         read=lambda s: s.memory.aliases,
     )
+    ignored_events = Metric(
+        Counter,
+        "events",
+        "What is no event by configuration, by the value of its type (`ignore` in [events.types], [events] keep).",
+        labels=("type",),
+        read=lambda s: s.consuming.ignored,
+    )
     key_mismatches = Metric(
         Counter, "events", "Events whose record key is not their user id.", read=lambda s: s.consuming.key_mismatches
     )

@@ -74,12 +74,14 @@ def _kafka(settings: Settings) -> str:
 
 def _events(settings: Settings) -> str:
     """Decode the newest records, and return what they are, with lines of examples and reasons below."""
+    from stream_worker.assembly import documents_of
+
     topic = settings.kafka.input_topic
     with closing(SpanReader(settings.kafka, topic)) as reader:
         records = reader.newest(_LOOKED_AT)
     if not records:
         return f"{topic} is empty: no record to show"
-    found = sample(Decoder(settings.events), records)
+    found = sample(Decoder(settings.events, documents=documents_of(settings)), records)
     said = f"the newest {amount(found.records, 'record')} of {topic}: {counts(found)}"
     lines = [said, *shown(found, _SHOWN), *reasons(found), *_remarks(found)]
     if not found.with_events:

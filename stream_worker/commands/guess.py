@@ -7,16 +7,18 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stream_worker.backends.files.first_rows import FirstRows, first_rows
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.commands.options import settings_from
-from stream_worker.config import load_settings
-from stream_worker.core.codec import Decoder
+from stream_worker.config import Settings, load_settings
+from stream_worker.core.codec import Decoder, Documents
 from stream_worker.core.errors import ConfigurationError, NoEvents
-from stream_worker.core.guessing.documents import documents_of
+from stream_worker.core.guessing.documents import FRAMED, documents_of
 from stream_worker.core.guessing.guess import Guess, guess, remarks
 from stream_worker.core.guessing.text import events_section, literal, mapping_file
 from stream_worker.core.json_object import json_document
@@ -48,14 +50,32 @@ def _of_topic(topic: str, config_path: Path | None) -> Iterator[str]:
         records = reader.newest(_LOOKED_AT)
     if not records:
         raise NoEvents(f"{topic} holds no record: there is nothing to guess from")
-    documents = documents_of(records, json_document)
-    found = guess(records, documents, _presets(), Decoder)
+    framed = _framed(settings)
+    documents = documents_of(records, partial(_document, framed))
+    if documents.formats[FRAMED] and framed is None:
+        raise ConfigurationError(f"{topic}: {documents.told()}: give [registry] url in the file of --config")
+    found = guess(records, documents, _presets(), lambda config: Decoder(config, documents=framed))
     yield from _comments(f"A guess by `stream-worker guess {topic}`: look it over, then `stream-worker check`.")
     yield from _comments(*remarks(found, documents, keyed=True))
     yield ""
     yield from _kafka_section(settings.kafka, topic)
     yield ""
+    if documents.formats[FRAMED]:
+        yield from ["[registry]", f"url = {literal(settings.registry.url)}", ""]
     yield from events_section(found.proposal)
+
+
+def _framed(settings: Settings) -> Documents | None:
+    """Return what reads values that name a schema; None where no registry is configured."""
+    if not settings.registry.url:
+        return None
+    from stream_worker.assembly import documents_of as of_registry  # large
+
+    return of_registry(settings)
+
+
+def _document(framed: Documents | None, value: bytes | None) -> Any:
+    return framed(value) if framed is not None and value and not value[0] else json_document(value)
 
 
 def _kafka_section(kafka: KafkaConfig, topic: str) -> Iterator[str]:

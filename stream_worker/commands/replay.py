@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from stream_worker.assembly import (
+    documents_of,
     fault_points,
     make_checkpoints,
     make_line,
@@ -31,6 +32,7 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.log_watch import LogWatch
+from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
@@ -58,7 +60,7 @@ def command(
         [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
     )
     settings = settings_from(config_path)
-    clock, watch = SystemClock(), LogWatch()
+    clock, watch = SystemClock(), LogWatch(_own_types(settings))
     told = FileItems(items, settings.items) if items else None
     source = FileSource(
         list(log),
@@ -83,7 +85,7 @@ def command(
         make_line(settings, f"replay-{settings.model.seed}", described=told is not None),
         store=store,
         checkpoints=checkpoints,
-        decoder=source.decoder(settings.events, watch.add),
+        decoder=source.decoder(settings.events, watch.add, documents_of(settings)),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,
@@ -98,6 +100,12 @@ def command(
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
+
+
+def _own_types(settings: Settings) -> list[str]:
+    """Return the event types that the configuration names itself; none for the default ones."""
+    types = settings.events.types
+    return [] if types == EventsConfig().types else list(settings.events.named)
 
 
 def _mapping(log: Sequence[Path], path: Path | None) -> Mapping | None:
@@ -156,10 +164,11 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
         refuse_a_log_without_events(status, source)
     print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
     events, dead = status.consuming.events, sum(status.consuming.dead_letters.values())
-    duplicates = status.consuming.duplicates
+    duplicates, ignored = status.consuming.duplicates, status.consuming.ignored.total()
     print(
         f"{amount(events, 'event')} in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} events/s), "
         + (f"{amount(duplicates, 'duplicate')} among them, " if duplicates else "")
+        + (f"{ignored:,} ignored, " if ignored else "")
         + f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
         f"{amount(status.catalogue.items, 'item')} live, "
         f"drift alarms: {sum(status.drift.alarms.values())}"

@@ -7,7 +7,7 @@ fault is told once, at the end of the replay, with its extent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,12 @@ class LogWatch:
 
     Of more than 20,000 users the rare ones are forgotten (Misra and Gries 1982), so that a user's share is told at most
     a ten-thousandth too small.
+
+    types: names of the event types by their numbers, if each of them is expected to occur.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, types: Sequence[str] = ()) -> None:
+        self._types, self._seen = types, np.zeros(len(types), bool)
         self._events = self._back = self._twice = 0
         self._first_back = self._first_twice = -1
         self._users: Counter[str] = Counter()
@@ -53,6 +56,8 @@ class LogWatch:
         self._last_ts = float(events.ts_B[-1])
         self._last = events.users[-1], events.items[-1], int(events.type_B[-1])
         self._count_users(events)
+        if len(self._types):
+            self._seen[events.type_B] = True
 
     def _same_as_before(self, events: Events, step_B: NDArray[np.float64]) -> list[int]:
         """Return the rows that equal the row before in time, user, item and type; texts are compared last."""
@@ -83,6 +88,8 @@ class LogWatch:
                 f"{amount(self._twice, 'event stands', 'events stand')} there twice in a row "
                 f"(first: row {self._first_twice:,}); each counts, and is easy to predict"
             )
+        if unseen := [name for name, seen in zip(self._types, self._seen, strict=True) if not seen]:
+            yield f"event types of the configuration that no event has: {', '.join(unseen)}"
         [(user, count)] = self._users.most_common(1) or [("", 0)]
         if self._events >= _FEW_EVENTS and count > LARGE_SHARE * self._events:
             yield (

@@ -55,6 +55,7 @@ class Consuming:
     last_event_ts: the epoch second of the last event; NaN before the first.
     dead_letters: dead letters by class of the fault; `set_aside` has their reasons and places, too.
     fields_dropped: optional fields that can't be read.
+    ignored: what is no event by configuration, by the value of its type.
     duplicates: published events that came before, by their ids.
     lag: records still to read, by owned partition.
     latencies: seconds from the broker's timestamp of a record to its list's commit, of the newest records.
@@ -67,6 +68,7 @@ class Consuming:
     dead_letters: Counter[str] = field(default_factory=Counter)
     set_aside: FaultCounts = field(default_factory=FaultCounts)
     fields_dropped: FaultCounts = field(default_factory=FaultCounts)
+    ignored: Counter[str] = field(default_factory=Counter)
     key_mismatches: int = 0
     duplicates: int = 0
     lag: Mapping[int, int] = field(default_factory=dict)

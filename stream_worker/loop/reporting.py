@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
@@ -73,7 +74,7 @@ class Reporter:
         for part, reason, place in decoder.dropped:
             if counts.fields_dropped.add(part, reason, place):
                 _log.warning("an optional field of an event is left out", reason=reason, place=place)
-        counts.key_mismatches = decoder.key_mismatches
+        counts.key_mismatches, counts.ignored = decoder.key_mismatches, Counter(decoder.ignored)
         counts.latencies.extend(now - record.timestamp_ms / 1000 for record in records)
         for piece in done:
             if len(piece.events):

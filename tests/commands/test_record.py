@@ -14,8 +14,10 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
+from stream_worker import assembly
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.spans import SpanReader
+from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.recorded import decode_record
 from stream_worker.exit_codes import ExitCode
 from tests.support.services import free_port
@@ -181,3 +183,29 @@ def test_a_kafka_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> Non
     assert code == ExitCode.FAILED
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "log.jsonl").exists()
+
+
+@pytest.mark.kafka
+def test_values_that_name_a_schema_are_written_as_their_documents(
+    kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the registry can't read stays as it is, so that it is a dead letter again."""
+
+    def read(value: bytes) -> object:
+        if value == b"\0bad":
+            raise InvalidEvent("UnknownSchema", "no such schema")
+        return {"user": value[1:].decode()}
+
+    monkeypatch.setattr(assembly, "documents_of", lambda settings: read)
+    topic = make_topic(partitions=1)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    for value in (b"\0alice", b"\0bad", b'{"user": "bob"}'):
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+    path = tmp_path / "log.jsonl"
+    code, _, err = call(
+        "record", topic, str(path), KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap, REGISTRY__URL="http://127.0.0.1:1"
+    )
+    assert code == ExitCode.DONE, err
+    found = [decode_record(line).value for line in path.read_bytes().splitlines()]
+    assert found == [b'{"user":"alice"}', b"\0bad", b'{"user": "bob"}']

@@ -15,7 +15,7 @@ from stream_worker.backends.files.mapping import Mapping as LogMapping
 from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
 from stream_worker.backends.files.recorded_log import RecordedLog
-from stream_worker.core.codec import Decoder
+from stream_worker.core.codec import Decoder, Documents
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
@@ -93,13 +93,20 @@ class FileSource:
         """The number of the last row to return, plus one; None: not known before the log was read to its end."""
         return None if self._reader.total is None else int(min(self._reader.total, self._end))
 
-    def decoder(self, config: EventsConfig, watch: Callable[[Events], None] | None = None) -> Decoder:
+    def decoder(
+        self,
+        config: EventsConfig,
+        watch: Callable[[Events], None] | None = None,
+        documents: Documents | None = None,
+    ) -> Decoder:
         """Return the decoder of this log's records.
 
-        `config`: the event types; without a mapping the places of their parts, too. `watch`: called with all events.
+        `config`: the event types; without a mapping the places of their parts, too.
+        `watch`: called with all events.
+        `documents`: reads what was recorded of values that name a schema.
         """
         if self._mapping is None:
-            return Decoder(config, watch=watch)
+            return Decoder(config, watch=watch, documents=documents)
         return Decoder(self._mapping.events(config), from_log=True, watch=watch)
 
     @property
