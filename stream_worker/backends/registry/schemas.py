@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -15,6 +16,8 @@ from stream_worker.core.errors import ConfigurationError, InvalidEvent
 T = TypeVar("T")
 # Ids are Java's positive ints. Of a larger one a registry would say that the path is wrong, not that the id is unknown.
 _MAX_ID = 2**31 - 1
+# Of the client's HTTP library, by its version; it tells of every request that went well.
+_LIBRARY_LOGS = ("httpx", "httpx2")
 
 
 class Schemas:
@@ -24,6 +27,8 @@ class Schemas:
     def __init__(self, config: RegistryConfig) -> None:
         self._url = config.url
         self._answered = False
+        for name in _LIBRARY_LOGS:
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             self._client = SchemaRegistryClient(client_settings(config))
         except (OSError, ssl.SSLError, ValueError) as fault:
