@@ -1,4 +1,4 @@
-"""Some records as a configuration understands them: events, ignored records, dead letters, and whose keys they have."""
+"""A sample of records as a configuration understands it: events, ignored records, dead letters, and whose keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_KINDS = 5  # kinds of dead letters, and of ignored types, that are told (n
 
 @dataclass(frozen=True)
 class Sample:
-    """What a decoder made of some records.
+    """Events, dead letters and the rest that a decoder made of some records.
 
     records: their number. with_events: of those with at least one event. keyed: of those whose key is the event's user.
     unseen: event types of the configuration that none of the events has.

@@ -22,7 +22,7 @@ _UNITS = ((1e11, "seconds"), (1e14, "milliseconds"), (1e17, "microseconds"), (fl
 
 @dataclass
 class Values:
-    """What stands at one path.
+    """Values that stand at one path.
 
     path: as `[events]` writes it; it begins with a dot if it is relative to an element of `each`.
     each: the path of that array; empty: none.
