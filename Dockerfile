@@ -12,14 +12,14 @@ COPY pyproject.toml README.md LICENSE constraints.txt ./
 
 # Dependencies before sources: a changed line of code does not fetch torch again.
 FROM build AS build-cpu
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=cpu --constraint constraints.txt -r pyproject.toml
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=cpu --constraint constraints.txt -r pyproject.toml --extra registry
 COPY model model
 COPY stream_worker stream_worker
 RUN uv pip install --no-deps .
 
 FROM build AS build-cuda
 ARG TORCH_CUDA
-RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=${TORCH_CUDA} --constraint constraints.txt -r pyproject.toml
+RUN --mount=type=cache,target=/root/.cache/uv uv pip install --torch-backend=${TORCH_CUDA} --constraint constraints.txt -r pyproject.toml --extra registry
 COPY model model
 COPY stream_worker stream_worker
 RUN uv pip install --no-deps .
