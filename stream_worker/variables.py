@@ -46,5 +46,7 @@ def _is_of_a_service(name: str, value: str) -> bool:
 
 
 def _nearest(name: str, known: dict[str, str]) -> str:
-    close = difflib.get_close_matches(_rest(name), known, n=1, cutoff=_NEAR)
-    return known[close[0]] if close else ""
+    rest = _rest(name)
+    keys = [variable for variable in known.values() if variable.endswith(f"__{rest}")]  # the section was left out
+    close = difflib.get_close_matches(rest, known, n=1, cutoff=_NEAR)
+    return keys[0] if len(keys) == 1 else known[close[0]] if close else ""
