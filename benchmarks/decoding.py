@@ -32,7 +32,7 @@ from benchmarks.record import machine, only_errors, save
 from stream_worker.backends.registry import RegistryConfig, open_registry
 from stream_worker.backends.registry.protobuf_files import file_of
 from stream_worker.config import load_settings
-from stream_worker.core.codec import Decoder, Documents
+from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.events import Record
 from stream_worker.core.mapping.config import EventsConfig
 

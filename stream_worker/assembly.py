@@ -27,8 +27,8 @@ from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.backends.registry import open_registry
 from stream_worker.config import Settings
 from stream_worker.core.baselines import CoVisitation, RecentPopularity
-from stream_worker.core.codec import Decoder, Documents
 from stream_worker.core.copies import Each
+from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.decoding import BATCH, Form, Measured, forms, measured, records_of, registry, seconds_an_event
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.mapping.config import EventsConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.event_fields import ERRORS, REGISTRY_ERRORS, SNOWPLOW_ERRORS
 from stream_worker.core.event_times import OLDEST_SECONDS
 from stream_worker.core.events import Record

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from stream_worker.config import load_settings
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.event_fields import category_code
 from stream_worker.core.events import Record
 from stream_worker.core.mapping.config import EventsConfig

@@ -16,7 +16,7 @@ from stream_worker.commands.check_items import items_line
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, effective
 from stream_worker.core.amounts import amount
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import NoEvents, StreamWorkerError, Unavailable
 from stream_worker.core.sample import Sample, about_keys, counts, reasons, sample, shown
 from stream_worker.exit_codes import ExitCode

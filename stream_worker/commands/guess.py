@@ -16,7 +16,7 @@ from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings, load_settings
-from stream_worker.core.codec import Decoder, Documents
+from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.errors import ConfigurationError, NoEvents
 from stream_worker.core.guessing.documents import FRAMED, documents_of
 from stream_worker.core.guessing.guess import Guess, guess, remarks

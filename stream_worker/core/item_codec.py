@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from stream_worker.core.codec import Documents, DroppedField
+from stream_worker.core.decoder import Documents, DroppedField
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import id_text
 from stream_worker.core.events import DeadLetter, Record

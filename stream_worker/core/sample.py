@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from stream_worker.core.amounts import amount
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import DeadLetter, Events, Record
 from stream_worker.core.fault_counts import FaultCounts
 from stream_worker.core.printable import printable

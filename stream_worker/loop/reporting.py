@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.pace import Pace
-from stream_worker.core.codec import Decoder, DroppedField
+from stream_worker.core.decoder import Decoder, DroppedField
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.events import DeadLetter, Events, Record

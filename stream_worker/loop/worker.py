@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.pace import Pace
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import MemoriesLost, StaleToken, Unavailable
 from stream_worker.core.events import Events, Record

@@ -13,7 +13,7 @@ import pytest
 
 from stream_worker.backends.files import FieldNames, LogReader, load_mapping, read_log
 from stream_worker.backends.files import Mapping as LogMapping
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import DeadLetter, Events, Record
 from stream_worker.core.mapping.config import EventsConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream_worker.backends.files import LogReader, load_mapping
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Record
 from tests.test_presets import NOON, TRACKERS, preset, records, seconds
 

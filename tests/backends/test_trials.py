@@ -9,7 +9,7 @@ import pytest
 
 from stream_worker.backends.files import FieldNames, FileSource, LogReader, load_mapping
 from stream_worker.backends.files import Mapping as LogMapping
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import DeadLetter, Events, Record
 from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from stream_worker.exit_codes import ExitCode

@@ -17,7 +17,7 @@ from stream_worker.backends.files.recorded_log import RecordedLog, is_recorded
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.config import load_settings
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Record
 from stream_worker.core.recorded import encode_record
 from stream_worker.exit_codes import ExitCode

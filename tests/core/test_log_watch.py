@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.codec import encode_event
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Events, Record
 from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.mapping.config import EventsConfig

@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from stream_worker.core import renaming
-from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.codec import encode_event
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Record
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.renaming import renamer

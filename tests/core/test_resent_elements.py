@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import ELEMENTS_HEADER, Events, Record
 from stream_worker.core.mapping.config import EventsConfig
 

@@ -7,7 +7,8 @@ from itertools import islice, takewhile
 
 import pytest
 
-from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.codec import encode_event
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Record
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.demo.shop import FIRST_CUSTOMER, Action, Shop, ShopConfig

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from model.recent_ids import KEPT_IDS
 from stream_worker.assembly import memory_layout
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import TransactionAborted, Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.mapping.config import EventsConfig

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from stream_worker.assembly import memory_layout
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from tests.support.worker_world import BATCH, MODEL, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from model.batch import NO_GAP, SESSION_ENDS
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat

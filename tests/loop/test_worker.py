@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from stream_worker.backends.in_memory import InMemoryMemoryStore
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.effort import Effort, EffortConfig
 from stream_worker.core.errors import RestartNeeded, SlotTaken, TransactionAborted, Unavailable
 from stream_worker.core.events import SCORE_DIGITS

@@ -24,7 +24,8 @@ from stream_worker.backends.in_memory import (
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.config import Settings
-from stream_worker.core.codec import Decoder, encode_event
+from stream_worker.core.codec import encode_event
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot

@@ -15,7 +15,7 @@ from stream_worker.backends.files.mapping import Mapping as LogMapping
 from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
 from stream_worker.backends.files.recorded_log import RecordedLog
-from stream_worker.core.codec import Decoder, Documents
+from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Clock, PartitionOwner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Record
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.sample import Sample, sample

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.guessing.proposal import Proposal, propose
 from stream_worker.core.sample import Sample, sample
 from tests.core.guessing.shops import documents, flat, nested, order, records

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from stream_worker.core.codec import Decoder
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import ELEMENTS_HEADER, Alias, DeadLetter, Events, Record
 from stream_worker.core.mapping.config import EventsConfig
 

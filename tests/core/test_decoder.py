@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from stream_worker.core.codec import (
-    Decoder,
     decode_recommendation,
     encode_event,
     encode_prediction,
     encode_recommendation,
 )
+from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import InvalidEvent, Unavailable
 from stream_worker.core.event_fields import ERRORS
 from stream_worker.core.events import Alias, DeadLetter, Events, EventType, Prediction, Recommendation, Record

@@ -1,0 +1,347 @@
+"""Decodes records to events as columns; the only place where Python handles events one by one.
+
+A record is an event or not by its bytes, its broker timestamp and the configuration, never by the clock, so that every
+replay decides the same. Each record becomes events, a dead letter, or both, or is ignored by configuration, and no
+bytes raise an error.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import numpy as np
+
+from stream_worker.core.errors import InvalidEvent
+from stream_worker.core.event_fields import category_code, id_text, value_number
+from stream_worker.core.event_times import event_seconds
+from stream_worker.core.events import (
+    Alias,
+    DeadLetter,
+    Events,
+    Record,
+)
+from stream_worker.core.json_object import json_document, keys_of, require_objects
+from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
+from stream_worker.core.mapping.mapper import Mapper, Scope
+from stream_worker.core.number_text import whole_text
+from stream_worker.core.reasons import refuse, shorten, shown
+from stream_worker.core.resent_elements import elements_asked, id_of_these
+from stream_worker.core.snowplow import is_enriched, snowplow_document
+
+T = TypeVar("T")
+Documents = Callable[[bytes], Any]  # the value of a record -> its document
+# What few events have: the request id, and hashes of the event's own id and of its session's.
+_Marks = tuple[str | None, int, int]
+_NO_MARKS: _Marks = (None, 0, 0)
+_NONE: tuple[Sequence[str | None], Sequence[int], Sequence[int]] = ((), (), ())
+_Row = tuple[int, int, float, int, float, int, str, str, _Marks | None]
+_TS = 2  # place of the time in a row
+_TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
+    PARTS.index, ("type", "value", "session", "request_id", "category", "id")
+)
+
+
+_LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
+_IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
+_MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
+_NO_ELEMENTS = "(no elements)"  # in place of a type's value: ignored since there is no event in the record
+
+
+class DroppedField(NamedTuple):
+    """An optional part of an event that could not be read.
+
+    `part`: one of `OPTIONAL`.
+    `reason`: a sentence for a person.
+    `place`: the place of the record (`Record.place`).
+    """
+
+    part: str
+    reason: str
+    place: str
+
+
+class Decoder:
+    """Decodes records to events and dead letters.
+
+    `config`: where the parts of an event are, and the event types.
+    `from_log`: the records are rows of a recorded log, which has no broker's clock.
+    `watch`: called with the events of each batch.
+    `documents`: makes the documents of values that begin with a zero byte, by the schema that they name; None: these
+        are dead letters.
+
+    Of the last batch: `dropped` holds the optional parts that could not be read, `aliases` the records that give a user
+    another id. Of all batches: `ignored` counts records that are no events by configuration, by the value of their
+    type; `key_mismatches` counts records whose key is not their user: such a topic is not keyed by user, so one user's
+    events can change their order.
+    """
+
+    def __init__(
+        self,
+        config: EventsConfig,
+        *,
+        from_log: bool = False,
+        watch: Callable[[Events], None] | None = None,
+        documents: Documents | None = None,
+    ) -> None:
+        self.config = config
+        self._watch = watch
+        self._documents = documents
+        self._is_snowplow = config.format == "snowplow"
+        self.key_mismatches = 0
+        self.ignored: Counter[str] = Counter()
+        self.dropped: list[DroppedField] = []
+        self.aliases: list[Alias] = []
+        self._mapper = Mapper(config)
+        self._keys: tuple[Any, ...] | None = self._mapper.plain
+        self._fields = None if "" in self._mapper.fields else keys_of(self._mapper.fields)
+        is_json = documents is None and not self._is_snowplow
+        self._document = partial(json_document, keys=self._fields) if is_json else self._document_of_any
+        self._names = self._mapper.names
+        self._type_names = list(config.named)
+        self._fold, self._ts_format = config.fold_types, config.ts_format
+        self._codes = self._known_types()
+        self._others = self._codes.get(EVERY_OTHER, _UNKNOWN)
+        self._from_log = from_log
+        self._newest = _LOGS_NEWEST if from_log else _LIVE_NEWEST
+
+    def _known_types(self) -> dict[str, int]:
+        codes = {name: code for code, name in enumerate(self._type_names)}
+        meant = codes | {IGNORE: _IGNORED, ALIAS: _ALIAS}
+        codes |= {value: meant[meaning] for value, meaning in self.config.values.items()}
+        return {_folded(value): code for value, code in codes.items()} if self._fold else codes
+
+    def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
+        """Return the valid events as columns, in the records' order, and a dead letter for what is none.
+
+        A record is one event, several, none (`ignored`, `aliases`), or a dead letter. Raises nothing but what
+        `documents` raises while a schema can't be had; the same records can be decoded again then.
+        """
+        rows: list[_Row] = []
+        within: dict[int, int] = {}
+        dead_letters: list[DeadLetter] = []
+        self.dropped, self.aliases = [], []
+        keys = self._keys
+        for record in records:
+            try:
+                if record.fault is not None:
+                    raise InvalidEvent(*record.fault)
+                document = self._document(record.value)
+                if keys is None or type(document) is list or (record.headers and elements_asked(record)):
+                    letter = self._decode_several(record, document, rows, within)
+                    if letter is not None:
+                        dead_letters.append(letter)
+                else:
+                    row = self._row(record, document.get, keys, document)
+                    if row is not None:
+                        rows.append(row)
+            except InvalidEvent as fault:
+                dead_letters.append(DeadLetter(record, fault.error, fault.reason))
+        events = _columns(rows, within)
+        if self._watch is not None:
+            self._watch(events)
+        return events, dead_letters
+
+    def _document_of_any(self, value: bytes | None) -> Any:
+        if self._documents is not None and value and not value[0]:
+            return require_objects(self._documents(value))
+        if self._is_snowplow and value and is_enriched(value):
+            return snowplow_document(value)
+        return json_document(value, self._fields)
+
+    def _decode_several(
+        self, record: Record, document: Any, rows: list[_Row], within: dict[int, int]
+    ) -> DeadLetter | None:
+        """Add the events of a record to `rows`; return the dead letter of those elements that are none."""
+        if type(document) is dict and not self._mapper.kept(document, record):
+            self._ignore("(keep)")
+            return None
+        scopes = self._mapper.scopes(document, record)
+        asked = elements_asked(record)
+        if not scopes:
+            self._take_without_elements(record, document)
+        elif asked is not None and min(asked) >= len(scopes):
+            self._ignore(_NO_ELEMENTS)
+        shares = self._mapper.shares and type(document) is dict
+        made: list[_Row] = []
+        bad: list[tuple[int, InvalidEvent]] = []
+        for index, scope in enumerate(scopes):
+            if asked is None or index in asked:
+                try:
+                    _require_object(scope[0])
+                    if made and shares:
+                        row: _Row | None = self._next_row(made[-1], record, scope)
+                    else:
+                        row = self._first_row(record, scope, asked)
+                except InvalidEvent as fault:
+                    bad.append((index, fault))
+                else:
+                    if row is not None:
+                        made.append(row)
+        self._add(made, rows, within, timed=self._mapper.timed or type(document) is list)
+        return _letter(record, bad, len(scopes)) if bad else None
+
+    def _first_row(self, record: Record, scope: Scope, asked: tuple[int, ...] | None) -> _Row | None:
+        parts = self._mapper.values(scope, record)
+        if asked is not None:
+            parts["id"] = id_of_these(parts.get("id"), asked)
+        return self._row(record, parts.get, PARTS, scope)
+
+    def _next_row(self, row: _Row, record: Record, scope: Scope) -> _Row:
+        """Return the row of another element of a record: only item, value and category are its own."""
+        partition, offset, ts, code, _, _, user, _, marks = row
+        item, value, category = self._mapper.own_values(scope, record)
+        item = id_text(self._names[1], item)
+        value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
+        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        return partition, offset, ts, code, value, category, user, item, marks
+
+    def _take_without_elements(self, record: Record, document: Any) -> None:
+        """Take a record with an empty `each` for what its type says: it is no event, but may be a login."""
+        scope = (document, None)
+        parts = self._mapper.values(scope, record)
+        user, kind = parts.get("user"), parts.get("type")
+        code = self._code(kind)
+        if code == _ALIAS:
+            self._alias(record, id_text(self._names[0], user), self._mapper.user_before(scope, record))
+        else:
+            self._ignore(kind if code == _IGNORED else _NO_ELEMENTS)
+
+    @staticmethod
+    def _add(made: list[_Row], rows: list[_Row], within: dict[int, int], *, timed: bool) -> None:
+        """Add the events of one record: in the order of their own times, else as a set."""
+        if timed:
+            made.sort(key=itemgetter(_TS))
+        else:
+            within.update((len(rows) + place, place) for place in range(1, len(made)))
+        rows += made
+
+    def _row(self, record: Record, get: Callable[[Any], Any], keys: Sequence[Any], scope: Any) -> _Row | None:
+        """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent.
+
+        get, keys: `get` of a dictionary, and its key of each part, in the order of `PARTS`.
+        scope: where the paths of the event start; the document alone if no path asks for an element.
+        """
+        user_key, item_key, type_key, ts_key, value_key, session_key, request_key, category_key, id_key = keys
+        kind = get(type_key)
+        code = self._codes.get(kind, _UNKNOWN) if type(kind) is str else _UNKNOWN
+        if code < 0:
+            code = self._code(kind)
+            if code == _IGNORED:
+                self._ignore(kind)
+                return None
+        names = self._names
+        user = id_text(names[0], get(user_key))
+        if code == _ALIAS:
+            start = scope if type(scope) is tuple else (scope, None)
+            self._alias(record, user, self._mapper.user_before(start, record))
+            return None
+        item = id_text(names[1], get(item_key))
+        if code < 0:
+            self._refuse_type(kind)
+        ts = event_seconds(names[3], get(ts_key), record.timestamp_ms, self._newest, self._ts_format)
+        value, category, request_id = get(value_key), get(category_key), get(request_key)
+        session, event_id, marks = get(session_key), get(id_key), None
+        value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
+        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        if request_id is not None or session is not None or event_id is not None:
+            marks = self._marks(record, request_id, event_id, session)
+        if not self._from_log and record.key != user.encode():
+            self.key_mismatches += 1
+        return record.partition, record.offset, ts, code, value, category, user, item, marks
+
+    def _marks(self, record: Record, request_id: Any, event_id: Any, session: Any) -> _Marks:
+        return (
+            None if request_id is None else self._optional(_REQUEST_ID, id_text, request_id, record, None),
+            0 if event_id is None else self._optional(_ID, category_code, event_id, record, 0),
+            0 if session is None else self._optional(_SESSION, category_code, session, record, 0),
+        )
+
+    def _optional(self, part: int, read: Callable[[str, Any], T], given: Any, record: Record, nothing: T) -> T:
+        """Return an optional part, or `nothing` for one that can't be read.
+
+        What can't be read is noted, but for an empty text, which means that it was not given.
+        """
+        try:
+            return read(self._names[part], given)
+        except InvalidEvent as fault:
+            if given != "":
+                self.dropped.append(DroppedField(PARTS[part], fault.reason, record.place))
+            return nothing
+
+    def _alias(self, record: Record, user: str, old: Any) -> None:
+        """Note once a record that the user had another id before; one that names none, or the same, is ignored."""
+        if old is None or old == "" or (old := id_text("alias", old)) == user:
+            self._ignore("(alias)")
+            return
+        alias = Alias(record.partition, record.offset, user, old)
+        if self.aliases[-1:] != [alias]:
+            self.aliases.append(alias)
+
+    def _ignore(self, kind: Any) -> None:
+        name = shorten(kind, 60) if type(kind) is str and kind else shown(kind)
+        self.ignored[name if name in self.ignored or len(self.ignored) < _MOST_IGNORED else "(others)"] += 1
+
+    def _code(self, kind: Any) -> int:
+        """Return the number of the event type that a value means, or what it means instead; `_UNKNOWN`: nothing."""
+        if kind is None or kind == "":
+            kind = self.config.default_type or kind
+        name = kind if type(kind) is str else whole_text(kind)
+        if name is None:
+            return self._others if kind is None else _UNKNOWN
+        return self._codes.get(_folded(name) if self._fold else name, self._others)
+
+    def _refuse_type(self, kind: Any) -> NoReturn:
+        if kind is None or kind == "":
+            kind = self.config.default_type or kind
+        kind = whole_text(kind) or kind
+        if type(kind) is not str:
+            refuse("WrongType", self._names[_TYPE], "the name of an event type", kind)
+        known = [value for value in (*self._type_names, *self.config.values) if value != EVERY_OTHER]
+        refuse("UnknownType", self._names[_TYPE], "one of " + ", ".join(known), kind)
+
+
+def _require_object(document: Any) -> None:
+    if type(document) is not dict:
+        raise InvalidEvent("NotAnObject", f"expected a JSON object, got {shown(document)}")
+
+
+def _letter(record: Record, bad: Sequence[tuple[int, InvalidEvent]], elements: int) -> DeadLetter:
+    """Return the dead letter of a record's bad elements; that of the whole record if it has no other elements."""
+    index, first = bad[0]
+    if len(bad) == elements:
+        return DeadLetter(record, first.error, first.reason)
+    return DeadLetter(record, first.error, shorten(f"element {index}: {first.reason}"), [index for index, _ in bad])
+
+
+def _folded(value: str) -> str:
+    """Return a type's value without what may differ: case, blanks, `_` and `-`."""
+    return re.sub(r"[\s_-]+", "", value).casefold()
+
+
+def _columns(rows: list[_Row], within: Mapping[int, int]) -> Events:
+    columns = zip(*rows, strict=True) if rows else ((),) * 9
+    partitions, offsets, times, codes, values, categories, users, items, marks = columns
+    request_ids, ids, sessions = zip(*(mark or _NO_MARKS for mark in marks), strict=True) if any(marks) else _NONE
+    within_B = np.zeros(len(rows), np.int16)
+    if within:
+        within_B[list(within)] = list(within.values())
+    return Events(
+        partition_B=np.array(partitions, np.int32),
+        offset_B=np.array(offsets, np.int64),
+        ts_B=np.array(times, np.float64),
+        type_B=np.array(codes, np.int16),
+        value_B=np.array(values, np.float32),
+        category_B=np.array(categories, np.uint32),
+        within_B=within_B,
+        id_B=np.array(ids, np.uint32) if ids else np.zeros(len(rows), np.uint32),
+        session_B=np.array(sessions, np.uint32) if sessions else np.zeros(len(rows), np.uint32),
+        users=list(users),
+        items=list(items),
+        request_ids=list(request_ids) if request_ids else [None] * len(rows),
+    )
