@@ -50,7 +50,7 @@ def event_seconds(name: str, value: Any, broker_ms: int, newest: str, ts_format:
 
     Raises InvalidEvent.
     """
-    seconds = stated_seconds(value, ts_format) if ts_format else timestamp_seconds(value)
+    seconds = seconds_in(value, ts_format) if ts_format else timestamp_seconds(value)
     if seconds is None:
         refuse("BadTimestamp", name, _expected(ts_format), value, _hint(value))
     if not OLDEST_SECONDS <= seconds <= broker_ms / 1000 + DAY_SECONDS:

@@ -76,10 +76,10 @@ def _of_element(text: str) -> Read:
 
 
 def _of_document(text: str) -> Read:
-    """Return a reader of a path in a document, which is an object. Short paths are read without further calls."""
+    """Return a reader of a path in a document. Short paths are read without further calls."""
     find, steps = path(text), steps_of(text)
     if len(steps) == 1 and isinstance(name := steps[0], str):
-        return lambda document, element, record: document.get(name)
+        return lambda document, element, record: document.get(name) if type(document) is dict else None
     if len(steps) == 2 and isinstance(outer := steps[0], str) and isinstance(inner := steps[1], str):
         return _of_two(text, outer, inner)
     return lambda document, element, record: find(document)
@@ -87,6 +87,8 @@ def _of_document(text: str) -> Read:
 
 def _of_two(whole: str, outer: str, inner: str) -> Read:
     def read(document: Any, element: Any, record: Record) -> Any:
+        if type(document) is not dict:
+            return None
         if (found := document.get(whole)) is not None:
             return found
         around = document.get(outer)
