@@ -72,10 +72,10 @@ def _judge(events: Identified, place_B, ids_UI, repeated_B):  # type: ignore[no-
 
 @kernel
 def _first_of_record(events: Identified, k):  # type: ignore[no-untyped-def]
-    """Return the first event of the same record, user and id."""
+    """Return the first event to remember of the same record, user and id."""
     first, j = k, k - 1
     while j >= 0 and events.offset_B[j] == events.offset_B[k]:
-        if events.slot_B[j] == events.slot_B[k] and events.id_B[j] == events.id_B[k]:
+        if events.remember_B[j] and events.slot_B[j] == events.slot_B[k] and events.id_B[j] == events.id_B[k]:
             first = j
         j -= 1
     return first

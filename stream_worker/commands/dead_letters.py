@@ -7,6 +7,7 @@ import time
 import orjson
 
 from stream_worker.backends.kafka import Published
+from stream_worker.core.events import ELEMENTS_HEADER
 from stream_worker.core.printable import printable
 from stream_worker.core.reasons import shorten
 from stream_worker.core.record_parts import member
@@ -27,7 +28,7 @@ def letter_line(letter: Published) -> str:
 
 
 def _elements(headers: dict[str, str]) -> str:
-    bad = headers.get("elements")
+    bad = headers.get(ELEMENTS_HEADER)
     return f" (elements {bad})" if bad else ""
 
 

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
@@ -41,7 +40,6 @@ _Marks = tuple[str | None, int, int]
 _NO_MARKS: _Marks = (None, 0, 0)
 _NONE: tuple[Sequence[str | None], Sequence[int], Sequence[int]] = ((), (), ())
 _Row = tuple[int, int, float, int, float, int, str, str, _Marks | None]
-_TS = 2  # place of the time in a row
 _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
     PARTS.index, ("type", "value", "session", "request_id", "category", "id")
 )
@@ -50,6 +48,7 @@ _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
 _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
 _IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
 _MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
+_NOT_KEPT = "(keep)"
 _NO_ELEMENTS = "(no elements)"  # in place of a type's value: ignored since there is no event in the record
 
 
@@ -141,7 +140,8 @@ class Decoder:
                     if row is not None:
                         rows.append(row)
             except InvalidEvent as fault:
-                dead_letters.append(DeadLetter(record, fault.error, fault.reason))
+                asked = sorted(elements_asked(record) or ()) if record.headers else ()
+                dead_letters.append(DeadLetter(record, fault.error, fault.reason, asked))
         events = _columns(rows, within)
         if self._watch is not None:
             self._watch(events)
@@ -159,7 +159,7 @@ class Decoder:
     ) -> DeadLetter | None:
         """Add the events of a record to `rows`; return the dead letter of those elements that are none."""
         if type(document) is dict and not self._mapper.kept(document, record):
-            self._ignore("(keep)")
+            self._ignore(_NOT_KEPT)
             return None
         scopes = self._mapper.scopes(document, record)
         asked = elements_asked(record)
@@ -167,26 +167,49 @@ class Decoder:
             self._take_without_elements(record, document)
         elif asked is not None and min(asked) >= len(scopes):
             self._ignore(_NO_ELEMENTS)
-        shares = self._mapper.shares and type(document) is dict
-        made: list[_Row] = []
-        bad: list[tuple[int, InvalidEvent]] = []
-        for index, scope in enumerate(scopes):
-            if asked is None or index in asked:
-                try:
-                    _require_object(scope[0])
-                    if made and shares:
-                        row: _Row | None = self._next_row(made[-1], record, scope)
-                    else:
-                        row = self._first_row(record, scope, asked)
-                except InvalidEvent as fault:
-                    bad.append((index, fault))
-                else:
-                    if row is not None:
-                        made.append(row)
-        self._add(made, rows, within, timed=self._mapper.timed or type(document) is list)
+            return None
+        made, bad = self._made(record, document, scopes, asked)
+        if type(document) is list or self._mapper.timed:
+            self._add_in_order(record, made, rows, within)
+        else:
+            within.update((len(rows) + place, place) for place in range(1, len(made)))
+            rows += [row for row, _ in made]
         return _letter(record, bad, len(scopes)) if bad else None
 
-    def _first_row(self, record: Record, scope: Scope, asked: tuple[int, ...] | None) -> _Row | None:
+    def _made(
+        self, record: Record, document: Any, scopes: Sequence[Scope], asked: frozenset[int] | None
+    ) -> tuple[list[tuple[_Row, Any]], list[tuple[int, InvalidEvent]]]:
+        """Return the rows of the elements that are asked for, each with its object, and the faults of the others."""
+        is_array = type(document) is list
+        shares = self._mapper.shares and not is_array
+        made: list[tuple[_Row, Any]] = []
+        bad: list[tuple[int, InvalidEvent]] = []
+        for index, scope in enumerate(scopes):
+            if asked is not None and index not in asked:
+                continue
+            try:
+                if is_array and not self._is_kept(scope[0], record):
+                    continue
+                if made and shares:
+                    row: _Row | None = self._next_row(made[-1][0], record, scope)
+                else:
+                    row = self._first_row(record, scope, asked)
+            except InvalidEvent as fault:
+                bad.append((index, fault))
+            else:
+                if row is not None:
+                    made.append((row, scope[0]))
+        return made, bad
+
+    def _is_kept(self, document: Any, record: Record) -> bool:
+        """Return whether an object of an array meets `keep`. Raises InvalidEvent for what is no object."""
+        _require_object(document)
+        kept = self._mapper.kept(document, record)
+        if not kept:
+            self._ignore(_NOT_KEPT)
+        return kept
+
+    def _first_row(self, record: Record, scope: Scope, asked: frozenset[int] | None) -> _Row | None:
         parts = self._mapper.values(scope, record)
         if asked is not None:
             parts["id"] = id_of_these(parts.get("id"), asked)
@@ -212,14 +235,24 @@ class Decoder:
         else:
             self._ignore(kind if code == _IGNORED else _NO_ELEMENTS)
 
-    @staticmethod
-    def _add(made: list[_Row], rows: list[_Row], within: dict[int, int], *, timed: bool) -> None:
-        """Add the events of one record: in the order of their own times, else as a set."""
-        if timed:
-            made.sort(key=itemgetter(_TS))
-        else:
-            within.update((len(rows) + place, place) for place in range(1, len(made)))
-        rows += made
+    def _add_in_order(
+        self, record: Record, made: list[tuple[_Row, Any]], rows: list[_Row], within: dict[int, int]
+    ) -> None:
+        """Add events with times of their own in the order of these.
+
+        Events that have no other time than the record's are one set, and so are those of one object of an array whose
+        elements have no times of their own.
+        """
+        times = [ts for (_, _, ts, *_), _ in made]
+        of_record = all(ts * 1000 == record.timestamp_ms for ts in times)
+        before: Counter[int] = Counter()
+        for place in sorted(range(len(made)), key=times.__getitem__):
+            row, around = made[place]
+            of_set = 0 if of_record else id(around)
+            if before[of_set] and (of_record or not self._mapper.timed):
+                within[len(rows)] = before[of_set]
+            before[of_set] += 1
+            rows.append(row)
 
     def _row(self, record: Record, get: Callable[[Any], Any], keys: Sequence[Any], scope: Any) -> _Row | None:
         """Return an event's row, None for a record that is no event by configuration. Raises InvalidEvent.

@@ -20,7 +20,7 @@ from stream_worker.core.events import DeadLetter, Record
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_config import ItemsConfig
 from stream_worker.core.item_fields import flag, price_number, tag_texts, time_seconds, title_text, vector_arrays
-from stream_worker.core.json_object import json_document, json_object
+from stream_worker.core.json_object import json_document, json_object, require_objects
 from stream_worker.core.mapping.config import sources_of
 from stream_worker.core.mapping.sources import Read, source
 from stream_worker.core.reasons import refuse
@@ -113,7 +113,7 @@ class ItemDecoder:
 
     def _document(self, value: bytes) -> Any:
         if self._documents is not None and value[:1] == b"\0":
-            return self._documents(value)
+            return require_objects(self._documents(value))
         try:
             found = orjson.loads(value)
         except ValueError:
@@ -132,6 +132,8 @@ class ItemDecoder:
         yield from ((document, element) for element in elements)
 
     def _row(self, document: Any, element: Any, record: Record) -> _Row:
+        if type(document) is not dict:
+            require_objects(document)
         item = id_text(self._item_name, self._item(document, element, record))
         gone = bool(self._gone) and any(_text(read(document, element, record)) in words for read, words in self._gone)
         return item, gone, *self._given(self._times if gone else self._parts, document, element, record)

@@ -40,10 +40,14 @@ class Logins:
         self._memories, self._users, self._rebuild = memories, users, rebuild
         self._offsets, self._counts = offsets, counts
 
-    def act(self, aliases: Sequence[Alias], partitions: Collection[int]) -> None:
+    def act(
+        self, aliases: Sequence[Alias], partitions: Collection[int], with_events: Collection[tuple[int, str, int]] = ()
+    ) -> None:
         """Let aliases act in their order; their users are on the device.
 
         partitions: those in which a record of the other id may be.
+        with_events: (partition, user, offset) of events; an alias in the record of one leaves n to that event, which
+            would else count as remembered.
 
         Takes one round trip to the store. Raises Unavailable and MemoriesLost; then nothing has changed.
         """
@@ -56,7 +60,7 @@ class Logins:
         touched = np.unique(slots[due_A])
         before = self._users.get(touched)
         try:
-            outcomes = [self._join(alias, slot, partitions, looked_for) for alias, slot in due]
+            outcomes = [self._join(alias, slot, partitions, looked_for, with_events) for alias, slot in due]
             joined = [slot for (_, slot), outcome in zip(due, outcomes, strict=True) if outcome == JOINED]
             if joined:
                 self._rebuild(np.unique(joined))
@@ -66,13 +70,21 @@ class Logins:
         self._users.dirty_S[touched] = True
         self._count([alias for alias, _ in due], outcomes)
 
-    def _join(self, alias: Alias, slot: int, partitions: Collection[int], looked_for: Mapping[Key, bytes]) -> str:
+    def _join(
+        self,
+        alias: Alias,
+        slot: int,
+        partitions: Collection[int],
+        looked_for: Mapping[Key, bytes],
+        with_events: Collection[tuple[int, str, int]],
+    ) -> str:
         """Join the other memory as far as it is new, and move n past the alias; return what it led to."""
         outcome = NOTHING_NEW
         if alias.old != alias.user:
             other = self._memories.newest(alias.old, partitions, looked_for, alias.partition)
             outcome = UNKNOWN if other is None else self._join_to(slot, other, code_of(alias.old))
-        self._users.next_offset_S[slot] = max(alias.offset + 1, int(self._users.next_offset_S[slot]))
+        if (alias.partition, alias.user, alias.offset) not in with_events:
+            self._users.next_offset_S[slot] = max(alias.offset + 1, int(self._users.next_offset_S[slot]))
         return outcome
 
     def _join_to(self, slot: int, other: Any, code: int) -> str:

@@ -355,7 +355,8 @@ class Worker:
         named = [(alias.partition, alias.user) for alias in piece.aliases]
         slot_B = self._memories.recall([*keys, *named], self._source.moved_from())[: len(keys)]
         if piece.aliases:
-            self._logins.act(piece.aliases, self._source.partitions())
+            places = zip(events.partition_B.tolist(), events.users, events.offset_B.tolist(), strict=True)
+            self._logins.act(piece.aliases, self._source.partitions(), set(places))
         if not len(events):
             return None
         effects = self._offsets.effects(events.partition_B, events.offset_B, users.next_offset_S[slot_B])

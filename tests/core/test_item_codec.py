@@ -228,3 +228,9 @@ def test_the_time_of_a_record_is_the_earliest_of_its_items() -> None:
 def test_paths_that_can_not_be_followed_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         ItemsConfig(**given)
+
+
+@pytest.mark.parametrize("value", [b'[{"item":"a"},3]', b"[1]", b'"a"', b"3"])
+def test_what_is_no_object_is_told_and_ends_nothing(value: bytes) -> None:
+    decoded = ItemDecoder(ItemsConfig()).decode([Record(0, 0, 1_700_000_000_000, b"a", value)])
+    assert [letter.error for letter in decoded[1]] == ["NotAnObject"]

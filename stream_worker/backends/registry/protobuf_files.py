@@ -90,5 +90,6 @@ def _compiled(name: str, schema: str, known: Iterable[FileDescriptorProto]) -> F
 
 
 def _errors(said: str, name: str) -> Iterator[str]:
-    """Yield the lines about a file that are no warning."""
-    return (line for line in said.splitlines() if line.startswith(f"{name}:") and " warning: " not in line)
+    """Yield what lines say of a file that are no warning; some compilers write its folder in front of its name."""
+    lines = (line for line in said.splitlines() if f"{name}:" in line and " warning: " not in line)
+    return (line[line.index(f"{name}:") :] for line in lines)

@@ -38,7 +38,7 @@ def condition(key: str, text: str) -> Condition:
 
 
 def _comparison(compare: Callable[[Any, Any], bool], bound: float | str) -> Condition:
-    read: Callable[[Any], Any] = str if isinstance(bound, str) else _number
+    read: Callable[[Any], Any] = _text if isinstance(bound, str) else _number
 
     def test(value: Any) -> bool:
         known = None if is_missing(value) else read(value)
@@ -50,6 +50,11 @@ def _comparison(compare: Callable[[Any, Any], bool], bound: float | str) -> Cond
 def is_missing(value: Any) -> bool:
     """Return True for None, an empty text, or NaN (which pandas writes for a null in a column of numbers)."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: Any) -> str:
+    """Return a plain value as text; a container only as its kind, since it may nest too deep for Python."""
+    return type(value).__name__ if isinstance(value, dict | list) else str(value)
 
 
 def _number(value: Any) -> float | None:

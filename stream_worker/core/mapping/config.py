@@ -118,6 +118,8 @@ class EventsConfig:
         self._check_types()
         for name, text in self.keep.items():
             _check_source("keep", name, needed=True)
+            if name.startswith("."):
+                raise ValueError(f"events.keep: must be a path from the record, not from its elements, got {name!r}")
             condition(f"events.keep.{name}", text)
         try:
             check_ts_format(self.ts_format)

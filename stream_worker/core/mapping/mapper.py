@@ -59,12 +59,15 @@ class Mapper:
         Raises InvalidEvent for more than `most_each` elements, and for an `each` that is no array.
         """
         if isinstance(document, list):
-            scopes: list[Scope] = [(one, NO_ELEMENT) for one in document]
+            scopes = [scope for one in document for scope in self._of_one(one, record)]
         else:
             scopes = self._elements(document, record)
         if len(scopes) > self._most:
             raise InvalidEvent("TooManyElements", f"expected at most {self._most} elements, got {len(scopes)}")
         return scopes
+
+    def _of_one(self, one: Any, record: Record) -> list[Scope]:
+        return self._elements(one, record) if type(one) is dict else [(one, NO_ELEMENT)]
 
     def _elements(self, document: Any, record: Record) -> list[Scope]:
         for read in self._each:

@@ -150,4 +150,4 @@ def _is(value: Any, wanted: Any) -> bool:
     """Return True for the same value, and for a text that spells it: `[id=7]` finds 7 and "7"."""
     if type(value) is bool or type(wanted) is bool or value is None:
         return value is wanted
-    return bool(value == wanted) or str(value) == str(wanted)
+    return type(value) in (str, int, float) and (value == wanted or str(value) == str(wanted))

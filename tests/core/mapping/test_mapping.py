@@ -246,3 +246,51 @@ def test_roles_follow_from_names_and_what_was_only_shown_is_no_target() -> None:
         ("remove", False),
         ("impression", False),
     ]
+
+
+@pytest.mark.parametrize("levels", [100, 250, 300, 900])
+def test_deep_nesting_ends_nothing(levels: int) -> None:
+    """A parser that reads deeper than it writes, or than Python's own stack reaches, must not end the worker."""
+    inner = b"[" * levels + b"]" * levels
+    event = b'{"user":"u","item":"i","type":"view","ts":1700000000,"ctx":{"a":' + inner + b',"kind":' + inner + b"}}"
+    kept = EventsConfig(keep={"ctx.kind": "!= bot"}, category="ctx[kind=page].a")
+    for value in (event, b"[" + event + b"]"):
+        events, dead = Decoder(kept).decode([Record(0, 0, int(NOW * 1000), b"u", value)])
+        assert (len(events), dead) == (1, [])
+
+
+def test_the_objects_of_an_array_meet_the_conditions_one_by_one() -> None:
+    decoder = Decoder(EventsConfig(keep={"bot": "null"}))
+    good = {"user": "u", "item": "i", "type": "view", "ts": NOW}
+    events, dead = decode(record([good, {**good, "bot": 1}]), decoder=decoder)
+    assert (len(events), dead, decoder.ignored) == (1, [], {"(keep)": 1})
+    with pytest.raises(ValueError, match=r"events\.keep: must be a path from the record"):
+        EventsConfig(keep={".qty": "> 0"})
+
+
+def test_orders_in_an_array_are_sets_in_the_order_of_their_times() -> None:
+    first, second = order({"product_id": "c"}, {"product_id": "d"}), order({"product_id": "a"}, timestamp=NOW - 5)
+    events, dead = decode(record([first, second]))
+    assert (events.items, events.within_B.tolist(), dead) == (["a", "c", "d"], [0, 0, 1], [])
+
+
+def test_objects_without_times_of_their_own_are_one_set() -> None:
+    timeless = EventsConfig(ts="record_time")
+    values = [{"user": "u", "item": item, "type": "view"} for item in "abc"]
+    assert decode(record(values), decoder=Decoder(timeless))[0].within_B.tolist() == [0, 1, 2]
+
+
+def test_a_mending_that_fails_keeps_the_elements_that_it_is_about() -> None:
+    """Else its next mending would count the good elements a second time."""
+    torn = Record(3, 0, int(NOW * 1000), b"u", b'{"userId"', headers=((ELEMENTS_HEADER, b"1,3"),))
+    _, [letter] = decode(torn)
+    assert list(letter.elements) == [1, 3]
+
+
+@pytest.mark.parametrize("given", [7, 7.0, "7", "x" * 250])
+def test_mended_elements_have_an_id_of_their_own(given: object) -> None:
+    products = [{"product_id": number} for number in range(3)]
+    whole = record(order(*products, messageId=given))
+    mended = record(order(*products, messageId=given), headers=((ELEMENTS_HEADER, b"0,1,2"),))
+    events, _ = decode(whole, mended)
+    assert 0 < events.id_B[0] != events.id_B[3] > 0
