@@ -95,10 +95,10 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
         raise ConfigurationError(f"environment variable {name}: {_remedy(meant)}")
     ours = [(name, value) for name, value in variables if name.startswith(PREFIX)]
     origins = {_set(raw, name, value): f"environment variable {name}" for name, value in ours}
-    for section in ("events", "items"):
-        if isinstance(given := raw.get(section), Mapping):
-            raw[section] = with_preset(section, given)
     try:
+        for section in ("events", "items"):
+            if isinstance(given := raw.get(section), Mapping):
+                raw[section] = with_preset(section, given)
         return settings_of(raw)
     except ConfigurationError as fault:
         raise ConfigurationError(_with_origin(str(fault), origins, path)) from None

@@ -35,13 +35,15 @@ _SUFFIXES = {"jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "tsv": (".tsv",),
 def command(source: str, config_path: Path | None, out: Path | None) -> None:
     if out is not None and out.exists():
         raise ConfigurationError(f"{out} is there already, and is not overwritten")
-    lines = list(_of_file(Path(source)) if Path(source).is_file() else _of_topic(source, config_path))
+    is_file = Path(source).is_file()
+    lines = list(_of_file(Path(source)) if is_file else _of_topic(source, config_path))
     text = "\n".join(lines) + "\n"
     if out is None:
         print(text, end="")
     else:
         out.write_text(text, encoding="utf-8")
-        print(f"a guess is in {out}: look it over, then try it by `stream-worker check -c {out}`", file=sys.stderr)
+        how = "its first line says what it is for" if is_file else f"then try it by `stream-worker check -c {out}`"
+        print(f"a guess is in {out}: look it over; {how}", file=sys.stderr)
 
 
 def _of_topic(topic: str, config_path: Path | None) -> Iterator[str]:
@@ -52,7 +54,7 @@ def _of_topic(topic: str, config_path: Path | None) -> Iterator[str]:
         raise NoEvents(f"{topic} holds no record: there is nothing to guess from")
     framed = _framed(settings)
     documents = documents_of(records, partial(_document, framed))
-    if documents.formats[FRAMED] and framed is None:
+    if documents.formats[FRAMED] > len(records) / 2 and framed is None:
         raise ConfigurationError(f"{topic}: {documents.told()}: give [registry] url in the file of --config")
     found = guess(records, documents, _presets(), lambda config: Decoder(config, documents=framed))
     yield from _comments(f"A guess by `stream-worker guess {topic}`: look it over, then `stream-worker check`.")
@@ -60,7 +62,7 @@ def _of_topic(topic: str, config_path: Path | None) -> Iterator[str]:
     yield ""
     yield from _kafka_section(settings.kafka, topic)
     yield ""
-    if documents.formats[FRAMED]:
+    if documents.formats[FRAMED] and framed is not None:
         yield from ["[registry]", f"url = {literal(settings.registry.url)}", ""]
     yield from events_section(found.proposal)
 
@@ -79,14 +81,17 @@ def _document(framed: Documents | None, value: bytes | None) -> Any:
 
 
 def _kafka_section(kafka: KafkaConfig, topic: str) -> Iterator[str]:
-    """Yield `[kafka]` for a topic: where it is not the one of the configuration, with dead letters of its own."""
+    """Yield `[kafka]` for a topic: where it is not the one of the configuration, with names of its own, so that it
+    shares no group, lists or dead letters with another topic's worker."""
     own = kafka.input_topic == topic
+    group, lists = (kafka.group_id, kafka.output_topic) if own else (topic, f"{topic}.recommendations")
     dead = kafka.dead_letter_topic if own else f"{topic}.dead"
     yield "[kafka]"
     yield f"bootstrap_servers = {literal(kafka.bootstrap_servers)}"
     yield f"input_topic = {literal(topic)}"
-    yield f"output_topic = {literal(kafka.output_topic)}"
+    yield f"output_topic = {literal(lists)}"
     yield f"dead_letter_topic = {literal(dead)}"
+    yield f"group_id = {literal(group)}"
     if kafka.extra:
         yield "# and [kafka.extra] of your configuration"
 

@@ -10,6 +10,7 @@ from stream_worker.core.guessing.shapes import Shapes, Values
 _LEAST_SCORE = 3  # of a name, to be taken at all (not tuned)
 _NEXT_SCORE = 4  # of a name that comes after another one for what this one lacks (not tuned)
 _SURE_NAME = 8  # score of a name that means one thing only (not tuned)
+_MOST = 0.5  # share of the documents that a path told by its values has to be in (not tuned)
 _LEAST_ADDED = 0.005  # share of the documents that a further path has to add (not tuned)
 _MOST_PATHS = 3
 _MOST_TYPES = 60  # different values of a type (not tuned)
@@ -116,9 +117,15 @@ def beside(part: str, shapes: Shapes, items: list[Values], taken: set[tuple[str,
     return first_of(part, [v for v in found if v.names[-1] == found[0].names[-1]], shapes)
 
 
+def time_by_values(shapes: Shapes) -> Values | None:
+    """Return the path outside of arrays that holds dates in most documents, whatever its name is."""
+    dates = [v for v in shapes if not v.each and _is_time(v) and _is_date(v) and _coverage(v, shapes) > _MOST]
+    return max(dates, key=lambda v: (_coverage(v, shapes), len(v.distinct), -len(v.names)), default=None)
+
+
 def by_values(shapes: Shapes, taken: set[tuple[str, str]]) -> Values | None:
     """Return the path outside of arrays whose values look most like ids that come again, whatever its name is."""
     free = [v for v in shapes if not v.each and (v.each, v.path) not in taken]
     found = [v for v in free if _is_id(v) and not _is_time(v) and not any(name_score(part, v) for part in _TESTS)]
-    several = [v for v in found if 1 < len(v.distinct) < v.count and _coverage(v, shapes) > 0.5]
+    several = [v for v in found if 1 < len(v.distinct) < v.count and _coverage(v, shapes) > _MOST]
     return max(several, key=lambda v: (_coverage(v, shapes), len(v.distinct)), default=None)

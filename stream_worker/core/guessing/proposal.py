@@ -57,6 +57,9 @@ def propose(documents: Sequence[Any], records: Sequence[Record]) -> Proposal | N
         near = part in ("category", "value")
         found[part] = places.beside(part, shapes, item, taken) if near else places.place(part, shapes, arrays, taken)
         taken |= {(v.each, v.path) for v in found[part]}
+    if not found["ts"] and (time := places.time_by_values(shapes)):
+        found["ts"] = [time]
+        taken.add((time.each, time.path))
     for part in ("user", "item"):
         if not found[part] and (guess := places.by_values(shapes, taken)):
             found[part] = [guess]
