@@ -101,6 +101,21 @@ class TestJoining:
         assert run.learned == 5
         assert run.worker.status.memory.aliases == {"joined": 1}
 
+    @pytest.mark.parametrize("first", [True, False])
+    def test_events_in_the_record_of_the_login_are_remembered_and_learned(self, first: bool) -> None:
+        """A batch of calls is one record; the login must not make its other events look like old ones."""
+        world = make_world()
+        view(world, "anon", "x")
+        views = [{"type": "view", "user": "ann", "item": item, "ts": 1_700_000_009 + n} for n, item in enumerate("ab")]
+        calls = [{"type": "login", "user": "ann", "old": "anon"}, *views]
+        value = orjson.dumps(calls if first else [*views, calls[0]])
+        world.topic.append(b"ann", value, 1_700_000_000_000, 0)
+        run = world.worker()
+        run.to_the_end()
+        assert memories(run)["ann", 0] == (["x", "a", "b"], 3, 2)
+        assert run.learned == 3
+        check_contract_1(world)
+
     def test_a_login_makes_no_list_and_counts_in_none(self) -> None:
         world = make_world()
         view(world, "anon", "x")
