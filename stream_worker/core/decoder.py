@@ -11,14 +11,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.event_fields import category_code, id_text, value_number
-from stream_worker.core.event_times import event_seconds
+from stream_worker.core.event_fields import MAX_ID_BYTES, category_code, id_text, value_number
+from stream_worker.core.event_times import DAY_SECONDS, OLDEST_SECONDS, SECONDS_BELOW, event_seconds
 from stream_worker.core.events import (
     Alias,
     DeadLetter,
@@ -47,6 +46,7 @@ _TYPE, _VALUE, _SESSION, _REQUEST_ID, _CATEGORY, _ID = map(
 
 _LIVE_NEWEST, _LOGS_NEWEST = "one day past the record's own time", "a year past the rows around it"
 _IGNORED, _ALIAS, _UNKNOWN = -1, -2, -3  # in place of the number of an event type
+_SHORT_ID = MAX_ID_BYTES // 4  # characters of an id that is short enough whatever they are
 _MOST_IGNORED = 200  # type values that are counted apart when they are ignored; bounds the memory (not tuned)
 _NOT_KEPT = "(keep)"
 _NO_ELEMENTS = "(no elements)"  # in place of a type's value: ignored since there is no event in the record
@@ -99,8 +99,7 @@ class Decoder:
         self._mapper = Mapper(config)
         self._keys: tuple[Any, ...] | None = self._mapper.plain
         self._fields = None if "" in self._mapper.fields else keys_of(self._mapper.fields)
-        is_json = documents is None and not self._is_snowplow
-        self._document = partial(json_document, keys=self._fields) if is_json else self._document_of_any
+        self._is_json = documents is None and not self._is_snowplow
         self._names = self._mapper.names
         self._type_names = list(config.named)
         self._fold, self._ts_format = config.fold_types, config.ts_format
@@ -125,20 +124,18 @@ class Decoder:
         within: dict[int, int] = {}
         dead_letters: list[DeadLetter] = []
         self.dropped, self.aliases = [], []
-        keys = self._keys
+        keys, fields, is_json = self._keys, self._fields, self._is_json
         for record in records:
             try:
                 if record.fault is not None:
                     raise InvalidEvent(*record.fault)
-                document = self._document(record.value)
-                if keys is None or type(document) is list or (record.headers and elements_asked(record)):
-                    letter = self._decode_several(record, document, rows, within)
-                    if letter is not None:
-                        dead_letters.append(letter)
-                else:
+                document = json_document(record.value, fields) if is_json else self._document_of_any(record.value)
+                if keys is not None and type(document) is dict and not (record.headers and elements_asked(record)):
                     row = self._row(record, document.get, keys, document)
                     if row is not None:
                         rows.append(row)
+                elif letter := self._decode_several(record, document, rows, within):
+                    dead_letters.append(letter)
             except InvalidEvent as fault:
                 asked = sorted(elements_asked(record) or ()) if record.headers else ()
                 dead_letters.append(DeadLetter(record, fault.error, fault.reason, asked))
@@ -269,15 +266,23 @@ class Decoder:
                 self._ignore(kind)
                 return None
         names = self._names
-        user = id_text(names[0], get(user_key))
+        # What most records hold is judged here, since a call costs more than the judgement.
+        user = get(user_key)
+        if type(user) is not str or not 0 < len(user) <= _SHORT_ID:
+            user = id_text(names[0], user)
         if code == _ALIAS:
             start = scope if type(scope) is tuple else (scope, None)
             self._alias(record, user, self._mapper.user_before(start, record))
             return None
-        item = id_text(names[1], get(item_key))
+        item = get(item_key)
+        if type(item) is not str or not 0 < len(item) <= _SHORT_ID:
+            item = id_text(names[1], item)
         if code < 0:
             self._refuse_type(kind)
-        ts = event_seconds(names[3], get(ts_key), record.timestamp_ms, self._newest, self._ts_format)
+        ts = get(ts_key)
+        newest = min(record.timestamp_ms / 1000 + DAY_SECONDS, SECONDS_BELOW)
+        if self._ts_format or type(ts) is not float or not OLDEST_SECONDS <= ts < newest:
+            ts = event_seconds(names[3], ts, record.timestamp_ms, self._newest, self._ts_format)
         value, category, request_id = get(value_key), get(category_key), get(request_key)
         session, event_id, marks = get(session_key), get(id_key), None
         value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)

@@ -22,6 +22,7 @@ DAY_SECONDS = 86_400.0
 # milliseconds, and so on, so that no valid time can be read in two units. .NET's ticks (100 ns since the year 1) of the
 # years 1990 to 2100 lie from 6.28e17 to 6.63e17, as nanoseconds 1989 and 1990: so nanoseconds begin in March 1991.
 _MILLISECONDS_FROM, _MICROSECONDS_FROM, _TICKS_FROM, _NANOSECONDS_FROM = 1e11, 1e14, 1e17, 6.7e17
+SECONDS_BELOW = _MILLISECONDS_FROM  # numbers from 1990 to here are seconds
 _LARGEST_NUMBER = 1e20  # the year 5138 in nanoseconds
 _OLDEST_TICKS = 6.2e17
 # datetime.fromisoformat alone accepts any character in place of the T, and more forms in each new version of Python.
