@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.number_text import number_of
 from stream_worker.core.reasons import shorten, shown
@@ -73,7 +74,7 @@ def snowplow_document(value: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         _refuse(f"text in UTF-8, got {value[:40]!r}")
     if len(cells) != len(COLUMNS):
-        _refuse(f"{len(COLUMNS)} columns between tabs, got {len(cells)}: {shown(cells[0])}")
+        _refuse(f"{amount(len(COLUMNS), 'column')} between tabs, got {len(cells)}: {shown(cells[0])}")
     document: dict[str, Any] = {}
     for name, read, text in zip(COLUMNS, _READERS, cells, strict=True):
         if text:

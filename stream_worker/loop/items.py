@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from stream_worker.core.amounts import amount
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import ItemSource
@@ -137,7 +138,7 @@ class Items:
 
     def _show(self, source: ItemSource, due: int) -> None:
         """Show on every surface that items are read, and how many records are left."""
-        words = f"reading items: {due:,} records to go"
+        words = f"reading items: {amount(due, 'record')} to go"
         self._reporter.status.waiting = f"{words}; {trouble}" if (trouble := source.trouble()) else words
         self._reporter.ticked()
         if self._clock.monotonic() - self._said >= _SAY_SECONDS:

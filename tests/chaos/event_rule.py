@@ -3,12 +3,14 @@ own code. What the fuzzer's records should become is told by this alone.
 
 Where the contract leaves it open, this is what it is taken to mean:
 - JSON is I-JSON (RFC 7493): UTF-8, after at most one byte order mark, without lone surrogates, numbers that 64 bits
-  hold, no key of the event twice; and at most 1,024 levels deep.
+  hold; and at most 1,024 levels deep. It may be packed with gzip, once. No key that is read stands twice in an object.
+- An array with an object in it holds an event an element, at most 256, in the order of their times.
 - An integer beyond 64 bits is a number, but no id; a whole number that a float holds exactly is an integer. A field
   that is null is not there.
 - `ts` as ISO 8601: a calendar or week date to the day, alone or with a time after "T" or a space, in UTC unless it has
   a zone, which may also be " UTC"; as RFC 2822 with a numeric zone, GMT or UTC; a number also as text.
 - What stands in `value`, `session`, `request_id` and all other fields decides nothing.
+- A number is a time in nanoseconds from 6.7e17 on.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, NoReturn
 
 TYPES = ("view", "click", "cart", "purchase", "rating")
 DEEPEST = 1_024
+_READ = ("user", "item", "type", "ts", "value", "session", "request_id")
+_MOST_ELEMENTS, _MOST_UNPACKED, _LEAST_NANOSECONDS = 256, 16 << 20, 6.7e17
 _OLDEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
 _DAY_SECONDS = 86_400
 _DAY = r"(?:(?P<month>\d\d)(?P=dash)(?P<day>\d\d)|W(?P<week>\d\d)(?P=dash)(?P<weekday>\d))"
@@ -45,14 +50,31 @@ class NoEvent(Exception):  # noqa: N818
     """The record belongs into the dead letters."""
 
 
-def event_of(value: bytes | None, broker_ms: int) -> Event | None:
-    """The event that a record is; None: it is none."""
+def events_of(value: bytes | None, broker_ms: int) -> tuple[list[Event], bool]:
+    """The events that a record holds, in their order, and whether it is a dead letter, too."""
     try:
-        fields = _fields(value)
+        parsed = _parsed(value)
+    except NoEvent:
+        return [], True
+    if isinstance(parsed, _Object):
+        one = _event(parsed, broker_ms, _READ)
+        return ([one[1]], False) if one else ([], True)
+    if len(parsed) > _MOST_ELEMENTS or not any(isinstance(element, _Object) for element in parsed):
+        return [], True
+    found = [_event(element, broker_ms, ()) if isinstance(element, _Object) else None for element in parsed]
+    timed = [one for one in found if one is not None]
+    return [event for _, event in sorted(timed, key=lambda one: one[0])], len(timed) < len(found)
+
+
+def _event(pairs: _Object, broker_ms: int, once: tuple[str, ...]) -> tuple[float, Event] | None:
+    """The time and the event of an object; None: it is none. `once`: keys that may not stand twice."""
+    try:
+        names = [name for name, _ in pairs]
+        _check(all(names.count(name) < 2 for name in once))
+        fields = dict(pairs)
         event = Event(_id(fields.get("user")), _id(fields.get("item")))
         _check(fields.get("type") in TYPES)
-        _check_time(fields.get("ts"), broker_ms / 1000 + _DAY_SECONDS)
-        return event
+        return _time(fields.get("ts"), broker_ms / 1000 + _DAY_SECONDS), event
     except NoEvent:
         return None
 
@@ -66,18 +88,29 @@ class _Object(list[tuple[str, Any]]):
     """The pairs of a JSON object, as they stand there."""
 
 
-def _fields(value: bytes | None) -> dict[str, Any]:
-    _check(value is not None)
+def _parsed(value: bytes | None) -> Any:
+    """The object or array in the bytes of a record."""
+    value = _unpacked(value or b"")
     try:
         sys.setrecursionlimit(2 * DEEPEST)
-        parsed = json.loads((value or b"").decode().removeprefix("\ufeff"), **_I_JSON)
+        parsed = json.loads(value.decode().removeprefix("\ufeff"), **_I_JSON)
         json.dumps(parsed, ensure_ascii=False).encode()  # lone surrogates have no UTF-8
     except (ValueError, RecursionError):
         raise NoEvent from None
-    _check(isinstance(parsed, _Object) and _depth(parsed) <= DEEPEST)
-    fields = dict(parsed)
-    _check(len(fields) == len(parsed))
-    return fields
+    _check(isinstance(parsed, list) and _depth(parsed) <= DEEPEST)
+    return parsed
+
+
+def _unpacked(value: bytes) -> bytes:
+    if not value.startswith(b"\x1f\x8b"):
+        return value
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacking.decompress(value, _MOST_UNPACKED + 1)
+    except zlib.error:
+        raise NoEvent from None
+    _check(unpacking.eof and not unpacking.unused_data and len(text) <= _MOST_UNPACKED)
+    return text
 
 
 def _integer(text: str) -> int | float:
@@ -122,13 +155,17 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _check_time(ts: Any, newest: float) -> None:
+def _time(ts: Any, newest: float) -> float:
     if type(ts) is str and not _ISO.fullmatch(ts):
         ts = _other_time(ts.strip(" \t"))
     if _is_number(ts):
-        _check(any(_OLDEST <= ts / unit <= newest for unit in (1, 1_000, 1_000_000)))
+        units = (1, 1_000, 1_000_000, *([1_000_000_000] if ts >= _LEAST_NANOSECONDS else []))
+        seconds = next((ts / unit for unit in units if _OLDEST <= ts / unit <= newest), None)
     else:
-        _check(type(ts) is str and _OLDEST <= _iso_seconds(ts) <= newest)
+        _check(type(ts) is str)
+        seconds = _iso_seconds(ts)
+    _check(seconds is not None and _OLDEST <= seconds <= newest)
+    return float(seconds or 0)
 
 
 def _other_time(text: str) -> str | float:

@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Message, Producer
 
-from tests.chaos.event_rule import event_of
+from tests.chaos.event_rule import events_of
 from tests.chaos.examples import thought_up
 from tests.chaos.mutations import Hostile, giants, mutated
 from tests.chaos.scenario import Scenario, Seen, Stage
@@ -37,12 +37,12 @@ class Log:
         self.giants: set[tuple[int, int]] = set()
 
     def add(self, partition: int, record: Hostile) -> None:
-        event, offset = event_of(record.value, record.timestamp_ms), len(self.bad[partition])
-        self.bad[partition].append(hash((record.key, record.value)) if event is None else None)
+        (events, is_bad), offset = events_of(record.value, record.timestamp_ms), len(self.bad[partition])
+        self.bad[partition].append(hash((record.key, record.value)) if is_bad else None)
         self.records += 1
         if len(record.key or b"") + len(record.value or b"") > _SURELY_SENT_BYTES:
             self.giants.add((partition, offset))
-        if event is not None:
+        for event in events:
             self.valid += 1
             self.offsets[event.user, partition].append(offset)
             self.items[event.user, partition].append(event.item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from stream_worker.core.amounts import amount
 from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import NoEvents
 from stream_worker.core.events import Record
@@ -61,7 +62,7 @@ def _told(documents: Documents) -> str:
 
 def remarks(found: Guess, documents: Documents, *, keyed: bool) -> Iterator[str]:
     """Yield what is to be known of a guess. `keyed`: the records are those of a topic."""
-    yield f"Of {found.found.records:,} records ({documents.told()}): {counts(found.found)}."
+    yield f"Of {amount(found.found.records, 'record')} ({documents.told()}): {counts(found.found)}."
     yield from (f"- {reason}" for reason in reasons(found.found))
     if keyed:
         yield f"{about_keys(found.found)}."
