@@ -14,8 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.mapping.conditions import condition
 from stream_worker.core.mapping.config import ALIAS, IGNORE, PARTS, EventsConfig, Source, sources_of
-from stream_worker.core.mapping.paths import steps_of
-from stream_worker.core.mapping.sources import fields_read
+from stream_worker.core.mapping.sources import check_path, fields_read
 from stream_worker.core.nearest import nearest
 from stream_worker.core.refused import sentence
 from stream_worker.presets import with_preset
@@ -52,7 +51,7 @@ class FieldNames:
                 raise ValueError(f"fields.{part}: must name a column, got nothing")
         for each in dataclasses.fields(self):
             for text in sources_of(getattr(self, each.name)):
-                _check_path(f"fields.{each.name}", text)
+                check_path(f"fields.{each.name}", text)
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,9 @@ class Mapping:
         if self.explode and self.format in ("csv", "tsv"):
             raise ValueError(f"explode: needs a list column (jsonl, parquet), got format {self.format!r}")
         for text in sources_of(self.each):
-            _check_path("each", text)
+            check_path("each", text)
         for column, text in self.keep.items():
-            _check_path("keep", column)
+            check_path("keep", column)
             condition(f"keep.{column}", text)
         try:
             self.paths()
@@ -174,13 +173,6 @@ def _is_text_encoding(name: str) -> bool:
     except LookupError:
         return False
     return True
-
-
-def _check_path(key: str, text: str) -> None:
-    try:
-        steps_of(text.removeprefix(".") or "element")
-    except ValueError as fault:
-        raise ValueError(f"{key}: {fault}") from None
 
 
 def load_mapping(path: Path) -> Mapping:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import field
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import annotated_types as bounds
 from pydantic import FiniteFloat
@@ -12,7 +11,7 @@ from pydantic import dataclasses as checked
 
 from stream_worker.core.events import EventType
 from stream_worker.core.mapping.conditions import condition
-from stream_worker.core.mapping.paths import steps_of
+from stream_worker.core.mapping.sources import check_path
 from stream_worker.core.time_formats import check_ts_format
 
 # A path, or several: the first that is there counts.
@@ -25,7 +24,6 @@ PARTS = (*REQUIRED, *OPTIONAL)
 # Words that a value of `types` may mean in place of an event type.
 IGNORE, ALIAS, EVERY_OTHER = "ignore", "alias", "*"
 _UNSEEN_ROLES = ("remove", "impression")
-_HEADER = "header:"
 _MAY_BE_THE_SAME = ("session", "id")
 
 
@@ -183,11 +181,7 @@ def _check_source(part: str, source: Source, *, needed: bool) -> None:
     if needed and not sources_of(source):
         raise ValueError(f"events.{part}: must be a field name of its own, got {source!r}")
     for text in sources_of(source):
-        try:
-            steps_of(text.removeprefix(".") or "element")
-        except ValueError as fault:
-            if not text.startswith(_HEADER):
-                raise ValueError(f"events.{part}: {fault}") from None
+        check_path(f"events.{part}", text)
 
 
 def _event_type(name: str, kind: TypeConfig) -> EventType:
@@ -196,7 +190,6 @@ def _event_type(name: str, kind: TypeConfig) -> EventType:
 
 
 def _role_of(name: str) -> str:
-    words: Iterator[str] = (
-        word for word in ("view", "cart", "remove", "purchase", "impression", "rating") if word == name
-    )
-    return "view" if name == "click" else next(words, "")
+    if name == "click":
+        return "view"
+    return name if name in get_args(Role) else ""

@@ -24,6 +24,16 @@ def source(texts: Sequence[str]) -> Read:
     return reads[0] if len(reads) == 1 else _first(reads)
 
 
+def check_path(key: str, text: str) -> None:
+    """Raise ValueError for a text that names no value. `key`: the key of the configuration that holds it."""
+    if text.startswith(HEADER):
+        return
+    try:
+        steps_of(text.removeprefix(".") or "element")
+    except ValueError as fault:
+        raise ValueError(f"{key}: {fault}") from None
+
+
 def is_relative(text: str) -> bool:
     """Return True for a path that begins at an element, not at the document."""
     return text.startswith(".")
