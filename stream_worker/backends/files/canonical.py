@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import orjson
@@ -16,8 +18,9 @@ from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.number_text import number_of, whole_text
 
 _IDS = ("user", "item", "session", "request_id", "category", "id")
-_END_SECONDS = 253_402_300_800.0  # the year 10000, where Python's datetime ends
-_NO_RECORD = Record(0, 0, -1, None, None)
+# Seconds since 1970 at the year 10000, where Python's datetime ends. Milliseconds below it fit an int64.
+_END_SECONDS = 253_402_300_800.0
+NO_RECORD = Record(0, 0, -1, None, None)  # a row has neither key nor headers
 
 
 class Canonical:
@@ -31,12 +34,12 @@ class Canonical:
         """Yield (user, event) of each event of a row; a row of which none can be found is yielded as it is."""
         document = orjson.loads(value)
         try:
-            scopes = self._mapper.scopes(document, _NO_RECORD)
+            scopes = self._mapper.scopes(document, NO_RECORD)
         except InvalidEvent:
             yield "", value
             return
         for scope in scopes:
-            event = dict.fromkeys(PARTS) | self._mapper.values(scope, _NO_RECORD)
+            event = dict.fromkeys(PARTS) | self._mapper.values(scope, NO_RECORD)
             if self._convert(event):
                 user = event.get("user")
                 key = user if isinstance(user, str) else ""
@@ -51,8 +54,8 @@ class Canonical:
             event["value"] = number
         kind = self._type_of(event["type"])
         event["type"] = kind if kind != "" else None
-        seconds = seconds_in(event["ts"], self._mapping.ts_format)
-        if seconds is not None and OLDEST_SECONDS <= seconds < _END_SECONDS:
+        seconds = row_seconds(event["ts"], self._mapping.ts_format)
+        if not math.isnan(seconds):
             event["ts"] = seconds
         return bool(kind != IGNORE)
 
@@ -61,3 +64,9 @@ class Canonical:
             kind = self._mapping.default_type
         name = kind if isinstance(kind, str) else whole_text(kind)
         return kind if name is None else self._mapping.types.get(name, kind)
+
+
+def row_seconds(value: Any, ts_format: str) -> float:
+    """Return the epoch seconds of a row's time; NaN: it can't be read."""
+    seconds = seconds_in(value.isoformat() if isinstance(value, date) else value, ts_format)
+    return math.nan if seconds is None or not OLDEST_SECONDS <= seconds < _END_SECONDS else seconds

@@ -5,7 +5,6 @@ What a row says takes effect before the first event at or after its time. All ro
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from stream_worker.backends.files.item_rows import item_records
-from stream_worker.core.errors import ConfigurationError
+from stream_worker.backends.files.names import file_name
 from stream_worker.core.events import Record
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.item_config import ItemsConfig
 from stream_worker.core.source_id import SourceId
-
-_HASHED_BYTES = 1 << 20  # bytes at the beginning of each file that name it, as for logs
 
 
 class FileItems:
@@ -32,7 +29,7 @@ class FileItems:
     """
 
     def __init__(self, paths: Sequence[Path], config: ItemsConfig) -> None:
-        self.name = _name(paths, config)
+        self.name = file_name("items", paths, repr((config.each, config.ts)).encode())
         self.begun_anew = 0
         self._taken = self._reached = 0
         records, decoder = list(item_records(paths, config)), ItemDecoder(config.times_alone())
@@ -82,15 +79,3 @@ class FileItems:
 def _milliseconds(decoder: ItemDecoder, record: Record) -> float:
     seconds = decoder.seconds(record)
     return -math.inf if math.isnan(seconds) else round(seconds * 1000)
-
-
-def _name(paths: Sequence[Path], config: ItemsConfig) -> str:
-    """Return `file:<first file>:<hash>` over what decides the order of rows, and size and first bytes of each file."""
-    digest = hashlib.sha256(repr((config.each, config.ts)).encode())
-    try:
-        for path in paths:
-            with path.open("rb") as file:
-                digest.update(f"|{path.stat().st_size}|".encode() + file.read(_HASHED_BYTES))
-    except OSError as fault:
-        raise ConfigurationError(f"items {fault.filename}: {fault.strerror}") from fault
-    return f"file:{paths[0].name}:{digest.hexdigest()[:12]}"

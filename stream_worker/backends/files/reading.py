@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -19,23 +18,18 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from stream_worker.backends.files.canonical import Canonical
+from stream_worker.backends.files.canonical import NO_RECORD, Canonical, row_seconds
 from stream_worker.backends.files.formats import read_rows, rows_known
 from stream_worker.backends.files.lines import BadRow, Row
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.backends.files.parquet import BLOCK_ROWS, digits, text_of
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.event_times import OLDEST_SECONDS, seconds_in
-from stream_worker.core.events import Record
 from stream_worker.core.log_times import judged
 from stream_worker.core.mapping.config import REQUIRED
 from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.mapping.sources import fields_read
 from stream_worker.core.number_text import whole_text
 
-_NO_RECORD = Record(0, 0, -1, None, None)  # a row has neither key nor headers
-# Seconds since 1970 at the year 10000, where Python's datetime ends. Milliseconds below it fit an int64.
-_END_SECONDS = 253_402_300_800.0
 _SHOWN_BYTES = 40  # bytes of a bad text that its dead letter's reason shows; not tuned
 # Bits of the line's number in a place, the number of the file above them: a place is one int64 column (1e12 lines).
 _FILE_SHIFT = 40
@@ -161,7 +155,7 @@ class LogReader:
                 place = file << _FILE_SHIFT | number
                 if isinstance(raw, BadRow):
                     yield _Read("", raw.value, math.nan, place, raw.error, raw.reason)
-                elif self._mapper.kept(raw.fields, _NO_RECORD):
+                elif self._mapper.kept(raw.fields, NO_RECORD):
                     yield self._row(raw, place)
                 else:
                     self._read_over += 1
@@ -178,14 +172,14 @@ class LogReader:
     def _key_and_time(self, document: Any) -> tuple[str, float]:
         """Return the user of a row's first event, and the newest time of its events; NaN: none can be read."""
         try:
-            events = [self._mapper.values(scope, _NO_RECORD) for scope in self._mapper.scopes(document, _NO_RECORD)]
+            events = [self._mapper.values(scope, NO_RECORD) for scope in self._mapper.scopes(document, NO_RECORD)]
         except InvalidEvent:
             return "", math.nan
         if not events:
             return "", math.nan
         user = events[0].get("user")
         key = user if isinstance(user, str) else whole_text(user) or ""
-        return key, max((_seconds(event.get("ts"), self.mapping.ts_format) for event in events), key=_or_least)
+        return key, max((row_seconds(event.get("ts"), self.mapping.ts_format) for event in events), key=_or_least)
 
     def _without_bad_text(self, fields: dict[str, Any], key: str, seconds: float, place: int) -> _Read:
         """Encode a row with bytes that are no UTF-8: escaped in an optional field, else the row gets a fault."""
@@ -213,12 +207,6 @@ def _as_table(rows: Iterable[_Read]) -> pa.Table:
         arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
         blocks.append(pa.record_batch(arrays, schema=_SCHEMA))
     return pa.Table.from_batches(blocks, _SCHEMA).combine_chunks()
-
-
-def _seconds(value: Any, ts_format: str) -> float:
-    """Return the epoch seconds of a time; NaN: it can't be read."""
-    seconds = seconds_in(value.isoformat() if isinstance(value, date) else value, ts_format)
-    return math.nan if seconds is None or not OLDEST_SECONDS <= seconds < _END_SECONDS else seconds
 
 
 def _or_least(seconds: float) -> float:

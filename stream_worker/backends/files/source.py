@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from stream_worker.backends.files.mapping import Mapping as LogMapping
+from stream_worker.backends.files.names import file_name
 from stream_worker.backends.files.pace import Pace, beginning
 from stream_worker.backends.files.reading import LogReader, LogRow
 from stream_worker.backends.files.recorded_log import RecordedLog
 from stream_worker.core.decoder import Decoder, Documents
-from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.events import Events, Record
 from stream_worker.core.interfaces import Clock, PartitionOwner
 from stream_worker.core.mapping.config import EventsConfig
@@ -24,7 +23,6 @@ from stream_worker.core.offsets import Committed
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Standing
 
-_HASHED_BYTES = 1 << 20  # bytes at the beginning of each file that name the log; not tuned, and fixed by existing names
 _PARTITION = 0  # the only partition of a log
 _Row = LogRow | Record
 
@@ -73,7 +71,7 @@ class FileSource:
         self._ahead: _Row | None = None
         self._batch: list[Record] = []
         self._position = max(start, published)
-        self._name = _name(paths, mapping)
+        self._name = file_name("log", paths, b"record" if mapping is None else mapping.identity().encode())
 
     @property
     def name(self) -> str:
@@ -207,18 +205,3 @@ def _record(offset: int, row: _Row) -> Record:
     if isinstance(row, Record):
         return replace(row, partition=_PARTITION, offset=offset)
     return Record(_PARTITION, offset, row.timestamp_ms, row.key.encode(), row.value, row.place, row.fault)
-
-
-def _name(paths: Sequence[Path], mapping: LogMapping | None) -> str:
-    """Return `file:<first file>:<hash>` over the mapping, and the size and first bytes of each file.
-
-    Row numbers of another mapping or other bytes mean something else, so such a log needs another name.
-    """
-    digest = hashlib.sha256(b"record" if mapping is None else mapping.identity().encode())
-    try:
-        for path in paths:
-            with path.open("rb") as file:
-                digest.update(f"|{path.stat().st_size}|".encode() + file.read(_HASHED_BYTES))
-    except OSError as fault:
-        raise ConfigurationError(f"log {fault.filename}: {fault.strerror}") from fault
-    return f"file:{paths[0].name}:{digest.hexdigest()[:12]}"
