@@ -19,7 +19,7 @@ from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import TransactionAborted, Unavailable
 from stream_worker.core.interfaces import MemoryStore
 from stream_worker.core.mapping.config import EventsConfig
-from tests.support.worker_world import BATCH, MODEL, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
+from tests.support.worker_world import BATCH, MODEL, SETTINGS, Durable, Redis, Run, Traps, Twin, World, run_into
 
 WITH_IDS = replace(SETTINGS, events=EventsConfig(id="id"))
 STEPS = ("transaction", "Y", "L", "records", "M")
@@ -95,15 +95,6 @@ def send_many(world: World, events: int, seed: int = 0) -> None:
             sent.append((user, item, f"e{k}", partition))
         if k % 17 == 4:
             world.send_bad(k % 2)
-
-
-def run_into(run: Run) -> bool:
-    """Whether the worker died on its way to the end."""
-    try:
-        run.to_the_end()
-    except Killed:
-        return True
-    return False
 
 
 def state(run: Run) -> dict[str, Any]:

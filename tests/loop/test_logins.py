@@ -15,7 +15,7 @@ from stream_worker.assembly import memory_layout
 from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.mapping.config import EventsConfig, TypeConfig
-from tests.support.worker_world import BATCH, MODEL, SETTINGS, Durable, Killed, Redis, Run, Traps, Twin, World
+from tests.support.worker_world import BATCH, MODEL, SETTINGS, Durable, Redis, Run, Traps, Twin, World, run_into
 
 LOGINS = replace(SETTINGS, events=EventsConfig(id="id", alias="old", types={"view": TypeConfig(), "login": "alias"}))
 STEPS = ("peek", "transaction", "Y", "L", "records", "M")
@@ -70,15 +70,6 @@ def check_contract_1(world: World) -> None:
         counted[key] = counted.get(key, 0) + events_of_list
         assert counted[key] == sum(offset <= as_of for offset in valid[key]), key
     assert counted == {key: len(offsets) for key, offsets in valid.items()}
-
-
-def run_into(run: Run) -> bool:
-    """Whether the worker died on its way to the end."""
-    try:
-        run.to_the_end()
-    except Killed:
-        return True
-    return False
 
 
 class TestJoining:

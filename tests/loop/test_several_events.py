@@ -16,7 +16,7 @@ from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.loop.pieces import cut
-from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Redis, Run, Traps, Twin, World
+from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Redis, Run, Traps, Twin, World, remembered
 
 # Orders: each line has an item, and may name another user.
 _ORDERS = EventsConfig(user=(".user", "user"), item=".item", each="lines", most_each=BATCH)
@@ -58,14 +58,8 @@ class Shop(World):
 
     def check_memories(self, store: Any) -> None:
         """Every record counts each of its user's events once, in order, and n is behind the last one."""
-        layout = MemoryFormat(MODEL.ring_size, MODEL.dim)
-        found = {}
-        for partition, user, blob in store.scan():
-            record = layout.decode([blob])[0]
-            ring = store.item_ids([int(number) for number in record["number"] if number])
-            found[user, partition] = (int(record["events"]), int(record["next_offset"]), ring)
-        assert found == {
-            key: (len(events), events[-1][0] + 1, [item for _, item in events][-layout.ring_size :])
+        assert remembered(store) == {
+            key: (len(events), events[-1][0] + 1, [item for _, item in events][-MODEL.ring_size :])
             for key, events in self._events().items()
         }
 

@@ -228,13 +228,7 @@ class World:
 
     def check_memories(self, store: MemoryStore) -> None:
         """Every record counts each of its user's events once, in the order of the partition."""
-        layout = MemoryFormat(MODEL.ring_size, MODEL.dim)
-        found = {}
-        for partition, user, blob in store.scan():
-            record = layout.decode([blob])[0]
-            ring = store.item_ids([int(number) for number in record["number"] if number])
-            found[user, partition] = (int(record["events"]), int(record["next_offset"]), ring)
-        assert found == {
+        assert remembered(store) == {
             (user, partition): (len(offsets), offsets[-1] + 1, self._items(partition, offsets)[-MODEL.ring_size :])
             for (user, partition), offsets in self.valid().items()
         }
@@ -313,3 +307,22 @@ class Run:
         except Killed:
             self.close()
             raise
+
+
+def remembered(store: MemoryStore) -> dict[tuple[str, int], tuple[int, int, list[str | None]]]:
+    """(events, n, ring) of every (user, partition) that the store has a record of."""
+    layout, found = MemoryFormat(MODEL.ring_size, MODEL.dim), {}
+    for partition, user, blob in store.scan():
+        record = layout.decode([blob])[0]
+        ring = store.item_ids([int(number) for number in record["number"] if number])
+        found[user, partition] = (int(record["events"]), int(record["next_offset"]), ring)
+    return found
+
+
+def run_into(run: Run) -> bool:
+    """Whether the worker died on its way to the end."""
+    try:
+        run.to_the_end()
+    except Killed:
+        return True
+    return False
