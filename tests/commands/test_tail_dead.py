@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from stream_worker.backends.kafka import KafkaConfig, Published, dead_letter_headers
 from stream_worker.commands import tail
 from stream_worker.commands.dead_letters import letter_json, letter_line
-from stream_worker.core.events import DeadLetter, Record
+from stream_worker.core.events import ELEMENTS_HEADER, DeadLetter, Record
 from stream_worker.exit_codes import ExitCode
 from tests.test_commands import call
 
@@ -49,7 +49,7 @@ def test_a_long_value_is_cut_and_a_missing_one_is_said() -> None:
 
 def test_the_elements_that_are_bad_are_named() -> None:
     letter = a_letter(1)
-    letter.headers["elements"] = "1,4"
+    letter.headers[ELEMENTS_HEADER] = "1,4"
     assert "got nothing (elements 1,4)  {" in letter_line(letter)
 
 
