@@ -265,26 +265,27 @@ class Decoder:
             if code == _IGNORED:
                 self._ignore(kind)
                 return None
-        names = self._names
         # What most records hold is judged here, since a call costs more than the judgement.
         user = get(user_key)
         if type(user) is not str or not 0 < len(user) <= _SHORT_ID:
-            user = id_text(names[0], user)
+            user = id_text(self._names[0], user)
         if code == _ALIAS:
             start = scope if type(scope) is tuple else (scope, None)
             self._alias(record, user, self._mapper.user_before(start, record))
             return None
         item = get(item_key)
         if type(item) is not str or not 0 < len(item) <= _SHORT_ID:
-            item = id_text(names[1], item)
+            item = id_text(self._names[1], item)
         if code < 0:
             self._refuse_type(kind)
         ts = get(ts_key)
-        newest = min(record.timestamp_ms / 1000 + DAY_SECONDS, SECONDS_BELOW)
-        if self._ts_format or type(ts) is not float or not OLDEST_SECONDS <= ts < newest:
-            ts = event_seconds(names[3], ts, record.timestamp_ms, self._newest, self._ts_format)
+        newest = record.timestamp_ms / 1000 + DAY_SECONDS
+        if self._ts_format or type(ts) is not float or not (OLDEST_SECONDS <= ts < newest and ts < SECONDS_BELOW):
+            ts = event_seconds(self._names[3], ts, record.timestamp_ms, self._newest, self._ts_format)
         value, category, request_id = get(value_key), get(category_key), get(request_key)
-        session, event_id, marks = get(session_key), get(id_key), None
+        session = None if session_key is None else get(session_key)
+        event_id = None if id_key is None else get(id_key)
+        marks = None
         value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
         category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
         if request_id is not None or session is not None or event_id is not None:
