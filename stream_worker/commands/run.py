@@ -25,6 +25,7 @@ from stream_worker.backends.kafka import (
     KafkaSink,
     KafkaSource,
     missing_topics,
+    require_own_topic,
     require_protocol,
     require_rights,
 )
@@ -120,6 +121,7 @@ def _started(
     line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic))
     _answer(lambda: require_protocol(settings.kafka), health)
     _answer(lambda: require_rights(settings.kafka), health)
+    require_own_topic(settings.kafka, slot)  # before the slot is taken from whoever has it
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker topics create` makes them", topics=missing)
 

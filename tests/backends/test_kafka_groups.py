@@ -16,11 +16,12 @@ from confluent_kafka import TopicPartition
 from stream_worker.backends.kafka import KafkaConfig, KafkaSink, KafkaSource, create_topics, produce_records, tail
 from stream_worker.backends.kafka.config import transaction_settings
 from stream_worker.backends.kafka.producer import TransactionalProducer
-from stream_worker.core.errors import OffsetLost, Unavailable
+from stream_worker.core.errors import ConfigurationError, OffsetLost, Unavailable
 from stream_worker.core.events import Outputs
 from stream_worker.core.offsets import Mark
 from tests.backends.contracts_topics import Member, list_for, retry, values
 from tests.backends.kafka_broker import KafkaBroker
+from tests.conftest import MakeTopic
 from tests.support.services import KafkaCluster
 
 pytestmark = pytest.mark.kafka
@@ -81,6 +82,19 @@ def test_a_claim_does_not_wait_for_transactions_over_other_partitions(kafka_brok
     member.source.reclaim([1])
     member.poll_until(lambda: 1 in member.owner.owned)
     producer.commit()
+
+
+def test_a_slot_that_still_has_another_topics_partitions_claims_none(
+    kafka_broker: KafkaBroker, make_topic: MakeTopic
+) -> None:
+    """The group gives a static member back what it had, whatever it subscribes to now."""
+    first = Member(kafka_broker.source("a"))
+    first.poll_until(lambda: len(first.owner.owned) == kafka_broker.partitions)
+    first.source.close()
+    second = Member(kafka_broker.source("a", input_topic=make_topic("orders", 2)))
+    with pytest.raises(ConfigurationError, match=rf"{kafka_broker.config.group_id}' reads .*events.* can't read .*or"):
+        second.poll_until(lambda: bool(second.owner.owned))
+    assert not second.owner.owned
 
 
 class TestOffsetsThatAreGone:

@@ -12,11 +12,14 @@ import pytest
 from stream_worker.assembly import start_of
 from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.in_memory import InMemoryMemoryStore, ManualClock
+from stream_worker.backends.kafka import KafkaConfig, KafkaSource, require_own_topic
 from stream_worker.backends.metrics import Health
 from stream_worker.commands import run
 from stream_worker.config import load_settings
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.exit_codes import ExitCode
+from tests.backends.contracts_topics import Member
+from tests.conftest import MakeTopic
 from tests.support.services import free_port
 from tests.test_commands import call
 
@@ -27,6 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_RETRY_SECONDS", 0.01)
     for first in ("require_protocol", "require_rights"):
         monkeypatch.setattr(run, first, lambda kafka: None)
+    monkeypatch.setattr(run, "require_own_topic", lambda kafka, slot: None)
 
 
 def stopping_at(count: int, number: signal.Signals) -> Callable[..., list[str]]:
@@ -134,4 +138,30 @@ def test_a_device_that_is_not_here_is_a_configuration_error(tmp_path: Path) -> N
     code, _, err = call("run", **monkeyed)
     assert code == ExitCode.CONFIGURATION
     assert "worker.device: must be auto, cpu or a device of this machine, got 'tpu'" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.kafka
+def test_a_slot_that_reads_another_topic_is_left_alone(
+    kafka_bootstrap: str, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One group and slot for two topics: refused with the remedy, before the first worker is fenced."""
+    monkeypatch.setattr(run, "require_own_topic", require_own_topic)
+    clicks, orders, group = make_topic("clicks", 3), make_topic("orders", 1), make_topic("group", 1)
+    with closing(KafkaSource(KafkaConfig(kafka_bootstrap, input_topic=clicks, group_id=group), "0")) as source:
+        reader = Member(source)
+        reader.poll_until(lambda: len(reader.owner.owned) == 3)
+        code, _, err = call(
+            "run",
+            CHECKPOINT__PATH=str(tmp_path),
+            METRICS__PORT="0",
+            KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap,
+            KAFKA__INPUT_TOPIC=orders,
+            KAFKA__GROUP_ID=group,
+        )
+        reader.poll()
+    assert code == ExitCode.CONFIGURATION
+    assert err.splitlines()[-1].startswith(
+        f"stream-worker: kafka.group_id: slot '0' of group '{group}' reads {clicks}, so it can't read {orders}, too: "
+    )
     assert "Traceback" not in err

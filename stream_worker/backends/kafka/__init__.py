@@ -2,7 +2,7 @@
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers
-from stream_worker.backends.kafka.groups import Group, delete_group, look_at_group
+from stream_worker.backends.kafka.groups import Group, Member, delete_group, look_at_group, member_of, require_own_topic
 from stream_worker.backends.kafka.items import KafkaItems
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
 from stream_worker.backends.kafka.sink import KafkaSink
@@ -25,16 +25,19 @@ __all__ = [
     "KafkaItems",
     "KafkaSink",
     "KafkaSource",
+    "Member",
     "Published",
     "create_topics",
     "dead_letter_headers",
     "delete_group",
     "describe_cluster",
     "look_at_group",
+    "member_of",
     "messages",
     "missing_topics",
     "partition_counts",
     "produce_records",
+    "require_own_topic",
     "require_protocol",
     "require_rights",
     "require_topic",

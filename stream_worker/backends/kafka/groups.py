@@ -1,9 +1,10 @@
-"""Describes and deletes a consumer group from outside: its members and committed offsets."""
+"""Describes and deletes a consumer group from outside: its members and committed offsets; refuses a slot of it that
+reads another topic."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,9 +14,10 @@ from confluent_kafka.admin import AdminClient
 
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect, error_of
-from stream_worker.core.errors import Unavailable
+from stream_worker.core.errors import ConfigurationError, Unavailable
 
 _ANSWER_SECONDS = 10.0  # to wait for an answer, in a command that a person watches; not tuned
+_START_SECONDS = 2.0  # to wait for an answer at the start of a worker, which goes on without one; not tuned
 _NONE_THERE = frozenset({KafkaError.GROUP_ID_NOT_FOUND})
 _Answer = TypeVar("_Answer")
 
@@ -30,6 +32,48 @@ class Group:
 
     members: tuple[str, ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Member:
+    """The member of a worker slot: a worker that runs, or one that was stopped a session timeout ago at most.
+
+    host: where it runs, as the brokers tell it. topics: those of the partitions that it has now.
+    """
+
+    host: str
+    topics: Collection[str]
+
+
+def member_of(config: KafkaConfig, slot: str) -> Member | None:
+    """Return the group's member of a slot; None where there is none, or where the brokers do not tell."""
+    admin, name = connect(AdminClient, client_settings(config)), config.group_id
+    try:
+        described = admin.describe_consumer_groups([name], request_timeout=_START_SECONDS)[name].result()
+    except KafkaException:
+        return None
+    for member in described.members:
+        if member.group_instance_id == f"{name}-{slot}":
+            places = member.assignment.topic_partitions if member.assignment else []
+            return Member(str(member.host).removeprefix("/"), {at.topic for at in places})
+    return None
+
+
+def require_own_topic(config: KafkaConfig, slot: str, topics: Collection[str] | None = None) -> None:
+    """Raise ConfigurationError if the group has given the slot partitions of another topic: that is another worker's
+    slot, or was until just now. Its partitions would be taken for those of `kafka.input_topic`.
+
+    topics: those of the partitions; None: the brokers are asked.
+    """
+    if topics is None:
+        member = member_of(config, slot)
+        topics = member.topics if member else ()
+    if others := sorted(set(topics) - {config.input_topic}):
+        raise ConfigurationError(
+            f"kafka.group_id: slot {slot!r} of group {config.group_id!r} reads {', '.join(others)}, so it can't read "
+            f"{config.input_topic}, too: give each topic a group of its own (kafka.group_id); a worker that was "
+            f"stopped stays a member for {config.session_timeout_ms / 1000:.0f} s"
+        )
 
 
 def look_at_group(config: KafkaConfig) -> Group:

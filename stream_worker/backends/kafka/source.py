@@ -24,6 +24,7 @@ from stream_worker.backends.kafka.faults import (
     is_fatal,
     says,
 )
+from stream_worker.backends.kafka.groups import require_own_topic
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.membership import Membership
 from stream_worker.backends.kafka.positions import Positions
@@ -267,7 +268,12 @@ class KafkaSource:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._membership.heard()
-        self._positions.unclaimed.update(at.partition for at in partitions)
+        try:
+            require_own_topic(self._config, self._slot, {at.topic for at in partitions})
+        except ConfigurationError as fault:
+            self._failures.append(fault)
+        else:
+            self._positions.unclaimed.update(at.partition for at in partitions)
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
