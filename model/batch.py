@@ -42,6 +42,8 @@ class Batch:
     new_B: True for the first event of an item that has just been given its row
     within_B: events of the same set before this one in the batch (see `sets`); 0 for the first, and for events of none
     session_B: hash of the session's id, 0: none
+    own_B: True for events of owned partitions; the others are heard, which are counted but never scored
+    clock_B: second to which the event may move the clock: its time, for a heard one at most its record's time
     """
 
     slot_B: NDArray[np.int64]
@@ -57,6 +59,8 @@ class Batch:
     new_B: NDArray[np.bool_]
     within_B: NDArray[np.int16]
     session_B: NDArray[np.uint32]
+    own_B: NDArray[np.bool_]
+    clock_B: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.slot_B)
@@ -145,8 +149,8 @@ class Outcome:
         return Outcome(**spread, examined_B=examine_B, windows_BL=windows_BL, losses=self.losses)
 
     def scored(self, batch: Batch) -> NDArray[np.int64]:
-        """Return the places of events that count for the metrics; users' first events are among them."""
-        return np.flatnonzero(batch.learn_B & batch.target_B & self.examined_B)
+        """Return the places of own events that count for the metrics; users' first events are among them."""
+        return np.flatnonzero(batch.learn_B & batch.target_B & self.examined_B & batch.own_B)
 
     @staticmethod
     def joined(parts: Sequence[Outcome]) -> Outcome:

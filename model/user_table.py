@@ -22,6 +22,7 @@ from model.kernels import kernel
 _FIRST_CAPACITY = 1024  # slots of an empty table; doubled as needed; not tuned
 _EVICTED_SHARE = 16  # 1 / 16 of `max_users` is evicted at a time; not tuned
 _OF_SETS = (1 << 62) - 1  # newest ring entries of which it is kept whether they follow in a set: all bits but the sign
+_KEYS = {False: "memory.device_users", True: "hearing.users"}  # configuration keys of the two bounds
 # Columns of the table on the host, one entry a slot.
 _COLUMNS = (
     "number_SL", "type_SL", "gap_SL", "events_S", "ts_S", "next_offset_S", "session_S", "in_set_S", "ids_SI",
@@ -93,12 +94,16 @@ class _Rings(NamedTuple):
 
 
 class UserTable:
-    """Slots for at most `max_users` users. The least recently used are evicted, a sixteenth at a time."""
+    """Slots for users of owned partitions, at most `max_users`, and for users of heard ones, at most `max_heard`.
 
-    def __init__(self, max_users: int, ring_size: int, hidden: int, device: torch.device) -> None:
-        self.max_users = max_users
+    Of each kind the least recently used are evicted, a sixteenth at a time. Users of heard partitions are never dirty,
+    since another worker keeps their records.
+    """
+
+    def __init__(self, max_users: int, ring_size: int, hidden: int, device: torch.device, max_heard: int = 0) -> None:
+        self.max_users, self.max_heard = max_users, max_heard
         self.device = device
-        size = min(_FIRST_CAPACITY, max_users)
+        size = min(_FIRST_CAPACITY, max_users + max_heard)
         self.number_SL = np.zeros((size, ring_size), dtype=np.uint32)
         self.type_SL = np.zeros((size, ring_size), dtype=np.uint8)
         self.gap_SL = np.zeros((size, ring_size), dtype=np.uint8)
@@ -112,6 +117,8 @@ class UserTable:
         self.h_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.c_SH = torch.zeros(size, hidden, dtype=torch.float16, device=device)
         self.dirty_S = np.zeros(size, dtype=np.bool_)
+        self.heard_S = np.zeros(size, dtype=np.bool_)
+        self._heard = 0
         self._used_S = np.zeros(size, dtype=np.int64)
         self._occurrences_S = np.zeros(size, dtype=np.int64)
         self._turn = 0
@@ -121,6 +128,10 @@ class UserTable:
 
     def __len__(self) -> int:
         return len(self._slot_of)
+
+    def count(self, *, heard: bool) -> int:
+        """Return the number of users of heard partitions, or of owned ones."""
+        return self._heard if heard else len(self._slot_of) - self._heard
 
     def keep(self, ids: int, joins: int) -> None:
         """Make room for ids of events and for joined users in every slot; what is there of them is lost.
@@ -146,33 +157,42 @@ class UserTable:
         self._turn += 1
         self._used_S[slots] = self._turn
 
-    def overflow(self, count: int) -> NDArray[np.int64]:
+    def overflow(self, count: int, *, heard: bool = False) -> NDArray[np.int64]:
         """Return the slots to evict before `count` new users fit; those of the last `touch` are never among them.
+
+        heard: True for users of heard partitions
 
         Raises ValueError if there are too few others.
         """
-        missing = len(self) + count - self.max_users
+        room = self._room(heard)
+        missing = self.count(heard=heard) + count - room
         if missing <= 0:
             return np.zeros(0, dtype=np.int64)
         occupied = self.occupied()
+        if self._heard:
+            occupied = occupied[self.heard_S[occupied] == heard]
         order = np.argsort(self._used_S[occupied], kind="stable")
-        oldest = occupied[order[: max(missing, self.max_users // _EVICTED_SHARE)]]
+        oldest = occupied[order[: max(missing, room // _EVICTED_SHARE)]]
         evicted = oldest[self._used_S[oldest] < self._turn]
         if len(evicted) < missing:
-            raise ValueError(f"memory.device_users: {self.max_users} are too few for one batch of users")
+            raise ValueError(f"{_KEYS[heard]}: {room} are too few for one batch of users")
         return evicted
+
+    def _room(self, heard: bool) -> int:
+        return self.max_heard if heard else self.max_users
 
     def evict(self, slots: NDArray[np.int64]) -> None:
         for slot in slots.tolist():
             del self._slot_of[self._keys[slot]]
             self._keys[slot] = None
         self._free.extend(slots[::-1].tolist())
-        self.dirty_S[slots] = False
+        self._heard -= int(self.heard_S[slots].sum())
+        self.dirty_S[slots] = self.heard_S[slots] = False
 
-    def add(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    def add(self, keys: Sequence[Hashable], *, heard: bool = False) -> NDArray[np.int64]:
         """Return empty slots for new users. Evict `overflow` first: without room, a ValueError is raised."""
-        if len(self) + len(keys) > self.max_users:
-            raise ValueError(f"memory.device_users: {self.max_users} are in use, no room for {len(keys)} more")
+        if self.count(heard=heard) + len(keys) > self._room(heard):
+            raise ValueError(f"{_KEYS[heard]}: {self.count(heard=heard)} are in use, no room for {len(keys)} more")
         while len(self._free) < len(keys):
             self._grow()
         slots = np.array([self._free.pop() for _ in keys], dtype=np.int64)
@@ -180,6 +200,8 @@ class UserTable:
             self._slot_of[key] = slot
             self._keys[slot] = key
         self._clear(slots)
+        self.heard_S[slots] = heard
+        self._heard += len(keys) * heard
         return slots
 
     def get(self, slots: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -229,7 +251,7 @@ class UserTable:
         _unroll(events, rings, before, self._occurrences_S)
         remembered = batch.slot_B[batch.remember_B]
         np.maximum.at(self.next_offset_S, remembered, batch.next_offset_B[batch.remember_B])
-        self.dirty_S[remembered] = True
+        self.dirty_S[remembered] = ~self.heard_S[remembered]
         return before
 
     def put_ids(self, slots: NDArray[np.int64], ids_UI: NDArray[np.uint32]) -> None:
@@ -256,8 +278,8 @@ class UserTable:
 
     def _grow(self) -> None:
         old = len(self.events_S)
-        size = min(2 * old, self.max_users)
-        for name in (*_COLUMNS, "dirty_S", "_used_S", "_occurrences_S"):
+        size = min(2 * old, self.max_users + self.max_heard)
+        for name in (*_COLUMNS, "dirty_S", "heard_S", "_used_S", "_occurrences_S"):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros((size - old, *column.shape[1:]), column.dtype)]))
         for name in ("h_SH", "c_SH"):

@@ -112,6 +112,56 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+class HeardSource(Protocol):
+    """Records of partitions that other workers own, in order within each partition, without membership in any group.
+
+    Only whole transactions are read. Nothing is ever committed.
+    """
+
+    @property
+    def name(self) -> str:
+        """The topic that the offsets belong to."""
+        ...
+
+    def bounds(self) -> Mapping[int, tuple[int, int]]:
+        """Return of every partition of the topic its first offset and its end as they are now. Raises Unavailable."""
+        ...
+
+    def listen(self, starts: Mapping[int, int]) -> None:
+        """Begin to read these partitions at these next offsets, beside those that are read already.
+
+        A start below the log's beginning is raised to it. Raises Unavailable: then none of them is read.
+        """
+        ...
+
+    def leave(self, partitions: Collection[int]) -> None:
+        """Stop reading these partitions, and forget what was fetched of them."""
+        ...
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Fetch nothing more of exactly these partitions for now; what was fetched already still comes."""
+        ...
+
+    def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        """Return up to `max_records` records; wait at most `timeout_seconds` for the first one."""
+        ...
+
+    def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Return the number of records after each next offset, as far as is known now."""
+        ...
+
+    def begun_anew(self) -> Collection[int]:
+        """Return once each partition that was read and is one of another topic of the same name now, or whose next
+        offset is gone; it is read no more until `listen` is called again."""
+        ...
+
+    def trouble(self) -> str:
+        """Return what keeps records from coming, as far as is known; empty for nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class ItemSource(Protocol):
     """Records that tell of items, in order within each partition. Every worker reads all of them, in no group.
 

@@ -381,6 +381,8 @@ class Worker:
             new_B=new_B,
             within_B=fresh.events.within_B,
             session_B=fresh.events.session_B,
+            own_B=np.ones(len(fresh.events), np.bool_),
+            clock_B=fresh.events.ts_B,
         )
         self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
         self._reporter.duplicates(events, fresh.judged.repeated_B & effects.publish_B)

@@ -86,7 +86,11 @@ class Line:
         return [self.feed(events[start : start + size]) for start in range(0, len(events), size)]
 
     def batch(
-        self, events: Sequence[Event], remember: Sequence[bool] | None = None, learn: Sequence[bool] | None = None
+        self,
+        events: Sequence[Event],
+        remember: Sequence[bool] | None = None,
+        learn: Sequence[bool] | None = None,
+        own: Sequence[bool] | None = None,
     ) -> Batch:
         count = len(events)
         slot_B = self._recall([event.user for event in events])
@@ -107,6 +111,8 @@ class Line:
             new_B=new_B,
             within_B=np.array([event.within for event in events], dtype=np.int16),
             session_B=np.array([event.session for event in events], dtype=np.uint32),
+            own_B=all_B if own is None else np.array(own),
+            clock_B=np.array([event.ts for event in events], dtype=np.float64),
         )
 
     def recommended(self, user: str) -> list[str]:

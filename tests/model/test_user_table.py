@@ -194,6 +194,8 @@ def _batch(columns: Memory) -> Batch:
         new_B=~all_B,
         within_B=columns["within"],
         session_B=columns["session"],
+        own_B=all_B,
+        clock_B=columns["ts"],
     )
 
 
