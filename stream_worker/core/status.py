@@ -178,6 +178,50 @@ class Learning:
 
 
 @dataclass(slots=True)
+class Hearing:
+    """Counts of what is learned from partitions that other workers own, and how far behind that is.
+
+    on: partitions of others are heard, if there are any.
+    lag: records still to hear, by heard partition.
+    unheard: partitions that are neither owned nor heard.
+    one_in: one in so many heard events is examined; 0: none, all are counted only.
+    pairs_one_in: of one in so many heard events all is counted; of the others only popularity.
+    counted_owned, counted_heard: events that were counted, of owned partitions and of heard ones.
+    examined_heard: heard events that were predicted and learned from, too.
+    gap: events of a partition that this line never counts, since the log had lost them.
+    users: memories of heard users on the device.
+    """
+
+    on: bool = False
+    lag: Mapping[int, int] = field(default_factory=dict)
+    unheard: int = 0
+    one_in: int = 1
+    pairs_one_in: int = 1
+    counted_owned: int = 0
+    counted_heard: int = 0
+    examined_heard: int = 0
+    gap: Counter[int] = field(default_factory=Counter)
+    users: int = 0
+
+
+@dataclass(slots=True)
+class WeightsSharing:
+    """Counts of the weights that lines give to each other and take.
+
+    given, taken: how often this line wrote its own, and how often it took the mean with others'.
+    lines: other lines in the newest mean.
+    oldest_ts: the epoch second at which the oldest part of the newest mean was given; NaN: none was taken yet.
+    refused: others' weights that were not taken, by reason.
+    """
+
+    given: int = 0
+    taken: int = 0
+    lines: int = 0
+    oldest_ts: float = float("nan")
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
 class Drift:
     """Counts of drift alarms by stream of events, and of the answers to them; filled by the `Reporter`."""
 
@@ -205,12 +249,14 @@ class Checkpoints:
 class Status:
     """Counts since the start of this process, and the state after the last tick, in sections by owner.
 
+    slot: the worker's slot, as it was given or taken; empty before.
     waiting: what the worker waits for from outside, and why; empty: it does not.
     quality: the monitor's newest report; one every few ticks.
     stage_seconds: time of each stage of this tick.
     """
 
     standing: Standing = STARTING
+    slot: str = ""
     waiting: str = ""
     consuming: Consuming = field(default_factory=Consuming)
     publishing: Publishing = field(default_factory=Publishing)
@@ -219,6 +265,8 @@ class Status:
     catalogue: Catalogue = field(default_factory=Catalogue)
     items: ItemReading = field(default_factory=ItemReading)
     learning: Learning = field(default_factory=Learning)
+    hearing: Hearing = field(default_factory=Hearing)
+    sharing: WeightsSharing = field(default_factory=WeightsSharing)
     drift: Drift = field(default_factory=Drift)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     quality: Quality = field(default_factory=Quality)
