@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, Observer, Status
 from stream_worker.logs import get_logger
-from stream_worker.loop.duplicates import Fresh, kept_of, without_duplicates
+from stream_worker.loop.duplicates import kept_of
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
@@ -42,6 +42,7 @@ from stream_worker.loop.ownership import Ownership
 from stream_worker.loop.persistence import Persistence
 from stream_worker.loop.pieces import Piece, cut
 from stream_worker.loop.publisher import Publisher
+from stream_worker.loop.recalling import Recalled, Recalling
 from stream_worker.loop.refusals import Refusals
 from stream_worker.loop.reporting import Reporter
 from stream_worker.loop.restoring import Restoring
@@ -50,20 +51,6 @@ from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
 T = TypeVar("T")
-
-
-class Recalled(NamedTuple):
-    """The events of a batch, with their users on the device.
-
-    slot_B, publish_B: the slot of each event's user, and True for events that are still to be published.
-    fresh: the events that are no duplicates.
-    batch: these, for the learner.
-    """
-
-    slot_B: NDArray[np.int64]
-    publish_B: NDArray[np.bool_]
-    fresh: Fresh
-    batch: Batch
 
 
 class Worker:
@@ -101,9 +88,6 @@ class Worker:
         self._learner = learner = line.learner
         self._pace = Pace()
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learning")
-        types = decoder.config.event_types
-        self._is_target = np.array([kind.target for kind in types], dtype=np.bool_)
-        self._is_act = np.array([kind.role != "impression" for kind in types], dtype=np.bool_)
         ids, joins = kept_of(decoder.config)
         learner.users.keep(ids, joins)
         layout = MemoryFormat(learner.config.ring_size, learner.config.dim, ids, joins, sets=1)
@@ -114,7 +98,7 @@ class Worker:
         self._memories = memories = Memories(
             outside.store, learner.users, rebuild, layout, limits.max_pending, status.memory
         )
-        self._logins = Logins(memories, learner.users, rebuild, offsets, status.memory)
+        logins = Logins(memories, learner.users, rebuild, offsets, status.memory)
         self._reporter = reporter = Reporter(status, outside, line, offsets, leaving, observer)
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
@@ -136,6 +120,10 @@ class Worker:
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
         if decoder.config.sources("each"):
             self._most_events = max(self._most_events, decoder.config.most_each)
+        self._recalling = Recalling(
+            line, outside.source, memories, logins, offsets, status, reporter, decoder.config.event_types,
+            self._most_events, numbers.of,
+        )  # fmt: skip
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -314,7 +302,7 @@ class Worker:
         """Return what of a piece is still owned, and its events with their users on the device, if it has any."""
         piece = piece.of(set(self._offsets.owned()))
         with self._reporter.stage("recall"):
-            return piece, self._recall(piece)  # 3
+            return piece, self._recalling.recall(piece)  # 3
 
     def _work_on(self, piece: Piece, recalled: Recalled | None) -> None:
         """Let the events of a piece take effect, and put its outputs into the outbox."""
@@ -347,46 +335,6 @@ class Worker:
         self.status.learning.losses |= step.result()
 
     # -- one tick, step by step --------------------------------------------------------------------------------
-
-    def _recall(self, piece: Piece) -> Recalled | None:
-        """Let aliases act; return the events with their users on the device, without a duplicate in the batch."""
-        events, users = piece.events, self._learner.users
-        keys = list(zip(events.partition_B.tolist(), events.users, strict=True))
-        named = [(alias.partition, alias.user) for alias in piece.aliases]
-        slot_B = self._memories.recall([*keys, *named], self._source.moved_from())[: len(keys)]
-        if piece.aliases:
-            places = zip(events.partition_B.tolist(), events.users, events.offset_B.tolist(), strict=True)
-            self._logins.act(piece.aliases, self._source.partitions(), set(places))
-        if not len(events):
-            return None
-        effects = self._offsets.effects(events.partition_B, events.offset_B, users.next_offset_S[slot_B])
-        fresh = without_duplicates(users, events, slot_B, effects.only(self._is_act[events.type_B]))
-        row_B, new_B = self.line.admit(fresh.events.items, max(self._most_events, len(events)), self._numbers.of)
-        users.put_ids(fresh.judged.slot_U, fresh.judged.ids_UI)
-        takeovers = self.status.takeovers
-        takeovers.unlearned += effects.unlearned
-        takeovers.listed_again += effects.again
-        takeovers.overlap += int(np.sum(fresh.effects.learn_B & ~fresh.effects.publish_B))
-        batch = Batch(
-            slot_B=fresh.slot_B,
-            row_B=row_B,
-            number_B=self._learner.catalog.number_N[row_B],
-            category_B=fresh.events.category_B,
-            type_B=fresh.events.type_B.astype(np.uint8),
-            ts_B=fresh.events.ts_B,
-            next_offset_B=fresh.events.offset_B + 1,
-            target_B=self._is_target[fresh.events.type_B],
-            remember_B=fresh.effects.remember_B,
-            learn_B=fresh.effects.learn_B,
-            new_B=new_B,
-            within_B=fresh.events.within_B,
-            session_B=fresh.events.session_B,
-            own_B=np.ones(len(fresh.events), np.bool_),
-            clock_B=fresh.events.ts_B,
-        )
-        self.status.memory.events_not_remembered += int(np.sum(batch.remember_B & (batch.number_B == 0)))
-        self._reporter.duplicates(events, fresh.judged.repeated_B & effects.publish_B)
-        return Recalled(slot_B, effects.publish_B, fresh, batch)
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch, self._pace, self._reporter.stage)

@@ -379,7 +379,7 @@ def test_a_rebuild_that_fails_leaves_the_user_as_before() -> None:
     view(world, "anon", "x")
     run = world.worker()
     run.tick()
-    logins, calls = run.worker._logins, []
+    logins, calls = run.worker._recalling._logins, []
     rebuild = logins._rebuild
 
     def fails(slots: Any) -> None:
