@@ -29,7 +29,8 @@ class PartitionOwner(Protocol):
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """Take these partitions over, given their Y; return where to start reading (M).
 
-        May raise Unavailable: then nothing was claimed, and the next `poll` tries again.
+        A partition without a start is not claimed yet: the next `poll` claims it again, with the same Y, and reads the
+        others meanwhile. May raise Unavailable: then nothing was claimed, and the next `poll` tries again.
         """
         ...
 
@@ -123,8 +124,15 @@ class HeardSource(Protocol):
         """The topic that the offsets belong to."""
         ...
 
+    def partitions(self) -> Collection[int]:
+        """Return all partitions that the topic has, as far as is known now. Cheap; `poll` and `bounds` look for more."""
+        ...
+
     def bounds(self) -> Mapping[int, tuple[int, int]]:
-        """Return of every partition of the topic its first offset and its end as they are now. Raises Unavailable."""
+        """Return of every partition of the topic its first offset and its end as they are now. Raises Unavailable.
+
+        The end is that of what is committed: behind it stands nothing, or a transaction that is still open.
+        """
         ...
 
     def listen(self, starts: Mapping[int, int]) -> None:
@@ -139,15 +147,20 @@ class HeardSource(Protocol):
         ...
 
     def hold(self, partitions: Collection[int]) -> None:
-        """Fetch nothing more of exactly these partitions for now; what was fetched already still comes."""
+        """Give out nothing more of exactly these partitions for now, and go on with those that were held before."""
         ...
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         """Return up to `max_records` records; wait at most `timeout_seconds` for the first one."""
         ...
 
+    def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Return, for each next offset, how far it can be raised without passing a record; see `Source.stood`."""
+        ...
+
     def lag(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
-        """Return the number of records after each next offset, as far as is known now."""
+        """Return the number of records after each next offset, at most, as far as is known now, of the partitions that
+        are read."""
         ...
 
     def begun_anew(self) -> Collection[int]:

@@ -56,7 +56,8 @@ class Broker(Protocol):
 
 
 class Owner:
-    """A partition owner that keeps a diary. `floors` is M where it is not Y; `failures` come out of the next claims."""
+    """A partition owner that keeps a diary. `floors` is M where it is not Y; `failures` come out of the next claims;
+    `later` are partitions that it leaves out of them."""
 
     def __init__(self, name: str = "", diary: list[tuple[str, str, tuple[int, ...]]] | None = None) -> None:
         self.name = name
@@ -65,6 +66,7 @@ class Owner:
         self.floors: dict[int, int] = {}
         self.memories: dict[int, Kept] = {}
         self.owned: set[int] = set()
+        self.later: set[int] = set()
         self.failures: list[Exception] = []
         self.release_failures: list[Exception] = []
 
@@ -72,7 +74,7 @@ class Owner:
         return {partition: self.memories.get(partition, Kept()) for partition in partitions}
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        published = {partition: at.next_offset for partition, at in committed.items()}
+        published = {partition: at.next_offset for partition, at in committed.items() if partition not in self.later}
         if self.failures:
             raise self.failures.pop(0)
         self._note("claim", published)
@@ -316,6 +318,33 @@ class SourceContract:
         with pytest.raises(Unavailable, match="redis is down"):
             member.poll_until(lambda: bool(member.records))
         member.poll_until(lambda: member.values(0) == values("a", "b"))
+
+    def test_a_partition_that_the_owner_leaves_out_is_claimed_later_and_the_others_are_read(
+        self, broker: Broker
+    ) -> None:
+        broker.send(0, *values("a", "b"))
+        broker.send(1, *values("x"))
+        member = Member(broker.source())
+        member.owner.later = {0}
+        member.poll_until(lambda: member.values(1) == values("x"))
+        for _ in range(3):
+            member.poll()
+        assert member.owner.owned == set(range(1, broker.partitions))
+        assert member.values(0) == []
+        member.owner.later = set()
+        member.poll_until(lambda: member.values(0) == values("a", "b"))
+        assert member.owner.published[0] == 0
+
+    def test_a_partition_that_was_left_out_and_goes_to_another_member_is_claimed_there(self, broker: Broker) -> None:
+        first = Member(broker.source("a"))
+        first.owner.later = set(range(broker.partitions))
+        for _ in range(3):
+            first.poll()
+        second = Member(broker.source("b"))
+        until(lambda: len(second.owner.owned) == broker.partitions // 2, first, second)
+        first.owner.later = set()
+        until(lambda: len(first.owner.owned) == broker.partitions // 2, first, second)
+        assert not first.owner.owned & second.owner.owned
 
     def test_what_a_release_raises_reaches_the_caller_and_the_partition_is_gone(self, broker: Broker) -> None:
         first = Member(broker.source("a"))

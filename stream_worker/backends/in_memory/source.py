@@ -84,8 +84,8 @@ class InMemorySource:
             return
         published = self._published(self._owner, free)
         starts = self._owner.claim(published)
-        self._next |= {p: self._readable(p, starts[p], topic.committed[p]) for p in free}
-        topic.held |= dict.fromkeys(free, self)
+        self._next |= {p: self._readable(p, start, topic.committed[p]) for p, start in starts.items()}
+        topic.held |= dict.fromkeys(starts, self)
 
     def _published(self, owner: PartitionOwner, free: list[int]) -> dict[int, Committed]:
         topic, count = self._topic, len(self._topic.partitions)

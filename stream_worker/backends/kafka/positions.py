@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from stream_worker.core.offsets import Committed
+
 
 class Positions:
     """The state of a member's partitions. All offsets are next offsets, by partition.
 
     unclaimed: given by the group; the owner has not taken them over yet.
+    answers: Y of unclaimed partitions that the owner takes over later.
     waiting: claimed by the owner; not read yet.
     ends: the end of the topic's partition when it was last asked for; only for partitions that are being read.
     stood_before: how far earlier readers came past Y without meeting a record, as the mark and the store say.
@@ -16,6 +19,7 @@ class Positions:
 
     def __init__(self) -> None:
         self.unclaimed: set[int] = set()
+        self.answers: dict[int, Committed] = {}
         self.waiting: set[int] = set()
         self.ends: dict[int, int] = {}
         self.stood_before: dict[int, int] = {}
@@ -34,13 +38,18 @@ class Positions:
         """Claimed partitions that the consumer reads."""
         return self._next.keys() - self.waiting
 
-    def claim(self, starts: Mapping[int, int], published: Mapping[int, int]) -> None:
-        """Move the unclaimed partitions to the waiting ones. `starts`: where to read from; `published`: Y."""
+    @property
+    def unasked(self) -> set[int]:
+        """Unclaimed partitions whose Y is not known."""
+        return self.unclaimed - self.answers.keys()
+
+    def claim(self, starts: Mapping[int, int]) -> None:
+        """Move partitions from the unclaimed ones to the waiting ones. `starts`: where to read each of them from."""
         self._next.update(starts)
         self._last.update(starts)
-        self._published.update(published)
-        self.waiting |= self.unclaimed
-        self.unclaimed.clear()
+        self._published.update({partition: self.answers.pop(partition).next_offset for partition in starts})
+        self.waiting |= starts.keys()
+        self.unclaimed -= starts.keys()
 
     def start(self, partition: int, next_offset: int, end: int) -> None:
         """Note that a waiting partition is read from `next_offset`; the topic ends at `end`."""
@@ -82,5 +91,6 @@ class Positions:
         self.unclaimed.difference_update(partitions)
         self.waiting.difference_update(partitions)
         for partition in partitions:
+            self.answers.pop(partition, None)
             for offsets in (self._published, self._next, self.ends, self._last, self._read_to, self.stood_before):
                 offsets.pop(partition, None)

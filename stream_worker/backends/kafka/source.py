@@ -181,7 +181,7 @@ class KafkaSource:
 
     def _wait(self, end: float) -> None:
         at = self._positions
-        while not self._stash and not (at.unclaimed | at.waiting and self._backoff.ready()):
+        while not self._stash and not (at.unasked | at.waiting and self._backoff.ready()):
             left = end - self._monotonic()
             self._consume(1, max(0.0, min(left, _SLICE_SECONDS)))
             if left <= 0:
@@ -301,16 +301,19 @@ class KafkaSource:
         self._stash = deque(record for record in self._stash if record.partition not in gone)
 
     def _claim(self) -> None:
-        if not self._positions.unclaimed or self._owner is None:
+        """Let the owner take over the unclaimed partitions; those that it leaves out keep their Y until it does."""
+        at = self._positions
+        if not at.unclaimed or self._owner is None:
             return
         try:
-            published, stood = self._published.ask(self._consumer, self._owner, self._positions.unclaimed)
+            if at.unasked:
+                published, stood = self._published.ask(self._consumer, self._owner, at.unasked)
+                at.answers |= published
+                at.stood_before |= stood
         except KafkaException as fault:
             self._later(error_of(fault))
             return
-        self._positions.stood_before |= stood
-        starts = self._owner.claim(published)
-        self._positions.claim(starts, {partition: at.next_offset for partition, at in published.items()})
+        at.claim(self._owner.claim(dict(at.answers)))
 
     def _look_again(self) -> None:
         """Check every few seconds whether the topic was made again, and whether it has grown: then users may have moved
