@@ -24,9 +24,9 @@ _BEGINNING = """\
 # Configuration
 
 One TOML file, one section a component: `stream-worker run -c worker.toml`. Every key has a default, and
-`stream-worker check -c worker.toml` prints what is in force. Each key is also an environment variable, which goes
-before the file: `[kafka] input_topic` is `STREAM_WORKER__KAFKA__INPUT_TOPIC`, with two underscores between the parts;
-lists and tables are JSON in a variable. Unknown keys are refused, with the nearest known one named.
+`stream-worker check --print -c worker.toml` prints what is in force. Each key is also an environment variable, which
+goes before the file: `[kafka] input_topic` is `STREAM_WORKER__KAFKA__INPUT_TOPIC`, with two underscores between the
+parts; lists and tables are JSON in a variable. Unknown keys are refused, with the nearest known one named.
 
 This page is made from the code (`python docs/configuration.py`).
 """

@@ -31,7 +31,7 @@ _COMMANDS = {
     "memory": "Print the memories of all users or of one.",
     "reset": "Delete everything that a configuration's workers have kept, to begin anew. Asks first.",
     "demo": "Show everything at once, with no services installed.",
-    "check": "Print the configuration in force, and try the services and folders that it names.",
+    "check": "Try the services and folders that a configuration names, and show how records are read.",
 }
 
 

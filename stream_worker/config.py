@@ -126,16 +126,21 @@ def _remedy(meant: str) -> str:
 
 def effective(settings: Settings) -> Iterator[tuple[str, str]]:
     """(key, value) of everything in force, secrets masked."""
-    yield from _flat("", dataclasses.asdict(settings))
+    for names, value in values_of(settings):
+        yield ".".join(names), shown(".".join(names), value)
 
 
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def values_of(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(names of tables and key, value) of everything in force, as it is."""
+    yield from _flat((), dataclasses.asdict(settings))
+
+
+def _flat(prefix: tuple[str, ...], values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in values.items():
-        key = f"{prefix}.{name}" if prefix else name
         if isinstance(value, Mapping) and value:
-            yield from _flat(key, value)
+            yield from _flat((*prefix, name), value)
         else:
-            yield key, shown(key, value)
+            yield (*prefix, name), value
 
 
 def _read(path: Path) -> dict[str, Any]:

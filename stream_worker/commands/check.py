@@ -1,20 +1,29 @@
-"""`stream-worker check`: prints the configuration in force, tries the services and folders that it names, and reads the
-newest records of the topic."""
+"""`stream-worker check`: tries the services and folders that the configuration names, and reads the newest records of
+the topic; or prints the configuration in force."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
-from stream_worker.backends.kafka import describe_cluster, missing_topics, require_protocol, require_rights
+from stream_worker.backends.kafka import (
+    describe_cluster,
+    member_of,
+    missing_topics,
+    require_own_topic,
+    require_protocol,
+    require_rights,
+)
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
 from stream_worker.commands.check_items import items_line
 from stream_worker.commands.options import settings_from
-from stream_worker.config import Settings, effective
+from stream_worker.config import Settings
+from stream_worker.config_text import lines_of
 from stream_worker.core.amounts import amount
 from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import NoEvents, StreamWorkerError, Unavailable
@@ -23,6 +32,7 @@ from stream_worker.exit_codes import ExitCode
 
 _KEYS = {
     "kafka": "[kafka]",
+    "group": "kafka.group_id, worker.slot",
     "items": "kafka.items_topic, [items]",
     "memory": "memory.redis_url",
     "registry": "[registry]",
@@ -32,44 +42,95 @@ _KEYS = {
 }
 _LOOKED_AT = 100  # newest records of the topic
 _SHOWN = 3  # of them, as they were understood
+_INDENT = "\n      "  # before each line below that of a part
+_WARNING = "warning: "
 
 
-def command(config_path: Path | None) -> int:
+class TopicsMissing(Unavailable):
+    """Topics of the worker that the brokers do not have."""
+
+    def __init__(self, message: str, topics: Collection[str]) -> None:
+        super().__init__(message)
+        self.topics = topics
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """The outcome of a part. fault: None where it is good."""
+
+    fault: StreamWorkerError | None = None
+    warnings: int = 0
+
+
+def command(config_path: Path | None, only_print: bool) -> int:
     settings = settings_from(config_path)
-    for key, value in effective(settings):
-        print(f"{key} = {value}")
-    print()
-    parts: dict[str, Callable[[], str]] = {
-        "kafka": lambda: _kafka(settings),
-        **({"items": lambda: items_line(settings)} if settings.kafka.items_topic else {}),
-        "memory": lambda: _memory(settings),
-        **({"registry": lambda: _registry(settings)} if settings.registry.url else {}),
-        "checkpoint": lambda: _checkpoint(settings),
-        "device": lambda: _device(settings),
-    }
-    good = [_try(name, part) for name, part in parts.items()]
-    if good[0]:
-        good.append(_try("events", lambda: _events(settings)))
-    return ExitCode.DONE if all(good) else ExitCode.FAILED
+    if only_print:
+        print("\n".join(lines_of(settings)))
+        return ExitCode.DONE
+    tried: dict[str, _Tried] = {}
+    for name, part in _parts(settings, tried):
+        tried[name] = _try(name, part)
+    print(f"\n{_verdict(tried)}")
+    return ExitCode.FAILED if any(one.fault for one in tried.values()) else ExitCode.DONE
 
 
-def _try(name: str, part: Callable[[], str]) -> bool:
+def _parts(settings: Settings, tried: Mapping[str, _Tried]) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield what is to be tried, the newest records last. `tried`: what came of the parts before."""
+    yield "kafka", lambda: _kafka(settings)
+    fault = tried["kafka"].fault
+    answers = not isinstance(fault, Unavailable) or isinstance(fault, TopicsMissing)
+    if answers:
+        yield "group", lambda: _group(settings)
+    if settings.kafka.items_topic:
+        yield "items", lambda: items_line(settings)
+    yield "memory", lambda: _memory(settings)
+    if settings.registry.url:
+        yield "registry", lambda: _registry(settings)
+    yield "checkpoint", lambda: _checkpoint(settings)
+    yield "device", lambda: _device(settings)
+    if answers and not (isinstance(fault, TopicsMissing) and settings.kafka.input_topic in fault.topics):
+        yield "events", lambda: _events(settings)
+
+
+def _try(name: str, part: Callable[[], str]) -> _Tried:
     try:
-        print(f"ok    {name}: {part()}")
+        said = part()
     except StreamWorkerError as fault:
-        said, *more = str(fault).removeprefix(f"{name}: ").splitlines()
-        print("\n".join([f"FAIL  {name}: {said} ({_KEYS[name]})", *more]))
-        return False
-    return True
+        first, *more = str(fault).removeprefix(f"{name}: ").splitlines()
+        print("\n".join([f"FAIL  {name}: {first} ({_KEYS[name]})", *more]))
+        return _Tried(fault)
+    print(f"ok    {name}: {said}")
+    return _Tried(warnings=said.count(_INDENT + _WARNING))
+
+
+def _verdict(tried: Mapping[str, _Tried]) -> str:
+    failed = [name for name, one in tried.items() if one.fault]
+    if failed:
+        return f"check: failed: {', '.join(failed)}"
+    warnings = sum(one.warnings for one in tried.values())
+    return "check: all good" + (f", with {amount(warnings, 'warning')}" if warnings else "")
 
 
 def _kafka(settings: Settings) -> str:
     found = describe_cluster(settings.kafka)
     require_protocol(settings.kafka)
     require_rights(settings.kafka, settings.worker.slot)
-    if missing_topics(settings.kafka):
-        raise Unavailable(f"{found}; `stream-worker topics create` makes them")
+    if missing := missing_topics(settings.kafka):
+        raise TopicsMissing(f"{found}; `stream-worker topics create` makes them", missing)
     return found
+
+
+def _group(settings: Settings) -> str:
+    """Return who has the worker's slot in the group. Raises ConfigurationError if that worker reads another topic."""
+    kafka, slot = settings.kafka, settings.worker.slot
+    member = member_of(kafka, slot)
+    if member is None:
+        return f"no worker has slot {slot!r} of group {kafka.group_id!r}"
+    require_own_topic(kafka, slot, member.topics)
+    return (
+        f"a worker at {member.host} has slot {slot!r} of group {kafka.group_id!r}: it runs, or was stopped less than "
+        f"{kafka.session_timeout_ms / 1000:.0f} s ago; a worker beside it needs a slot of its own (worker.slot)"
+    )
 
 
 def _events(settings: Settings) -> str:
@@ -83,17 +144,17 @@ def _events(settings: Settings) -> str:
         return f"{topic} is empty: no record to show"
     found = sample(Decoder(settings.events, documents=documents_of(settings)), records)
     said = f"the newest {amount(found.records, 'record')} of {topic}: {counts(found)}"
-    lines = [said, *shown(found, _SHOWN), *reasons(found), *_remarks(found)]
+    lines = [said, *shown(found, _SHOWN), *reasons(found), *_remarks(found, settings.events.own_types)]
     if not found.with_events:
-        raise NoEvents("\n      ".join(lines))
-    return "\n      ".join(lines)
+        raise NoEvents(_INDENT.join(lines))
+    return _INDENT.join(lines)
 
 
-def _remarks(found: Sample) -> Iterator[str]:
+def _remarks(found: Sample, own_types: Collection[str]) -> Iterator[str]:
     if found.with_events:
         yield about_keys(found)
-    if found.unseen and found.with_events:
-        yield f"warning: event types that none of them has: {', '.join(found.unseen)}"
+        if unseen := [name for name in found.unseen if name in own_types]:
+            yield f"{_WARNING}event types that none of them has: {', '.join(unseen)}"
 
 
 def _memory(settings: Settings) -> str:

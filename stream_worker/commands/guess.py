@@ -20,10 +20,11 @@ from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.errors import ConfigurationError, NoEvents
 from stream_worker.core.guessing.documents import FRAMED, documents_of
 from stream_worker.core.guessing.guess import Guess, guess, remarks
-from stream_worker.core.guessing.text import events_section, literal, mapping_file
+from stream_worker.core.guessing.text import events_section, mapping_file
 from stream_worker.core.json_object import json_document
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.printable import printable
+from stream_worker.core.toml_text import literal
 from stream_worker.presets import names
 
 _LOOKED_AT = 1_000  # records that a guess is made of

@@ -32,7 +32,6 @@ from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.log_watch import LogWatch
-from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
 from stream_worker.exit_codes import ExitCode
@@ -60,7 +59,7 @@ def command(
         [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
     )
     settings = settings_from(config_path)
-    clock, watch = SystemClock(), LogWatch(_own_types(settings))
+    clock, watch = SystemClock(), LogWatch(settings.events.own_types)
     told = FileItems(items, settings.items) if items else None
     source = FileSource(
         list(log),
@@ -100,12 +99,6 @@ def command(
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
-
-
-def _own_types(settings: Settings) -> list[str]:
-    """Return the event types that the configuration names itself; none for the default ones."""
-    types = settings.events.types
-    return [] if types == EventsConfig().types else list(settings.events.named)
 
 
 def _mapping(log: Sequence[Path], path: Path | None) -> Mapping | None:

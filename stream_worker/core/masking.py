@@ -1,7 +1,7 @@
 """Hides secrets in settings that are shown, also a secret that was written to the wrong setting.
 
-`check` shows a value whose key takes no secret, and an address without the part before its `@`. An error about a wrong
-value shows only its type if the value could be a secret.
+`check --print` shows a value whose key takes no secret, and an address without the part before its `@`. An error about
+a wrong value shows only its type if the value could be a secret.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _OPEN = re.compile(
     r"security\.protocol|sasl\.(username|mechanisms?|oauthbearer\.(method|token\.endpoint\.url))|ssl\.[a-z.]*location"
     r"|ssl\.endpoint\.identification\.algorithm|enable\.ssl\.certificate\.verification"
 )
+# Sections whose keys may hold names of a record's fields, such as `event_params[key=page]`.
+_NAMING_RECORDS = ("events.", "items.")
 _MECHANISMS = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"}
 _REDIS_URL = re.compile(
     r"(?P<scheme>rediss?|unix)://((?P<user>.*)@)?"
@@ -33,16 +35,22 @@ def is_secret(key: str) -> bool:
     if key.startswith("kafka.extra."):
         name = key.removeprefix("kafka.extra.")
         return _SECURITY.search(name) is not None and _OPEN.fullmatch(name) is None
-    return _SECRET.search(key) is not None
+    return _SECRET.search(key) is not None and not key.startswith(_NAMING_RECORDS)
 
 
 def shown(key: str, value: Any) -> str:
-    """Return the value of `key` as `check` prints it."""
+    """Return the value of `key` as a text for tables and reports."""
+    masked = without_secrets(key, value)
+    return MASK if masked == MASK else json.dumps(masked, ensure_ascii=False, default=str)
+
+
+def without_secrets(key: str, value: Any) -> Any:
+    """Return the value of `key`, with `****` for what may be a secret."""
     if value and (is_secret(key) or (re.search(r"\bmechanisms?$", key) and value not in _MECHANISMS)):
         return MASK
     if isinstance(value, str):
-        value = shown_url(value) if key == "memory.redis_url" else _shown_address(key, value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+        return shown_url(value) if key == "memory.redis_url" else _shown_address(key, value)
+    return value
 
 
 def _shown_address(key: str, value: str) -> str:

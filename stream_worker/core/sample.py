@@ -95,11 +95,13 @@ def reasons(found: Sample) -> Iterator[str]:
 
 
 def about_keys(found: Sample) -> str:
-    """Return how many records are keyed by their user, and what it costs if not all of them are."""
+    """Return how many records are keyed by their user; if not all of them are, as a warning of what it costs, with its
+    remedy."""
     said = f"{found.keyed:,} of {amount(found.with_events, 'record')} with events are keyed by their user"
     if found.keyed == found.with_events:
         return said
     return (
-        f"{said}: events of a user whose records have several keys can change their order, and one with records in "
-        "several partitions has a memory in each (docs/contracts.md)"
+        f"warning: {said}: events of a user whose records have several keys can change their order, and one with "
+        "records in several partitions has a memory in each; let the producer send the user's id as the record's key "
+        "(docs/contracts.md)"
     )

@@ -12,6 +12,9 @@ EPILOG = """\b
 Examples:
   stream-worker check
   stream-worker check --config worker.toml
+  stream-worker check --config worker.toml --print > in-force.toml
+
+Ends with the newest records of the topic as they were understood, and a verdict.
 
 \b
 Exit codes: 0 all good, 1 something does not answer or is missing, 78 the configuration is wrong.
@@ -20,8 +23,11 @@ Exit codes: 0 all good, 1 something does not answer or is missing, 78 the config
 
 @click.command("check", epilog=EPILOG)
 @config_option
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print every key in force as TOML, secrets masked, and try nothing."
+)
 def command(**given: Any) -> Any:
-    """Print the configuration in force, secrets masked, and try Kafka, Redis and the checkpoint folder."""
+    """Try Kafka, Redis, the checkpoint folder and all else that the configuration names."""
     from stream_worker.commands.check import command as body
 
     return body(**given)

@@ -61,7 +61,7 @@ def test_a_guess_from_a_topic_is_a_configuration_that_checks_well(
     settings = {"KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap, "KAFKA__OUTPUT_TOPIC": f"{topic}.lists"}
     text = guessed(topic, **settings)
     path.write_text(text)
-    assert f"# {300 if shop == 'flat' else 0} of " in text
+    assert f"# {'300' if shop == 'flat' else 'warning: 0'} of " in text
     assert load_settings(path, {}).kafka.dead_letter_topic == f"{topic}.dead"
     assert call("topics", "create", "-c", str(path))[0] == ExitCode.DONE
     code, out, _ = call("check", "-c", str(path), CHECKPOINT__PATH=str(tmp_path / "checkpoints"))

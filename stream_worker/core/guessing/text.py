@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stream_worker.core.amounts import amount
 from stream_worker.core.guessing.proposal import Proposal
 from stream_worker.core.printable import printable
+from stream_worker.core.toml_text import key, literal
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _COMMENT_COLUMN = 40
 _OUTSIDE = ("preset", "each", "default_type", "fold_types")  # keys of a mapping file that are in no section
 # Where a log's mapping has no event type of its own: the default ones of the configuration by role.
@@ -68,27 +66,3 @@ def _line(name: str, value: Any, note: str) -> str:
 
 def _noted(line: str, note: str) -> str:
     return f"{line:<{_COMMENT_COLUMN}}  # {printable(note)}" if note else line
-
-
-def key(name: str) -> str:
-    """Return a key of TOML, in quotes where it must be."""
-    return name if _BARE.fullmatch(name) else literal(name)
-
-
-def literal(value: Any) -> str:
-    """Return a value of TOML: a text, a list of texts, a number, true or false.
-
-    >>> print(literal(["a", 'b"']), literal(True), literal(3))
-    ["a", "b\\\\""] true 3
-    """
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, str):
-        return f'"{"".join(map(_escaped, value))}"'
-    return str(value).lower()
-
-
-def _escaped(character: str) -> str:
-    if character in _SHORT:
-        return _SHORT[character]
-    return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -154,6 +154,11 @@ class EventsConfig:
         return tables or {name: kind for name, kind in _default_types().items() if isinstance(kind, TypeConfig)}
 
     @property
+    def own_types(self) -> tuple[str, ...]:
+        """The event types that the configuration names itself; none for the default ones."""
+        return () if self.types == _default_types() else tuple(self.named)
+
+    @property
     def values(self) -> dict[str, str]:
         """The values that `types` gives a meaning: the name of an event type, or a word such as `ignore`."""
         return {value: meaning for value, meaning in self.types.items() if isinstance(meaning, str)}
