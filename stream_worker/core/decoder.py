@@ -144,6 +144,10 @@ class Decoder:
             self._watch(events)
         return events, dead_letters
 
+    def hold_to(self, most: int) -> None:
+        """Take no record of more events than this, even where `most_each` allows more."""
+        self._mapper.most = min(self._mapper.most, most)
+
     def _document_of_any(self, value: bytes | None) -> Any:
         if self._documents is not None and value and not value[0]:
             return require_objects(self._documents(value))

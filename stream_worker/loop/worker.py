@@ -118,8 +118,9 @@ class Worker:
         # The largest piece of a batch, in events: its users have to fit on the device, its new items into the tables.
         rows = min(learner.users.max_users, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
+        decoder.hold_to(rows // 2)
         if decoder.config.sources("each"):
-            self._most_events = max(self._most_events, decoder.config.most_each)
+            self._most_events = max(self._most_events, min(decoder.config.most_each, rows // 2))
         self._recalling = Recalling(
             line, outside.source, memories, logins, offsets, status, reporter, decoder.config.event_types,
             self._most_events, numbers.of,

@@ -105,6 +105,20 @@ def test_more_events_than_fit_are_worked_on_in_pieces_with_one_commit(shop: Shop
     run.close()
 
 
+@pytest.mark.parametrize("config", [EventsConfig(), EventsConfig(each="lines")])
+def test_a_record_of_more_events_than_the_tables_have_room_for_is_a_dead_letter(config: EventsConfig) -> None:
+    """An array needs no `each`, and no key bounds its length below the default of `most_each`."""
+    world = World(partitions=1)
+    for count in (BATCH, BATCH + 1):
+        views = [{"type": "view", "user": f"u{k}", "item": f"i{k}", "ts": 1_700_000_000} for k in range(count)]
+        world.topic.append(b"u", orjson.dumps(views), 1_700_000_000_000, 0)
+    run = world.worker(decoder=Decoder(config))
+    run.to_the_end()
+    assert len(remembered(run.store)) == run.worker.status.consuming.events == BATCH
+    [letter] = world.topic.outputs.dead_letters
+    assert letter.reason == f"expected at most {BATCH} elements, got {BATCH + 1}"
+
+
 @pytest.mark.parametrize("kind", [Twin, Durable])
 @pytest.mark.parametrize("step", ["transaction", "Y", "L", "records", "M", "load", "number_items"])
 @pytest.mark.parametrize("count", [1, 2, 3])

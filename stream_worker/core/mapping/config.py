@@ -88,8 +88,8 @@ class EventsConfig:
     #: Path of an array of which each element is an event (the products of an order). A record without the array is one
     #: event. Several paths in a list: the first that is there counts.
     each: Source = ""
-    #: Most elements of `each`; at most half of `memory.device_users` and of `model.max_items`. A record with more is a
-    #: dead letter.
+    #: Most events of a record: elements of `each`, or of an array of events; at most half of `memory.device_users` and
+    #: of `model.max_items`. A record with more is a dead letter.
     most_each: Annotated[int, bounds.Interval(ge=1, le=10_000)] = 256
     #: Format of a time that is none of the usual ones, with the codes of strptime (`%d.%m.%Y %H:%M`), or the unit of
     #: its number: `s`, `ms`, `us`, `ns`. Empty: told from the value.

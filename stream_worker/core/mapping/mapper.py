@@ -26,6 +26,7 @@ class Mapper:
         outermost object and nothing else is asked for; None: use `scopes` and `values`.
     fields: outermost fields of a document that are read; an empty name stands for all.
     timed: True if each element of `each` has a time of its own, so that their order counts.
+    most: most events of a record.
     shares: True if the elements of a record differ at most in item, value and category; see `own_values`.
     """
 
@@ -36,7 +37,7 @@ class Mapper:
         self._alias = source(config.sources("alias"))
         self._each = [source((text,)) for text in config.sources("each")]
         self._tests = [(source((name,)), condition(name, text)) for name, text in config.keep.items()]
-        self._most = config.most_each
+        self.most = config.most_each
         every = [*texts, config.sources("each"), config.sources("alias"), tuple(config.keep)]
         self.fields = frozenset().union(*map(fields_read, every))
         self.timed = any(map(is_relative, config.sources("ts")))
@@ -56,14 +57,14 @@ class Mapper:
 
         document: an object, or an array of objects.
 
-        Raises InvalidEvent for more than `most_each` elements, and for an `each` that is no array.
+        Raises InvalidEvent for more than `most` elements, and for an `each` that is no array.
         """
         if isinstance(document, list):
             scopes = [scope for one in document for scope in self._of_one(one, record)]
         else:
             scopes = self._elements(document, record)
-        if len(scopes) > self._most:
-            raise InvalidEvent("TooManyElements", f"expected at most {self._most} elements, got {len(scopes)}")
+        if len(scopes) > self.most:
+            raise InvalidEvent("TooManyElements", f"expected at most {self.most} elements, got {len(scopes)}")
         return scopes
 
     def _of_one(self, one: Any, record: Record) -> list[Scope]:
