@@ -46,6 +46,7 @@ from model.ranker.trainer import RankerTrainer
 from model.scoring import outcome_of
 from model.state import Arrays
 from model.user_table import Before, UserTable
+from model.weights.between_steps import BetweenSteps
 
 # The weights step once this share of a mini-batch is collected: under thinning the number of examined events is random.
 # Not tuned.
@@ -104,6 +105,7 @@ class Learner:
         self.steps = 0
         self.collected = 0  # examined events since the last step of the weights
         self.clock_ts = 0.0
+        self.between_steps: BetweenSteps | None = None  # None: no other line has a part in the weights
         self.rng = np.random.default_rng(config.seed)
         self.catalog = Catalog(config.max_items, config.min_items, config.item_expiry_days * 86_400)
         self.attic = Attic(config.attic_items)
@@ -187,10 +189,14 @@ class Learner:
         if self.collected < _ENOUGH * self.config.mini_batch:
             return {}
         with stage("learn"):
+            if self.between_steps is not None:
+                self.between_steps.before_step()
             losses = {"ranker": self.ranker_trainer.learn(self.events, pace.rate_factor)}
             losses["encoder"] = self._step_encoder(pace, unborn)
             self.collected = 0
             self.steps += 1
+            if self.between_steps is not None:
+                self.between_steps.after_step()
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def _step_encoder(self, pace: Pace, unborn: NDArray[np.int32]) -> float | None:

@@ -63,6 +63,8 @@ _RULES = [
     (_ITEMS, ("model.counting", "model.items.lifecycle")),
     (("model/encoder",), (*_HUBS, "model.counting", "model.ranker")),
     (("model/ranker",), (*_HUBS, "model.counting", "model.encoder", "model.items")),
+    (("model/weights",), ("model.counting", "model.predictor", "model.scoring")),
+    (("model/weights/between_steps.py", "model/weights/gift.py"), _HUBS),
     (("model/pace.py",), ("model", "numpy", "torch")),
     (("model/predictor.py", "model/scoring.py"), ("model.learner", "model.items.lifecycle")),
     (("model",), ("stream_worker",)),

@@ -31,8 +31,12 @@ class ByContent:
     def __init__(self, context: ByContext, content: Content, items: ItemTable, catalog: Catalog) -> None:
         self._context, self._content, self._items, self._catalog = context, content, items, catalog
 
+    def share(self, catalog: Catalog) -> None:
+        """See `ByContext.share`."""
+        self._context.share(catalog)
+
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        noise_MD = self._context.noise(places, len(windows_BL))
+        noise_MD = self._context.noise(rows, places, len(windows_BL))
         context_MD = self._context.mean(windows_BL[places, -self._context.window :])
         return with_noise(F.normalize(context_MD + self._like(rows), dim=-1), noise_MD)
 

@@ -27,6 +27,10 @@ class Start(Protocol):
 
     takes_back: bool
 
+    def share(self, catalog: Catalog) -> None:
+        """Draw nothing at random from now on: lines that share weights start an item alike, from its id."""
+        ...
+
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
         """Return unit vectors [M, D] for M new items.
 
@@ -45,15 +49,22 @@ class ByContext:
     def __init__(self, items: ItemTable, window: int, rng: np.random.Generator) -> None:
         self.window = window
         self._items, self._rng = items, rng
+        self._shared: Catalog | None = None
+
+    def share(self, catalog: Catalog) -> None:
+        """From now on take the noise from the items' ids, so that lines that share weights start an item alike."""
+        self._shared = catalog
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
-        return self.near(windows_BL[places, -self.window :], self.noise(places, len(windows_BL)))
+        return self.near(windows_BL[places, -self.window :], self.noise(rows, places, len(windows_BL)))
 
-    def noise(self, places: NDArray[np.int64], events: int) -> Tensor:
+    def noise(self, rows: NDArray[np.int32], places: NDArray[np.int64], events: int) -> Tensor:
         """Draw noise for all events, so that it does not depend on how many new items follow later in the batch.
 
-        Returns that of the events at `places`.
+        Returns that of the events at `places`, whose items have these rows.
         """
+        if self._shared is not None:
+            return hashed_vectors(self._shared.ids_of_rows(rows), self._items.all_vectors.shape[1])
         noise_BD = self._rng.standard_normal((events, self._items.all_vectors.shape[1]), dtype=np.float32)
         return torch.from_numpy(noise_BD[places])
 
@@ -82,6 +93,9 @@ class ByHash:
 
     def __init__(self, catalog: Catalog, dim: int) -> None:
         self._catalog, self._dim = catalog, dim
+
+    def share(self, catalog: Catalog) -> None:
+        """Change nothing: the vectors follow from the ids already."""
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:
         return hashed_vectors(self._catalog.ids_of_rows(rows), self._dim)

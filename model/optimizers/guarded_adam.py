@@ -46,6 +46,11 @@ class GuardedAdam(Generic[M]):
         self.guard, self.referee = StepGuard(), Referee(REFEREE_EVERY)
         self.slow = SlowModule(module, self._weights, decay)
 
+    @property
+    def vector(self) -> Tensor:
+        """All weights of the module end to end; writing to it changes them."""
+        return self._weights.vector
+
     def step(self, loss: Tensor, factor: float, beside: Tensor | None = None) -> Step:
         """Take a step down `loss`, unless the guard refuses it.
 

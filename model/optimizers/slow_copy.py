@@ -45,6 +45,11 @@ class SlowModule(Generic[M]):
         self._fast_weights, self._weights = weights, FlatWeights(self.module)
         self._buffers = list(zip(self.module.buffers(), fast.buffers(), strict=True))
 
+    @property
+    def vector(self) -> Tensor:
+        """All averages end to end; writing to it changes them."""
+        return self._weights.vector
+
     @torch.no_grad()
     def follow(self) -> None:
         self.steps += 1
