@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -18,6 +20,8 @@ _ANSWER_SECONDS = 2.0  # to wait for an answer; not tuned
 class Membership:
     """The state of one member of the group.
 
+    instance: the static member's id.
+
     `trouble` is the last error since reading worked; empty: none. A missing right stays the trouble until the brokers
     say that the right is there, since librdkafka reports it only once.
 
@@ -26,7 +30,8 @@ class Membership:
     """
 
     def __init__(self, config: KafkaConfig, slot: str) -> None:
-        self._config, self._instance = config, f"{config.group_id}-{slot}"
+        self._config, self.instance = config, f"{config.group_id}-{slot}"
+        self._admin: AdminClient | None = None
         self._heard = self._lost = self._denied = False
         self.trouble = ""
 
@@ -82,10 +87,15 @@ class Membership:
             return Standing(True, "standing by: the group is sharing out partitions, or has fewer of them than members")
         return Standing(False, "joining the group")
 
-    def _is_known(self) -> bool:
-        admin, group = connect(AdminClient, client_settings(self._config)), self._config.group_id
+    def group(self) -> Any:
+        """Return the group as the brokers describe it, None if they do not answer."""
+        self._admin = self._admin or connect(AdminClient, client_settings(self._config))
+        name = self._config.group_id
         try:
-            described = admin.describe_consumer_groups([group], request_timeout=_ANSWER_SECONDS)[group].result()
+            return self._admin.describe_consumer_groups([name], request_timeout=_ANSWER_SECONDS)[name].result()
         except KafkaException:
-            return False
-        return any(member.group_instance_id == self._instance for member in described.members)
+            return None
+
+    def _is_known(self) -> bool:
+        group = self.group()
+        return group is not None and any(member.group_instance_id == self.instance for member in group.members)

@@ -51,9 +51,11 @@ class PublishedOffsets:
         mark = replace(at.mark, partitions=self._first_partitions)
         return replace(at, mark=mark, partitions=self._partitions)
 
-    def look_for_more(self, consumer: Consumer) -> None:
-        """Ask whether the topic has grown."""
-        self._partitions = max(self._partitions, count_partitions(consumer, self._config.input_topic))
+    def look_for_more(self, consumer: Consumer) -> int:
+        """Ask whether the topic has grown; return the number of partitions that it has now."""
+        now = count_partitions(consumer, self._config.input_topic)
+        self._partitions = max(self._partitions, now)
+        return now
 
     def moved_from(self) -> Collection[int]:
         """Return all partitions if the topic has grown since the group began, else none."""

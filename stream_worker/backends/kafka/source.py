@@ -30,6 +30,7 @@ from stream_worker.backends.kafka.membership import Membership
 from stream_worker.backends.kafka.positions import Positions
 from stream_worker.backends.kafka.published_offsets import PublishedOffsets
 from stream_worker.backends.kafka.starts import bounds, readable
+from stream_worker.backends.kafka.unread_partitions import UnreadPartitions
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, SlotTaken, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.interfaces import PartitionOwner
@@ -93,6 +94,7 @@ class KafkaSource:
         self._identity = TopicIdentity(config, monotonic)
         self._published = PublishedOffsets(config, self._identity)
         self._membership = Membership(config, slot)
+        self._unread = UnreadPartitions(config, self._membership)
         self._consumer = self._connect()
 
     def _connect(self) -> Consumer:
@@ -316,8 +318,9 @@ class KafkaSource:
         at.claim(self._owner.claim(dict(at.answers)))
 
     def _look_again(self) -> None:
-        """Check every few seconds whether the topic was made again, and whether it has grown: then users may have moved
-        to partitions that are read already. Without records this also shows that the brokers answer."""
+        """Check every few seconds whether the topic was made again, whether it has grown (then users may have moved to
+        partitions that are read already), and whether all of it is read. Without records this also shows that the
+        brokers answer."""
         if self._monotonic() < self._look_again_at:
             return
         self._look_again_at = self._monotonic() + _LOOK_SECONDS
@@ -325,11 +328,19 @@ class KafkaSource:
             return
         try:
             self._identity.confirm(self._consumer)
-            self._published.look_for_more(self._consumer)
+            partitions = self._published.look_for_more(self._consumer)
         except KafkaException as fault:
             self._complain("kafka source: the topic can't be described", error_of(fault))
         else:
             self._membership.answered()
+            self._share_out(partitions)
+
+    def _share_out(self, partitions: int) -> None:
+        """Leave the group and join it again if partitions of the topic stay unread, so that all are shared out."""
+        if late := self._unread.overdue(partitions, self._monotonic()):
+            _log.warning("kafka source: joining again, since the group has given partitions to nobody", partitions=late)
+            self._consumer.unsubscribe()
+            self._join()
 
     def _start(self) -> None:
         """Read the waiting partitions from their next offsets."""
