@@ -119,4 +119,4 @@ def _expected(scene: Scene, before: Sent, logged_in: list[int]) -> Memories:
     return {key: (len(of_user), of_user[-RING:]) for key, of_user in items.items() if of_user}
 
 
-SCENARIO = Scenario(12, "orders and logins", orders_and_logins, in_short=False)
+SCENARIO = Scenario(12, "orders and logins", orders_and_logins)
