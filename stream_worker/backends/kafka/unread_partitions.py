@@ -20,7 +20,7 @@ _PATIENCE_SECONDS = 40.0
 
 
 class Described(Protocol):
-    """What has to be known of the group: this member's id in it, and what the brokers tell; None if they do not."""
+    """A member's id in the group, and the group as the brokers describe it, None if they do not."""
 
     instance: str
 
