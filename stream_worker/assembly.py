@@ -151,7 +151,7 @@ def make_checkpoints(
     `store`: tells which start owns the slot. A start that another one has replaced there may no longer write.
     `reached`: called at each fault point, by its name.
     """
-    slot = settings.worker.slot
+    slot = settings.worker.named_slot
 
     def owns() -> bool:
         owner = store.slot_owner(slot)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from stream_worker.backends.checkpoint import DirectoryCheckpoints
 from stream_worker.backends.kafka import (
+    KafkaConfig,
     describe_cluster,
+    look_at_group,
     member_of,
     missing_topics,
     require_own_topic,
@@ -29,6 +31,7 @@ from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import NoEvents, StreamWorkerError, Unavailable
 from stream_worker.core.sample import Sample, about_keys, counts, reasons, sample, shown
 from stream_worker.exit_codes import ExitCode
+from stream_worker.loop.worker_config import AUTO
 
 _KEYS = {
     "kafka": "[kafka]",
@@ -44,6 +47,7 @@ _LOOKED_AT = 100  # newest records of the topic
 _SHOWN = 3  # of them, as they were understood
 _INDENT = "\n      "  # before each line below that of a part
 _WARNING = "warning: "
+_TRIED_SLOT = "999"  # in place of `auto`: the last one that is ever taken, so that no worker is fenced
 
 
 class TopicsMissing(Unavailable):
@@ -114,7 +118,8 @@ def _verdict(tried: Mapping[str, _Tried]) -> str:
 def _kafka(settings: Settings) -> str:
     found = describe_cluster(settings.kafka)
     require_protocol(settings.kafka)
-    require_rights(settings.kafka, settings.worker.slot)
+    # The rights on transactional ids are given by prefix where the slot is `auto`: any number stands for all.
+    require_rights(settings.kafka, _TRIED_SLOT if settings.worker.slot == AUTO else settings.worker.slot)
     if missing := missing_topics(settings.kafka):
         raise TopicsMissing(f"{found}; `stream-worker topics create` makes them", missing)
     return found
@@ -123,6 +128,8 @@ def _kafka(settings: Settings) -> str:
 def _group(settings: Settings) -> str:
     """Return who has the worker's slot in the group. Raises ConfigurationError if that worker reads another topic."""
     kafka, slot = settings.kafka, settings.worker.slot
+    if slot == AUTO:
+        return _slots_of(kafka)
     member = member_of(kafka, slot)
     if member is None:
         return f"no worker has slot {slot!r} of group {kafka.group_id!r}"
@@ -131,6 +138,14 @@ def _group(settings: Settings) -> str:
         f"a worker at {member.host} has slot {slot!r} of group {kafka.group_id!r}: it runs, or was stopped less than "
         f"{kafka.session_timeout_ms / 1000:.0f} s ago; a worker beside it needs a slot of its own (worker.slot)"
     )
+
+
+def _slots_of(kafka: KafkaConfig) -> str:
+    """Return which slots of the group have workers, for one that takes a slot that none has."""
+    members = (name.removeprefix(f"{kafka.group_id}-") for name in look_at_group(kafka).members)
+    taken = ", ".join(sorted(members, key=lambda slot: (len(slot), slot)))
+    said = f"workers have slots {taken}" if taken else "no worker has a slot"
+    return f"{said} of group {kafka.group_id!r}; the next start takes a free one (worker.slot)"
 
 
 def _events(settings: Settings) -> str:
@@ -173,7 +188,8 @@ def _registry(settings: Settings) -> str:
 
 
 def _checkpoint(settings: Settings) -> str:
-    return DirectoryCheckpoints.describe(settings.checkpoint, settings.worker.slot)
+    slot = settings.worker.slot
+    return DirectoryCheckpoints.describe(settings.checkpoint, None if slot == AUTO else slot)
 
 
 def _device(settings: Settings) -> str:

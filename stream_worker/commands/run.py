@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +17,7 @@ from stream_worker.assembly import (
     make_store,
     make_worker,
     new_nonce,
-    start_of,
 )
-from stream_worker.backends.checkpoint import start_lock
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import (
     KafkaItems,
@@ -40,6 +39,7 @@ from stream_worker.core.fault_points import Reached
 from stream_worker.core.interfaces import MemoryStore, Slots
 from stream_worker.core.status import Observer
 from stream_worker.exit_codes import ExitCode
+from stream_worker.held_slot import HeldSlot
 from stream_worker.logs import get_logger
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker import Worker
@@ -62,12 +62,12 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
         closing(make_store(settings)) as store,
         closing(MetricsServer(settings.metrics, metrics, health)) as server,
         # Locked before the server starts: a second start should hear that its slot is taken, not that its port is.
-        closing(start_lock(*start_of(settings))),
+        closing(HeldSlot(settings, store, nonce)) as held,
     ):
         server.start()
         with stopped_by_signals(stop):
             try:
-                worker = _started(settings, store, nonce, observer, health, reached, from_path)
+                worker = _started(settings, store, nonce, held, observer, health, reached, from_path)
             except KeyboardInterrupt:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
@@ -75,22 +75,25 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
             try:
                 worker.run()
             except SlotTaken as fault:
-                raise _meaning(fault, store, slot=settings.worker.slot, nonce=nonce) from fault
+                raise _meaning(fault, store, held, nonce) from fault
     _log.info("stopped", **last_words(worker.status))
     return ExitCode.DONE
 
 
-def _meaning(fault: SlotTaken, store: Slots, *, slot: str, nonce: str) -> SlotTaken | RestartNeeded:
-    """Return what a fence by Kafka means: RestartNeeded if the store says that the slot is still ours, else `fault`.
+def _meaning(fault: SlotTaken, store: Slots, held: HeldSlot, nonce: str) -> SlotTaken | RestartNeeded:
+    """Return what a fence by Kafka means: RestartNeeded if the store says that the slot is still ours, or if another
+    slot is as good, else `fault`.
 
     Kafka also fences a member that comes back after an outage and meets traces of itself (seen). A second start of the
     slot would have put its own nonce into the store.
     """
     try:
-        ours = store.durable and store.slot_owner(slot) == nonce
+        ours = store.durable and store.slot_owner(held.named) == nonce
     except (Unavailable, MemoriesLost):
         ours = True  # a second start would wait for the same store
-    return RestartNeeded(f"fenced, though the slot is still ours: {fault}") if ours else fault
+    if ours:
+        return RestartNeeded(f"fenced, though the slot is still ours: {fault}")
+    return RestartNeeded(f"the next start takes another slot: {fault}") if held.is_free_choice else fault
 
 
 class _Stop:
@@ -108,19 +111,24 @@ def _started(
     settings: Settings,
     store: MemoryStore,
     nonce: str,
+    held: HeldSlot,
     observer: Observer,
     health: Health,
     reached: Reached,
     from_path: Path | None,
 ) -> Worker:
-    slot = settings.worker.slot
     kafka, folder = settings.kafka, Path(settings.checkpoint.path).resolve()
-    _log.info("starting", slot=slot, kafka=kafka.bootstrap_servers, topic=kafka.input_topic, checkpoints=str(folder))
+    _log.info(
+        "starting", slot=held.named, kafka=kafka.bootstrap_servers, topic=kafka.input_topic, checkpoints=str(folder)
+    )
     # Before joining the group: on a slow machine compiling takes longer than a member may be silent.
     warm_up(settings)
-    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic))
+    device = device_of(settings.worker.device)
     _answer(lambda: require_protocol(settings.kafka), health)
     _answer(lambda: require_rights(settings.kafka), health)
+    slot = _answer(held.take, health)
+    settings = replace(settings, worker=replace(settings.worker, slot=slot))
+    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic))
     require_own_topic(settings.kafka, slot)  # before the slot is taken from whoever has it
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker topics create` makes them", topics=missing)
@@ -134,7 +142,7 @@ def _started(
     path, identity = Path(settings.checkpoint.path), source.identity()
     checkpoints = make_checkpoints(settings, path, identity, nonce, store, reached)
     begun = beginning_of(checkpoints, path, identity, from_path)
-    _answer(lambda: store.take_slot(slot, nonce), health)
+    _answer(held.hold, health)
     _answer(store.ensure_kept, health)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     items = KafkaItems(kafka) if kafka.items_topic else None
@@ -145,9 +153,10 @@ def _started(
         effort=Effort(settings.effort, follows=True),
         observer=observer,
     )
+    worker.status.slot = slot
     ancestors = _answer(lambda: ancestors_of(begun.snapshot, identity, settings, store), health)
     _answer(lambda: worker.start(begun.snapshot, own=begun.own, ancestors=ancestors), health)
-    _log.info("started", slot=slot, line=line.name, device=str(device_of(settings.worker.device)))
+    _log.info("started", slot=slot, line=line.name, device=str(device))
     return worker
 
 

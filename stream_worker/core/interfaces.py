@@ -368,6 +368,19 @@ class ItemNumbering(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A start of the program that holds a worker slot.
+
+    nonce: the name of the start.
+    place: where its lock on the slot lies; a start that has taken the lock of the same place knows that this one has
+        ended. Empty: nobody can know.
+    """
+
+    nonce: str
+    place: str = ""
+
+
 class Slots(Protocol):
     """The owners of worker slots: which start of the program has each. Raises Unavailable while the store is away."""
 
@@ -377,11 +390,30 @@ class Slots(Protocol):
         ...
 
     def take_slot(self, slot: str, nonce: str) -> None:
-        """Make this start, known by its `nonce`, the owner of the worker slot; an earlier owner loses it."""
+        """Make this start, known by its `nonce`, the owner of the worker slot; an earlier owner or holder loses it."""
         ...
 
     def slot_owner(self, slot: str) -> str | None:
         """Return the nonce of the start that owns the slot; None if no start has taken it."""
+        ...
+
+    def claim_slot(self, slot: str, holder: Holder, seconds: float, *, member: bool) -> bool:
+        """Hold the slot for so many seconds if it is free; return True if it was. Two starts never both get it.
+
+        It is free if it was given back, if its holder's place is this one's, or if nobody holds it and the group has no
+        member of it.
+
+        member: the group has one.
+        """
+        ...
+
+    def keep_slot(self, slot: str, holder: Holder, seconds: float) -> bool:
+        """Hold the slot for so many seconds from now, unless another start holds it; return False if one does."""
+        ...
+
+    def give_slot_back(self, slot: str, holder: Holder, seconds: float) -> None:
+        """End the holding of a slot, if it is this start's: for so many seconds the slot is free, whatever the group
+        says of its members."""
         ...
 
 

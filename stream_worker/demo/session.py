@@ -132,7 +132,7 @@ class Session:
 
     def _make_worker(self, settings: Settings) -> Worker:
         store = InMemoryMemoryStore(settings.memory)
-        nonce, slot = new_nonce(), settings.worker.slot
+        nonce, slot = new_nonce(), settings.worker.named_slot
         source = KafkaSource(settings.kafka, slot)
         checkpoints = make_checkpoints(settings, Path(settings.checkpoint.path), source.identity(), nonce, store)
         outside = Outside(source, KafkaSink(settings.kafka, slot), store, checkpoints, SystemClock())

@@ -8,13 +8,17 @@ from typing import Annotated
 from annotated_types import Interval
 from pydantic import dataclasses as checked
 
+# The slot that stands for one that is free.
+AUTO = "auto"
+
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
 class WorkerConfig:
     """`[worker]`: name, device, size of a tick, and time for an orderly end."""
 
     #: Stable name of this worker, of letters, digits, "_", "-" and ".": its transactional id, static membership and
-    #: checkpoint folder. Keep it over restarts; two workers of a group never share one.
+    #: checkpoint folder. Keep it over restarts; two workers of a group never share one. "auto": a StatefulSet's ordinal
+    #: in Kubernetes, else the first of "0", "1", ... that no other worker has by Redis; without Redis "0".
     slot: str = "0"
     #: Device that the model computes on: "auto" ("cuda" where there is one, else "cpu") or a torch device ("cuda:1").
     device: str = "auto"
@@ -29,6 +33,11 @@ class WorkerConfig:
     #: Seconds for an orderly end: last commit, memories, checkpoint. Keep it below the time after which a supervisor
     #: kills (Docker Compose here: 60, Kubernetes: 30), and below the 5 minutes after which a group drops a member.
     shutdown_seconds: Annotated[float, Interval(gt=0, le=120)] = 25.0
+
+    @property
+    def named_slot(self) -> str:
+        """The slot; "0" for `auto` where there are no other workers."""
+        return "0" if self.slot == AUTO else self.slot
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.slot):

@@ -15,7 +15,8 @@ Examples:
   stream-worker run --config worker.toml --from learned
   STREAM_WORKER__WORKER__SLOT=1 STREAM_WORKER__METRICS__PORT=9101 stream-worker run -c worker.toml
 
-The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts.
+The last one is a second worker of the same group: give every worker a slot of its own, and keep it over restarts, or
+let each take a free one (worker.slot = "auto").
 A slot goes on from its own checkpoint. Without one it begins with the newest in --from, else with the newest of another
 slot of the same cluster, topic and group. Once it has its own checkpoint, --from is ignored.
 SIGTERM and Ctrl-C end it in good order: the batch is finished and committed, memories and weights are written.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from stream_worker.core.errors import MemoriesLost, StaleToken
-from stream_worker.core.interfaces import MemoryStore
+from stream_worker.core.interfaces import Holder, MemoryStore
 from stream_worker.core.memory_record import KNOWN_VERSIONS
 from stream_worker.core.offsets import Kept
 
@@ -319,6 +320,67 @@ class MemoryStoreContract:
         store.take_slot("b", "other")
         store.take_slot("a", "second")
         assert [store.slot_owner(slot) for slot in "ab"] == ["second", "other"]
+
+    def test_a_slot_that_nobody_has_is_held_by_the_first_who_asks(self, store: MemoryStore) -> None:
+        first, second = Holder("first", "here"), Holder("second", "there")
+        assert store.claim_slot("0", first, 60, member=False)
+        assert not store.claim_slot("0", second, 60, member=False)
+        assert store.claim_slot("1", second, 60, member=False)
+        assert [store.keep_slot("0", holder, 60) for holder in (first, second)] == [True, False]
+
+    def test_a_slot_whose_member_the_group_has_is_not_free(self, store: MemoryStore) -> None:
+        """Its worker is of an older version that holds nothing, or has lost its hold with the store's contents."""
+        assert not store.claim_slot("0", Holder("a"), 60, member=True)
+        assert store.keep_slot("0", Holder("a"), 60)
+
+    def test_a_slot_that_was_given_back_is_free_though_the_group_still_has_its_member(self, store: MemoryStore) -> None:
+        first, second = Holder("first", "here"), Holder("second", "there")
+        assert store.claim_slot("0", first, 60, member=False)
+        store.give_slot_back("0", second, 60)
+        assert not store.claim_slot("0", second, 60, member=True)
+        store.give_slot_back("0", first, 60)
+        assert store.claim_slot("0", second, 60, member=True)
+        store.give_slot_back("0", first, 60)  # late: it is another's by now
+        assert not store.claim_slot("0", first, 60, member=False)
+
+    def test_who_holds_the_lock_of_a_holder_s_place_has_outlived_it(self, store: MemoryStore) -> None:
+        assert store.claim_slot("0", Holder("killed", "here"), 60, member=False)
+        assert store.claim_slot("1", Holder("elsewhere"), 60, member=False)
+        assert store.claim_slot("0", Holder("next", "here"), 60, member=True)
+        assert not store.claim_slot("1", Holder("next", ""), 60, member=False)
+
+    def test_a_slot_that_is_not_held_on_expires(self, store: MemoryStore) -> None:
+        assert store.claim_slot("0", Holder("gone", "there"), 0.05, member=False)
+        time.sleep(0.2)
+        assert not store.claim_slot("0", Holder("next"), 60, member=True)
+        assert store.claim_slot("0", Holder("next"), 60, member=False)
+
+    def test_who_takes_a_slot_by_name_ends_the_holding_of_another_start_and_not_its_own(
+        self, store: MemoryStore
+    ) -> None:
+        first, second = Holder("first", "here"), Holder("second", "there")
+        assert store.claim_slot("0", first, 60, member=False)
+        store.take_slot("0", "first")
+        assert not store.keep_slot("0", second, 60)
+        store.take_slot("0", "second")
+        assert store.keep_slot("0", second, 60)
+        assert not store.keep_slot("0", first, 60)
+
+    def test_no_two_starts_get_the_same_slot_at_the_same_instant(self, store: MemoryStore) -> None:
+        got: list[str] = []
+        gate = threading.Barrier(8)
+
+        def start(number: int) -> None:
+            gate.wait()
+            holder = Holder(f"start{number}", f"place{number}")
+            got.append(next(s for s in map(str, range(8)) if store.claim_slot(s, holder, 60, member=False)))
+
+        threads = [threading.Thread(target=start, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == list("01234567")
 
     def test_ping_says_what_answers_in_one_line(self, store: MemoryStore) -> None:
         assert len(store.ping().splitlines()) == 1

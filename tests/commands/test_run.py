@@ -18,6 +18,7 @@ from stream_worker.commands import run
 from stream_worker.config import load_settings
 from stream_worker.core.errors import RestartNeeded, SlotTaken, Unavailable
 from stream_worker.exit_codes import ExitCode
+from stream_worker.held_slot import HeldSlot
 from tests.backends.contracts_topics import Member
 from tests.conftest import MakeTopic
 from tests.support.services import free_port
@@ -87,7 +88,7 @@ def _raise(fault: Exception | None) -> None:
     [("ours", RestartNeeded), ("theirs", SlotTaken), (Unavailable("Redis: down"), RestartNeeded)],
 )
 def test_who_is_fenced_and_still_owns_the_slot_asks_to_be_started_again(
-    owner: str | Exception, meaning: type[Exception]
+    owner: str | Exception, meaning: type[Exception], tmp_path: Path
 ) -> None:
     """After an outage Kafka fences a member for what it did itself before; that is no second process."""
 
@@ -99,13 +100,33 @@ def test_who_is_fenced_and_still_owns_the_slot_asks_to_be_started_again(
                 raise owner
             return owner
 
-    assert isinstance(run._meaning(SlotTaken("fenced"), Store(), slot="0", nonce="ours"), meaning)
+    with closing(_held(Store(), tmp_path)) as held:
+        assert isinstance(run._meaning(SlotTaken("fenced"), Store(), held, "ours"), meaning)
 
 
-def test_without_a_store_that_all_share_a_fence_means_a_second_process() -> None:
+def _held(store: InMemoryMemoryStore, path: Path, slot: str = "0") -> HeldSlot:
+    environ = {"STREAM_WORKER__CHECKPOINT__PATH": str(path), "STREAM_WORKER__WORKER__SLOT": slot}
+    return HeldSlot(load_settings(environ=environ), store, "ours", lambda: ())
+
+
+def test_who_chose_a_slot_and_lost_it_takes_another_one(tmp_path: Path) -> None:
+    """76 means: do not start again. A worker that may have any slot should be."""
+
+    class Store(InMemoryMemoryStore):
+        durable = True
+
+    store = Store()
+    with closing(_held(store, tmp_path, "auto")) as held:
+        assert held.take() == "0"
+        store.take_slot("0", "theirs")
+        assert isinstance(run._meaning(SlotTaken("fenced"), store, held, "ours"), RestartNeeded)
+
+
+def test_without_a_store_that_all_share_a_fence_means_a_second_process(tmp_path: Path) -> None:
     store = InMemoryMemoryStore()
     store.take_slot("0", "ours")
-    assert isinstance(run._meaning(SlotTaken("fenced"), store, slot="0", nonce="ours"), SlotTaken)
+    with closing(_held(store, tmp_path)) as held:
+        assert isinstance(run._meaning(SlotTaken("fenced"), store, held, "ours"), SlotTaken)
 
 
 def test_waiting_is_a_sign_of_life() -> None:

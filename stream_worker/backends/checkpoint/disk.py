@@ -36,11 +36,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def locked(path: Path, slot: str) -> IO[bytes]:
-    """Open a file and lock it until it is closed or the process ends. Raises SlotTaken if it is locked already."""
+def locked(path: Path, slot: str, *, shared: bool = False) -> IO[bytes]:
+    """Open a file and lock it until it is closed or the process ends. Raises SlotTaken if it is locked already.
+
+    shared: others may share the lock; who wants it alone is refused meanwhile.
+    """
     file = path.open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BaseException as fault:
         file.close()
         if isinstance(fault, BlockingIOError):

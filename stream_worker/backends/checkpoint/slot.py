@@ -122,17 +122,21 @@ class DirectoryCheckpoints:
             shutil.rmtree(leftover, ignore_errors=True)
 
     @staticmethod
-    def describe(config: CheckpointConfig, slot: str) -> str:
-        """Describe the folder in one line, for `check`. Raises Unavailable if nothing can be written there."""
+    def describe(config: CheckpointConfig, slot: str | None) -> str:
+        """Describe the folder in one line, for `check`. Raises Unavailable if nothing can be written there.
+
+        slot: None for the checkpoints of all slots.
+        """
         path = Path(config.path)
         with unavailable(path):
             make_folder(path)
             with tempfile.TemporaryDirectory(UNFINISHED, "probe-", path) as probe:
                 (Path(probe) / "probe").write_bytes(b"probe")
             free = shutil.disk_usage(path).free
-            slots = [*path.glob(slot), *path.glob(f"*/{slot}")]
+            slots = [*path.glob(slot or "*"), *path.glob(f"*/{slot or '*'}")]
         count = sum(len(checkpoints_in(folder)) for folder in slots)
-        return f"{path}: writable, {amount(count, 'checkpoint')} of slot {slot!r}, {free / 1e9:.1f} GB free"
+        of = "all slots" if slot is None else f"slot {slot!r}"
+        return f"{path}: writable, {amount(count, 'checkpoint')} of {of}, {free / 1e9:.1f} GB free"
 
 
 def _in_order(array: NDArray[Any]) -> NDArray[Any]:

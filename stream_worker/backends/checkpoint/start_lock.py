@@ -14,16 +14,17 @@ from stream_worker.backends.checkpoint.disk import locked, make_folder, unavaila
 _FOLDER = ".starts"
 
 
-def start_lock(path: Path, configured: tuple[str, ...], slot: str) -> IO[bytes]:
+def start_lock(path: Path, configured: tuple[str, ...], slot: str, *, shared: bool = False) -> IO[bytes]:
     """Take the lock, which is held until the returned file is closed. Raises SlotTaken.
 
     path: the configured folder of checkpoints.
     configured: the settings that tell this source from others (such as bootstrap servers, topic, group).
+    shared: others may share the lock; who wants it alone is refused meanwhile.
     """
     file = start_lock_file(path, configured, slot)
     with unavailable(file.parent):
         make_folder(file.parent)
-        return locked(file, slot)
+        return locked(file, slot, shared=shared)
 
 
 def start_lock_file(path: Path, configured: tuple[str, ...], slot: str) -> Path:

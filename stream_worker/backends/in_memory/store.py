@@ -12,10 +12,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from stream_worker.backends.in_memory.slots import InMemorySlots
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.core.amounts import amount
 from stream_worker.core.errors import MemoriesLost, StaleToken
-from stream_worker.core.interfaces import Claim, Clock
+from stream_worker.core.interfaces import Claim, Clock, Holder
 from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seconds
 from stream_worker.core.memory_record import KNOWN_VERSIONS
 from stream_worker.core.offsets import Kept
@@ -56,6 +57,7 @@ class InMemoryMemoryStore:
         self._topics: dict[int, Kept] = {}
         self._generations: dict[int, int] = {}
         self._owners: dict[str, str] = {}
+        self._slots = InMemorySlots(self._clock)
 
     def fall_back(self, state: Mapping[str, NDArray[Any]] | None = None) -> None:
         """Simulate that the store was wiped, or put back to an earlier `state`, while a worker uses it."""
@@ -152,9 +154,19 @@ class InMemoryMemoryStore:
 
     def take_slot(self, slot: str, nonce: str) -> None:
         self._owners[slot] = nonce
+        self._slots.end_others(slot, nonce)
 
     def slot_owner(self, slot: str) -> str | None:
         return self._owners.get(slot)
+
+    def claim_slot(self, slot: str, holder: Holder, seconds: float, *, member: bool) -> bool:
+        return self._slots.claim_slot(slot, holder, seconds, member=member)
+
+    def keep_slot(self, slot: str, holder: Holder, seconds: float) -> bool:
+        return self._slots.keep_slot(slot, holder, seconds)
+
+    def give_slot_back(self, slot: str, holder: Holder, seconds: float) -> None:
+        self._slots.give_slot_back(slot, holder, seconds)
 
     def ensure_kept(self) -> None:
         """Do nothing: only the configured bound `twin_users` removes records."""

@@ -1,4 +1,5 @@
-"""Lua scripts that claim a partition, save its records and raise its floor; a script's keys are in one cluster slot."""
+"""Lua scripts that claim a partition, save its records and raise its floor, and hold worker slots; a script's keys are
+in one cluster slot."""
 
 # Takes a new token for a partition.
 # KEYS: token, floor, topic.
@@ -76,5 +77,44 @@ if tonumber(redis.call('GET', KEYS[2]) or '-1') < tonumber(ARGV[2]) then redis.c
 if tonumber(ARGV[3]) > (tonumber(redis.call('HGET', KEYS[3], 'stood') or '0') or 0) then
   redis.call('HSET', KEYS[3], 'stood', ARGV[3])
 end
+return 0
+"""
+
+# The holder of a worker slot is kept as `<nonce> <place>`; an empty text says that the slot was given back.
+
+# Makes a start the owner of a worker slot, and ends the holding of another one.
+# KEYS: owners, holder. ARGV: slot, nonce.
+TAKE_SLOT = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local held = redis.call('GET', KEYS[2])
+if held and string.match(held, '^[^ ]*') ~= ARGV[2] then redis.call('SET', KEYS[2], '', 'PX', 1000) end
+return 0
+"""
+
+# Holds a worker slot if it is free. Returns 1 if it was, else 0.
+# KEYS: holder. ARGV: this holder, milliseconds, its place ('': none), '1' if the group has a member of the slot.
+CLAIM_SLOT = """
+local held = redis.call('GET', KEYS[1])
+if not held then
+  if ARGV[4] == '1' then return 0 end
+elseif held ~= '' and (ARGV[3] == '' or string.match(held, ' (.*)$') ~= ARGV[3]) then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# Holds a worker slot on, unless another start holds it. Returns 1 if it is held, else 0.
+# KEYS: holder. ARGV: this holder, milliseconds.
+KEEP_SLOT = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= '' and held ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+# Gives a worker slot back, if it is this holder's. KEYS: holder. ARGV: this holder, milliseconds.
+GIVE_SLOT_BACK = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], '', 'PX', ARGV[2]) end
 return 0
 """

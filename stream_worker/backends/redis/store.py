@@ -7,8 +7,9 @@ Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (a hash tag, which keeps 
     <p>:topic      the topic that M belongs to: id, generation, where its reader stood, numbers of partitions
     <p>:u:<user>   a memory record
 
-The dictionary of items is under `<namespace>:{<group>:items}`, the owners of worker slots are under
-`<namespace>:{<group>:slots}`. Bytes 1 to 8 of a record are its n in big-endian order: scripts compare them.
+The dictionary of items is under `<namespace>:{<group>:items}`, the owners and holders of worker slots are under
+`<namespace>:{<group>:slots}` (`slots.py`). Bytes 1 to 8 of a record are its n in big-endian order: scripts compare
+them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from stream_worker.backends.redis.connection import Connection, script_of
 from stream_worker.backends.redis.item_numbers import ItemNumbers
 from stream_worker.backends.redis.kept import described, ensure_kept
 from stream_worker.backends.redis.scan import scanned
+from stream_worker.backends.redis.slots import RedisSlots
 from stream_worker.core.errors import StaleToken
-from stream_worker.core.interfaces import Claim
+from stream_worker.core.interfaces import Claim, Holder
 from stream_worker.core.item_dictionary import numbers_kept_seconds
 from stream_worker.core.offsets import Kept
 
@@ -50,6 +52,7 @@ class RedisMemoryStore:
         self._items = ItemNumbers(
             self._connection, f"{self._prefix}:items}}", config.max_item_ids, self.numbers_kept_seconds
         )
+        self._slots = RedisSlots(self._connection, self._prefix)
         self._claim = script_of(scripts.CLAIM)
         self._kept = script_of(scripts.KEPT)
         self._save = script_of(scripts.SAVE)
@@ -145,13 +148,19 @@ class RedisMemoryStore:
         return wiping.wipe(self._connection, self._prefix)
 
     def take_slot(self, slot: str, nonce: str) -> None:
-        with self._connection.available():
-            self._connection.redis.hset(f"{self._prefix}:slots}}", slot, nonce)
+        self._slots.take_slot(slot, nonce)
 
     def slot_owner(self, slot: str) -> str | None:
-        with self._connection.available():
-            owner: Any = self._connection.redis.hget(f"{self._prefix}:slots}}", slot)
-        return None if owner is None else owner.decode()
+        return self._slots.slot_owner(slot)
+
+    def claim_slot(self, slot: str, holder: Holder, seconds: float, *, member: bool) -> bool:
+        return self._slots.claim_slot(slot, holder, seconds, member=member)
+
+    def keep_slot(self, slot: str, holder: Holder, seconds: float) -> bool:
+        return self._slots.keep_slot(slot, holder, seconds)
+
+    def give_slot_back(self, slot: str, holder: Holder, seconds: float) -> None:
+        self._slots.give_slot_back(slot, holder, seconds)
 
     def ensure_kept(self) -> None:
         ensure_kept(self._connection)

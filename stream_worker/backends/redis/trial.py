@@ -11,6 +11,7 @@ from itertools import count
 from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.backends.redis.store import RedisMemoryStore
 from stream_worker.core.errors import StreamWorkerError, Unavailable
+from stream_worker.core.interfaces import Holder
 
 _RECORD = b"\1" + bytes(11)
 _TRIED = 1_000  # partitions that are tried to find one on each master of a cluster; not tuned
@@ -53,6 +54,7 @@ class Trial(RedisMemoryStore):
     def _own(self) -> None:
         self.take_slot("slot", "nonce")
         self._same("slot's owner", self.slot_owner("slot"), "nonce")
+        self._same("slot's holder", self.claim_slot("slot", Holder("nonce"), 1.0, member=False), True)
 
     def _same(self, what: str, found: object, given: object) -> None:
         if found != given:
@@ -72,6 +74,7 @@ class Trial(RedisMemoryStore):
     def _forget(self, partitions: Iterable[int]) -> None:
         """Let all keys expire at once, since `run` needs no right to delete them."""
         keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "u:user")]
+        slots = (f"{self._prefix}:slots}}", self._slots.key_of("slot"))
         with self._connection.available():
-            for key in (*keys, *self._items.keys, f"{self._prefix}:items}}:master", f"{self._prefix}:slots}}"):
+            for key in (*keys, *self._items.keys, f"{self._prefix}:items}}:master", *slots):
                 self._connection.redis.set(key, b"", px=1)
