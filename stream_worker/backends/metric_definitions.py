@@ -13,7 +13,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from stream_worker.backends.health import Health
 from stream_worker.backends.metric import Metric
-from stream_worker.backends.metric_readings import last_loss, referee_losses, rolling_metric, three_latencies
+from stream_worker.backends.metric_readings import (
+    by_partition,
+    last_loss,
+    one_in,
+    referee_losses,
+    rolling_metric,
+    three_latencies,
+)
 from stream_worker.core.drift_answers import ANSWERS, ROLLBACK
 from stream_worker.core.interfaces import Clock
 from stream_worker.core.status import ALIAS_OUTCOMES
@@ -145,6 +152,13 @@ class WorkerMetrics:
     )
     partitions_owned = Metric(
         Gauge, "partitions", "Partitions that this worker owns now.", read=lambda s: len(s.consuming.lag)
+    )
+    slot = Metric(
+        Gauge,
+        "boolean",
+        "1: the worker has this slot.",
+        labels=("slot",),
+        read=lambda s: {s.slot: 1.0} if s.slot else None,
     )
     ready = Metric(
         Gauge,
@@ -314,6 +328,74 @@ class WorkerMetrics:
         "events",
         "Events listed again after the group's committed offsets expired, as far as memories and weights tell.",
         read=lambda s: s.takeovers.listed_again,
+    )
+
+    hearing = Metric(
+        Gauge,
+        "boolean",
+        "1: it learns from partitions that other workers own, too; 0: from its own alone.",
+        read=lambda s: float(s.hearing.on),
+    )
+    heard_lag = Metric(
+        Gauge,
+        "records",
+        "Records of a heard partition still to hear.",
+        labels=("partition",),
+        read=lambda s: by_partition(s.hearing.lag),
+    )
+    partitions_unheard = Metric(
+        Gauge, "partitions", "Partitions that it neither owns nor hears.", read=lambda s: s.hearing.unheard
+    )
+    heard_examined_share = Metric(
+        Gauge,
+        "ratio",
+        "Share of the heard events that are predicted and learned from; 0: all are counted only.",
+        read=lambda s: one_in(s.hearing.one_in),
+    )
+    heard_pairs_share = Metric(
+        Gauge,
+        "ratio",
+        "Share of the heard events of which all is counted; of the others only popularity. Less than 1: overload.",
+        read=lambda s: one_in(s.hearing.pairs_one_in),
+    )
+    events_counted = Metric(
+        Counter,
+        "events",
+        "Events that were counted: of owned partitions, and of heard ones.",
+        labels=("of",),
+        known=("owned", "heard"),
+        read=lambda s: {"owned": s.hearing.counted_owned, "heard": s.hearing.counted_heard},
+    )
+    heard_events_examined = Metric(
+        Counter, "events", "Heard events that were predicted and learned from.", read=lambda s: s.hearing.examined_heard
+    )
+    heard_gap = Metric(
+        Counter,
+        "events",
+        "Events of a heard partition that this line never counts: the log had lost them.",
+        labels=("partition",),
+        read=lambda s: by_partition(s.hearing.gap),
+    )
+    users_heard = Metric(Gauge, "users", "Memories of heard users on the device.", read=lambda s: s.hearing.users)
+    weights_given = Metric(
+        Counter, "gifts", "How often it wrote its weights for other lines.", read=lambda s: s.sharing.given
+    )
+    weights_taken = Metric(
+        Counter, "gifts", "How often it took the mean of its weights and others'.", read=lambda s: s.sharing.taken
+    )
+    weights_refused = Metric(
+        Counter,
+        "gifts",
+        "Weights of other lines that it did not take, by reason.",
+        labels=("reason",),
+        read=lambda s: s.sharing.refused,
+    )
+    weights_lines = Metric(Gauge, "lines", "Other lines in the newest mean of weights.", read=lambda s: s.sharing.lines)
+    weights_age_seconds = Metric(
+        Gauge,
+        "seconds",
+        "Age of the oldest weights in the newest mean; NaN before the first.",
+        since=lambda s: s.sharing.oldest_ts,
     )
 
     checkpoint_seconds = Metric(

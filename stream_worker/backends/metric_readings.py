@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stream_worker.backends.metric import Labels
 from stream_worker.core.quality import WORKER, GroupQuality, Quality
@@ -35,6 +35,16 @@ def three_latencies(status: Status) -> list[float]:
     counts = status.consuming
     batch = list(counts.latencies)[-counts.batch_events :]
     return [batch[place] for place in {0, len(batch) // 2, len(batch) - 1}] if batch else []
+
+
+def by_partition(counts: Mapping[int, int]) -> dict[str, float]:
+    """Read a count by partition."""
+    return {str(partition): count for partition, count in counts.items()}
+
+
+def one_in(count: int) -> float:
+    """Read one in so many as a share; 0 stands for none."""
+    return 1 / count if count else 0.0
 
 
 def last_loss(status: Status, part: str) -> float | None:

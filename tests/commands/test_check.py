@@ -125,6 +125,8 @@ def test_a_worker_that_has_the_slot_is_told(
             "s ago; a worker beside it needs a slot of its own (worker.slot)"
         )
         assert line(topic, "1") == f"ok    group: no worker has slot '1' of group '{group}'"
+        free = f" of group '{group}'; the next start takes a free one (worker.slot)"
+        assert line(topic, "auto") == f"ok    group: workers have slots 0{free}"
         assert line(other, "0").startswith(f"FAIL  group: kafka.group_id: slot '0' of group '{group}' reads {topic}, ")
 
 
