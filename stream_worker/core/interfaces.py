@@ -168,6 +168,13 @@ class HeardSource(Protocol):
         offset is gone; it is read no more until `listen` is called again."""
         ...
 
+    def alone(self) -> bool:
+        """Return True if the group of the input topic has no member now. Raises Unavailable.
+
+        Called before this worker joins the group: then nothing is read that could be heard.
+        """
+        ...
+
     def trouble(self) -> str:
         """Return what keeps records from coming, as far as is known; empty for nothing."""
         ...

@@ -3,6 +3,7 @@
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers
 from stream_worker.backends.kafka.groups import Group, Member, delete_group, look_at_group, member_of, require_own_topic
+from stream_worker.backends.kafka.heard import KafkaHeard
 from stream_worker.backends.kafka.items import KafkaItems
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
 from stream_worker.backends.kafka.sink import KafkaSink
@@ -22,6 +23,7 @@ from stream_worker.backends.kafka.topics import (
 __all__ = [
     "Group",
     "KafkaConfig",
+    "KafkaHeard",
     "KafkaItems",
     "KafkaSink",
     "KafkaSource",

@@ -17,6 +17,8 @@ ClientSettings = dict[str, str | int | float | bool]
 LIBRARY_LOG = logging.getLogger("stream_worker.kafka")
 
 TRANSACTION_TIMEOUT_SECONDS = 20
+# Kilobytes that an outsider fetches ahead of the loop. librdkafka's 64 MiB would be kept for good. Not tuned.
+_AHEAD_KBYTES = 16_384
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 # What the promises rest on, or what a key of its own sets.
 _OURS = frozenset(
@@ -140,6 +142,13 @@ def reader_settings(config: KafkaConfig) -> ClientSettings:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
     }
+
+
+def outsider_settings(config: KafkaConfig) -> ClientSettings:
+    """A reader of whole topics beside the group: it never joins, and commits nothing."""
+    ahead: ClientSettings = {"queued.max.messages.kbytes": _AHEAD_KBYTES}
+    # Only the end of a partition tells that the offsets before it hold no record.
+    return ahead | reader_settings(config) | {"enable.partition.eof": True}
 
 
 def member_settings(config: KafkaConfig, slot: str) -> ClientSettings:

@@ -59,6 +59,13 @@ def member_of(config: KafkaConfig, slot: str) -> Member | None:
     return None
 
 
+def others_of(config: KafkaConfig, slot: str) -> tuple[str, ...]:
+    """Return the group's members but for that of this slot: the instance ids of static members, the ids of others. A
+    worker that was killed counts until its session has ended. Raises Unavailable."""
+    members = _members(connect(AdminClient, client_settings(config)), config.group_id, _START_SECONDS)
+    return tuple(name for name in members if name != f"{config.group_id}-{slot}")
+
+
 def require_own_topic(config: KafkaConfig, slot: str, topics: Collection[str] | None = None) -> None:
     """Raise ConfigurationError if the group has given the slot partitions of another topic: that is another worker's
     slot, or was until just now. Its partitions would be taken for those of `kafka.input_topic`.
@@ -79,13 +86,17 @@ def require_own_topic(config: KafkaConfig, slot: str, topics: Collection[str] | 
 def look_at_group(config: KafkaConfig) -> Group:
     """Describe the configured group; it is empty if it does not exist. Raises Unavailable."""
     admin, name = connect(AdminClient, client_settings(config)), config.group_id
-    described: Any = _answer(admin.describe_consumer_groups([name], request_timeout=_ANSWER_SECONDS)[name])
+    members = _members(admin, name, _ANSWER_SECONDS)
     asked = [ConsumerGroupTopicPartitions(name)]
     listed: Any = _answer(admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_SECONDS)[name])
-    members = () if described is None else described.members
     places = [] if listed is None else [at for at in listed.topic_partitions if at.offset >= 0]
-    slots = sorted(str(member.group_instance_id or member.member_id) for member in members)
-    return Group(tuple(slots), Counter(at.topic for at in places))
+    return Group(members, Counter(at.topic for at in places))
+
+
+def _members(admin: AdminClient, group: str, seconds: float) -> tuple[str, ...]:
+    described: Any = _answer(admin.describe_consumer_groups([group], request_timeout=seconds)[group])
+    members = () if described is None else described.members
+    return tuple(sorted(str(member.group_instance_id or member.member_id) for member in members))
 
 
 def delete_group(config: KafkaConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from stream_worker.backends.kafka.config import ClientSettings, KafkaConfig, reader_settings
+from stream_worker.backends.kafka.config import KafkaConfig, outsider_settings
 from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Complaints, connect, error_of
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.source import record_of
@@ -21,8 +21,6 @@ from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
 
-# Kilobytes that are fetched ahead of the loop. librdkafka's 64 MiB would be kept for good. Not tuned.
-_AHEAD_KBYTES = 16_384
 # Seconds between two looks at the topic's id and number of partitions. Not tuned.
 _LOOK_SECONDS = 10.0
 _SOON_SECONDS = 1.0  # the same after an error; not tuned
@@ -49,9 +47,7 @@ class KafkaItems:
         self._ends: dict[int, int] = {}
         self._assigned: set[int] = set()
         self._look_at = 0.0
-        ahead: ClientSettings = {"queued.max.messages.kbytes": _AHEAD_KBYTES}
-        settings = ahead | reader_settings(config) | {"enable.partition.eof": True}
-        self._consumer = connect(Consumer, settings, error_cb=self._on_error)
+        self._consumer = connect(Consumer, outsider_settings(config), error_cb=self._on_error)
 
     def begin(self, state: Mapping[str, Any]) -> None:
         self._of = SourceId.of_json(state.get("source", self.name))

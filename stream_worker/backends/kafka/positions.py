@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from stream_worker.backends.kafka.reach import Reach
 from stream_worker.core.offsets import Committed
 
 
@@ -24,19 +25,16 @@ class Positions:
         self.ends: dict[int, int] = {}
         self.stood_before: dict[int, int] = {}
         self._published: dict[int, int] = {}
-        self._next: dict[int, int] = {}
-        # The offset after the newest record that was taken, and the end of the partition that librdkafka reported.
-        self._last: dict[int, int] = {}
-        self._read_to: dict[int, int] = {}
+        self._reach = Reach()
 
     @property
     def claimed(self) -> set[int]:
-        return set(self._next)
+        return set(self._reach.next_offsets)
 
     @property
     def assigned(self) -> set[int]:
         """Claimed partitions that the consumer reads."""
-        return self._next.keys() - self.waiting
+        return self.claimed - self.waiting
 
     @property
     def unasked(self) -> set[int]:
@@ -45,52 +43,44 @@ class Positions:
 
     def claim(self, starts: Mapping[int, int]) -> None:
         """Move partitions from the unclaimed ones to the waiting ones. `starts`: where to read each of them from."""
-        self._next.update(starts)
-        self._last.update(starts)
+        self._reach.begin(starts)
         self._published.update({partition: self.answers.pop(partition).next_offset for partition in starts})
         self.waiting |= starts.keys()
         self.unclaimed -= starts.keys()
 
     def start(self, partition: int, next_offset: int, end: int) -> None:
         """Note that a waiting partition is read from `next_offset`; the topic ends at `end`."""
-        self._next[partition], self.ends[partition] = next_offset, end
+        self._reach.next_offsets[partition], self.ends[partition] = next_offset, end
         self.waiting.discard(partition)
 
     def take(self, partition: int, offset: int) -> bool:
-        """Advance past a fetched record. False: the record is not wanted, because the partition is not claimed, or
-        because the record comes before the position."""
-        if offset < self._next.get(partition, offset + 1):
-            return False
-        self._next[partition] = self._last[partition] = offset + 1
-        return True
+        """See `Reach.take`."""
+        return self._reach.take(partition, offset)
 
     def found_end(self, partition: int | None, offset: int | None) -> None:
-        """Note that the partition was read up to its end."""
-        if partition is not None and partition in self._next:
-            self._read_to[partition] = offset or 0
+        """See `Reach.found_end`."""
+        self._reach.found_end(partition, offset)
 
     def next_offset(self, partition: int) -> int:
-        return self._next[partition]
+        return self._reach.next_offsets[partition]
 
     def needed(self, partition: int) -> int:
         """The first offset that must not be missed: what comes before Y is read for memories only."""
-        return max(self._published[partition], self._next[partition])
+        return max(self._published[partition], self.next_offset(partition))
 
     def stood_at(self, partition: int) -> int:
         """The offset up to which this reader or an earlier one found no record past Y."""
-        return max(self.stood_before.get(partition, 0), self._read_to.get(partition, 0))
+        return max(self.stood_before.get(partition, 0), self._reach.read_to(partition))
 
     def stood(self, next_offsets: Mapping[int, int]) -> dict[int, int]:
-        """Raise each next offset to the partition's end, if all records before that end have been taken."""
-        return {
-            p: max(offset, self._read_to.get(p, 0)) if offset >= self._last.get(p, offset + 1) else offset
-            for p, offset in next_offsets.items()
-        }
+        """See `Reach.stood`."""
+        return self._reach.stood(next_offsets)
 
     def forget(self, partitions: Collection[int]) -> None:
         self.unclaimed.difference_update(partitions)
         self.waiting.difference_update(partitions)
+        self._reach.forget(partitions)
         for partition in partitions:
             self.answers.pop(partition, None)
-            for offsets in (self._published, self._next, self.ends, self._last, self._read_to, self.stood_before):
+            for offsets in (self._published, self.ends, self.stood_before):
                 offsets.pop(partition, None)
