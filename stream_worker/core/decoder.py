@@ -75,9 +75,9 @@ class Decoder:
         are dead letters.
 
     Of the last batch: `dropped` holds the optional parts that could not be read, `aliases` the records that give a user
-    another id. Of all batches: `ignored` counts records that are no events by configuration, by the value of their
-    type; `key_mismatches` counts records whose key is not their user: such a topic is not keyed by user, so one user's
-    events can change their order.
+    another id, `rest` the records that were not decoded. Of all batches: `ignored` counts records that are no events by
+    configuration, by the value of their type; `key_mismatches` counts records whose key is not their user: such a topic
+    is not keyed by user, so one user's events can change their order.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Decoder:
         self.ignored: Counter[str] = Counter()
         self.dropped: list[DroppedField] = []
         self.aliases: list[Alias] = []
+        self.rest: list[Record] = []
         self._mapper = Mapper(config)
         self._keys: tuple[Any, ...] | None = self._mapper.plain
         self._fields = None if "" in self._mapper.fields else keys_of(self._mapper.fields)
@@ -114,8 +115,10 @@ class Decoder:
         codes |= {value: meant[meaning] for value, meaning in self.config.values.items()}
         return {_folded(value): code for value, code in codes.items()} if self._fold else codes
 
-    def decode(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter]]:
+    def decode(self, records: Sequence[Record], most: float = math.inf) -> tuple[Events, list[DeadLetter]]:
         """Return the valid events as columns, in the records' order, and a dead letter for what is none.
+
+        most: once there are so many events, a record of several is the last one that is decoded; see `rest`
 
         A record is one event, several, none (`ignored`, `aliases`), or a dead letter. Raises nothing but what
         `documents` raises while a schema can't be had; the same records can be decoded again then.
@@ -125,7 +128,8 @@ class Decoder:
         dead_letters: list[DeadLetter] = []
         self.dropped, self.aliases = [], []
         keys, fields, is_json = self._keys, self._fields, self._is_json
-        for record in records:
+        remaining = iter(records)
+        for record in remaining:
             try:
                 if record.fault is not None:
                     raise InvalidEvent(*record.fault)
@@ -134,11 +138,15 @@ class Decoder:
                     row = self._row(record, document.get, keys, document)
                     if row is not None:
                         rows.append(row)
-                elif letter := self._decode_several(record, document, rows, within):
-                    dead_letters.append(letter)
+                else:
+                    if letter := self._decode_several(record, document, rows, within):
+                        dead_letters.append(letter)
+                    if len(rows) >= most:
+                        break
             except InvalidEvent as fault:
                 asked = sorted(elements_asked(record) or ()) if record.headers else ()
                 dead_letters.append(DeadLetter(record, fault.error, fault.reason, asked))
+        self.rest = list(remaining)
         events = _columns(rows, within)
         if self._watch is not None:
             self._watch(events)

@@ -51,6 +51,9 @@ from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
 T = TypeVar("T")
+# Events, in batches, after which records of several are left for a commit of their own: a poll is bounded by records,
+# and each may hold hundreds. Bounds memory, and the age of a list. As many as the thinning of effort makes (not tuned).
+_BATCHES_DECODED = 16
 
 
 class Worker:
@@ -205,7 +208,7 @@ class Worker:
         4. predict, remember, count and score; learn all mini-batches but the last one
         5. make one list per user with an event; 3 to 5 piece by piece, where records hold more events than fit at once
         6. commit lists, dead letters and Y in one transaction, while the weights make the last step, so that no list
-           has to wait for it
+           has to wait for it; 2 to 6 again and again, where records hold very many events
         7. do the jobs between ticks, in order: when due, write L, records and M in the background
         """
         self.status.stage_seconds = {}
@@ -254,19 +257,30 @@ class Worker:
         return []
 
     def _process(self, records: Sequence[Record]) -> None:
-        """Work on what was polled, in pieces that fit into the tables of a tick; all of them are in one commit."""
-        before = self._decoder.key_mismatches, self._decoder.ignored.copy()
-        whole = self._answered(partial(self._decode, records, *before))
+        """Work on what was polled; where its records hold very many events, there are several commits."""
+        rest = records
+        while rest:
+            before = self._decoder.key_mismatches, self._decoder.ignored.copy()
+            decoded = self._answered(partial(self._decode, rest, *before))
+            if decoded is None:
+                return
+            whole, rest = decoded
+            if done := self._work_in_pieces(whole):
+                self._commit_and_step()  # 6
+                self._reporter.count(whole.records, done, self._decoder)
+            if self.stopping:
+                return
+
+    def _work_in_pieces(self, whole: Piece) -> list[Piece]:
+        """Work on pieces that fit into the tables of a tick; return those that were done before a stop."""
         done: list[Piece] = []
-        for piece in cut(whole, self._most_events) if whole is not None else ():
+        for piece in cut(whole, self._most_events):
             recalled = self._answered(partial(self._recalled, piece))
             if recalled is None:
                 break
             self._work_on(*recalled)
             done.append(recalled[0])
-        if done:
-            self._commit_and_step()  # 6
-            self._reporter.count(records, done, self._decoder)
+        return done
 
     def _answered(self, attempt: Callable[[], T]) -> T | None:
         """Return what an attempt returns, once services answer; None if the worker is stopped before that.
@@ -288,16 +302,19 @@ class Worker:
                 self.status.waiting = ""
                 return result
 
-    def _decode(self, records: Sequence[Record], mismatches: int, ignored: Counter[str]) -> Piece:
-        """Return the events and dead letters of owned partitions.
+    def _decode(
+        self, records: Sequence[Record], mismatches: int, ignored: Counter[str]
+    ) -> tuple[Piece, Sequence[Record]]:
+        """Return the events and dead letters of owned partitions, and the records that are left for the next commit.
 
         `mismatches`, `ignored`: what was counted before, since an attempt that ended half-way has counted already.
         """
         self._decoder.key_mismatches, self._decoder.ignored = mismatches, ignored.copy()
         owned = [record for record in records if record.partition in self._offsets]
         with self._reporter.stage("decode"):
-            events, dead_letters = self._decoder.decode(owned)  # 2
-            return Piece(owned, events, dead_letters, self._decoder.aliases)
+            events, dead_letters = self._decoder.decode(owned, _BATCHES_DECODED * self.config.batch_size)  # 2
+            rest = self._decoder.rest
+            return Piece(owned[: len(owned) - len(rest)], events, dead_letters, self._decoder.aliases), rest
 
     def _recalled(self, piece: Piece) -> tuple[Piece, Recalled | None]:
         """Return what of a piece is still owned, and its events with their users on the device, if it has any."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,15 +12,28 @@ import orjson
 import pytest
 
 from model.batch import NO_GAP, SESSION_ENDS
+from stream_worker.backends.memory_config import MemoryConfig
 from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import StaleToken, Unavailable
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.loop.pieces import cut
-from tests.support.worker_world import BATCH, MODEL, Durable, Killed, Redis, Run, Traps, Twin, World, remembered
+from tests.support.worker_world import (
+    BATCH,
+    MODEL,
+    SETTINGS,
+    Durable,
+    Killed,
+    Redis,
+    Run,
+    Traps,
+    Twin,
+    World,
+    remembered,
+)
 
 # Orders: each line has an item, and may name another user.
-_ORDERS = EventsConfig(user=(".user", "user"), item=".item", each="lines", most_each=BATCH)
+_ORDERS = EventsConfig(user=(".user", "user"), item=".item", each="lines", most_each=64)
 
 
 class Shop(World):
@@ -105,6 +119,24 @@ def test_more_events_than_fit_are_worked_on_in_pieces_with_one_commit(shop: Shop
     run.close()
 
 
+@pytest.mark.parametrize(("killed_at", "committed"), [("", [160, 160]), ("transaction", [160]), ("Y", [])])
+def test_a_commit_is_bounded_by_events_though_a_poll_is_by_records(killed_at: str, committed: list[int]) -> None:
+    """A poll of eight records and 320 events: a commit has those of sixteen batches (128), to the end of a record."""
+    roomy = replace(SETTINGS, memory=MemoryConfig(device_users=128), model=replace(MODEL, max_items=128))
+    shop = Shop(settings=roomy)
+    for k in range(BATCH):
+        shop.order(k % 2, [(f"u{j}", f"i{j}") for j in range(40)])
+    if killed_at:
+        with pytest.raises(Killed):
+            shop.worker(traps=Traps({killed_at: 2})).tick()
+    last = shop.worker()
+    last.tick()
+    sums = [sum(made.events for made in one.recommendations) for one in last.sink.transactions]
+    assert list(filter(None, sums)) == committed
+    _checked(shop, last, 320)
+    last.close()
+
+
 @pytest.mark.parametrize("config", [EventsConfig(), EventsConfig(each="lines")])
 def test_a_record_of_more_events_than_the_tables_have_room_for_is_a_dead_letter(config: EventsConfig) -> None:
     """An array needs no `each`, and no key bounds its length below the default of `most_each`."""
@@ -153,13 +185,13 @@ def test_what_is_ignored_or_keyed_by_another_is_counted_once_though_it_is_decode
     run = shop.worker()
     decode, calls = run.worker._decoder.decode, []
 
-    def again(records: Any) -> Any:
-        calls.append(decode(records))
+    def again(*args: Any) -> Any:
+        calls.append(decode(*args))
         if len(calls) == 1:
             raise Unavailable("the registry is away")
         return calls[-1]
 
-    run.worker._decoder.decode = again  # type: ignore[method-assign]
+    run.worker._decoder.decode = again  # type: ignore[assignment, method-assign]
     run.tick()
     assert len(calls) == 2
     assert sum(run.worker._decoder.ignored.values()) == 1
@@ -248,7 +280,8 @@ def test_flat_records_are_one_piece(world: World) -> None:
     world.send_many(300)
     run = world.worker()
     run.tick()
-    whole = run.worker._decode(world.topic.partitions[0][:BATCH], 0, Counter())
+    whole, rest = run.worker._decode(world.topic.partitions[0][:BATCH], 0, Counter())
+    assert not rest
     assert len(whole.events) > 0
     assert next(iter(cut(whole, run.worker._most_events))) is whole
     run.close()
