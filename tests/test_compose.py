@@ -13,6 +13,7 @@ from jsonschema.validators import validator_for
 
 from stream_worker.backends.metrics import MetricsConfig
 from stream_worker.container import CONFIGURATION
+from stream_worker.loop.worker_config import AUTO
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -73,13 +74,19 @@ def test_kafka_is_the_fourth_and_its_tools_are_of_the_same_image() -> None:
 @every_service
 def test_no_port_is_published_beyond_loopback(service: dict[str, Any]) -> None:
     for port in service.get("ports", []):
-        assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
+        assert re.fullmatch(r"127\.0\.0\.1:\d+(-\d+)?:\d+", port), port
     assert "network_mode" not in service
 
 
 def test_no_two_services_publish_the_same_port() -> None:
-    ports = [port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])]
+    ports = [each for service in SERVICES.values() for port in service.get("ports", []) for each in published(port)]
     assert len(ports) == len(set(ports))
+
+
+def published(port: str) -> range:
+    """The ports of this machine that a line names, one or a range."""
+    first, _, last = port.split(":")[1].partition("-")
+    return range(int(first), int(last or first) + 1)
 
 
 @every_service
@@ -167,11 +174,24 @@ def test_redis_keeps_every_write_and_evicts_nothing() -> None:
 # --- the worker and its image
 
 
-def test_slots_container_names_and_ports_are_each_worker_s_own() -> None:
-    """A container name of its own also keeps `--scale` from starting a second process in one slot."""
-    slots = [worker["environment"]["STREAM_WORKER__WORKER__SLOT"] for worker in WORKERS.values()]
-    names = [worker["container_name"] for worker in WORKERS.values()]
-    assert len(set(slots)) == len(set(names)) == len(WORKERS) == 3
+def test_every_worker_on_the_processor_takes_a_slot_that_is_free() -> None:
+    slots = {name: worker["environment"]["STREAM_WORKER__WORKER__SLOT"] for name, worker in WORKERS.items()}
+    assert slots == {"worker": AUTO, "worker-1": AUTO, "worker-gpu": "gpu"}
+
+
+def test_the_worker_can_be_scaled() -> None:
+    """A container name or a single port is for one replica alone; a free slot needs Redis, and one volume for all."""
+    worker = WORKERS["worker"]
+    assert "container_name" not in worker
+    assert "hostname" not in worker
+    assert [len(published(port)) for port in worker["ports"]] == [9]
+    assert worker["environment"]["STREAM_WORKER__MEMORY__REDIS_URL"]
+    assert mounts(worker)[worker["environment"]["STREAM_WORKER__CHECKPOINT__PATH"]] == "checkpoints"
+
+
+def test_container_names_are_each_worker_s_own() -> None:
+    names = [worker["container_name"] for worker in WORKERS.values() if "container_name" in worker]
+    assert len(set(names)) == len(names) == 2
 
 
 def test_only_one_worker_starts_without_a_profile() -> None:
@@ -184,6 +204,20 @@ def test_only_one_worker_starts_without_a_profile() -> None:
 def test_prometheus_looks_for_every_worker() -> None:
     config = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())
     assert config["scrape_configs"][0]["dns_sd_configs"][0]["names"] == list(WORKERS)
+
+
+def test_prometheus_tells_replicas_apart() -> None:
+    """They answer to one name; two targets of one instance would write over each other."""
+    config = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())
+    (rule,) = config["scrape_configs"][0]["relabel_configs"]
+    assert rule["target_label"] == "instance"
+    instances = set()
+    for address in ("172.18.0.5:9100", "172.18.0.6:9100"):
+        joined = ";".join({"__meta_dns_name": "worker", "__address__": address}[name] for name in rule["source_labels"])
+        found = re.fullmatch(rule["regex"], joined)
+        assert found is not None
+        instances.add(found.expand(rule["replacement"].replace("$", "\\")))
+    assert instances == {"worker at 172.18.0.5", "worker at 172.18.0.6"}
 
 
 @every_worker

@@ -9,7 +9,7 @@ from stream_worker.core.interfaces import Clock, Holder
 
 
 class InMemorySlots:
-    """Who holds each slot, and until when. `clock`: None for the machine's own."""
+    """Holders of slots, and until when each holds its. `clock`: None for the machine's own."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._monotonic = clock.monotonic if clock else time.monotonic
