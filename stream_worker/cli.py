@@ -97,7 +97,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except StreamWorkerError as fault:
-        print(f"stream-worker: {printable(str(fault))}", file=sys.stderr)
+        first, *more = str(fault).split("\n")
+        # Indented, so that no text from outside can pass for a line of the program's own.
+        print(
+            "\n".join([f"stream-worker: {printable(first)}", *(f"  {printable(line.strip())}" for line in more)]),
+            file=sys.stderr,
+        )
         return exit_code(fault)
 
 

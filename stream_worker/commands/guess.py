@@ -104,8 +104,8 @@ def _of_file(path: Path) -> Iterator[str]:
     documents = documents_of(rows.records, json_document)
     if rows.format in _NOT_JSON:
         documents.formats = Counter({f"rows of {rows.format}": len(rows.records)})
-    found = guess(rows.records, documents, _presets(), Decoder)
     recorded = rows.format == "record"
+    found = guess(rows.records, documents, _presets(), Decoder, timed=recorded)
     use = "replay it with `-c` this file" if recorded else "replay or produce it with `-m` this file"
     yield from _comments(f"A guess by `stream-worker guess {path.name}`: look it over, then {use}.")
     yield from _comments(*remarks(found, documents, keyed=recorded))

@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Collection
 
 
-def nearest(name: str, known: Collection[str]) -> str:
-    """Return the most similar known name as a question, else all known names."""
+def nearest(name: str, known: Collection[str], most: int = 100) -> str:
+    """Return the most similar known name as a question, else the known names, at most `most` of them."""
     if close := difflib.get_close_matches(name, known, n=1):
         return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(known)}"
+    more = f", and {len(known) - most:,} more" if len(known) > most else ""
+    return f"; known are {', '.join(list(known)[:most])}{more}"

@@ -145,6 +145,42 @@ def test_bytes_from_outside_can_not_break_the_text(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in text.splitlines())
 
 
+def _visits(timed: bool) -> list[dict[str, Any]]:
+    """Half of the visitors are logged in; some records are logins."""
+    values: list[dict[str, Any]] = [
+        {"event": "view", "productId": f"p{n % 7}", "anonymousId": f"a{n % 11}"}
+        | ({"userId": f"u{n % 5}"} if n % 2 else {})
+        for n in range(60)
+    ]
+    values += [{"event": "identify", "userId": f"u{n}", "anonymousId": f"a{n}"} for n in range(4)]
+    return [value | ({"timestamp": 1_772_445_803 + n} if timed else {}) for n, value in enumerate(values)]
+
+
+def test_visitors_who_log_in_are_read_by_both_ids(tmp_path: Path) -> None:
+    log, mapping = write(tmp_path / "log.jsonl", _visits(timed=True)), tmp_path / "mapping.toml"
+    text = guessed(log)
+    found = tomllib.loads(text)
+    assert found["fields"]["user"] == ["userId", "anonymousId"]
+    assert "in 100% of the records: 53% have userId, 100% have anonymousId\n" in text
+    assert (found["fields"]["alias"], found["types"]) == ("anonymousId", {"identify": "alias"})
+    mapping.write_text(text)
+    code, out, err = call("replay", str(log), "-m", str(mapping))
+    assert code == ExitCode.DONE, err
+    assert "60 events in" in out
+    assert ", 0 dead letters, " in out
+
+
+def test_a_file_without_a_time_is_told_so(tmp_path: Path) -> None:
+    """Its rows have none of their own, as the records of a topic do."""
+    code, out, err = call("guess", str(write(tmp_path / "log.jsonl", _visits(timed=False))))
+    assert (code, out) == (ExitCode.FAILED, "")
+    assert "nothing looks like a time" in err
+    lines = [encode_record(Record(0, n, 2_000_000_000_000, b"k", orjson.dumps(value)))
+             for n, value in enumerate(_visits(timed=False))]  # fmt: skip
+    (tmp_path / "recorded.jsonl").write_bytes(b"".join(lines))
+    assert tomllib.loads(guessed(tmp_path / "recorded.jsonl"))["events"]["ts"] == "record_time"
+
+
 def test_no_shop_is_an_error_that_names_the_fields(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", [{"temperature": n / 7} for n in range(50)])
     code, out, err = call("guess", str(log))
@@ -168,3 +204,13 @@ def test_an_empty_topic_and_an_empty_file_say_so(
         code, _, err = call("guess", source, KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap)
         assert code == ExitCode.FAILED
         assert "nothing to guess from" in err
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_not_there_is_answered_with_the_nearest_one(
+    kafka_bootstrap: str, make_topic: Callable[..., str]
+) -> None:
+    topic = make_topic("quince-clicks")
+    code, _, err = call("guess", topic.replace("quince", "qince"), KAFKA__BOOTSTRAP_SERVERS=kafka_bootstrap)
+    assert code == ExitCode.FAILED
+    assert err.endswith(f"; did you mean {topic!r}?\n")

@@ -22,11 +22,13 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.codec import decode_recommendation
 from stream_worker.core.errors import InvalidEvent, RightMissing, Unavailable
 from stream_worker.core.events import Recommendation
+from stream_worker.core.nearest import nearest
 from stream_worker.logs import get_logger
 
 _ANSWER_SECONDS = 10.0  # to wait for an answer; not tuned
 _FLUSH_SECONDS = 60.0  # to wait until all records are written; not tuned
 _SLICE_SECONDS = 0.2  # longest wait in one consume(), which ignores signals meanwhile; not tuned
+_SHOWN_TOPICS = 20  # that a message about an unknown one names; not tuned
 _MOCK = "mockCluster"
 # Brokers refuse timestamps that are further ahead: message.timestamp.after.max.ms (KIP-937), an hour by default.
 _MOST_AHEAD_MS = 3_600_000
@@ -81,10 +83,10 @@ def require_topic(config: KafkaConfig, topic: str) -> None:
     known = metadata(config, _ANSWER_SECONDS)
     if topic in known.topics or is_mock(known) or hidden_topics(config, [topic]):
         return
-    raise Unavailable(
-        f"kafka: there is no topic {topic} at {config.bootstrap_servers}; `stream-worker topics create` makes the "
-        "worker's topics"
-    )
+    others = sorted(name for name in known.topics if not name.startswith("__"))
+    near = nearest(topic, others, most=_SHOWN_TOPICS) if others else "; there are none"
+    make = "; `stream-worker topics create` makes the worker's topics" if topic in config.topics else ""
+    raise Unavailable(f"kafka: there is no topic {topic} at {config.bootstrap_servers}{near}{make}")
 
 
 def is_mock(known: ClusterMetadata) -> bool:

@@ -32,21 +32,31 @@ class Guess:
 
 
 def guess(
-    records: Sequence[Record], documents: Documents, presets: Mapping[str, EventsConfig], decoder: MakeDecoder
+    records: Sequence[Record],
+    documents: Documents,
+    presets: Mapping[str, EventsConfig],
+    decoder: MakeDecoder,
+    *,
+    timed: bool = True,
 ) -> Guess:
-    """Return the mapping that reads the records best. Raises NoEvents if none is found."""
+    """Return the mapping that reads the records best. Raises NoEvents if none is found.
+
+    timed: whether records have a time of their own, as those of a topic do, and rows of a file do not.
+    """
     ready = fitting(presets, records, decoder)
-    own = _own(records, documents, decoder)
+    own = _own(records, documents, decoder, timed)
     if ready and (own is None or not _is_better(own.found, ready[0][1])):
         name, found = ready[0]
         return Guess(name, Proposal({"preset": name}), found)
     if own is None:
         raise NoEvents(f"nothing looks like a user and an item in these records: {_told(documents)}")
+    if "ts" not in own.proposal.keys:
+        raise NoEvents(f"nothing looks like a time in these rows, and a replay needs one: {_told(documents)}")
     return own
 
 
-def _own(records: Sequence[Record], documents: Documents, decoder: MakeDecoder) -> Guess | None:
-    proposal = propose(documents.documents, documents.records)
+def _own(records: Sequence[Record], documents: Documents, decoder: MakeDecoder, timed: bool) -> Guess | None:
+    proposal = propose(documents.documents, documents.records, timed=timed)
     return None if proposal is None else Guess("", proposal, sample(decoder(proposal.config()), records))
 
 

@@ -21,6 +21,22 @@ _ROLES = (
 )
 
 
+_LOGIN = re.compile(r"identify|^alias|alias$|log(ged)?in|sign(ed)?(in|up)|mergeusers?|usersmerged")
+
+
+def is_login(name: str) -> bool:
+    """Return True if the name of an event type says that a visitor has become a known user.
+
+    >>> [is_login(name) for name in ("identify", "User Logged In", "sign_up", "page")]
+    [True, True, True, False]
+    """
+    return _LOGIN.search(_folded(name)) is not None
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def role_of(name: str) -> str:
     """Return the role that the name of an event type speaks of; empty: none; "ignore" for what says nothing of an item
     that other events don't say.
@@ -28,5 +44,5 @@ def role_of(name: str) -> str:
     >>> [role_of(name) for name in ("addtocart", "Order Completed", "Product List Viewed", "page", "view_cart")]
     ['cart', 'purchase', 'impression', '', 'ignore']
     """
-    folded = re.sub(r"[^a-z0-9]", "", name.lower())
+    folded = _folded(name)
     return next((role for role, pattern in _ROLES if re.search(pattern, folded)), "")

@@ -53,6 +53,9 @@ _NAMES: dict[str, dict[int, str]] = {
 _SCORES = {
     part: {name: score for score, names in table.items() for name in names.split()} for part, table in _NAMES.items()
 }
+# Names of ids that a visitor has before and after a login, and of the id before it.
+_BEFORE_LOGIN = frozenset(["anonymousid", "anonid", "userpseudoid", "domainuserid", "clientid"])
+_OLD_IDS = frozenset(["previousid", "previoususerid", "olduserid", "oldid", "fromuserid", "mergedid"])
 _OF_ITEMS = re.compile(r"item|product|line|article|goods|basket|cart|content|entr|position", re.IGNORECASE)
 _OTHER_ITEMS = re.compile(r"relat|recommend|suggest|similar|impress|seen|history|previous", re.IGNORECASE)
 
@@ -64,6 +67,16 @@ def name_score(part: str, values: Values) -> int:
     if part == "item" and values.each and _OTHER_ITEMS.search(values.each):
         return min(best, 2)
     return best
+
+
+def is_before_login(values: Values) -> bool:
+    """Return True for ids that a visitor has whether or not he has logged in."""
+    return not _BEFORE_LOGIN.isdisjoint(_forms(values))
+
+
+def is_old_id(values: Values) -> bool:
+    """Return True for an id that a user had before this record."""
+    return not _OLD_IDS.isdisjoint(_forms(values))
 
 
 def _forms(values: Values) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from stream_worker.core.guessing.names import name_score
+from stream_worker.core.guessing.names import is_before_login, is_old_id, name_score
 from stream_worker.core.guessing.shapes import Shapes, Values
 
 _LEAST_SCORE = 3  # of a name, to be taken at all (not tuned)
@@ -108,6 +108,22 @@ def place(part: str, shapes: Shapes, arrays: list[str], taken: set[tuple[str, st
     found = candidates(part, shapes)
     free = [v for v in found if v.each in ("", *arrays) and (v.each, v.path) not in taken]
     return first_of(part, free, shapes)
+
+
+def users(shapes: Shapes, arrays: list[str], taken: set[tuple[str, str]]) -> list[Values]:
+    """Return the paths of the user: as `place` does, and last an id that visitors have before they log in, also where
+    each of these documents has another one."""
+    found = place("user", shapes, arrays, taken)
+    if found and len(found) < _MOST_PATHS and not any(map(is_before_login, found)):
+        found += [v for v in candidates("user", shapes) if not v.each and is_before_login(v)][:1]
+    return found
+
+
+def old_ids(shapes: Shapes, user: list[Values]) -> list[Values]:
+    """Return the paths outside of arrays of the id that a user had before a login, the likeliest first."""
+    return [v for v in shapes if not v.each and is_old_id(v) and _is_user(v)][:1] + list(
+        filter(is_before_login, user[1:])
+    )
 
 
 def beside(part: str, shapes: Shapes, items: list[Values], taken: set[tuple[str, str]]) -> list[Values]:

@@ -11,15 +11,16 @@ from typing import Any
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.events import Record
 from stream_worker.core.guessing import places
-from stream_worker.core.guessing.kinds import role_of
+from stream_worker.core.guessing.kinds import is_login, role_of
 from stream_worker.core.guessing.names import name_score
 from stream_worker.core.guessing.shapes import Shapes, Values
-from stream_worker.core.mapping.config import IGNORE, EventsConfig
+from stream_worker.core.mapping.config import ALIAS, IGNORE, EventsConfig
 from stream_worker.core.mapping.mapper import Mapper
 from stream_worker.core.number_text import whole_text
 
 _MOST_TYPES = 16  # tables of [events.types]; the model has no more
 _LEAST_WITH_ITEM = 0.5  # share of a type's events that have to have an item (not tuned)
+_LEAST_WITH_OLD_ID = 0.5  # share of a login's records that have to have the id before it (not tuned)
 _ORDER = re.compile(r"order|purchase|transaction|receipt|invoice|checkout", re.IGNORECASE)
 _SHOWN = 3  # values that a note shows
 
@@ -29,7 +30,8 @@ class Proposal:
     """A mapping that was guessed.
 
     keys: `[events]` without its types. notes: what was seen at each key, in words.
-    types: event type -> its role (empty: none). meanings: value -> event type or "ignore". counts: events of each.
+    types: event type -> its role (empty: none). meanings: value -> event type, "ignore" or "alias". counts: events of
+    each.
     """
 
     keys: dict[str, Any] = field(default_factory=dict)
@@ -44,10 +46,12 @@ class Proposal:
         return EventsConfig(**self.keys, types=tables | self.meanings)
 
 
-def propose(documents: Sequence[Any], records: Sequence[Record]) -> Proposal | None:
+def propose(documents: Sequence[Any], records: Sequence[Record], *, timed: bool = True) -> Proposal | None:
     """Return the likeliest mapping; None if there is nothing like a user or an item in the documents.
 
     records: those of the documents.
+    timed: whether records have a time of their own, as those of a topic do. Where they have none and nothing looks like
+        a time, the mapping has no `ts`.
     """
     shapes = Shapes(documents)
     arrays, item = places.items(shapes)
@@ -55,7 +59,12 @@ def propose(documents: Sequence[Any], records: Sequence[Record]) -> Proposal | N
     found = {"item": item}
     for part in ("user", "ts", "type", "id", "session", "category", "value"):
         near = part in ("category", "value")
-        found[part] = places.beside(part, shapes, item, taken) if near else places.place(part, shapes, arrays, taken)
+        if part == "user":
+            found[part] = places.users(shapes, arrays, taken)
+        elif near:
+            found[part] = places.beside(part, shapes, item, taken)
+        else:
+            found[part] = places.place(part, shapes, arrays, taken)
         taken |= {(v.each, v.path) for v in found[part]}
     if not found["ts"] and (time := places.time_by_values(shapes)):
         found["ts"] = [time]
@@ -66,12 +75,12 @@ def propose(documents: Sequence[Any], records: Sequence[Record]) -> Proposal | N
             taken.add((guess.each, guess.path))
     if not found["user"] or not found["item"]:
         return None
-    proposal = _with_keys(found, arrays, shapes)
-    _add_types(proposal, documents, records)
+    proposal = _with_keys(found, arrays, shapes, timed)
+    _add_types(proposal, documents, records, places.old_ids(shapes, found["user"]))
     return proposal
 
 
-def _with_keys(found: dict[str, list[Values]], arrays: list[str], shapes: Shapes) -> Proposal:
+def _with_keys(found: dict[str, list[Values]], arrays: list[str], shapes: Shapes, timed: bool) -> Proposal:
     proposal = Proposal()
     for part in ("user", "type", "each", "item", "ts", "value", "category", "session", "id"):
         if part == "each":
@@ -84,7 +93,8 @@ def _with_keys(found: dict[str, list[Values]], arrays: list[str], shapes: Shapes
             proposal.notes[part] = _note(part, found[part], shapes)
         elif ("", part) in shapes.values and part in ("session", "value"):
             proposal.keys[part] = ""
-    _add_record_time(proposal, found["ts"], shapes)
+    if timed:
+        _add_record_time(proposal, found["ts"], shapes)
     return proposal
 
 
@@ -106,14 +116,24 @@ def _note(part: str, found: list[Values], shapes: Shapes) -> str:
     share = f"in {covered:.0%} of the records" + ("" if name_score(part, first) else ", told by its values only")
     if part == "ts":
         return f"{share}, {first.units.most_common(1)[0][0].replace('text', 'dates')}"
+    if part == "user" and len(found) > 1:
+        return f"{share}: {', '.join(f'{_share(v, shapes):.0%} have {v.path}' for v in found)}"
     examples = ", ".join(repr(value[:40]) for value, _ in first.distinct.most_common(_SHOWN))
     return f"{share}, {len(first.distinct):,} different: {examples}"
 
 
-def _add_types(proposal: Proposal, documents: Sequence[Any], records: Sequence[Record]) -> None:
-    """Add what the values of the type mean: an event type with its role, or "ignore" where there is no item."""
-    mapper = Mapper(EventsConfig(**proposal.keys))
-    every, with_item = _counted(mapper, documents, records)
+def _share(values: Values, shapes: Shapes) -> float:
+    return len(values.documents) / max(1, shapes.count)
+
+
+def _add_types(
+    proposal: Proposal, documents: Sequence[Any], records: Sequence[Record], old_ids: Sequence[Values]
+) -> None:
+    """Add what the values of the type mean: an event type with its role, "alias" for a login that names an old id, or
+    "ignore" where there is no item."""
+    before = [v.path for v in old_ids]
+    mapper = Mapper(EventsConfig(**proposal.keys, alias=tuple(before)))
+    every, with_item, with_old_id = _counted(mapper, documents, records)
     if "type" not in proposal.keys or not every:
         _add_default_type(proposal)
         return
@@ -122,7 +142,11 @@ def _add_types(proposal: Proposal, documents: Sequence[Any], records: Sequence[R
     for names in groups.values():
         name, count = names[0], sum(every[name] for name in names)
         proposal.counts[name] = count
-        if role_of(name) == IGNORE or sum(with_item[name] for name in names) < _LEAST_WITH_ITEM * count:
+        if is_login(name) and sum(with_old_id[name] for name in names) >= _LEAST_WITH_OLD_ID * count:
+            proposal.meanings[name] = ALIAS
+            proposal.keys["alias"] = _one_or_all(before)
+            proposal.notes["alias"] = "the id before a login"
+        elif role_of(name) == IGNORE or sum(with_item[name] for name in names) < _LEAST_WITH_ITEM * count:
             proposal.meanings[name] = IGNORE
         elif len(proposal.types) < _MOST_TYPES:
             proposal.types[name] = role_of(name)
@@ -130,13 +154,13 @@ def _add_types(proposal: Proposal, documents: Sequence[Any], records: Sequence[R
             proposal.meanings[name] = _same_role(proposal.types, role_of(name))
     if not proposal.types:
         proposal.meanings.clear()
+        proposal.keys.pop("alias", None)
         _add_default_type(proposal)
 
 
-def _counted(mapper: Mapper, documents: Sequence[Any], records: Sequence[Record]) -> tuple[Counter[str], Counter[str]]:
-    """Return the events of each type, and those of them that have an item."""
-    every: Counter[str] = Counter()
-    with_item: Counter[str] = Counter()
+def _counted(mapper: Mapper, documents: Sequence[Any], records: Sequence[Record]) -> tuple[Counter[str], ...]:
+    """Return the events of each type, those of them that have an item, and those that have another id of the user."""
+    every, with_item, with_old_id = Counter[str](), Counter[str](), Counter[str]()
     for document, record in zip(documents, records, strict=True):
         try:
             scopes = mapper.scopes(document, record)
@@ -149,7 +173,8 @@ def _counted(mapper: Mapper, documents: Sequence[Any], records: Sequence[Record]
             if kind:
                 every[kind] += 1
                 with_item[kind] += values.get("item") not in (None, "")
-    return every, with_item
+                with_old_id[kind] += mapper.user_before(scope, record) not in (None, "", values.get("user"))
+    return every, with_item, with_old_id
 
 
 def _folded(counts: Counter[str]) -> dict[str, list[str]]:
