@@ -125,7 +125,7 @@ class HeardSource(Protocol):
         ...
 
     def partitions(self) -> Collection[int]:
-        """Return all partitions of the topic, as far as is known now. Cheap; `poll` and `bounds` look for more."""
+        """Return all partitions of the topic, as far as is known now. It looks for more every few seconds."""
         ...
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:

@@ -101,6 +101,17 @@ class HeardContract:
         assert listener.values(0) == values("b", "c")
         assert listener.values(1) == values("y")
 
+    def test_partitions_are_known_before_any_is_read(self, topic: HeardTopic) -> None:
+        """And as long as none is: a worker that owns all has nothing to hear, until another one comes."""
+        source = topic.heard()
+        source.listen({})
+        assert set(source.partitions()) == set(range(4))
+        topic.grow(6)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while set(source.partitions()) != set(range(6)):
+            assert time.monotonic() < end, source.trouble()
+            time.sleep(0.05)
+
     def test_bounds_are_those_of_every_partition(self, topic: HeardTopic) -> None:
         topic.send(0, *values("a", "b", "c"))
         topic.send(1, *values("x"))

@@ -54,12 +54,13 @@ class KafkaHeard:
         self._consumer = connect(Consumer, outsider_settings(config), error_cb=self._on_error)
 
     def partitions(self) -> Collection[int]:
+        self._look_again()
         return range(self._count)
 
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         try:
             self._look()
-            return all_bounds(self._consumer, self.name, self.partitions())
+            return all_bounds(self._consumer, self.name, range(self._count))
         except KafkaException as fault:
             raise self._away(fault) from fault
 
