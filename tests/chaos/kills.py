@@ -113,7 +113,7 @@ class Kills:
                 self._start(slot)
             sending = thread.submit(self.scene.produce, self._as_slowly_as_needed(events))
             try:
-                self._wait(lambda: self._left() == 0, "all kills")
+                self._wait(lambda: self._left() == 0 or sending.done(), "all kills")
                 if sending.done():
                     raise NotShown("all events were sent before the last kill")
             finally:
