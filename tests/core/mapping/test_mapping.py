@@ -201,6 +201,15 @@ def test_ids_of_events_and_sessions_are_hashes_that_tell_them_apart() -> None:
     assert [dropped.part for dropped in decoder.dropped] == ["id"]
 
 
+def test_of_a_key_that_stands_twice_further_in_the_last_one_counts() -> None:
+    """In an object of an array of events, and in an inner one; docs/formats.md says so."""
+    event = b'{"user":"u","type":"view","ts":1700000000,"item":"a","item":"b"}'
+    order = b'{"userId":"u","type":"view","timestamp":1700000000,"properties":{"product_id":"a","product_id":"b"}}'
+    for value, mapping in ((b"[" + event + b"]", EventsConfig()), (order, config(types={"view": {}}, alias=""))):
+        events, dead = Decoder(mapping).decode([Record(0, 0, int(NOW * 1000), b"u", value)])
+        assert (events.items, dead) == (["b"], [])
+
+
 def test_only_keys_that_are_read_may_not_stand_twice() -> None:
     nested = b'{"user":"u","item":"i","type":"view","ts":1700000000,"x":{"user":1,"a":2},"junk":1,"junk":{"item":2}}'
     decoder = Decoder(EventsConfig())
