@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.counting.scratch import Breadth
 from model.counting.tables import WIDE_SPAN
 from model.counting.walk import Users, WalkedEvents
 from model.items.starts import ByContext
@@ -168,12 +167,12 @@ def _count(line: Line, row_X: NDArray[np.int32], window_XL: NDArray[np.int32]) -
         last_gap_B=np.zeros(count, np.float32),
     )
     all_X = np.ones(count, np.bool_)
-    events = WalkedEvents(row_X, np.zeros(count, np.uint32), all_X, ~all_X, np.zeros(count, np.int16))
+    events = WalkedEvents(row_X, np.zeros(count, np.uint32), all_X, ~all_X, np.zeros(count, np.int16), ~all_X)
     learner = line.learner
-    learner.counting.walk(users, events, np.zeros((0, 0), np.int32), np.zeros(0, np.bool_), Breadth(1))
+    learner.counting.count(users, events)
     learner.catalog.see(row_X, learner.events, learner.clock_ts)
     for baseline in line.baselines.values():
-        baseline.rank_then_learn(window_XL, row_X, all_X, np.zeros(count, np.int16))
+        baseline.rank_then_learn(window_XL, row_X, all_X, np.zeros(count, np.int16), ~all_X)
 
 
 def _as_after_many_steps(learner: Learner) -> None:

@@ -100,9 +100,9 @@ class Batch:
 
 
 # Values for events that were not predicted.
-_NOTHING = {
-    "rank_B": 0, "proposer_B": -1, "age_B": -1, "log_probability_B": 0.0, "repeat_B": False, "first_B": False,
-    "list_BK": -1,
+_NOTHING: dict[str, np.generic] = {
+    "rank_B": np.int64(0), "proposer_B": np.int8(-1), "age_B": np.int64(-1), "log_probability_B": np.float64(0.0),
+    "repeat_B": np.False_, "first_B": np.False_, "list_BK": np.int32(-1),
 }  # fmt: skip
 
 
@@ -132,6 +132,18 @@ class Outcome:
     windows_BL: NDArray[np.int32]
     list_BK: NDArray[np.int32]
     losses: dict[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of_none(windows_BL: NDArray[np.int32], length: int, losses: dict[str, float]) -> Outcome:
+        """Return the outcome of B events none of which was predicted.
+
+        windows_BL: item rows of the ring before each event
+        length: places of a list
+        """
+        count = len(windows_BL)
+        shapes = {name: (count, length) if name == "list_BK" else (count,) for name in _NOTHING}
+        nothing: Arrays = {name: np.full(shapes[name], value, value.dtype) for name, value in _NOTHING.items()}
+        return Outcome(**nothing, examined_B=np.zeros(count, np.bool_), windows_BL=windows_BL, losses=losses)
 
     def among(self, examine_B: NDArray[np.bool_], windows_BL: NDArray[np.int32]) -> Outcome:
         """Spread the outcome of examined events over all B events of a batch.

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import learner_state, sets
+from model import examining, learner_state, sets
 from model.batch import TYPES, Batch, Outcome, Places
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
-from model.counting.walk import Counting, MapSlices, Users, WalkedEvents
+from model.counting.walk import Counting, MapSlices, WalkedEvents
 from model.encoder.encoder import Encoder
 from model.encoder.losses import LOSSES
 from model.encoder.prefixes import fewest_windows, most_targets
@@ -51,6 +51,9 @@ from model.weights.between_steps import BetweenSteps
 # The weights step once this share of a mini-batch is collected: under thinning the number of examined events is random.
 # Not tuned.
 _ENOUGH = 0.75
+# Heard events that are so far behind the clock count for pairs and all-time popularity alone, since the shorter
+# half-lives are about what is hot now. Not tuned.
+_LATE_SECONDS = 600.0
 _NO_ROWS = np.zeros(0, np.int32)
 # Negatives are drawn by the counts with this half-life, in events, as in docs/experiments/loss.md.
 _HOT = HALF_LIVES.tolist().index(2_000.0)
@@ -68,17 +71,15 @@ class _Taken(NamedTuple):
 
     before: the tables
     windows_BL: item rows of the rings
-    h_BH: h of the LSTM
     chain_B: see `sets.chains`
     """
 
     before: Before
     windows_BL: NDArray[np.int32]
-    h_BH: Tensor
     chain_B: NDArray[np.int64]
 
     def at(self, places: Places) -> _Taken:
-        return _Taken._make((self.before.at(places), *(column[places] for column in self[1:])))
+        return _Taken(self.before.at(places), self.windows_BL[places], self.chain_B[places])
 
 
 class Learner:
@@ -91,17 +92,19 @@ class Learner:
         max_users: int,
         is_target_T: NDArray[np.bool_],
         described: bool = False,
+        max_heard: int = 0,
     ) -> None:
         """Build all parts.
 
-        max_users: users on the device, the least recently used are evicted
+        max_users, max_heard: users of owned and of heard partitions on the device; the least recently used are evicted
         is_target_T: True for the event types to predict; types that are not in it are predicted, too
         described: True if something besides the events tells what items are (`change_items`)
         """
         self.config = config
         self.device = device
         torch.manual_seed(config.seed)
-        self.events = 0
+        self.events = 0  # counted ones: own and heard
+        self.examined = 0  # own ones that were learned, and heard ones that were examined
         self.steps = 0
         self.collected = 0  # examined events since the last step of the weights
         self.clock_ts = 0.0
@@ -109,7 +112,7 @@ class Learner:
         self.rng = np.random.default_rng(config.seed)
         self.catalog = Catalog(config.max_items, config.min_items, config.item_expiry_days * 86_400)
         self.attic = Attic(config.attic_items)
-        self.users = UserTable(max_users, config.ring_size, config.dim, device)
+        self.users = UserTable(max_users, config.ring_size, config.dim, device, max_heard)
         self.encoder = Encoder(config.encoder).to(device)
         self.content = Content(self.catalog) if described else None
         self.ranker = Ranker(len(FEATURES), more=len(LIKENESS) if described else 0).to(device)
@@ -173,13 +176,14 @@ class Learner:
     def learn(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> Outcome:
         """Predict each event from the events before it, remember it, then collect training examples from it.
 
-        Works in mini-batches of `mini_batch * thinning` events, which cut no set. The weights step before the next
-        mini-batch or when `step` is called, so that lists need not wait for the last step.
+        Works in mini-batches of `mini_batch * thinning` own events, which cut no set; heard events are counted between
+        them, and examined at their own rate. The weights step before the next mini-batch or when `step` is called, so
+        that lists need not wait for the last step.
         """
         if self.content is not None:
             batch = replace(batch, category_B=self.content.named(batch.row_B, batch.category_B))
-        size = self.config.mini_batch * pace.thinning
-        return Outcome.joined([self._learn(batch, at, pace, stage) for at in sets.pieces(batch.within_B, size)])
+        pieces = examining.mini_batches(batch, pace, self.config.mini_batch)
+        return Outcome.joined([self._learn(batch, at, pace, stage) for at in pieces])
 
     def step(self, pace: Pace, unborn: NDArray[np.int32] = _NO_ROWS, stage: Stage = untimed) -> dict[str, float]:
         """Step the weights if enough examples are collected. Returns the losses by part, none without a step.
@@ -191,7 +195,7 @@ class Learner:
         with stage("learn"):
             if self.between_steps is not None:
                 self.between_steps.before_step()
-            losses = {"ranker": self.ranker_trainer.learn(self.events, pace.rate_factor)}
+            losses = {"ranker": self.ranker_trainer.learn(self.examined, pace.rate_factor)}
             losses["encoder"] = self._step_encoder(pace, unborn)
             self.collected = 0
             self.steps += 1
@@ -212,45 +216,54 @@ class Learner:
         trained on yet."""
         batch, unborn = whole.piece(piece), whole.new_rows(piece.start)
         losses = self.step(pace, unborn, stage)
-        places = self._drawn(batch, pace)
+        places = examining.drawn(batch, pace, self.rng)
         with stage("remember"):
-            taken = self._take_in(whole, piece)
-            queries_XD = self.predictor.queries(taken.h_BH[places], taken.windows_BL[places])
+            taken, h_XH = self._take_in(whole, piece, places, pace)
         examine_B = _mask(places, len(batch))
-        events = WalkedEvents(batch.row_B, batch.category_B, batch.learn_B, examine_B, batch.within_B)
+        clock_B = self._clock_before(batch)
+        late_B = ~batch.own_B & (clock_B - batch.clock_B > _LATE_SECONDS)
+        events = WalkedEvents(batch.row_B, batch.category_B, batch.learn_B, examine_B, batch.within_B, late_B)
+        users = users_of(taken.windows_BL, taken.before.type_BL, taken.before.gap_BL, clock_B, taken.before.ts_B)
+        if not len(h_XH):
+            with stage("predict"):
+                self.counting.count(users, events)
+            self._count(batch, examine_B)
+            return Outcome.of_none(taken.windows_BL, self.config.list_length, losses)
         with stage("predict"):
-            context = Context(self._users_before(batch, taken), queries_XD)
+            context = Context(users, self.predictor.queries(h_XH, taken.windows_BL[places]))
             ranking = self.predictor.rank(context, events, pace, unborn)
             outcome = self._score(batch, taken, places, ranking, len(self.catalog) - len(unborn))
         with stage("learn"):
             if self.config.learning:
                 self._collect(batch.piece(places), taken.at(places), ranking)
         outcome.losses.update(losses)
-        self._count(batch)
+        self._count(batch, examine_B)
         return outcome.among(events.examine_B, taken.windows_BL)
 
-    def _drawn(self, batch: Batch, pace: Pace) -> Places:
-        """Draw the events to examine: one in `thinning`, at random; of a set all or none."""
-        if pace.thinning == 1:
-            return slice(None)
-        drawn_B = self.rng.random(len(batch)) * pace.thinning < 1
-        return np.flatnonzero(drawn_B[sets.begins(batch.within_B)])
-
-    def _take_in(self, whole: Batch, piece: slice) -> _Taken:
-        """Push the events of one piece into rings and LSTM states."""
+    def _take_in(self, whole: Batch, piece: slice, places: Places, pace: Pace) -> tuple[_Taken, Tensor]:
+        """Push the events of one piece into rings and LSTM states. Returns h [X, H] before the events at `places`."""
         batch = whole.piece(piece)
         own_B = sets.own_begins(batch.within_B, batch.slot_B)
         in_order = self.users.push(batch, own_B)
         before = in_order.of_sets(own_B) if batch.within_B.any() else in_order
         windows_BL = whole.born(self.catalog.rows_of_numbers(before.number_BL), piece.start)
         self.life.begin(batch, windows_BL, self.events)
-        h_BH = self.remembering.read(batch, in_order, own_B)
-        return _Taken(before, windows_BL, h_BH, sets.chains(own_B, batch.slot_B))
+        h_XH = self._read(batch, in_order, own_B, places, examining.read(batch, pace))
+        return _Taken(before, windows_BL, sets.chains(own_B, batch.slot_B)), h_XH
 
-    def _users_before(self, batch: Batch, taken: _Taken) -> Users:
-        before = taken.before
-        clock_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.ts_B]))[sets.begins(batch.within_B)]
-        return users_of(taken.windows_BL, before.type_BL, before.gap_BL, clock_B, before.ts_B)
+    def _read(self, batch: Batch, before: Before, own_B: NDArray[np.int64], places: Places, reads: Places) -> Tensor:
+        """Let the LSTM read the events at `reads`. Returns h [X, H] before those at `places`, which are among them."""
+        if not isinstance(reads, slice):
+            batch, before = batch.piece(reads), before.at(reads)
+            own_B = sets.own_begins(batch.within_B, batch.slot_B)
+        h_RH = self.remembering.read(batch, before, own_B) if len(batch) else self.users.h_SH[:0].float()
+        return h_RH[examining.among(places, reads)]
+
+    def _clock_before(self, batch: Batch) -> NDArray[np.float64]:
+        """Return the time of the newest event before each event, or before its set."""
+        before_B = np.maximum.accumulate(np.concatenate([[self.clock_ts], batch.clock_B]))
+        clock_B: NDArray[np.float64] = before_B[sets.begins(batch.within_B)]
+        return clock_B
 
     def _score(self, batch: Batch, taken: _Taken, places: Places, ranking: Ranking, items_before: int) -> Outcome:
         learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
@@ -261,17 +274,18 @@ class Learner:
             items_before,
         )  # fmt: skip
 
-    def _count(self, batch: Batch) -> None:
-        """Count a mini-batch: event time, number of events, last use of items."""
-        self.clock_ts = max(self.clock_ts, float(batch.ts_B.max(initial=0.0)))
+    def _count(self, batch: Batch, examine_B: NDArray[np.bool_]) -> None:
+        """Count a mini-batch: event time, numbers of events, last use of items."""
+        self.clock_ts = max(self.clock_ts, float(batch.clock_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
+        self.examined += int((batch.learn_B & (batch.own_B | examine_B)).sum())
         self.life.add_back(batch, self.events)
 
-    def remember(self, batch: Batch, stage: Stage = untimed) -> None:
+    def remember(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> None:
         """Update memories alone, with events that were learned before."""
         with stage("remember"):
-            self._take_in(batch, slice(0, len(batch)))
+            self._take_in(batch, slice(0, len(batch)), slice(0, 0), pace)
         self.life.add_back(batch, self.events)
 
     def rebuild(self, slots: NDArray[np.int64], ids_of_numbers: IdsOfNumbers) -> None:

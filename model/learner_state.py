@@ -37,6 +37,7 @@ def state_of(learner: Learner) -> tuple[Arrays, dict[str, Any]]:
     arrays = state_of_parts(parts) | joined(states)
     meta = {
         "events": learner.events,
+        "examined": learner.examined,
         "steps": learner.steps,
         "collected": learner.collected,
         "clock_ts": learner.clock_ts,
@@ -62,6 +63,7 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
     if learner.counting.rows < learner.catalog.capacity:
         learner.counting.grow(learner.catalog.capacity)
     learner.events, learner.steps, learner.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
+    learner.examined = meta.get("examined", meta["events"])
     learner.collected = meta["collected"]
     load_generator(learner.rng, meta["rng"])
     anew = load_or_begin(_loads(learner), arrays, fresh)

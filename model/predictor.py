@@ -245,8 +245,9 @@ def users_of(
 
 def _no_events(count: int) -> WalkedEvents:
     """Return placeholders for `count` users: they are examined, and nothing is learned from them."""
-    nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), np.zeros(count, np.bool_)
-    return WalkedEvents(*nothing, np.ones(count, np.bool_), np.zeros(count, np.int16))
+    none_B = np.zeros(count, np.bool_)
+    nothing = np.zeros(count, np.int32), np.zeros(count, np.uint32), none_B
+    return WalkedEvents(*nothing, np.ones(count, np.bool_), np.zeros(count, np.int16), none_B)
 
 
 def _proposals(top: Top | None, count: int) -> NDArray[np.int32]:

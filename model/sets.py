@@ -57,6 +57,18 @@ def pieces(within_B: NDArray[np.int16], size: int) -> Iterator[slice]:
         start = end
 
 
+def pieces_by_cost(within_B: NDArray[np.int16], cost_B: NDArray[np.integer], size: int, most: int) -> Iterator[slice]:
+    """Cut B events as `pieces` does, but each where the costs of its events reach `size`, or after `most` events."""
+    upto_B = np.cumsum(cost_B)
+    start = end = 0
+    while end < len(within_B) or end == 0:
+        before = int(upto_B[start - 1]) if start else 0
+        reached = int(np.searchsorted(upto_B, before + size)) + 1
+        end = _whole(within_B, start, min(reached, start + most, len(within_B)))
+        yield slice(start, end)
+        start = end
+
+
 def _whole(within_B: NDArray[np.int16], start: int, end: int) -> int:
     """Return a cut at `end`, or at the beginning of the set there; behind it, if that is `start`."""
     if end >= len(within_B):

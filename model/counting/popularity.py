@@ -90,10 +90,10 @@ def add_back(
 
 
 @kernel
-def count(popularity: Popularity, row: int) -> None:
-    """Count one event of `row`."""
+def count(popularity: Popularity, row: int, late: bool) -> None:
+    """Count one event of `row`; a late one only for `EVER`, so that what was hot is not taken for what is."""
     weight_PN, newest_P = popularity.weight_PN, popularity.newest_P
-    for p in range(len(newest_P)):
+    for p in range(EVER if late else 0, len(newest_P)):
         newest_P[p] /= popularity.decay_P[p]
         weight_PN[p, row] += newest_P[p]
         if newest_P[p] > _LARGEST:

@@ -85,12 +85,13 @@ def fade(tables: Tables, share: float) -> None:
 
 
 @kernel
-def learn(tables: Tables, window_L, type_L, item, category, mark_N):  # type: ignore[no-untyped-def]
+def learn(tables: Tables, window_L, type_L, item, category, late, mark_N):  # type: ignore[no-untyped-def]
     """Count one event.
 
     window_L, type_L: item rows (-1: none) and event types of the user's ring before the event
     item: row of the event's item
     category: category code that the event names, 0: none
+    late: True if it counts for pairs and all-time popularity alone
     mark_N: see `returns.count`
     """
     ring, rows = len(window_L), tables.rows
@@ -109,9 +110,10 @@ def learn(tables: Tables, window_L, type_L, item, category, mark_N):  # type: ig
                 _add_both(rows, WIDE, before, item, wide)
         forward *= _FORWARD_FADE
         wide *= _WIDE_FADE
-    popularity.count(tables.popularity, item)
-    returns.count(tables.returns, window_L, type_L, item, mark_N)
-    categories.assign(tables.category_N, item, category)
+    popularity.count(tables.popularity, item, late)
+    if not late:
+        returns.count(tables.returns, window_L, type_L, item, mark_N)
+        categories.assign(tables.category_N, item, category)
 
 
 @kernel

@@ -91,6 +91,7 @@ class WalkedEvents(NamedTuple):
     learn_B: True for events to count
     examine_B: True for events to find candidates for
     within_B: events of the same set before each event
+    late_B: True for events that count for pairs and all-time popularity alone
     """
 
     row_B: NDArray[np.int32]
@@ -98,6 +99,7 @@ class WalkedEvents(NamedTuple):
     learn_B: NDArray[np.bool_]
     examine_B: NDArray[np.bool_]
     within_B: NDArray[np.int16]
+    late_B: NDArray[np.bool_]
 
 
 class Walked(NamedTuple):
@@ -200,6 +202,14 @@ class Counting:
             pass
         return Walked(*columns[:-1], Filling(spare_BK, in_front=items == 0))
 
+    def count(self, users: Users, events: WalkedEvents) -> None:
+        """Count the events where `learn_B`, in order, set by set, as `walk` does, without looking for candidates."""
+        if learned := int(events.learn_B.sum()):
+            self.tables = tables.with_room(self.tables, learned)
+            scratch = self._scratch()
+            _count(self.tables, scratch, users, events)
+            self._spare.append(scratch)
+
     def state_dict(self) -> dict[str, NDArray[Any]]:
         counted = self.tables
         parts = {"rows": neighbours.state_of(counted.rows), "popularity": popularity.state_of(counted.popularity)}
@@ -257,12 +267,20 @@ def _walk(  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _count(counted: Tables, s: Scratch, users: Users, events: WalkedEvents):  # type: ignore[no-untyped-def]
+    for k in range(len(events.row_B)):
+        if k + 1 == len(events.row_B) or events.within_B[k + 1] == 0:
+            _learn(counted, s, users, events, k - events.within_B[k], k + 1)
+
+
+@kernel
 def _learn(counted: Tables, s: Scratch, users: Users, events: WalkedEvents, start, end):  # type: ignore[no-untyped-def]
     """Count the events of one set, or one event alone, each after the ring before the set."""
     for k in range(start, end):
         if events.learn_B[k]:
             tables.learn(
-                counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k], s.place_N
+                counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k],
+                events.late_B[k], s.place_N,
             )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class RecentPopularity:
         items_B: NDArray[np.integer],
         learn_B: NDArray[np.bool_],
         within_B: NDArray[np.int16] | None = None,
+        judge_B: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int32]:
         """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
 
@@ -48,11 +49,12 @@ class RecentPopularity:
         `items_B`: the row of the item that came, -1 for none.
         `learn_B`: True for the events that are counted after they were ranked.
         `within_B`: how many events of the same set stand before each event; None: no event is of a set.
+        `judge_B`: True for the events to rank, the others get 0; None: all.
         """
         self.grow(int(items_B.max(initial=-1)) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        columns = _as(np.int32, items_B), _as(np.bool_, learn_B), _within(within_B, len(items_B))
-        _popularity_pass(*columns, ranks_B, *self.tables())
+        events = _events(items_B, learn_B, within_B, judge_B)
+        _popularity_pass(*events, ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
@@ -106,18 +108,16 @@ class CoVisitation:
         items_B: NDArray[np.integer],
         learn_B: NDArray[np.bool_],
         within_B: NDArray[np.int16] | None = None,
+        judge_B: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int32]:
-        """Return the rank of each item, 0 if it is not among the first 20, and count those that are to be learned.
+        """Rank and count: see `RecentPopularity.rank_then_learn`.
 
         `windows_BW`: the rows of each user's newest items, oldest first; only the last five are used.
-        `items_B`: the row of the item that came, -1 for none.
-        `learn_B`: True for the events that are counted after they were ranked.
-        `within_B`: how many events of the same set stand before each event; None: no event is of a set.
         """
         self.grow(int(max(items_B.max(initial=-1), windows_BW.max(initial=-1))) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        columns = _as(np.int32, items_B), _as(np.bool_, learn_B), _within(within_B, len(items_B))
-        _covisitation_pass(_as(np.int32, windows_BW[:, -_WINDOW:]), *columns, ranks_B, *self.tables())
+        events = _events(items_B, learn_B, within_B, judge_B)
+        _covisitation_pass(_as(np.int32, windows_BW[:, -_WINDOW:]), *events, ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:
@@ -167,8 +167,12 @@ def _as(dtype: type[np.generic], column: NDArray[Any]) -> NDArray[Any]:
     return np.require(column, dtype, ["C", "W"])
 
 
-def _within(within_B: NDArray[np.int16] | None, count: int) -> NDArray[np.int16]:
-    return np.zeros(count, np.int16) if within_B is None else _as(np.int16, within_B)
+def _events(
+    items_B: NDArray[Any], learn_B: NDArray[Any], within_B: NDArray[Any] | None, judge_B: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    within_B = np.zeros(len(items_B), np.int16) if within_B is None else within_B
+    judge_B = np.ones(len(items_B), np.bool_) if judge_B is None else judge_B
+    return _as(np.int32, items_B), _as(np.bool_, learn_B), _as(np.int16, within_B), _as(np.bool_, judge_B)
 
 
 def _doubled(table_N: NDArray[Any], rows: int) -> NDArray[Any]:
@@ -189,6 +193,7 @@ def _popularity_pass(
     items_B: NDArray[np.int32],
     learn_B: NDArray[np.bool_],
     within_B: NDArray[np.int16],
+    judge_B: NDArray[np.bool_],
     ranks_B: NDArray[np.int32],
     learned_1: NDArray[np.int64],
     recent_Q: NDArray[np.int32],
@@ -197,7 +202,7 @@ def _popularity_pass(
     seen_N: NDArray[np.bool_],
 ) -> None:
     for b in range(len(items_B)):
-        if items_B[b] >= 0:
+        if items_B[b] >= 0 and judge_B[b]:
             for place in range(TOP):
                 if top_K[place] == items_B[b]:
                     ranks_B[b] = place + 1
@@ -213,6 +218,7 @@ def _covisitation_pass(
     items_B: NDArray[np.int32],
     learn_B: NDArray[np.bool_],
     within_B: NDArray[np.int16],
+    judge_B: NDArray[np.bool_],
     ranks_B: NDArray[np.int32],
     neighbour_NM: NDArray[np.int32],
     weight_NM: NDArray[np.float32],
@@ -228,7 +234,7 @@ def _covisitation_pass(
     touched = np.empty(windows_BW.shape[1] * neighbour_NM.shape[1], dtype=np.int32)
     for b in range(len(items_B)):
         item = items_B[b]
-        if item >= 0:
+        if item >= 0 and judge_B[b]:
             size = _count_neighbours(windows_BW[b], neighbour_NM, weight_NM, length_N, total_N, score_N, touched)
             ranks_B[b] = _rank(item, size, score_N, touched, top_K)
             for t in range(size):

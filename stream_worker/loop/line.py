@@ -51,6 +51,7 @@ class Baseline(Protocol):
         items_B: NDArray[np.int32],
         learn_B: NDArray[np.bool_],
         within_B: NDArray[np.int16],
+        judge_B: NDArray[np.bool_],
     ) -> NDArray[np.int32]: ...
 
     def grow(self, rows: int) -> None: ...
@@ -118,10 +119,10 @@ class Line:
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Measure the predictions of a batch beside the baselines, on the same events; return drift alarms."""
         scored = outcome.scored(batch)
-        baselines = {
-            name: baseline.rank_then_learn(outcome.windows_BL, batch.row_B, batch.learn_B, batch.within_B)[scored]
-            for name, baseline in self.baselines.items()
-        }
+        judge_B = np.zeros(len(batch), np.bool_)
+        judge_B[scored] = True
+        columns = outcome.windows_BL, batch.row_B, batch.learn_B, batch.within_B, judge_B
+        baselines = {name: baseline.rank_then_learn(*columns)[scored] for name, baseline in self.baselines.items()}
         return self.monitor.update(
             outcome.rank_B[scored],
             outcome.log_probability_B[scored],

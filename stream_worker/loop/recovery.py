@@ -45,7 +45,7 @@ class Recovery:
 
     def pace(self, thinning: int) -> Pace:
         """Return the pace of the next batch at this thinning."""
-        events = self._learner.events
+        events = self._learner.examined
         return Pace(thinning, self.answers.rate_factor(events), self.answers.replay_share(events))
 
     def before(self, batch: Batch, partition_B: NDArray[np.integer], ids_of_numbers: IdsOfNumbers) -> None:
@@ -73,7 +73,7 @@ class Recovery:
         hits_S: True for the scored events whose item was in the list.
         offsets: L after the batch, by partition.
         """
-        answers, events = self.answers, self._learner.events
+        answers, events = self.answers, self._learner.examined
         given = [Given(name, self._text(name)) for name in answers.answer(alarms, events)]
         answers.watch(hits_S)
         if reason := answers.collapse(self._verdicts(), events):

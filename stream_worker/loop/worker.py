@@ -332,7 +332,7 @@ class Worker:
                 outcome = self._learn(batch, fresh.events.partition_B)  # 4
                 self._collect_predictions(fresh.events, outcome, np.flatnonzero(fresh.effects.publish_B))
             elif len(batch):
-                self._learner.remember(batch, self._reporter.stage)
+                self._learner.remember(batch, self._pace, self._reporter.stage)
             self._collect_lists(piece.events, recalled.slot_B, np.flatnonzero(recalled.publish_B))  # 5
         self._publisher.outbox.dead_letters += [
             d for d in piece.dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)

@@ -64,8 +64,9 @@ class Line:
         records: dict[str, bytes] | None = None,
         numbers: dict[str, int] | None = None,
         described: bool = False,
+        max_heard: int = 0,
     ) -> None:
-        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described)
+        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described, max_heard)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
         self.pace = Pace()
@@ -73,9 +74,13 @@ class Line:
         self._format = MemoryFormat(config.ring_size, config.dim, sets=1)
 
     def feed(
-        self, events: Sequence[Event], remember: Sequence[bool] | None = None, learn: Sequence[bool] | None = None
+        self,
+        events: Sequence[Event],
+        remember: Sequence[bool] | None = None,
+        learn: Sequence[bool] | None = None,
+        own: Sequence[bool] | None = None,
     ) -> Tick:
-        batch = self.batch(events, remember, learn)
+        batch = self.batch(events, remember, learn, own)
         outcome = self.learner.learn(batch, self.pace)
         outcome.losses.update(self.learner.step(self.pace))
         ids = self.learner.catalog.ids
@@ -93,7 +98,10 @@ class Line:
         own: Sequence[bool] | None = None,
     ) -> Batch:
         count = len(events)
-        slot_B = self._recall([event.user for event in events])
+        owned = [True] * count if own is None else own
+        for heard in (False, True):
+            self._recall([event.user for event, is_own in zip(events, owned, strict=True) if is_own != heard], heard)
+        slot_B = self.learner.users.find([event.user for event in events])
         row_B, new_B = self._rows([event.item for event in events])
         self.offset += count
         all_B = np.ones(count, dtype=np.bool_)
@@ -153,14 +161,15 @@ class Line:
         """Of all arrays and tensors below the learner."""
         return _bytes(self.learner, set())
 
-    def _recall(self, users: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _recall(self, users: list[str], heard: bool = False) -> np.ndarray[Any, np.dtype[np.int64]]:
         table = self.learner.users
         slots = table.find(users)
         table.touch(slots[slots >= 0])
         missing = [user for user in dict.fromkeys(users) if table.find([user])[0] < 0]
         if missing:
-            self._evict(table.overflow(len(missing)))
-            added = table.add(missing)
+            gone = table.overflow(len(missing), heard=heard)
+            table.evict(gone) if heard else self._evict(gone)
+            added = table.add(missing, heard=heard)
             known = [place for place, user in enumerate(missing) if user in self.records]
             if known:
                 table.put(added[known], self._format.decode([self.records[missing[place]] for place in known]))

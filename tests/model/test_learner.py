@@ -481,7 +481,7 @@ def test_what_is_only_remembered_leaves_the_weights_and_makes_the_same_memories(
     for start in range(80, 160, _SIZE):
         events = log[start : start + _SIZE]
         one.feed(events, learn=[False] * _SIZE)
-        other.learner.remember(other.batch(events))
+        other.learner.remember(other.batch(events), other.pace)
     one.spill()
     other.spill()
     assert one.records == other.records

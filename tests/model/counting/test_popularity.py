@@ -15,7 +15,7 @@ def test_the_hottest_are_those_of_a_full_sort(seed: int, rows: int) -> None:
     """After every event, and of each half-life; also after rows were recycled."""
     rng, hot = np.random.default_rng(seed), popularity.empty(rows)
     for k, row in enumerate((rows * rng.random(600) ** 3).astype(int)):
-        popularity.count(hot, row)
+        popularity.count(hot, row, False)
         if k == 300:
             popularity.forget(hot, rng.permutation(rows)[:5])
         for weight_N, hottest_Q in zip(hot.weight_PN, hot.hottest_PQ, strict=True):
@@ -30,12 +30,12 @@ def test_growth_and_state_change_nothing() -> None:
     plain, grown, resumed = popularity.empty(8), popularity.empty(8), popularity.empty(8)
     for row in (1, 2, 2, 7):
         for each in (plain, grown, resumed):
-            popularity.count(each, row)
+            popularity.count(each, row, False)
     grown = popularity.grown(grown, 16)
     resumed = popularity.empty(0)._replace(**popularity.state_of(resumed))
     for row in (3, 1, 1):
         for each in (plain, grown, resumed):
-            popularity.count(each, row)
+            popularity.count(each, row, False)
     for p in range(len(HALF_LIVES)):
         for row in range(8):
             assert popularity.share(plain, p, row) == popularity.share(grown, p, row)

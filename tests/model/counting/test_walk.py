@@ -88,7 +88,8 @@ def _walked(counting: Counting, log: Log, start: int, stop: int, each: Any = map
     return counting.walk(
         Users(log.windows[part], log.types[part], log.gaps[part], log.idle[part], log.last_gap[part]),
         WalkedEvents(
-            log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part]), log.within[part]
+            log.target[part], log.category[part], log.learn[part], np.ones_like(log.learn[part]), log.within[part],
+            np.zeros_like(log.learn[part]),
         ),
         log.proposals[part], np.ones(counting.rows, np.bool_), Breadth(counting.config.candidates), each,
     )  # fmt: skip
