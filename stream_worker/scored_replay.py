@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
-from stream_worker.assembly import make_line, simulated_worker
+from stream_worker.assembly import documents_of, make_line, simulated_worker
 from stream_worker.backends.files import FileItems, FileSink, FileSource
 from stream_worker.backends.files.mapping import Mapping
 from stream_worker.config import Settings
@@ -79,16 +79,22 @@ def worker_without_outputs(
     items: FileItems | None = None,
 ) -> Worker:
     """Build a worker for a replay that writes nothing but scores. `watch`: called with all events."""
-    decoder = source.decoder(settings.events, watch)
+    decoder = source.decoder(settings.events, watch, documents_of(settings))
     return simulated_worker(settings, source, FileSink(topic=source.name), line, decoder=decoder, items=items)
 
 
 def scored_replay(
-    settings: Settings, log: Sequence[Path], mapping: Mapping, limit: int | None, name: str, items: Sequence[Path] = ()
+    settings: Settings,
+    log: Sequence[Path],
+    mapping: Mapping | None,
+    limit: int | None,
+    name: str,
+    items: Sequence[Path] = (),
 ) -> ScoredRun:
     """Replay a log through the same loop as `replay`, without outputs.
 
     `log`: the files, in order.
+    `mapping`: None for what `record` wrote.
     `limit`: the most rows; None: all.
     `name`: the line's name, which begins each line of progress.
     `items`: files of what items are.
@@ -96,7 +102,7 @@ def scored_replay(
     told = FileItems(items, settings.items) if items else None
     source = FileSource(list(log), mapping, limit=limit, reach=told.reach if told else None)
     line = ScoredLine(**vars(make_line(settings, name, described=told is not None)))
-    watch = LogWatch()
+    watch = LogWatch(mapped=mapping is not None)
     worker = worker_without_outputs(settings, source, line, watch.add, told)
     worker.start()
     history = History(line.monitor)

@@ -41,6 +41,7 @@ _EFFORT: list[tuple[dict[str, Any], str]] = [
 ]
 _EVENTS: list[tuple[dict[str, Any], str]] = [
     ({"user": ""}, "user: must be a field name of its own, got ''"),
+    ({"format": "jsn"}, "format: must be 'json' or 'snowplow', got \"jsn\"; did you mean 'json'?"),
     ({"types": {}}, "types: must hold at least one type"),
     ({"types": {"view": {"reward": math.nan}}}, "types.view.reward: must be a finite number, got NaN"),
     ({"default_type": "look"}, "default_type: must be one of view, click, cart, purchase, rating or empty, got 'look'"),

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from stream_worker.backends.files import load_mapping
-from stream_worker.commands.options import differing, settings_from
+from stream_worker.commands.options import differing, mapping_of, settings_from
 from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
@@ -36,14 +35,14 @@ def command(
     a: Path,
     b: Path,
     log: tuple[Path, ...],
-    mapping_path: Path,
+    mapping_path: Path | None,
     items: tuple[Path, ...],
     limit: int | None,
     seeds: tuple[int, ...] | None,
     reports: tuple[Path, ...],
 ) -> int:
     refuse_overwriting([a, b, *log, mapping_path, *items], reports)
-    both, mapping = (settings_from(a), settings_from(b)), load_mapping(mapping_path)
+    both, mapping = (settings_from(a), settings_from(b)), mapping_of(log, mapping_path)
     for settings in both:
         warm_up(settings)  # so that the first run's speed does not include compiling
     runs: tuple[list[ScoredRun], list[ScoredRun]] = [], []

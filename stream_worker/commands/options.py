@@ -1,4 +1,5 @@
-"""Functions that several commands share: load the settings, list the keys that differ, print a summary."""
+"""Functions that several commands share: load the settings and a log's mapping, list the keys that differ, print a
+summary."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from stream_worker import logs
+from stream_worker.backends.files import load_mapping
+from stream_worker.backends.files.mapping import Mapping as LogMapping
+from stream_worker.backends.files.recorded_log import is_recorded
 from stream_worker.config import Settings, effective, load_settings
 
 
@@ -26,6 +30,16 @@ def differing(a: Settings, b: Settings) -> list[tuple[str, str, str]]:
     ours, theirs = dict(effective(a)), dict(effective(b))
     pairs = [(key, ours.get(key, "-"), theirs.get(key, "-")) for key in {**ours, **theirs}]
     return [(key, one, other) for key, one, other in pairs if one != other]
+
+
+def mapping_of(log: Sequence[Path], path: Path | None) -> LogMapping | None:
+    """Return the mapping; None for files of `stream-worker record`, which need none. Raises UsageError for others."""
+    if path is not None:
+        return load_mapping(path)
+    for file in log:
+        if not is_recorded(file):
+            raise click.UsageError(f"{file} is no file of `stream-worker record`: --mapping must name its columns")
+    return None
 
 
 def speed_of(text: str) -> float | None:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from stream_worker.assembly import (
     documents_of,
     fault_points,
@@ -20,11 +18,10 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.checkpoint import newest_of
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.files import FileItems, FileSink, FileSource, Mapping, load_mapping
-from stream_worker.backends.files.recorded_log import is_recorded
+from stream_worker.backends.files import FileItems, FileSink, FileSource
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
-from stream_worker.commands.options import differing, print_summary, settings_from, speed_of
+from stream_worker.commands.options import differing, mapping_of, print_summary, settings_from, speed_of
 from stream_worker.commands.outputs import refuse_overwriting
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
@@ -59,11 +56,12 @@ def command(
         [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
     )
     settings = settings_from(config_path)
-    clock, watch = SystemClock(), LogWatch(settings.events.own_types)
+    clock, mapping = SystemClock(), mapping_of(log, mapping_path)
+    watch = LogWatch(settings.events.own_types, mapped=mapping is not None)
     told = FileItems(items, settings.items) if items else None
     source = FileSource(
         list(log),
-        _mapping(log, mapping_path),
+        mapping,
         limit=limit,
         speed=speed_of(speed),
         clock=clock,
@@ -99,16 +97,6 @@ def command(
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
-
-
-def _mapping(log: Sequence[Path], path: Path | None) -> Mapping | None:
-    """Return the mapping; None for files of `stream-worker record`, which need none. Raises UsageError for others."""
-    if path is not None:
-        return load_mapping(path)
-    for file in log:
-        if not is_recorded(file):
-            raise click.UsageError(f"{file} is no file of `stream-worker record`: --mapping must name its columns")
-    return None
 
 
 def _beginning(

@@ -61,13 +61,14 @@ class Effort:
 
     A line that has no checkpoint to start from does a *first catch-up*: it learns in full from the records that it
     finds. `catch_up_left` is how many records may still be learned from in full; 0 when the catch-up is over, or there
-    is none.
+    is none. `caught_up`: it was over because the line had caught up, not because it had done as many as it may.
     """
 
     def __init__(self, config: EffortConfig, follows: bool) -> None:
         self.config = config
         self.thinning = config.thinning
         self.catch_up_left = 0
+        self.caught_up = False
         self._follows = follows
         self._patience = config.calm_seconds
         self._held: float | None = None  # seconds since the last change, where that was a halving
@@ -122,7 +123,7 @@ class Effort:
     def _catches_up(self, lag: int, records: int, caught_up: bool) -> bool:
         """Return True if the first catch-up lets the next records be learned from in full."""
         if caught_up:
-            self.catch_up_left = 0
+            self.caught_up, self.catch_up_left = self.caught_up or self.catch_up_left > 0, 0
         elif lag <= self.config.learn_backlog:
             self.catch_up_left = max(0, self.catch_up_left - records)
         return self.catch_up_left > 0 and lag <= self.config.learn_backlog

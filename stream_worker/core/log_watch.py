@@ -30,9 +30,11 @@ class LogWatch:
     a ten-thousandth too small.
 
     types: names of the event types by their numbers, if each of them is expected to occur.
+    mapped: whether a mapping file reads the log; else it is a recorded topic, in the order of its records.
     """
 
-    def __init__(self, types: Sequence[str] = ()) -> None:
+    def __init__(self, types: Sequence[str] = (), *, mapped: bool = True) -> None:
+        self._mapped = mapped
         self._types, self._seen = types, np.zeros(len(types), bool)
         self._events = self._back = self._twice = 0
         self._first_back = self._first_twice = -1
@@ -79,9 +81,10 @@ class LogWatch:
     def findings(self) -> Iterator[str]:
         """Yield a sentence for a person about each fault that was found."""
         if self._back:
+            remedy = "; `sort = true` in the mapping puts them in order" if self._mapped else ", as in their topic"
             yield (
                 f"{amount(self._back, 'event is', 'events are')} more than a minute older than the one before "
-                f"(first: row {self._first_back:,}); `sort = true` in the mapping puts them in order"
+                f"(first: row {self._first_back:,}){remedy}"
             )
         if self._twice:
             yield (
@@ -94,5 +97,5 @@ class LogWatch:
         if self._events >= _FEW_EVENTS and count > LARGE_SHARE * self._events:
             yield (
                 f"{count / self._events:.0%} of the events are of one user, {shown(user)}; one that stands for "
-                "nobody can be left out by [keep] in the mapping"
+                f"nobody can be left out by {'[keep] in the mapping' if self._mapped else '[events.keep]'}"
             )

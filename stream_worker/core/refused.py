@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
 
 from stream_worker.core.masking import told
+from stream_worker.core.nearest import did_you_mean
 
 # Pydantic's kinds of refusal, as sentences that go on after the key.
 _BOUNDS = {
@@ -40,7 +42,13 @@ def sentence(fault: ValidationError) -> str:
         (bound,) = first["ctx"].values()
         return f"{key}: {_BOUNDS[kind]} {bound:.12g}, got {first['input']}"  # a number is no secret
     allowed = _ALLOWED.get(kind, first["msg"].replace("Input should be", "must be"))
-    return f"{key}: {allowed.format(key=key, **first.get('ctx', {}))}, got {told(key, first['input'])}"
+    said = f"{key}: {allowed.format(key=key, **first.get('ctx', {}))}, got {told(key, first['input'])}"
+    return said + (_near(first["input"], first["ctx"]["expected"]) if kind == "literal_error" else "")
+
+
+def _near(given: Any, expected: str) -> str:
+    """Return the question for the nearest of the words that pydantic names in quotes."""
+    return did_you_mean(given, re.findall(r"'([^']+)'", expected)) if isinstance(given, str) else ""
 
 
 def _places(location: tuple[Any, ...]) -> list[str]:

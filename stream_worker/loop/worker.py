@@ -50,6 +50,9 @@ from stream_worker.loop.waiting import Waiting
 from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
+# The two ends of a first catch-up; new records keep coming, so the lag is hardly ever 0.
+_CAUGHT_UP = "the first catch-up is over: what is unread is less than a batch, or than effort.behind_seconds of work"
+_NOT_CAUGHT_UP = "the first catch-up ends behind: it has learned from twice effort.learn_backlog records"
 T = TypeVar("T")
 # Events, in batches, after which records of several are left for a commit of their own: a poll is bounded by records,
 # and each may hold hundreds. Bounds memory, and the age of a list. As many as the thinning of effort makes (not tuned).
@@ -239,7 +242,7 @@ class Worker:
         if effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited, known):
             _log.info("effort", one_in=effort.thinning, lag=lag)
         if before and not effort.catch_up_left:
-            _log.info("the first catch-up is over", events=self._learner.events, lag=lag)
+            _log.info(_CAUGHT_UP if effort.caught_up else _NOT_CAUGHT_UP, events=self._learner.events, lag=lag)
 
     def _poll(self) -> list[Record]:
         """Poll a batch, which also lets rebalances through. The next poll tries a failed claim again."""

@@ -6,14 +6,16 @@ from typing import Any
 
 import click
 
-from stream_worker.usage.options import EXISTING, items_option, mapping_option, report_option
+from stream_worker.usage.options import EXISTING, items_option, optional_mapping_option, report_option
 
 EPILOG = """\b
 Examples:
   stream-worker compare a.toml b.toml clicks.csv --mapping examples/canonical.toml
   stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --limit 50000 --seeds 0,1,2
   stream-worker compare a.toml b.toml clicks.csv -m examples/canonical.toml --report compared.html
+  stream-worker compare a.toml b.toml yesterday.jsonl.zst
 
+The last one compares on what `record` wrote: each side decodes the records by its own [events].
 An empty file stands for the defaults; a variable STREAM_WORKER__SECTION__KEY overrides both files. The interval
 (95 %) and p come from a bootstrap over users, each with all their events: they tell if other users like these
 would have shown the same difference. Only --seeds can tell if other seeds would.
@@ -41,7 +43,7 @@ class _Seeds(click.ParamType[tuple[int, ...]]):
 @click.argument("a", type=EXISTING, metavar="A.toml")
 @click.argument("b", type=EXISTING, metavar="B.toml")
 @click.argument("log", nargs=-1, required=True, type=EXISTING)
-@mapping_option
+@optional_mapping_option
 @items_option
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option("--seeds", type=_Seeds(), help="Run each file with each of these seeds (0,1,2); default: its model.seed.")

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+import orjson
 import pytest
 
 from model.learner_config import LearnerConfig
 from stream_worker import scored_replay
+from stream_worker.core.events import Record
+from stream_worker.core.recorded import encode_record
 from stream_worker.exit_codes import ExitCode
 from tests.commands.test_reports import call, replay
 from tests.test_replay import MAPPING, shoppers, write_log
@@ -128,3 +131,20 @@ def test_a_wrong_configuration_is_named_before_anything_runs(log: Path, files: t
     code, out, err = compare(log, *files)
     assert (code, out) == (ExitCode.CONFIGURATION, "")
     assert "did you mean model.dim?" in err
+
+
+def test_what_record_wrote_needs_no_mapping(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """As for `replay`; any other file does."""
+    values = [{"user": f"u{n % 9}", "item": f"i{n % 13}", "type": "view", "ts": 1_700_000_000 + n} for n in range(200)]
+    lines = [
+        encode_record(Record(0, n, 1_700_000_000_000, b"k", orjson.dumps(value))) for n, value in enumerate(values)
+    ]
+    recorded, plain = tmp_path / "recorded.jsonl", tmp_path / "plain.jsonl"
+    recorded.write_bytes(b"".join(lines))
+    plain.write_bytes(b"".join(orjson.dumps(value) + b"\n" for value in values))
+    code, out, err = call("compare", *files, recorded)
+    assert code == ExitCode.DONE, err
+    assert ("all", "mrr@20") in rows(out)
+    code, _, err = call("compare", *files, plain)
+    assert code == ExitCode.USAGE
+    assert "plain.jsonl is no file of `stream-worker record`" in err

@@ -121,7 +121,7 @@ def test_a_line_without_a_past_learns_from_all_of_a_backlog() -> None:
     assert [_tick(effort, lag) for lag in (10_000, 9_000, 5_000, 1_000, 500, 101)] == [1] * 6
     assert effort.catch_up_left > 0
     assert _tick(effort, _BATCH) == 1
-    assert effort.catch_up_left == 0
+    assert (effort.catch_up_left, effort.caught_up) == (0, True)
     assert [_tick(effort, 1_000) for _ in range(3)] == [2, 4, 8]
 
 
@@ -141,6 +141,7 @@ def test_a_first_catch_up_that_never_catches_up_ends() -> None:
     """More comes in than can be learned from in full: after twice as many records the usual rule holds."""
     effort = _first_start(learn_backlog=1_000)
     assert [_tick(effort, 900) for _ in range(20)] == [1] * 19 + [2]
+    assert (effort.catch_up_left, effort.caught_up) == (0, False)
 
 
 def test_not_knowing_what_is_unread_is_not_having_caught_up() -> None:

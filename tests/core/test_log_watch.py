@@ -24,8 +24,8 @@ def batches(rows: list[Row], size: int) -> Iterator[Events]:
         yield Decoder(EventsConfig()).decode(records[start : start + size])[0]
 
 
-def findings(rows: list[Row], size: int = 7) -> list[str]:
-    watch = LogWatch()
+def findings(rows: list[Row], size: int = 7, *, mapped: bool = True) -> list[str]:
+    watch = LogWatch(mapped=mapped)
     for events in batches(rows, size):
         watch.add(events)
     return list(watch.findings())
@@ -45,6 +45,8 @@ def test_rows_out_of_order_are_told_with_the_first(size: int) -> None:
     [told] = findings(rows, size)
     assert told.startswith("2 events are more than a minute older than the one before (first: row 2)")
     assert "sort = true" in told
+    [told] = findings(rows, size, mapped=False)
+    assert told.endswith("(first: row 2), as in their topic")
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

@@ -12,6 +12,7 @@ from pydantic import dataclasses as checked
 from stream_worker.core.events import EventType
 from stream_worker.core.mapping.conditions import condition
 from stream_worker.core.mapping.sources import check_path
+from stream_worker.core.nearest import did_you_mean
 from stream_worker.core.time_formats import check_ts_format
 
 # A path, or several: the first that is there counts.
@@ -138,13 +139,17 @@ class EventsConfig:
         known = list(self.named)
         for value, meaning in self.values.items():
             if meaning not in (*known, IGNORE, ALIAS):
-                words = ", ".join([*known, IGNORE, ALIAS])
-                raise ValueError(f"events.types.{value}: must be a table or one of {words}, got {meaning!r}")
+                words = [*known, IGNORE, ALIAS]
+                raise ValueError(
+                    f"events.types.{value}: must be a table or one of {', '.join(words)}, got {meaning!r}"
+                    f"{did_you_mean(meaning, words)}"
+                )
         if ALIAS in self.values.values() and not self.alias:
             raise ValueError("events.alias: must name the user's id before, since a value of events.types means alias")
         if self.default_type and self.default_type not in known:
             raise ValueError(
                 f"events.default_type: must be one of {', '.join(known)} or empty, got {self.default_type!r}"
+                f"{did_you_mean(self.default_type, known)}"
             )
 
     @property

@@ -235,6 +235,8 @@ def test_every_element_is_an_event_or_named_by_the_dead_letter(products: list[An
         ({"each": "a["}, "events.each: must be names"),
         ({"most_each": 0}, "most_each"),
         ({"types": {"x": "buy"}}, r"events.types.x: must be a table or one of view, click, .*, got 'buy'"),
+        ({"types": {"x": "purchse"}}, r"got 'purchse'; did you mean 'purchase'\?"),
+        ({"default_type": "clik"}, r"got 'clik'; did you mean 'click'\?"),
         ({"alias": ""}, "events.alias: must name the user's id before"),
         ({"keep": {"a": "about 5"}}, "events.keep.a: must be"),
         ({"ts_format": "%H"}, "events.ts_format: must be s, ms, us, ns or a format"),
