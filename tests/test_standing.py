@@ -54,6 +54,21 @@ def test_a_standby_is_ready(world: World) -> None:
         run.close()
 
 
+def test_partitions_that_nobody_here_learns_from_are_counted(world: World) -> None:
+    """Alone a worker owns them all; beside another one that it does not hear, it learns nothing of the other's."""
+    first = world.worker("a")
+    first.tick()
+    assert first.worker.status.hearing.unheard == 0
+    second = world.worker("b")
+    for run in (first, second):
+        run.tick()
+        run.tick()
+    hearings = [run.worker.status.hearing for run in (first, second)]
+    assert [hearing.unheard for hearing in hearings] == [0 if hearing.on else 1 for hearing in hearings]
+    first.close()
+    second.close()
+
+
 def test_one_that_gave_its_partitions_up_in_good_order_stands_by(world: World) -> None:
     first, second = world.worker("a"), world.worker("b")
     assert standing(first).ready

@@ -370,9 +370,9 @@ class WorkerMetrics:
         Counter, "events", "Heard events that were predicted and learned from.", read=lambda s: s.hearing.examined_heard
     )
     heard_gap = Metric(
-        Counter,
+        Gauge,
         "events",
-        "Events of a heard partition that this line never counts: the log had lost them.",
+        "Events of a partition that its line never counted: when they were to be heard, the log had lost them.",
         labels=("partition",),
         read=lambda s: by_partition(s.hearing.gap),
     )

@@ -188,7 +188,7 @@ class Hearing:
     pairs_one_in: of one in so many heard events all is counted; of the others only popularity.
     counted_owned, counted_heard: events that were counted, of owned partitions and of heard ones.
     examined_heard: heard events that were predicted and learned from, too.
-    gap: events of a partition that this line never counts, since the log had lost them.
+    gap: events of a partition that this line never counted, since the log had lost them when they were to be heard.
     users: memories of heard users on the device.
     """
 

@@ -147,6 +147,8 @@ class Reporter:
         status, catalog, outside = self.status, self._learner.catalog, self._outside
         status.standing = self.standing()
         status.consuming.lag = outside.source.lag(self._offsets.processed())
+        if not status.hearing.on:
+            status.hearing.unheard = len({*outside.source.partitions()} - {*self._offsets.owned()})
         status.catalogue.items, status.catalogue.evicted = len(catalog), catalog.evicted - self._evicted_before
         status.catalogue.ids_used = outside.store.item_ids_used()
         self._observe_learning(pace)
