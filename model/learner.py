@@ -109,6 +109,7 @@ class Learner:
         self.collected = 0  # examined events since the last step of the weights
         self.clock_ts = 0.0
         self.between_steps: BetweenSteps | None = None  # None: no other line has a part in the weights
+        self.family = ""  # lines that began as one have the same; only these bring their weights together
         self.rng = np.random.default_rng(config.seed)
         self.catalog = Catalog(config.max_items, config.min_items, config.item_expiry_days * 86_400)
         self.attic = Attic(config.attic_items)

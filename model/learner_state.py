@@ -39,6 +39,7 @@ def state_of(learner: Learner) -> tuple[Arrays, dict[str, Any]]:
         "events": learner.events,
         "examined": learner.examined,
         "steps": learner.steps,
+        "family": learner.family,
         "collected": learner.collected,
         "clock_ts": learner.clock_ts,
         "rng": generator_state(learner.rng),
@@ -64,7 +65,7 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
         learner.counting.grow(learner.catalog.capacity)
     learner.events, learner.steps, learner.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
     learner.examined = meta.get("examined", meta["events"])
-    learner.collected = meta["collected"]
+    learner.collected, learner.family = meta["collected"], meta.get("family", "")
     load_generator(learner.rng, meta["rng"])
     anew = load_or_begin(_loads(learner), arrays, fresh)
     if ITEM_VECTORS in anew:

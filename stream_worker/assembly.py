@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 import signal
@@ -105,6 +106,7 @@ def make_line(settings: Settings, name: str, described: bool = False) -> Line:
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
     learner = Learner(settings.model, device, settings.memory.device_users, is_target_T, described)
+    learner.family = family_of(settings)
     return Line(
         name=name,
         learner=learner,
@@ -114,6 +116,12 @@ def make_line(settings: Settings, name: str, described: bool = False) -> Line:
         recovery=Recovery(learner, settings.drift),
         each=_each(settings.worker.threads),
     )
+
+
+def family_of(settings: Settings) -> str:
+    """Return the family of lines that learn the same stream from nothing, with the same configuration and seed."""
+    began = memory_group(settings), settings.model, settings.events.named
+    return hashlib.blake2b(repr(began).encode(), digest_size=8).hexdigest()
 
 
 def _each(threads: int) -> Each:

@@ -18,6 +18,7 @@ from model.state import Arrays, array_of
 from model.weights.gift import MOST_SAY, Gift, same_shapes
 from model.weights.shared_items import SharedItems
 
+_SLOW = ("encoder.slow", "ranker.slow")
 _MEANS, _VARIANCES, _BATCHES = "features.mean", "features.var", "features.batches"
 
 
@@ -63,9 +64,11 @@ class SharedWeights:
         self._items.take(self.say, gifts)
 
     def _of_modules(self) -> Arrays:
-        """Return copies of everything but item rows."""
+        """Return copies of everything but item rows. Slow copies are in half precision: their rounding is averaged
+        away, while that of the weights would be as large as some of Adam's steps."""
         vectors = {name: array_of(vector) for name, vector in self._vectors().items()}
-        return {name: column.copy() for name, column in (vectors | self._statistics()).items()}
+        kinds = {name: np.float16 if name in _SLOW else np.float32 for name in vectors | self._statistics()}
+        return {name: column.astype(kinds[name]) for name, column in (vectors | self._statistics()).items()}
 
     def _vectors(self) -> dict[str, Tensor]:
         """Return the weights of the modules and their slow copies, each as one vector that can be written to."""

@@ -39,7 +39,7 @@ def command(
     settings, pace = settings_from(config_path), speed_of(speed)
     kafka, rename = _with_topic(settings.kafka, topic), renamer(settings.events)
     if create:
-        create_topics(kafka, kafka.topics, partitions)
+        create_topics(kafka, kafka.all_topics, partitions)
     else:
         require_topic(kafka, kafka.input_topic)
     first, rows = _begun(islice(read_log(list(log), load_mapping(mapping_path)), limit))

@@ -23,6 +23,7 @@ from stream_worker.backends.kafka import (
     KafkaItems,
     KafkaSink,
     KafkaSource,
+    KafkaWeights,
     missing_topics,
     require_own_topic,
     require_protocol,
@@ -146,9 +147,10 @@ def _started(
     _answer(store.ensure_kept, health)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     items = KafkaItems(kafka) if kafka.items_topic else None
+    weights = KafkaWeights(kafka, slot) if kafka.weights_topic else None
     worker = make_worker(
         settings,
-        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached, items=items),
+        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached, items=items, weights=weights),
         line,
         effort=Effort(settings.effort, follows=True),
         observer=observer,

@@ -11,7 +11,7 @@ from stream_worker.core.amounts import amount
 
 def command(action: str, config_path: Path | None, partitions: int) -> None:
     kafka = settings_from(config_path).kafka
-    made = create_topics(kafka, kafka.topics, partitions)
-    counts = dict.fromkeys(kafka.topics, partitions) | partition_counts(kafka)
-    for topic in kafka.topics:
+    made = create_topics(kafka, kafka.all_topics, partitions)
+    counts = dict.fromkeys(kafka.all_topics, partitions) | partition_counts(kafka)
+    for topic in kafka.all_topics:
         print(f"{'made ' if topic in made else 'there'}  {topic} ({amount(counts[topic], 'partition')})")

@@ -121,14 +121,17 @@ class DriftAnswers:
 
     def collapse(self, verdicts: Sequence[Verdict], events: int) -> str:
         """Return why the line has to fall back to its slow copy now; empty if it has not."""
-        rested = self._rolled_back < 0 or events - self._rolled_back >= self.config.rollback_rest_events
-        if not self.config.rollback or not rested:
+        if not self.config.rollback or self.rests(events):
             return ""
         reason = next(filter(None, map(self._reason, verdicts)), "")
         if reason:
             self._rolled_back = events
             self.recent = self.level  # after a rollback only a new drop counts
         return reason
+
+    def rests(self, events: int) -> bool:
+        """Return whether a rollback was less than `rollback_rest_events` ago."""
+        return self._rolled_back >= 0 and events - self._rolled_back < self.config.rollback_rest_events
 
     def _reason(self, verdict: Verdict) -> str:
         config = self.config

@@ -230,6 +230,39 @@ class ItemSource(Protocol):
     def close(self) -> None: ...
 
 
+class WeightsTopic(Protocol):
+    """Records of the weights that lines give to each other. Every worker reads all of them, in no group, from the end.
+
+    No method waits for long or raises: weights that are lost or late do no harm.
+    """
+
+    @property
+    def slot(self) -> str:
+        """The worker slot that writes."""
+        ...
+
+    def begin(self) -> None:
+        """Read what is written from now on. May be called again."""
+        ...
+
+    def poll(self, max_records: int) -> list[Record]:
+        """Return up to `max_records` records that have come, own ones, too; never wait for one."""
+        ...
+
+    def write(self, values: Sequence[bytes]) -> bool:
+        """Queue records to be written in their order, to one partition, with the slot as their key.
+
+        False: there is no room, or no topic.
+        """
+        ...
+
+    def trouble(self) -> str:
+        """Return why weights are neither given nor taken, as far as is known; empty for nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Sink(Protocol):
     """A place that outputs and Y are committed to, together or not at all."""
 

@@ -4,7 +4,7 @@ A record is a header and a part of the gift. The gift is a line of JSON (who giv
 and shapes of the columns; ids of items), a zero byte, and the columns end to end. All parts of a gift go to one
 partition, in their order.
 
-    4 bytes  "SWW" and the version    8  id of the gift    2  part, from 0    2  number of parts    4  CRC-32 of the rest
+    4 bytes: "SWW" and the version; 8: id of the gift; 2: part, from 0; 2: number of parts; 4: CRC-32 of what follows
 
 A worker of another version skips the record: the version changes with the bytes, and with what the weights mean.
 """
@@ -30,7 +30,7 @@ MOST_BYTES = 900_000
 OTHER_VERSION, TORN, UNREADABLE, NOT_FINITE = "version", "torn", "unreadable", "not_finite"
 _HEADER = struct.Struct(">3sBQHHI")
 _MAGIC = b"SWW"
-_KINDS = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
+_KINDS: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 _MOST_PARTS = 64  # a hostile header may not make a worker keep more than 58 MB of one sender
 _MOST_SENDERS = 64  # not tuned
 
@@ -40,7 +40,7 @@ class GivenWeights:
     """The weights of a line at one moment.
 
     slot: the worker that gives them.
-    family: the lines that began as one have one; see `core.families`.
+    family: lines that began as one have the same.
     step: the line's number of steps.
     say: the weight of this line in a mean, at least 1.
     at: epoch second at which they were given.
@@ -58,7 +58,11 @@ class GivenWeights:
 
 
 class Skipped(Exception):  # noqa: N818
-    """Raised for a record that can't be taken. `reason`: one of the constants of this module; `detail`: for a person."""
+    """Raised for a record that can't be taken.
+
+    reason: one of the constants of this module.
+    detail: a sentence for a person.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Source
+from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Source, WeightsTopic
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Outside:
     """Everything that one worker talks to, real or twins.
 
     items: None where nothing but the events tells of items.
+    weights: the topic by which lines share weights; None where this line's are its own.
     pause: called with the seconds to wait before a new try.
     reached: called at each fault point, by its name.
     """
@@ -27,3 +28,4 @@ class Outside:
     pause: Callable[[float], None] = time.sleep
     reached: Reached = no_fault
     items: ItemSource | None = None
+    weights: WeightsTopic | None = None

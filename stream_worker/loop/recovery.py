@@ -85,6 +85,10 @@ class Recovery:
             self.stale_below = dict(offsets)
         return given
 
+    def rests(self) -> bool:
+        """Return whether the line fell back, and has not had the events yet in which it has to recover."""
+        return self.answers.rests(self._learner.examined)
+
     def _verdicts(self) -> list[Verdict]:
         learner = self._learner
         return [Verdict(part, guard.in_a_row, learner.referees[part].gain) for part, guard in learner.guards.items()]

@@ -41,6 +41,8 @@ class Restoring:
         if own and same_source:
             self._outside.sink.load_state_dict(snapshot.meta["sink"])
         anew = self._take_line(snapshot)
+        # Older checkpoints name no family: lines that begin from the same one are one.
+        line.learner.family = line.learner.family or str(snapshot.meta["line"])
         line.name = name
         self._effort.load_state_dict(snapshot.meta.get("effort", {}) if same_source else {})
         if anew:

@@ -47,6 +47,7 @@ from stream_worker.loop.refusals import Refusals
 from stream_worker.loop.reporting import Reporter
 from stream_worker.loop.restoring import Restoring
 from stream_worker.loop.waiting import Waiting
+from stream_worker.loop.weights import WeightsOfOthers
 from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
@@ -106,6 +107,7 @@ class Worker:
         )
         logins = Logins(memories, learner.users, rebuild, offsets, status.memory)
         self._reporter = reporter = Reporter(status, outside, line, offsets, leaving, observer)
+        self._weights = WeightsOfOthers(outside, line, status.sharing, list(decoder.config.named))
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
         self._publisher = Publisher(outside, offsets, leaving, waiting, status)
@@ -120,7 +122,7 @@ class Worker:
             outside, line, memories, numbers, items, offsets, refusals, self._publisher, self._persistence, leaving,
             status.takeovers, limits.rebuild_records,
         )  # fmt: skip
-        self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run,)
+        self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run, self._weights.hear)
         # The largest piece of a batch, in events: its users have to fit on the device, its new items into the tables.
         rows = min(learner.users.max_users, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
@@ -168,6 +170,7 @@ class Worker:
         self._reporter.begin()
         self._memories.ancestors = ancestors or {}
         self._memories.set_line(self.line.name)
+        self._weights.begin()
         self._source.subscribe(self._ownership)
 
     def run(self) -> None:
@@ -193,6 +196,7 @@ class Worker:
             self._write_at_last()
         self._source.close()
         self._items.close()
+        self._weights.close()
         self._outside.sink.close()
         self._observe()
 

@@ -58,12 +58,13 @@ def test_a_topic_that_cannot_be_is_usage(topic: str, tmp_path: Path) -> None:
 def test_topics_are_created_where_they_are_missing(
     kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """The one of --topic, in which old events must not expire, beside those of the lists and dead letters."""
+    """The one of --topic, in which old events must not expire, beside those of the lists, dead letters and weights."""
     name = make_topic()
     settings = {
         "KAFKA__BOOTSTRAP_SERVERS": kafka_bootstrap,
         "KAFKA__OUTPUT_TOPIC": f"{name}.lists",
         "KAFKA__DEAD_LETTER_TOPIC": f"{name}.dead",
+        "KAFKA__WEIGHTS_TOPIC": f"{name}.weights",
     }
     log = write_log(tmp_path / "log.csv", shoppers(50))
     arguments = ["produce", str(log), "--mapping", str(MAPPING), "--topic", f"{name}.in", "--create"]
@@ -73,7 +74,7 @@ def test_topics_are_created_where_they_are_missing(
         assert out.startswith(f"20 records to {name}.in in ")
         assert len(list(read_all(kafka_bootstrap, f"{name}.in"))) == 20 * count
     topics = AdminClient({"bootstrap.servers": kafka_bootstrap}).list_topics(timeout=10).topics
-    assert [len(topics[f"{name}.{part}"].partitions) for part in ("in", "lists", "dead")] == [3, 3, 3]
+    assert [len(topics[f"{name}.{part}"].partitions) for part in ("in", "lists", "dead", "weights")] == [3] * 4
     first = next(read_all(kafka_bootstrap, f"{name}.in"))
     assert first.timestamp()[1] // 1000 in {row[2] for row in shoppers(50)}
 
@@ -85,7 +86,7 @@ class TestATopicThatIsThereAlready:
     def call(self, kafka: str, topic: str, folder: Path, *more: str) -> tuple[int, str, str]:
         log = write_log(folder / "log.csv", shoppers(20))
         settings = {"KAFKA__BOOTSTRAP_SERVERS": kafka, "KAFKA__OUTPUT_TOPIC": f"{topic}.lists"}
-        settings["KAFKA__DEAD_LETTER_TOPIC"] = f"{topic}.dead"
+        settings["KAFKA__DEAD_LETTER_TOPIC"], settings["KAFKA__WEIGHTS_TOPIC"] = f"{topic}.dead", f"{topic}.weights"
         return call("produce", str(log), "--mapping", str(MAPPING), "--topic", topic, *more, **settings)
 
     @pytest.mark.parametrize("more", [["--create"], []])

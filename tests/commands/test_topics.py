@@ -23,6 +23,7 @@ def test_it_says_which_topics_it_made_and_which_were_there(
         "KAFKA__INPUT_TOPIC": f"{lists}.in",
         "KAFKA__OUTPUT_TOPIC": lists,
         "KAFKA__DEAD_LETTER_TOPIC": f"{lists}.dead",
+        "KAFKA__WEIGHTS_TOPIC": f"{lists}.weights",
     }
     code, out, err = call("topics", "create", "--partitions", "3", **settings)
     assert code == ExitCode.DONE, err
@@ -30,9 +31,10 @@ def test_it_says_which_topics_it_made_and_which_were_there(
         f"made   {lists}.in (3 partitions)",
         f"there  {lists} (2 partitions)",
         f"made   {lists}.dead (3 partitions)",
+        f"made   {lists}.weights (3 partitions)",
     ]
     code, out, _ = call("topics", "create", **settings)
-    assert (code, [line.split()[0] for line in out.splitlines()]) == (ExitCode.DONE, ["there"] * 3)
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (ExitCode.DONE, ["there"] * 4)
     assert retention_of(KafkaConfig(kafka_bootstrap, f"{lists}.in"), f"{lists}.in") == Retention()
 
 

@@ -19,6 +19,7 @@ from stream_worker.backends.in_memory import (
     InMemorySink,
     InMemorySource,
     InMemoryTopic,
+    InMemoryWeights,
     ManualClock,
 )
 from stream_worker.backends.memory_config import MemoryConfig
@@ -161,6 +162,7 @@ class World:
     ) -> None:
         self.topic, self.clock = InMemoryTopic(partitions), ManualClock()
         self.items: InMemoryTopic | None = None
+        self.weights: InMemoryTopic | None = None
         self.kind, self.url, self.group, self.settings = kind, url, group, settings
         self.checkpoints: dict[str, Checkpoints] = defaultdict(Checkpoints)
         self.shared: Any = None if kind is Twin else self._store()
@@ -251,6 +253,7 @@ class Run:
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
         self.items = InMemoryItems(world.items) if world.items is not None else None
+        self.weights = InMemoryWeights(world.weights, slot) if world.weights is not None else None
         self.sink = Sink(world.topic, slot, traps)
         pause, settings = more.pop("pause", world.pause), world.settings
         memory = replace(
@@ -260,7 +263,16 @@ class Run:
         )
         self.worker = make_worker(
             replace(settings, worker=replace(settings.worker, slot=slot), memory=memory),
-            Outside(self.source, self.sink, self.store, self.checkpoints, world.clock, pause=pause, items=self.items),
+            Outside(
+                self.source,
+                self.sink,
+                self.store,
+                self.checkpoints,
+                world.clock,
+                pause=pause,
+                items=self.items,
+                weights=self.weights,
+            ),
             more.pop("line", None) or make_line(settings, world.name_of_start(slot)),
             checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,

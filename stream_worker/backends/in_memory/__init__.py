@@ -7,6 +7,7 @@ from stream_worker.backends.in_memory.sink import InMemorySink
 from stream_worker.backends.in_memory.source import InMemorySource
 from stream_worker.backends.in_memory.store import InMemoryMemoryStore
 from stream_worker.backends.in_memory.topic import InMemoryTopic
+from stream_worker.backends.in_memory.weights import InMemoryWeights
 
 __all__ = [
     "InMemoryCheckpoints",
@@ -15,5 +16,6 @@ __all__ = [
     "InMemorySink",
     "InMemorySource",
     "InMemoryTopic",
+    "InMemoryWeights",
     "ManualClock",
 ]

@@ -19,6 +19,7 @@ from stream_worker.backends.kafka.topics import (
     require_topic,
     tail,
 )
+from stream_worker.backends.kafka.weights import KafkaWeights
 
 __all__ = [
     "Group",
@@ -27,6 +28,7 @@ __all__ = [
     "KafkaItems",
     "KafkaSink",
     "KafkaSource",
+    "KafkaWeights",
     "Member",
     "Published",
     "create_topics",

@@ -67,7 +67,7 @@ def partition_counts(config: KafkaConfig) -> dict[str, int]:
 
 
 def _partitions(config: KafkaConfig, known: ClusterMetadata) -> dict[str, int]:
-    return {topic: len(known.topics[topic].partitions) for topic in config.topics if topic in known.topics}
+    return {topic: len(known.topics[topic].partitions) for topic in config.all_topics if topic in known.topics}
 
 
 def missing_topics(config: KafkaConfig) -> list[str]:
@@ -114,9 +114,12 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
 
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
-    """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them."""
+    """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them; weights are
+    of no use after a few seconds, and only closed segments are deleted."""
     if name == config.input_topic:
         return {"retention.ms": "-1"}
+    if name == config.weights_topic:
+        return {"retention.ms": "60000", "segment.ms": "60000", "segment.bytes": str(64 * 1024**2)}
     return {"cleanup.policy": "compact"} if name == config.items_topic else {}
 
 
