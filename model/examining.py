@@ -1,4 +1,4 @@
-"""Which events of a batch are examined or read by the LSTM, and how a batch is cut into mini-batches.
+"""Chooses the events of a batch that are examined or read by the LSTM, and cuts a batch into mini-batches.
 
 Shape suffixes as in `batch`.
 """

@@ -52,7 +52,7 @@ class ByContext:
         self._shared: Catalog | None = None
 
     def share(self, catalog: Catalog) -> None:
-        """From now on take the noise from the items' ids, so that lines that share weights start an item alike."""
+        """Take the noise from the items' ids, so that lines that share weights start an item alike."""
         self._shared = catalog
 
     def vectors(self, rows: NDArray[np.int32], places: NDArray[np.int64], windows_BL: NDArray[np.int32]) -> Tensor:

@@ -48,7 +48,7 @@ class GuardedAdam(Generic[M]):
 
     @property
     def vector(self) -> Tensor:
-        """All weights of the module end to end; writing to it changes them."""
+        """The weights of the module end to end; writing to it changes them."""
         return self._weights.vector
 
     def step(self, loss: Tensor, factor: float, beside: Tensor | None = None) -> Step:

@@ -47,7 +47,7 @@ class SlowModule(Generic[M]):
 
     @property
     def vector(self) -> Tensor:
-        """All averages end to end; writing to it changes them."""
+        """The averages end to end; writing to it changes them."""
         return self._weights.vector
 
     @torch.no_grad()

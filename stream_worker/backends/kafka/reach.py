@@ -1,4 +1,4 @@
-"""How far partitions have been read: the next offset of each, and its end where no more records stand before that."""
+"""The reach of a reader in its partitions: the next offset of each, and its end where no more records stand before that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 
 class Reach:
-    """How far a consumer has come in each of its partitions. All offsets are next offsets.
+    """The next offset of a consumer in each of its partitions, and its end. All offsets are next offsets.
 
     next_offsets: where each partition is read on.
     """
