@@ -158,6 +158,14 @@ class HeardContract:
         assert listener.source.lag({0: 3}) == {0: 2}
         assert listener.source.lag({0: 5}) == {0: 0}
 
+    def test_a_source_that_is_closed_has_no_lag(self, topic: HeardTopic) -> None:
+        """A worker looks at it once more when it has left."""
+        topic.send(0, *values("a", "b"))
+        listener = Listener(topic.heard(), 0)
+        assert listener.source.lag({0: 0}) == {0: 2}
+        listener.source.close()
+        assert listener.source.lag({0: 0}) == {}
+
     def test_a_partition_that_is_left_gives_nothing_more_and_begins_where_it_is_told_to(
         self, topic: HeardTopic
     ) -> None:

@@ -124,6 +124,7 @@ class KafkaHeard:
         return self._trouble
 
     def close(self) -> None:
+        self._ends = {}
         self._consumer.close()
 
     # -- what comes --------------------------------------------------------------------------------------------
