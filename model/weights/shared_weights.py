@@ -23,7 +23,7 @@ _MEANS, _VARIANCES, _BATCHES = "features.mean", "features.var", "features.batche
 
 
 class SharedWeights:
-    """The weights that one line gives and takes. `begin` when the line begins, or falls back: it then has the least say."""
+    """The weights that one line gives and takes. `begin` where the line begins or falls back: then it has least say."""
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner

@@ -1,4 +1,4 @@
-"""The reach of a reader in its partitions: the next offset of each, and its end where no more records stand before that."""
+"""The reach of a reader: the next offset of each partition, and its end where no more records stand before that."""
 
 from __future__ import annotations
 
