@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from stream_worker.backends.in_memory import InMemoryTopic, InMemoryWeights
 from stream_worker.backends.kafka import KafkaConfig, KafkaWeights, create_topics
 from stream_worker.backends.kafka.retention import retention_of
 from stream_worker.core.interfaces import WeightsTopic
-from tests.backends.contracts_weights import Place, WeightsTopicContract
+from tests.backends.contracts_weights import PATIENCE_SECONDS, Place, WeightsTopicContract
 from tests.conftest import MakeTopic
+from tests.support.secured_kafka import SecuredKafka
 
 
 class _Twin:
@@ -85,6 +88,51 @@ def test_weights_are_kept_for_a_minute_in_small_segments(kafka_bootstrap: str, m
     found = retention_of(config, config.weights_topic)
     assert found is not None
     assert found.ms == 60_000
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.kafka
+def test_who_may_not_read_or_write_the_topic_is_told_how_to_be_allowed(secured_kafka: SecuredKafka) -> None:
+    """Nobody but the workers may write it; a worker that may not goes on by itself."""
+    config = KafkaConfig(secured_kafka.address("SASL_SSL"), weights_topic="weights-of-few", extra=secured_kafka.scram())
+    for made in secured_kafka.admin.create_topics([NewTopic(config.weights_topic, 1, 1)]).values():
+        made.result(30)
+    now = [0.0]
+    weights = KafkaWeights(config, "one", lambda: now[0])
+    told = f"this user may not read and write the topic {config.weights_topic}. kafka-acls.sh --add"
+
+    def is_refused() -> bool:
+        weights.begin()
+        return weights.trouble().startswith(told)
+
+    _until(is_refused)
+    assert not weights.write([b"x"])
+    secured_kafka.allow([("READ", "TOPIC", config.weights_topic)])
+    now[0] += 60.0
+
+    def is_told() -> bool:
+        weights.poll(10)
+        weights.write([b"x"])
+        now[0] += 30.0
+        return weights.trouble().startswith(told)
+
+    _until(is_told)
+    secured_kafka.allow([("WRITE", "TOPIC", config.weights_topic)])
+
+    def is_heard() -> bool:
+        now[0] += 30.0
+        weights.write([b"mine"])
+        return any(record.value == b"mine" for record in weights.poll(10))
+
+    _until(is_heard)
+    assert weights.trouble() == ""
+    weights.close()
 
 
 def test_the_name_of_the_topic_is_checked() -> None:

@@ -13,7 +13,8 @@ from stream_worker.backends.kafka.rights import how_to_allow
 from stream_worker.backends.kafka.source import record_of
 from stream_worker.core.events import Record
 
-_LOOK_SECONDS = 30.0  # between two looks at the topic's partitions; not tuned
+# Seconds between two looks at the topic's partitions, and after a look without an answer. Not tuned.
+_LOOK_SECONDS, _SOON_SECONDS = 30.0, 2.0
 _ANSWER_SECONDS = 2.0  # to wait for an answer: a step of the weights waits for it; not tuned
 
 
@@ -75,6 +76,7 @@ class KafkaWeights:
         try:
             known = self._consumer.list_topics(self._name, timeout=_ANSWER_SECONDS).topics[self._name]
         except KafkaException as fault:
+            self._look_at = self._monotonic() + _SOON_SECONDS
             self._on_error(error_of(fault))
             return
         if known.error is not None:
