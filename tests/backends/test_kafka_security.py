@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -15,6 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from stream_worker.backends.kafka import (
     KafkaConfig,
+    KafkaHeard,
     KafkaSink,
     KafkaSource,
     create_topics,
@@ -29,6 +31,7 @@ from stream_worker.backends.kafka import (
 from stream_worker.backends.kafka.faults import fatal_error
 from stream_worker.core.errors import ConfigurationError, RightMissing, TransactionAborted, Unavailable
 from stream_worker.core.events import Outputs
+from tests.backends.contracts_heard import Listener
 from tests.backends.contracts_topics import Member, list_for, retry, until, values
 from tests.support.secured_kafka import PASSWORD, USER, Right, SecuredKafka, least_rights
 from tests.support.services import KafkaBroker, free_port
@@ -156,6 +159,16 @@ class TestRights:
         assert missing_topics(config) == []
         with Running(secured_kafka, config) as worker:
             worker.publish(1)
+
+    def test_they_are_enough_to_hear_what_others_own(self, secured_kafka: SecuredKafka, config: KafkaConfig) -> None:
+        """With the same password and certificates."""
+        secured_kafka.allow(least(config))
+        produce_records(KafkaConfig(secured_kafka.bootstrap), config.input_topic, [(b"u", b"x", 1)])
+        with closing(KafkaHeard(config, "a")) as source:
+            assert source.alone()
+            bounds = retry(source.bounds)
+            listener = Listener(source, *(low for low, _ in bounds.values()))
+            listener.poll_until(lambda: bool(listener.records))
 
     def test_without_any_right_all_are_named_and_no_topic_is_called_missing(self, config: KafkaConfig) -> None:
         assert missing_topics(config) == []
