@@ -33,17 +33,28 @@ from stream_worker.core.decoder import Decoder, Documents
 from stream_worker.core.effort import Effort
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Slots, Source
+from stream_worker.core.interfaces import (
+    CheckpointStore,
+    Clock,
+    HeardSource,
+    ItemSource,
+    MemoryStore,
+    Sink,
+    Slots,
+    Source,
+)
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
 from stream_worker.logs import get_logger
+from stream_worker.loop.hearing import HearingLimits, InOrder
 from stream_worker.loop.limits import Limits
 from stream_worker.loop.line import Line
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Recovery
+from stream_worker.loop.time_order import in_time_order
 from stream_worker.loop.worker import Worker
 
 _log = get_logger(__name__)
@@ -95,22 +106,24 @@ def _say_what_is_compiled() -> None:
         _log.info("compiling kernels: takes one to three minutes")
 
 
-def make_line(settings: Settings, name: str, described: bool = False) -> Line:
+def make_line(settings: Settings, name: str, described: bool = False, hears: bool = False) -> Line:
     """Build a line that has learned nothing.
 
     `name`: it identifies the weights in lists and memory records.
     `described`: True if something besides the events tells what items are, for `Line.change_items`.
+    `hears`: True if partitions of other workers may be heard.
     """
     quiet_torch()
     _say_what_is_compiled()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
-    learner = Learner(settings.model, device, settings.memory.device_users, is_target_T, described)
+    most_heard = settings.hearing.users if hears else 0
+    learner = Learner(settings.model, device, settings.memory.device_users, is_target_T, described, most_heard)
     learner.family = family_of(settings)
     return Line(
         name=name,
         learner=learner,
-        monitor=Monitor(settings.monitor, list(settings.events.named), PROPOSERS),
+        monitor=make_monitor(settings),
         baselines={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
         offsets={},
         recovery=Recovery(learner, settings.drift),
@@ -122,6 +135,11 @@ def family_of(settings: Settings) -> str:
     """Return the family of lines that learn the same stream from nothing, with the same configuration and seed."""
     began = memory_group(settings), settings.model, settings.events.named
     return hashlib.blake2b(repr(began).encode(), digest_size=8).hexdigest()
+
+
+def make_monitor(settings: Settings) -> Monitor:
+    """Build a monitor that has measured nothing."""
+    return Monitor(settings.monitor, list(settings.events.named), PROPOSERS)
 
 
 def _each(threads: int) -> Each:
@@ -191,6 +209,7 @@ def make_worker(
     predictions: bool = False,
     observer: Observer | None = None,
     item_decoder: ItemDecoder | None = None,
+    in_order: InOrder = in_time_order,
 ) -> Worker:
     """Make a worker; what is left out is as the settings have it.
 
@@ -202,6 +221,11 @@ def make_worker(
         checkpoint_seconds=settings.checkpoint.interval_seconds if checkpoint_seconds is None else checkpoint_seconds,
         max_pending=settings.memory.pending_users,
         rebuild_records=settings.memory.rebuild_records,
+        hearing=HearingLimits(
+            records=settings.hearing.records,
+            rebuild_records=settings.memory.rebuild_records,
+            from_end=settings.kafka.start == "latest",
+        ),
     )
     return Worker(
         settings.worker,
@@ -213,6 +237,7 @@ def make_worker(
         predictions=predictions,
         observer=observer,
         item_decoder=item_decoder or ItemDecoder(settings.items, documents_of(settings)),
+        in_order=in_order,
     )
 
 
@@ -231,6 +256,8 @@ def simulated_worker(
     predictions: bool = False,
     reached: Reached = no_fault,
     items: ItemSource | None = None,
+    heard: HeardSource | None = None,
+    in_order: InOrder = in_time_order,
 ) -> Worker:
     """Make a worker on a recorded or made-up log, with memories and checkpoints in this process unless some are given.
 
@@ -244,6 +271,7 @@ def simulated_worker(
         clock or SystemClock(),
         reached=reached,
         items=items,
+        heard=heard,
     )
     return make_worker(
         settings,
@@ -253,6 +281,7 @@ def simulated_worker(
         effort=effort,
         checkpoint_seconds=checkpoint_seconds,
         predictions=predictions,
+        in_order=in_order,
     )
 
 

@@ -20,6 +20,8 @@ from stream_worker.core.interfaces import CheckpointStore, ItemNumbering, Snapsh
 from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
 
+# A slot goes on from its own checkpoint if no other is this much newer, since its line has a name (not tuned).
+_MUCH_SECONDS = 60.0
 _log = get_logger(__name__)
 
 
@@ -35,10 +37,12 @@ class Beginning:
     own: bool = False
 
 
-def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, named: Path | None = None) -> Beginning:
+def beginning_of(
+    checkpoints: CheckpointStore, path: Path, source: SourceId, named: Path | None = None, *, hears: bool = False
+) -> Beginning:
     """Return the checkpoint to begin from, the first that exists of these:
 
-    1. the newest of the slot's own `checkpoints`
+    1. the newest of the slot's own `checkpoints`; where all slots hear all, another's that is a minute newer
     2. the newest in the folder `named` by the user
     3. the newest below `path` of another slot of this `source`
     4. the newest below `path` of the topic that had this one's name before
@@ -46,6 +50,8 @@ def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, nam
     Raises ConfigurationError if the named folder holds no readable checkpoint.
     """
     own = checkpoints.load_newest()
+    if own is not None and hears and (newer := _much_newer(own, path, source)) is not None:
+        return Beginning(newer)
     if own is not None:
         if named is not None:
             _log.warning("--from is ignored: the slot goes on from its own checkpoint", folder=str(named))
@@ -54,6 +60,15 @@ def beginning_of(checkpoints: CheckpointStore, path: Path, source: SourceId, nam
         return Beginning(named_snapshot(named, source, "--from"))
     same = newest_of(path, source.is_same)
     return Beginning(_of_topic_before(path, source) if same is None else same)
+
+
+def _much_newer(own: Snapshot, path: Path, source: SourceId) -> Snapshot | None:
+    """Return the newest checkpoint of any slot of this source if it is more than a minute newer than a slot's own."""
+    newest = newest_of(path, source.is_same)
+    if newest is None or newest.created <= own.created + _MUCH_SECONDS:
+        return None
+    _log.info("another slot's checkpoint is newer than this one's own", seconds=round(newest.created - own.created))
+    return newest
 
 
 def named_snapshot(folder: Path, source: SourceId, option: str) -> Snapshot:

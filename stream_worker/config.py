@@ -35,6 +35,7 @@ from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
 from stream_worker.core.refused import sentence
+from stream_worker.loop.hearing_config import HearingConfig
 from stream_worker.loop.worker_config import WorkerConfig
 from stream_worker.presets import with_preset
 from stream_worker.variables import PREFIX, misnamed
@@ -60,6 +61,7 @@ class Settings:
     model: LearnerConfig = field(default_factory=LearnerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
+    hearing: HearingConfig = field(default_factory=HearingConfig)
     effort: EffortConfig = field(default_factory=EffortConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
@@ -79,6 +81,8 @@ class Settings:
     def _check_room(self, key: str, most: int) -> None:
         """Refuse more events than the users on the device and the catalogue have room for at a time."""
         sizes = {"memory.device_users": self.memory.device_users, "model.max_items": self.model.max_items}
+        if self.hearing.enabled:
+            sizes["hearing.users"] = self.hearing.users
         for name, size in sizes.items():
             if most > size // 2:
                 raise ValueError(f"{key}: must be at most half of {name} ({size}), got {most}")

@@ -32,7 +32,7 @@ from tests.test_commands import call
 DATA = Path(__file__).parent / "data" / "checkpoints"
 CANONICAL = str(Path(__file__).parent.parent / "examples" / "canonical.toml")
 TINY = DATA / "tiny.toml"
-FORMATS = ("format-1", "format-1-without-categories", "format-2")
+FORMATS = ("format-1", "format-1-without-categories", "format-2", "format-3")
 EVENTS, ITEMS, USERS = 300, 30, 12
 
 
@@ -97,6 +97,12 @@ class TestOlderFormats:
         assert SourceId.of_json(snapshot.meta["source"]).name.startswith("file:log.csv:")
         assert isinstance(snapshot.meta["source"], dict)
 
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_counts_by_partition_begin_at_l(self, name: str, tmp_path: Path) -> None:
+        line, _ = restored(found_in(unpacked(name, tmp_path)))
+        assert line.counted.state_dict() == {"first": {"0": EVENTS}, "counted": {}, "gap": {}, "heard": []}
+        assert line.learner.examined == EVENTS
+
     def test_a_replay_of_an_older_version_goes_on(self, tmp_path: Path) -> None:
         """From row 300 of its log, with its memories, in a folder of its own."""
         folder, log = unpacked("format-1", tmp_path / "learned"), recorded_log(tmp_path / "log.csv")
@@ -105,7 +111,9 @@ class TestOlderFormats:
         assert code == ExitCode.DONE, err
         assert "100 events in" in out
         assert "checkpoints of an older version moved" in err
-        assert found_in(folder).meta["learner"]["events"] == 400
+        found = found_in(folder).meta
+        assert found["learner"]["events"] == 400
+        assert (found["first"], found["counted"]) == ({"0": EVENTS}, {"0": 100})
         assert not (folder / "0").exists()
 
 

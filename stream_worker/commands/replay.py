@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from stream_worker.assembly import (
@@ -21,18 +21,17 @@ from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.files import FileItems, FileSink, FileSource
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.beginning import Beginning, ancestors_of, named_snapshot
-from stream_worker.commands.options import differing, mapping_of, print_summary, settings_from, speed_of
+from stream_worker.commands.lines import lines_of, replay_several
+from stream_worker.commands.options import differing, mapping_of, settings_from, speed_of
 from stream_worker.commands.outputs import refuse_overwriting
+from stream_worker.commands.summary import summarized
 from stream_worker.config import Settings
-from stream_worker.core.amounts import amount
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.history import History
 from stream_worker.core.interfaces import CheckpointStore
 from stream_worker.core.log_watch import LogWatch
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Status
-from stream_worker.exit_codes import ExitCode
-from stream_worker.log_findings import findings, refuse_a_log_without_events
 from stream_worker.loop.worker import Worker
 from stream_worker.progress import ReplayProgress
 from stream_worker.signals import stopped_by_signals
@@ -51,23 +50,30 @@ def command(
     checkpoint_to: Path | None,
     checkpoint_from: Path | None,
     reports: tuple[Path, ...],
+    lines: int | None = None,
+    late: int | None = None,
+    heard: int | None = None,
+    weights: bool = False,
 ) -> int:
+    several = lines_of(lines, late, heard, weights, with_one=(checkpoint_to, checkpoint_from, *reports))
     refuse_overwriting(
         [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
     )
     settings = settings_from(config_path)
     clock, mapping = SystemClock(), mapping_of(log, mapping_path)
     watch = LogWatch(settings.events.own_types, mapped=mapping is not None)
-    told = FileItems(items, settings.items) if items else None
+    told = [FileItems(items, settings.items) for _ in range(several.count if several else 1)] if items else []
     source = FileSource(
         list(log),
         mapping,
         limit=limit,
         speed=speed_of(speed),
         clock=clock,
-        reach=told.reach if told else None,
+        reach=partial(_reach, told) if told else None,
     )
     sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
+    if several is not None:
+        return replay_several(settings, several, source, sink, watch, told, predictions=predictions is not None)
     store = InMemoryMemoryStore(settings.memory)
     nonce, reached = new_nonce(), fault_points(settings)
     checkpoints: CheckpointStore = InMemoryCheckpoints()
@@ -79,14 +85,14 @@ def command(
         settings,
         source,
         sink,
-        make_line(settings, f"replay-{settings.model.seed}", described=told is not None),
+        make_line(settings, f"replay-{settings.model.seed}", described=bool(told)),
         store=store,
         checkpoints=checkpoints,
         decoder=source.decoder(settings.events, watch.add, documents_of(settings)),
         predictions=predictions is not None,
         checkpoint_seconds=seconds,
         reached=reached,
-        items=told,
+        items=told[0] if told else None,
     )
     begun = _beginning(checkpoints, source.identity(), checkpoint_from, checkpoint_to)
     ancestors = ancestors_of(begun.snapshot, source.identity(), settings, store)
@@ -97,6 +103,10 @@ def command(
     if reports:
         _write_reports(reports, history, worker.status, source, settings)
     return code
+
+
+def _reach(told: Sequence[FileItems], timestamp_ms: float) -> float:
+    return min(items.reach(timestamp_ms) for items in told)
 
 
 def _beginning(
@@ -141,25 +151,5 @@ def _run(worker: Worker, source: FileSource, history: History, watch: LogWatch) 
     seconds = time.monotonic() - start
     status = worker.status
     history.finish(status)
-    if not worker.stopping:
-        refuse_a_log_without_events(status, source)
-    print_summary(worker.line.monitor.summary_rows(), "Scored before each event was learned")
-    events, dead = status.consuming.events, sum(status.consuming.dead_letters.values())
-    duplicates, ignored = status.consuming.duplicates, status.consuming.ignored.total()
-    print(
-        f"{amount(events, 'event')} in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} events/s), "
-        + (f"{amount(duplicates, 'duplicate')} among them, " if duplicates else "")
-        + (f"{ignored:,} ignored, " if ignored else "")
-        + f"{amount(dead, 'dead letter')}, {amount(source.left_out, 'row')} left out by the mapping, "
-        f"{amount(status.catalogue.items, 'item')} live, "
-        f"drift alarms: {sum(status.drift.alarms.values())}"
-    )
-    if status.items.records:
-        unreadable = status.items.unreadable.total()
-        print(f"{amount(status.items.records, 'row')} of items, {unreadable:,} of which can't be read")
-    for line in findings(status, watch):
-        print(line)
-    if worker.stopping:
-        print(f"stopped at row {source.position:,}", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    return ExitCode.DONE
+    alarms = sum(status.drift.alarms.values())
+    return summarized(worker.line.monitor, status, source, watch, seconds, alarms, stopped=worker.stopping)

@@ -20,6 +20,7 @@ from stream_worker.assembly import (
 )
 from stream_worker.backends.clock import SystemClock
 from stream_worker.backends.kafka import (
+    KafkaHeard,
     KafkaItems,
     KafkaSink,
     KafkaSource,
@@ -129,7 +130,8 @@ def _started(
     _answer(lambda: require_rights(settings.kafka), health)
     slot = _answer(held.take, health)
     settings = replace(settings, worker=replace(settings.worker, slot=slot))
-    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic))
+    hears = settings.hearing.enabled
+    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic), hears=hears)
     require_own_topic(settings.kafka, slot)  # before the slot is taken from whoever has it
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker topics create` makes them", topics=missing)
@@ -142,15 +144,19 @@ def _started(
     # The slot is taken in the store only after its folder is locked; the folder's name contains Kafka's ids.
     path, identity = Path(settings.checkpoint.path), source.identity()
     checkpoints = make_checkpoints(settings, path, identity, nonce, store, reached)
-    begun = beginning_of(checkpoints, path, identity, from_path)
+    begun = beginning_of(checkpoints, path, identity, from_path, hears=hears and store.durable)
     _answer(held.hold, health)
     _answer(store.ensure_kept, health)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
     items = KafkaItems(kafka) if kafka.items_topic else None
+    heard = KafkaHeard(kafka, slot) if hears else None
     weights = KafkaWeights(kafka, slot) if kafka.weights_topic else None
+    outside = Outside(
+        source, sink, store, checkpoints, SystemClock(), reached=reached, items=items, heard=heard, weights=weights
+    )
     worker = make_worker(
         settings,
-        Outside(source, sink, store, checkpoints, SystemClock(), reached=reached, items=items, weights=weights),
+        outside,
         line,
         effort=Effort(settings.effort, follows=True),
         observer=observer,

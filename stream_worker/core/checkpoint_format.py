@@ -9,6 +9,7 @@ format. Sizes that follow from the configuration are no part of the format: a pa
     1  the first format; `source` is a name. Its first checkpoints have no categories.
     2  `source` is a `SourceId`; adds the rest of the first catch-up (`core.effort`) and the returns by item.
     3  adds how many of its newest events a training window may predict, since events may come in sets.
+    4  `offsets` has all partitions, owned or heard; adds the counts of events by partition (`core.counted`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.source_id import SourceId
 
-FORMAT = 3  # the format that is written, see above
+FORMAT = 4  # the format that is written, see above
 START_ANEW = "start anew (`stream-worker reset`)"
 
 
@@ -57,4 +58,11 @@ def _from_2(snapshot: Snapshot) -> Snapshot:
     return Snapshot({**most, **snapshot.arrays}, snapshot.meta)
 
 
-_UPGRADES: dict[int, Callable[[Snapshot], Snapshot]] = {1: _from_1, 2: _from_2}
+def _from_3(snapshot: Snapshot) -> Snapshot:
+    """Let the counts of events begin at L, since those before it were not counted by partition."""
+    counts = {"first": dict(snapshot.meta["offsets"]), "counted": {}, "gap": {}, "heard": []}
+    learner = {"examined": snapshot.meta["learner"]["events"], **snapshot.meta["learner"]}
+    return Snapshot(snapshot.arrays, {**snapshot.meta, **counts, "learner": learner})
+
+
+_UPGRADES: dict[int, Callable[[Snapshot], Snapshot]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -7,6 +7,7 @@ bytes raise an error.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections import Counter
@@ -18,12 +19,7 @@ import numpy as np
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import MAX_ID_BYTES, category_code, id_text, value_number
 from stream_worker.core.event_times import DAY_SECONDS, OLDEST_SECONDS, SECONDS_BELOW, event_seconds
-from stream_worker.core.events import (
-    Alias,
-    DeadLetter,
-    Events,
-    Record,
-)
+from stream_worker.core.events import Alias, DeadLetter, Events, Record
 from stream_worker.core.json_object import json_document, keys_of, require_objects
 from stream_worker.core.mapping.config import ALIAS, EVERY_OTHER, IGNORE, PARTS, EventsConfig
 from stream_worker.core.mapping.mapper import Mapper, Scope
@@ -108,6 +104,12 @@ class Decoder:
         self._others = self._codes.get(EVERY_OTHER, _UNKNOWN)
         self._from_log = from_log
         self._newest = _LOGS_NEWEST if from_log else _LIVE_NEWEST
+
+    def of_heard(self) -> Decoder:
+        """Return a decoder of the same records that nobody watches, with counts of its own."""
+        other = copy.copy(self)
+        other._watch, other.key_mismatches, other.ignored = None, 0, Counter()
+        return other
 
     def _known_types(self) -> dict[str, int]:
         codes = {name: code for code, name in enumerate(self._type_names)}

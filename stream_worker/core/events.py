@@ -112,6 +112,16 @@ class Events:
         columns = {column.name: getattr(self, column.name) for column in fields(self)}
         return Events(**{name: _at(column, places) for name, column in columns.items()})
 
+    @staticmethod
+    def joined(parts: Sequence[Events]) -> Events:
+        """Return the events of all parts, one part after the other."""
+        columns = {column.name: [getattr(part, column.name) for part in parts] for column in fields(Events)}
+        return Events(**{name: _joined(column) for name, column in columns.items()})
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [entry for part in parts for entry in part]
+
 
 def _at(column: NDArray[Any] | list[Any], places: NDArray[np.int64]) -> Any:
     return [column[place] for place in places.tolist()] if isinstance(column, list) else column[places]
@@ -144,11 +154,15 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A list that was made before its event was seen, best first, no item twice. `item`: the event's item."""
+    """A list that was made before its event was seen, best first, no item twice.
+
+    item, offset: the event's item, and the offset of its record.
+    """
 
     user: str
     item: str
     ranked: Sequence[str]
+    offset: int = 0
 
 
 @dataclass

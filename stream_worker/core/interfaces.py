@@ -478,10 +478,14 @@ class MemoryStore(RecordStore, ItemNumbering, Slots, Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The contents of a checkpoint: arrays by dotted name, and `meta` in JSON types only."""
+    """The contents of a checkpoint: arrays by dotted name, and `meta` in JSON types only.
+
+    created: the epoch second at which it was written; 0: it was not yet.
+    """
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
+    created: float = 0.0
 
     def state_below(self, prefix: str) -> dict[str, NDArray[Any]]:
         """Return the arrays whose names begin with `prefix.`, by the rest of the name."""

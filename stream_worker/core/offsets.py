@@ -9,6 +9,9 @@ Every event has three effects. Each effect has a next offset, per partition or p
 
 Written in the order Y, L, records, M at a batch boundary, so M and every n <= L <= Y whatever dies.
 
+Partitions that other workers own are *heard*: their events are remembered and learned by the same rule, never
+published. There L follows nothing that this worker publishes, so at a claim it may be past Y.
+
 **Start at M. Remember at or past n, learn at or past max(L, n), publish at or past Y.**
 Restart, takeover and a rebuilt memory all follow this rule; nothing else in the program skips or repeats an event.
 """
@@ -17,10 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+
+_NEVER = int(np.iinfo(np.int64).max)  # Y of heard partitions, as far as this worker is concerned
+_NOTHING_HEARD: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -112,19 +119,24 @@ class Kept:
 class Effects:
     """The effects that B events still have, as masks.
 
-    unlearned: how many of them this line will never learn: they are remembered already, but it lacks them.
-    again: how many are published once more. n and L never pass Y, so an event before either was published already.
+    past_B: True for events at or past L: each is learned, or will never be.
+    unlearned: how many of owned partitions this line will never learn: they are remembered already, but it lacks them.
+    again: how many are published once more. n never passes Y, nor does L where the partition was owned, so an event
+        before either was published already.
     """
 
     remember_B: NDArray[np.bool_]
     learn_B: NDArray[np.bool_]
     publish_B: NDArray[np.bool_]
+    past_B: NDArray[np.bool_]
     unlearned: int
     again: int = 0
 
     def only(self, acts_B: NDArray[np.bool_]) -> Effects:
         """Return the effects with those events that are not in `acts_B` published alone."""
-        return replace(self, remember_B=self.remember_B & acts_B, learn_B=self.learn_B & acts_B)
+        return replace(
+            self, remember_B=self.remember_B & acts_B, learn_B=self.learn_B & acts_B, past_B=self.past_B & acts_B
+        )
 
     def at(self, places: NDArray[np.int64]) -> Effects:
         """Return the effects of the events at these places, with the counts of all."""
@@ -133,17 +145,23 @@ class Effects:
             remember_B=self.remember_B[places],
             learn_B=self.learn_B[places],
             publish_B=self.publish_B[places],
+            past_B=self.past_B[places],
         )
 
 
 @dataclass
 class PartitionOffsets:
-    """The next offsets of one owned partition. `processed`: the next one that the loop will process."""
+    """The next offsets of one owned partition.
+
+    processed: the next one that the loop will process.
+    listed: L where the partition was owned until then; 0 where it was heard, which says nothing of lists.
+    """
 
     published: int
     learned: int
     floor: int
     processed: int
+    listed: int = 0
 
 
 class Offsets:
@@ -160,9 +178,13 @@ class Offsets:
     def __init__(self) -> None:
         self._partitions: dict[int, PartitionOffsets] = {}
 
-    def claim(self, partition: int, published: int, learned: int, floor: int) -> int:
-        """Take a partition over, given its Y, L and M; return the offset to start reading at (M)."""
-        self._partitions[partition] = PartitionOffsets(published, learned, floor, floor)
+    def claim(self, partition: int, published: int, learned: int, floor: int, *, heard: bool = False) -> int:
+        """Take a partition over, given its Y, L and M; return the offset to start reading at (M).
+
+        heard: True if this line came to L by hearing: then L may be past Y.
+        """
+        listed = 0 if heard else learned
+        self._partitions[partition] = PartitionOffsets(published, learned, floor, floor, listed)
         return floor
 
     def forget(self, partitions: Collection[int]) -> None:
@@ -176,19 +198,30 @@ class Offsets:
         return partition in self._partitions
 
     def effects(
-        self, partition_B: NDArray[np.integer], offset_B: NDArray[np.integer], remembered_B: NDArray[np.integer]
+        self,
+        partition_B: NDArray[np.integer],
+        offset_B: NDArray[np.integer],
+        remembered_B: NDArray[np.integer],
+        heard: Mapping[int, int] = _NOTHING_HEARD,
     ) -> Effects:
-        """Return what is still to be done for events of owned partitions. `remembered_B`: n of each event's user."""
-        published_B = self._column(partition_B, "published")
-        learned_B = self._column(partition_B, "learned")
+        """Return what is still to be done for events of owned partitions, and of heard ones, which are never published.
+
+        remembered_B: n of each event's user.
+        heard: L of each heard partition.
+        """
+        published_B = self._column(partition_B, "published", dict.fromkeys(heard, _NEVER))
+        learned_B = self._column(partition_B, "learned", heard)
+        listed_B = self._column(partition_B, "listed", heard)
         remember_B, publish_B = offset_B >= remembered_B, offset_B >= published_B
-        learn_B = remember_B & (offset_B >= learned_B)
+        past_B = offset_B >= learned_B
+        missed_B = past_B & ~remember_B & (learned_B > 0) & (published_B < _NEVER)
         return Effects(
             remember_B=remember_B,
-            learn_B=learn_B,
+            learn_B=remember_B & past_B,
             publish_B=publish_B,
-            unlearned=int(np.sum((learned_B > 0) & (offset_B >= learned_B) & ~remember_B)),
-            again=int(np.sum(publish_B & (offset_B < np.maximum(remembered_B, learned_B)))),
+            past_B=past_B,
+            unlearned=int(np.sum(missed_B)),
+            again=int(np.sum(publish_B & (offset_B < np.maximum(remembered_B, listed_B)))),
         )
 
     def publishes(self, partition: int, offset: int) -> bool:
@@ -223,8 +256,12 @@ class Offsets:
         """Return the processed offsets that are past Y: the next transaction has to raise Y to them."""
         return {p: own.processed for p, own in self._partitions.items() if own.processed > own.published}
 
-    def _column(self, partition_B: NDArray[np.integer], name: str) -> NDArray[np.int64]:
-        values = np.zeros(1 + max(self._partitions, default=0), dtype=np.int64)
+    def _column(
+        self, partition_B: NDArray[np.integer], name: str, heard: Mapping[int, int] = _NOTHING_HEARD
+    ) -> NDArray[np.int64]:
+        values = np.zeros(1 + max((*self._partitions, *heard), default=0), dtype=np.int64)
+        for partition, offset in heard.items():
+            values[partition] = offset
         for partition, own in self._partitions.items():
             values[partition] = getattr(own, name)
         column: NDArray[np.int64] = values[partition_B]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from stream_worker.loop.hearing import HearingLimits
 
 
 @dataclass(frozen=True)
@@ -12,8 +14,10 @@ class Limits:
     checkpoint_seconds: time between the beginnings of two writes; infinite: only at the end.
     max_pending: memory records that may be pending before consumption pauses.
     rebuild_records: records of a partition that are read again if the store has no memories of it.
+    hearing: the bounds of hearing.
     """
 
     checkpoint_seconds: float
     max_pending: int
     rebuild_records: int
+    hearing: HearingLimits = field(default_factory=HearingLimits)

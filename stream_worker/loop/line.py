@@ -6,7 +6,7 @@ Each worker slot has a line of its own. "Learned once" means once in each line.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -24,17 +24,20 @@ from model.predictor import Lists
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
+from stream_worker.core.counted import Counted
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
+from stream_worker.logs import get_logger
 from stream_worker.loop.recovery import Given, Recovery
 
 # Users whose lists are made at a time, so that intermediate results stay in the processor's cache (ADR 0013).
 _AT_A_TIME = 128
 
+_log = get_logger(__name__)
 
 # Errors of loading a state that lacks something or has another shape.
 UNFIT = (KeyError, ValueError, RuntimeError, TypeError)
@@ -67,7 +70,8 @@ class Baseline(Protocol):
 class Line:
     """Everything that one line of weights has learned and measured, under its name.
 
-    offsets: L of each partition of the source `learned_of`.
+    offsets: L of each partition of the source `learned_of`, owned or heard.
+    counted: how many of its events were counted.
     each: `map`, or an executor's `map` to make lists and copies on several threads.
     """
 
@@ -79,6 +83,7 @@ class Line:
     recovery: Recovery
     each: Each = map
     learned_of: SourceId = field(default_factory=lambda: SourceId(""))
+    counted: Counted = field(default_factory=Counted)
     _copies: Copies = field(default_factory=Copies)
 
     def admit(
@@ -154,6 +159,33 @@ class Line:
     def forget_offsets(self) -> None:
         """Forget all offsets, since they belong to another source."""
         self.offsets, self.recovery.stale_below = {}, {}
+        self.counted.clear()
+
+    def advance(self, ends: Mapping[int, int], owned: Collection[int]) -> None:
+        """Raise L to the ends of partitions. Once an owned one has come to it, L says again what was published."""
+        for partition, end in ends.items():
+            learned = self.offsets.get(partition, 0)
+            self.offsets[partition] = max(end, learned)
+            if end >= learned and partition in owned:
+                self.counted.heard.discard(partition)
+
+    def forget_partition(self, partition: int) -> None:
+        """Forget the offsets of one partition, since they begin again."""
+        self.offsets.pop(partition, None)
+        self.counted.forget([partition])
+
+    def learn_of(self, source: SourceId) -> None:
+        """Note the source that is learned from; forget L if it is that of an earlier topic of the name."""
+        if not self.learned_of.is_same(source):
+            _log.error(
+                "the topic was deleted and made again: its offsets begin again, users start from what is remembered",
+                topic=source.name,
+                topic_id=source.topic_id,
+                before=self.learned_of.topic_id,
+            )
+            self.forget_offsets()
+            self.learned_of = source
+        self.learned_of = source.completed(self.learned_of)
 
     def predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
         """Yield the lists that were made before the events of a batch, of those that are examined and published.
@@ -162,7 +194,8 @@ class Line:
         published: places in the batch of the events that are published.
         """
         for k in published[outcome.examined_B[published]].tolist():
-            yield Prediction(events.users[k], events.items[k], self._ids(outcome.list_BK[k]))
+            ranked = self._ids(outcome.list_BK[k])
+            yield Prediction(events.users[k], events.items[k], ranked, int(events.offset_B[k]))
 
     def recommend(
         self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64], pace: Pace
@@ -230,6 +263,7 @@ class Line:
                 "offsets": offsets,
                 "sink": dict(sink_state),
                 "learner": meta,
+                **self.counted.state_dict(),
             },
         )
 
@@ -245,6 +279,7 @@ class Line:
         measured = {name: partial(_load_part, name, owner) for name, owner in self._measures().items()}
         anew |= load_or_begin(measured, dict(snapshot.arrays), fresh)
         self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
+        self.counted.load_state_dict(snapshot.meta)
         return anew
 
     def _measures(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,15 @@ from model.user_table import UserTable
 from stream_worker.core.events import Alias
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import JOINED, NOTHING_NEW, UNKNOWN, Memory
-from stream_worker.loop.memories import Key, Memories
+from stream_worker.loop.memories import Key
+
+
+class Known(Protocol):
+    """A finder of the memories of a user under another id; see `Memories`."""
+
+    def look_for(self, keys: Sequence[Key]) -> Mapping[Key, bytes]: ...
+
+    def newest(self, user: str, partitions: Collection[int], looked_for: Mapping[Key, bytes], of: int) -> Any: ...
 
 
 class Logins:
@@ -31,7 +39,7 @@ class Logins:
 
     def __init__(
         self,
-        memories: Memories,
+        memories: Known,
         users: UserTable,
         rebuild: Callable[[NDArray[np.int64]], None],
         offsets: Offsets,
@@ -67,7 +75,7 @@ class Logins:
         except BaseException:
             self._users.put(touched, before)
             raise
-        self._users.dirty_S[touched] = True
+        self._users.dirty_S[touched] = ~self._users.heard_S[touched]
         self._count([alias for alias, _ in due], outcomes)
 
     def _join(
@@ -97,7 +105,10 @@ class Logins:
         return JOINED
 
     def _count(self, aliases: Sequence[Alias], outcomes: Sequence[str]) -> None:
-        published = [self._offsets.publishes(alias.partition, alias.offset) for alias in aliases]
+        published = [
+            alias.partition in self._offsets and self._offsets.publishes(alias.partition, alias.offset)
+            for alias in aliases
+        ]
         self._counts.aliases.update(
             outcome for outcome, is_published in zip(outcomes, published, strict=True) if is_published
         )

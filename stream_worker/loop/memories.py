@@ -188,6 +188,7 @@ class Memories:
         """Return the records that are on this device or pending: the store's are not newer."""
         slots = self._users.find(keys)
         resident = slots >= 0
+        resident[resident] = ~self._users.heard_S[slots[resident]]  # their owner's records are in the store
         held = {key: blob for key in keys if (blob := self._pending.get(key)) is not None}
         return held | dict(zip(self._users.keys_of(slots[resident]), self._encode(slots[resident]), strict=True))
 
@@ -255,7 +256,7 @@ class Memories:
 
     def observe(self) -> None:
         """Bring the section of the status up to now."""
-        self._counts.users_on_device, self._counts.rows_pending = len(self._users), self.pending()
+        self._counts.users_on_device, self._counts.rows_pending = self._users.count(heard=False), self.pending()
 
     def drop(self, partitions: Collection[int]) -> None:
         """Forget all memories of partitions that this worker no longer owns."""

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stream_worker.core.fault_points import Reached, no_fault
-from stream_worker.core.interfaces import CheckpointStore, Clock, ItemSource, MemoryStore, Sink, Source, WeightsTopic
+from stream_worker.core.interfaces import (
+    CheckpointStore,
+    Clock,
+    HeardSource,
+    ItemSource,
+    MemoryStore,
+    Sink,
+    Source,
+    WeightsTopic,
+)
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,7 @@ class Outside:
 
     items: None where nothing but the events tells of items.
     weights: the topic by which lines share weights; None where this line's are its own.
+    heard: partitions that other workers own; None where nothing is heard.
     pause: called with the seconds to wait before a new try.
     reached: called at each fault point, by its name.
     """
@@ -29,3 +39,4 @@ class Outside:
     reached: Reached = no_fault
     items: ItemSource | None = None
     weights: WeightsTopic | None = None
+    heard: HeardSource | None = None

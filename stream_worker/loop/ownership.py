@@ -8,9 +8,9 @@ from dataclasses import replace
 from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.interfaces import Claim
 from stream_worker.core.offsets import Committed, Kept, Mark, Offsets
-from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Takeovers
 from stream_worker.logs import get_logger
+from stream_worker.loop.hearing import Hearing
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
@@ -39,6 +39,7 @@ class Ownership:
         items: Items,
         offsets: Offsets,
         refusals: Refusals,
+        hearing: Hearing,
         publisher: Publisher,
         persistence: Persistence,
         leaving: Leaving,
@@ -47,7 +48,7 @@ class Ownership:
     ) -> None:
         self._source, self._store, self._clock = outside.source, outside.store, outside.clock
         self._line, self._memories, self._numbers, self._offsets = line, memories, numbers, offsets
-        self._items = items
+        self._items, self._hearing = items, hearing
         self._refusals, self._publisher, self._persistence = refusals, publisher, persistence
         self._leaving, self._takeovers = leaving, takeovers
         self._rebuild_records = rebuild_records
@@ -63,13 +64,20 @@ class Ownership:
         return {p: entry if entry.topic_id else replace(entry, topic_id=before) for p, entry in kept.items()}
 
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        """Take new tokens, then start at M; see `PartitionOwner.claim`."""
+        """Take new tokens, then start at M; see `PartitionOwner.claim`.
+
+        A partition that is heard is claimed once it was heard up to Y, so that every event is counted.
+        """
+        committed = {p: at for p, at in committed.items() if self._hearing.has_reached(p, at.next_offset)}
+        if not committed:
+            return {}
         if self._numbers.foreign:
             self._numbers.renumber()
-        self._learn_of(self._source.identity())
+        self._line.learn_of(self._source.identity())
         if not self._line.offsets and any(at.next_offset > 0 and not at.first for at in committed.values()):
             _log.warning("begins without a checkpoint, with nothing learned, though the group has published before")
         claims = self._memories.claim(committed)
+        self._hearing.leave(committed)
         starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
         self._items.owe()
         _log.info("partitions claimed", start={str(p): start for p, start in starts.items()})
@@ -108,6 +116,7 @@ class Ownership:
         self._store.begin_again()
         self._numbers.begin_again()
         self._memories.ancestors = {}
+        self._hearing.begin_again()
         self._let_go(self._offsets.owned())
 
     def marks(self, due: Mapping[int, int]) -> dict[int, Mark]:
@@ -129,28 +138,19 @@ class Ownership:
 
     def _start(self, partition: int, at: Committed, claim: Claim) -> int:
         floor = self._floor(partition, at, claim)
-        learned = self._line.offsets.get(partition, 0)
+        learned, counted = self._line.offsets.get(partition, 0), self._line.counted
         # The line's checkpoint is older than the store's M: the events between them will not be read again.
         self._takeovers.unlearned += max(0, floor - learned) if learned else 0
-        start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor)
+        if learned:
+            counted.skip(partition, learned, floor)
+            self._line.offsets[partition] = max(learned, floor)
+        counted.begin(partition, floor)
+        heard = partition in counted.heard
+        start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor, heard=heard)
         self._first_partitions = max(self._first_partitions, at.mark.partitions)
         self._cluster_id = at.mark.cluster_id
         self._topic_ids[partition] = at.mark.topic_id
         return start
-
-    def _learn_of(self, source: SourceId) -> None:
-        """Note the source that is learned from; forget L if it is that of an earlier topic of the name."""
-        line = self._line
-        if not line.learned_of.is_same(source):
-            _log.error(
-                "the topic was deleted and made again: its offsets begin again, users start from what is remembered",
-                topic=source.name,
-                topic_id=source.topic_id,
-                before=line.learned_of.topic_id,
-            )
-            line.forget_offsets()
-            line.learned_of = source
-        line.learned_of = source.completed(line.learned_of)
 
     def _floor(self, partition: int, at: Committed, claim: Claim) -> int:
         """Return M of a claimed partition; where the store has none, write the first one.
@@ -178,7 +178,7 @@ class Ownership:
             before=before,
             begins_at=at.next_offset,
         )
-        self._line.offsets.pop(partition, None)
+        self._line.forget_partition(partition)
 
     def _let_go(self, partitions: Collection[int]) -> None:
         if partitions:

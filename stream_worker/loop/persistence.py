@@ -113,7 +113,8 @@ class Persistence:
         """Return True if anything has changed since the last write began, or if that write was not complete."""
         moved = self._line.offsets != self._written_offsets or self._offsets.floors() != self._offsets.processed()
         moved = moved or self._items.state_dict() != self._written_items
-        return bool(self._offsets.owned()) and (moved or self._memories.pending() > 0)
+        learns = bool(self._offsets.owned()) or bool(self._status.hearing.lag)
+        return learns and (moved or self._memories.pending() > 0)
 
     def _unwritten_since(self) -> float:
         if not (self.checkpointer.busy() or self._unwritten()):

@@ -37,6 +37,11 @@ class Piece:
             [alias for alias in self.aliases if alias.partition in partitions],
         )
 
+    def parted(self, partitions: Container[int]) -> tuple[list[Alias], list[Alias]]:
+        """Return the aliases of these partitions, and those of others."""
+        inside = [alias for alias in self.aliases if alias.partition in partitions]
+        return inside, [alias for alias in self.aliases if alias.partition not in partitions]
+
 
 def cut(whole: Piece, most: int) -> Iterator[Piece]:
     """Cut a poll into pieces of at most `most` events and aliases; a record of more events is a piece alone."""

@@ -62,9 +62,11 @@ class Reporter:
         self.status.notes.append(Note(self._line.monitor.events, kind, text))
 
     def count(self, records: Sequence[Record], done: Sequence[Piece], decoder: Decoder) -> None:
-        """Count a finished batch, piece by piece, and what its decoder set aside or left out."""
+        """Count what was owned of a finished batch, piece by piece, and what its decoder set aside or left out."""
         counts, now = self.status.consuming, self._outside.clock.now()
         dead_letters = [letter for piece in done for letter in piece.dead_letters]
+        done = [piece.of(self._offsets.owned()) for piece in done]
+        records = [record for record in records if record.partition in self._offsets]
         counts.records += len(records)
         counts.batch_events = sum(len(piece.events) for piece in done)
         counts.events += counts.batch_events

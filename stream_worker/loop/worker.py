@@ -6,10 +6,9 @@ dropped while a tick waits for a service. No transaction is open then.
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -29,7 +28,10 @@ from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, Observer, Status
 from stream_worker.logs import get_logger
+from stream_worker.loop.decoding import Decoding
 from stream_worker.loop.duplicates import kept_of
+from stream_worker.loop.entrance import Entrance
+from stream_worker.loop.hearing import Hearing, InOrder
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.items import Items
 from stream_worker.loop.leaving import Leaving
@@ -39,6 +41,7 @@ from stream_worker.loop.logins import Logins
 from stream_worker.loop.memories import Memories
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.ownership import Ownership
+from stream_worker.loop.pacing import Pacing
 from stream_worker.loop.persistence import Persistence
 from stream_worker.loop.pieces import Piece, cut
 from stream_worker.loop.publisher import Publisher
@@ -46,14 +49,12 @@ from stream_worker.loop.recalling import Recalled, Recalling
 from stream_worker.loop.refusals import Refusals
 from stream_worker.loop.reporting import Reporter
 from stream_worker.loop.restoring import Restoring
+from stream_worker.loop.time_order import in_time_order
 from stream_worker.loop.waiting import Waiting
 from stream_worker.loop.weights import WeightsOfOthers
 from stream_worker.loop.worker_config import WorkerConfig
 
 _log = get_logger(__name__)
-# The two ends of a first catch-up; new records keep coming, so the lag is hardly ever 0.
-_CAUGHT_UP = "the first catch-up is over: what is unread is less than a batch, or than effort.behind_seconds of work"
-_NOT_CAUGHT_UP = "the first catch-up ends behind: it has learned from twice effort.learn_backlog records"
 T = TypeVar("T")
 # Events, in batches, after which records of several are left for a commit of their own: a poll is bounded by records,
 # and each may hold hundreds. Bounds memory, and the age of a list. As many as the thinning of effort makes (not tuned).
@@ -72,6 +73,7 @@ class Worker:
     predictions: True to publish the list that was made before each examined event.
     observer: told how the worker stands after every tick.
     item_decoder: decodes what is told of items; None for contract 1's field names.
+    in_order: puts heard and own records of a tick into one order.
     """
 
     def __init__(
@@ -86,14 +88,13 @@ class Worker:
         predictions: bool = False,
         observer: Observer | None = None,
         item_decoder: ItemDecoder | None = None,
+        in_order: InOrder = in_time_order,
     ) -> None:
-        self.config = config
+        self.config, self.line, self._predictions = config, line, predictions
         self.status = status = Status()
-        self.line = line
         self._outside, self._source, self._clock = outside, outside.source, outside.clock
-        self._decoder, self._effort, self._predictions = decoder, effort, predictions
         self._learner = learner = line.learner
-        self._pace = Pace()
+        self._pace = Pace(heard_one_in=effort.heard_one_in)
         self._learning = ThreadPoolExecutor(1, thread_name_prefix="learning")
         ids, joins = kept_of(decoder.config)
         learner.users.keep(ids, joins)
@@ -108,6 +109,10 @@ class Worker:
         logins = Logins(memories, learner.users, rebuild, offsets, status.memory)
         self._reporter = reporter = Reporter(status, outside, line, offsets, leaving, observer)
         self._weights = WeightsOfOthers(outside, line, status.sharing, list(decoder.config.named))
+        self._hearing = hearing = Hearing(outside, line, numbers, offsets, status.hearing, limits.hearing, in_order)
+        self._decoding = Decoding(decoder, hearing, offsets, _BATCHES_DECODED * config.batch_size)
+        self._pacing = Pacing(effort, config.batch_size, line, hearing, offsets, status)
+        heard_logins = Logins(hearing.users, learner.users, rebuild, offsets, status.memory)
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
         self._publisher = Publisher(outside, offsets, leaving, waiting, status)
@@ -119,19 +124,22 @@ class Worker:
             limits.checkpoint_seconds,
         )  # fmt: skip
         self._ownership = Ownership(
-            outside, line, memories, numbers, items, offsets, refusals, self._publisher, self._persistence, leaving,
-            status.takeovers, limits.rebuild_records,
+            outside, line, memories, numbers, items, offsets, refusals, hearing, self._publisher, self._persistence,
+            leaving, status.takeovers, limits.rebuild_records,
         )  # fmt: skip
-        self._between_ticks: tuple[Callable[[], None], ...] = (self._persistence.run, self._weights.hear)
+        self._entrance = Entrance(outside, hearing, self._ownership)
+        self._between_ticks: tuple[Callable[[], None], ...] = (
+            self._persistence.run, hearing.keep, self._entrance.keep, self._weights.hear,
+        )  # fmt: skip
         # The largest piece of a batch, in events: its users have to fit on the device, its new items into the tables.
-        rows = min(learner.users.max_users, learner.config.max_items)
+        rows = min(learner.users.max_users, learner.users.max_heard or sys.maxsize, learner.config.max_items)
         self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
         decoder.hold_to(rows // 2)
         if decoder.config.sources("each"):
             self._most_events = max(self._most_events, min(decoder.config.most_each, rows // 2))
         self._recalling = Recalling(
-            line, outside.source, memories, logins, offsets, status, reporter, decoder.config.event_types,
-            self._most_events, numbers.of,
+            line, outside.source, memories, logins, heard_logins, hearing, offsets, status, reporter,
+            decoder.config.event_types, self._most_events, numbers.of,
         )  # fmt: skip
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -155,23 +163,23 @@ class Worker:
     def start(
         self, snapshot: Snapshot | None = None, *, own: bool = True, ancestors: Mapping[str, bytes] | None = None
     ) -> None:
-        """Load a snapshot and subscribe to the source.
+        """Load a snapshot, then subscribe to the source, or hear first what the others have read.
 
         snapshot: the checkpoint to go on from; None to start from nothing.
         own: True if this line goes on with the snapshot's name; otherwise it is a new line that starts from it.
         ancestors: user -> memory record from which an unknown user starts (see `Memories`).
         """
         if snapshot is not None:
-            Restoring(self._outside, self.line, self._numbers, self._effort).restore(snapshot, own)
+            Restoring(self._outside, self.line, self._numbers, self._pacing.effort).restore(snapshot, own)
             self._items.begin(snapshot.meta.get("items", {}))
         else:
-            self._effort.begin_without_a_past()
+            self._pacing.effort.begin_without_a_past()
             self._items.begin({})
         self._reporter.begin()
         self._memories.ancestors = ancestors or {}
         self._memories.set_line(self.line.name)
         self._weights.begin()
-        self._source.subscribe(self._ownership)
+        self._entrance.begin()
 
     def run(self) -> None:
         """Run until stopped or exhausted, then leave in good order."""
@@ -180,9 +188,13 @@ class Worker:
                 self.run_once()
             self.finish()
         finally:
-            self._learning.shutdown()
-            self._persistence.close()
-            self._outside.checkpoints.close()
+            self.close()
+
+    def close(self) -> None:
+        """End the threads of this worker; nothing more is written."""
+        self._learning.shutdown()
+        self._persistence.close()
+        self._outside.checkpoints.close()
 
     def finish(self) -> None:
         """Commit, write L, records and M, all before one deadline, and leave the source."""
@@ -197,6 +209,7 @@ class Worker:
         self._source.close()
         self._items.close()
         self._weights.close()
+        self._hearing.close()
         self._outside.sink.close()
         self._observe()
 
@@ -209,17 +222,19 @@ class Worker:
     def run_once(self) -> None:
         """Run one tick:
 
-        1. poll a bounded batch, and take in what was told of items
-        2. decode it into columns; a record that is no event becomes a dead letter
+        1. poll a bounded batch, with what is heard of other workers' partitions, and take in what was told of items
+        2. decode it into columns; a record that is no event becomes a dead letter, where it is owned
         3. recall the users' memories to the device
         4. predict, remember, count and score; learn all mini-batches but the last one
-        5. make one list per user with an event; 3 to 5 piece by piece, where records hold more events than fit at once
+        5. make one list per user with an owned event; 3 to 5 piece by piece, where records hold more events than fit
+           at once
         6. commit lists, dead letters and Y in one transaction, while the weights make the last step, so that no list
            has to wait for it; 2 to 6 again and again, where records hold very many events
-        7. do the jobs between ticks, in order: when due, write L, records and M in the background
+        7. do the jobs between ticks, in order: when due, write L, records and M in the background; begin to hear what
+           is not owned; join the group
         """
         self.status.stage_seconds = {}
-        self._pace = replace(self._pace, thinning=self._effort.thinning)
+        self._pace = self._pacing.now(self._pace)
         began = self._clock.monotonic()
         records: list[Record] = []
         try:
@@ -236,23 +251,20 @@ class Worker:
             self._ownership.start_over(fault)
         self._ownership.let_go()
         self._observe()
-        self._follow_the_lag(len(records), self._clock.monotonic() - began)
-
-    def _follow_the_lag(self, records: int, seconds: float) -> None:
-        waited, effort = self.status.stage_seconds["poll"], self._effort
-        lag, owned = sum(self.status.consuming.lag.values()), self._offsets.owned()
-        known = bool(owned) and self.status.consuming.lag.keys() >= set(owned)
-        before = effort.catch_up_left
-        if effort.ticked(lag, records, self.config.batch_size, waited, seconds - waited, known):
-            _log.info("effort", one_in=effort.thinning, lag=lag)
-        if before and not effort.catch_up_left:
-            _log.info(_CAUGHT_UP if effort.caught_up else _NOT_CAUGHT_UP, events=self._learner.events, lag=lag)
+        self._pacing.follow(len(records), self._clock.monotonic() - began)
 
     def _poll(self) -> list[Record]:
+        """Poll a batch of what is owned, and take to it what is heard, since a claim ends that."""
+        self.status.waiting = ""
+        own = self._poll_own() if self._entrance.passed else []
+        self.status.waiting = self.status.waiting or self._hearing.trouble()
+        return self._hearing.joined(own, behind=self._pacing.behind(), most=self._pacing.most_heard())
+
+    def _poll_own(self) -> list[Record]:
         """Poll a batch, which also lets rebalances through. The next poll tries a failed claim again."""
         try:
-            batch_size = min(self.config.batch_size * self._effort.thinning, self._most_events)
-            records = self._source.poll(batch_size, self.config.poll_seconds)
+            batch_size = min(self._pacing.most_owned(), self._most_events)
+            records = self._source.poll(batch_size, 0.0 if self._hearing.more else self.config.poll_seconds)
             self.status.waiting = self._source.trouble()
             return records
         except Unavailable as fault:
@@ -267,14 +279,14 @@ class Worker:
         """Work on what was polled; where its records hold very many events, there are several commits."""
         rest = records
         while rest:
-            before = self._decoder.key_mismatches, self._decoder.ignored.copy()
-            decoded = self._answered(partial(self._decode, rest, *before))
+            self._decoding.begin()
+            decoded = self._answered(partial(self._decode, rest))
             if decoded is None:
                 return
             whole, rest = decoded
             if done := self._work_in_pieces(whole):
                 self._commit_and_step()  # 6
-                self._reporter.count(whole.records, done, self._decoder)
+                self._reporter.count(whole.records, done, self._decoding.decoder)
             if self.stopping:
                 return
 
@@ -309,23 +321,13 @@ class Worker:
                 self.status.waiting = ""
                 return result
 
-    def _decode(
-        self, records: Sequence[Record], mismatches: int, ignored: Counter[str]
-    ) -> tuple[Piece, Sequence[Record]]:
-        """Return the events and dead letters of owned partitions, and the records that are left for the next commit.
-
-        `mismatches`, `ignored`: what was counted before, since an attempt that ended half-way has counted already.
-        """
-        self._decoder.key_mismatches, self._decoder.ignored = mismatches, ignored.copy()
-        owned = [record for record in records if record.partition in self._offsets]
+    def _decode(self, records: Sequence[Record]) -> tuple[Piece, Sequence[Record]]:
         with self._reporter.stage("decode"):
-            events, dead_letters = self._decoder.decode(owned, _BATCHES_DECODED * self.config.batch_size)  # 2
-            rest = self._decoder.rest
-            return Piece(owned[: len(owned) - len(rest)], events, dead_letters, self._decoder.aliases), rest
+            return self._decoding.decode(records)  # 2
 
     def _recalled(self, piece: Piece) -> tuple[Piece, Recalled | None]:
-        """Return what of a piece is still owned, and its events with their users on the device, if it has any."""
-        piece = piece.of(set(self._offsets.owned()))
+        """Return what of a piece is still owned or heard, and its events with their users on the device, if any."""
+        piece = piece.of({*self._offsets.owned(), *self._hearing.learned()})
         with self._reporter.stage("recall"):
             return piece, self._recalling.recall(piece)  # 3
 
@@ -333,13 +335,14 @@ class Worker:
         """Let the events of a piece take effect, and put its outputs into the outbox."""
         if recalled is not None:
             batch, fresh = recalled.batch, recalled.fresh
-            self._pace = self.line.recovery.pace(self._effort.thinning)
+            self._pace = self._pacing.pace()
             self.line.recovery.before(batch, fresh.events.partition_B, self._outside.store.item_ids)
             if batch.learn_B.any():
                 outcome = self._learn(batch, fresh.events.partition_B)  # 4
                 self._collect_predictions(fresh.events, outcome, np.flatnonzero(fresh.effects.publish_B))
             elif len(batch):
                 self._learner.remember(batch, self._pace, self._reporter.stage)
+            self.line.counted.add(*recalled.past())
             self._collect_lists(piece.events, recalled.slot_B, np.flatnonzero(recalled.publish_B))  # 5
         self._publisher.outbox.dead_letters += [
             d for d in piece.dead_letters if self._offsets.publishes(d.record.partition, d.record.offset)
@@ -363,6 +366,7 @@ class Worker:
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch, self._pace, self._reporter.stage)
+        self._hearing.count(batch, outcome, self._pace)
         with self._reporter.stage("score"):
             alarms = self.line.measure(batch, outcome)
         self._reporter.alarms(alarms)
@@ -381,10 +385,9 @@ class Worker:
                 self._publisher.outbox.recommendations += lists
 
     def _advance(self, records: Sequence[Record]) -> None:
-        ends = {record.partition: record.offset + 1 for record in records if record.partition in self._offsets}
-        for partition, end in ends.items():
-            self.line.offsets[partition] = max(end, self.line.offsets.get(partition, 0))
-        self._offsets.process(ends)
+        ends = {record.partition: record.offset + 1 for record in records}
+        self.line.advance(ends, self._offsets.owned())
+        self._offsets.process({partition: end for partition, end in ends.items() if partition in self._offsets})
 
     def _commit(self) -> None:
         self._publisher.publish(self._ownership.marks)
@@ -392,4 +395,5 @@ class Worker:
     def _observe(self) -> None:
         self._persistence.observe()
         self._memories.observe()
+        self._hearing.observe()
         self._reporter.observe(self._pace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -183,7 +183,7 @@ def test_what_is_ignored_or_keyed_by_another_is_counted_once_though_it_is_decode
     shop.topic.append(b"someone else", b'{"lines": []}', 1_700_000_000_000, 0)
     shop.topic.append(b"someone else", b'{"user": "v", "type": "view", "ts": 1.7e9, "item": "a"}', 1_700_000_000_000, 0)
     run = shop.worker()
-    decode, calls = run.worker._decoder.decode, []
+    decode, calls = run.worker._decoding.decoder.decode, []
 
     def again(*args: Any) -> Any:
         calls.append(decode(*args))
@@ -191,10 +191,10 @@ def test_what_is_ignored_or_keyed_by_another_is_counted_once_though_it_is_decode
             raise Unavailable("the registry is away")
         return calls[-1]
 
-    run.worker._decoder.decode = again  # type: ignore[assignment, method-assign]
+    run.worker._decoding.decoder.decode = again  # type: ignore[assignment, method-assign]
     run.tick()
     assert len(calls) == 2
-    assert sum(run.worker._decoder.ignored.values()) == 1
+    assert sum(run.worker._decoding.decoder.ignored.values()) == 1
     run.close()
 
 
@@ -280,7 +280,7 @@ def test_flat_records_are_one_piece(world: World) -> None:
     world.send_many(300)
     run = world.worker()
     run.tick()
-    whole, rest = run.worker._decode(world.topic.partitions[0][:BATCH], 0, Counter())
+    whole, rest = run.worker._decode(world.topic.partitions[0][:BATCH])
     assert not rest
     assert len(whole.events) > 0
     assert next(iter(cut(whole, run.worker._most_events))) is whole

@@ -81,7 +81,7 @@ class TestEffort:
         run, efforts = world.worker(effort=self._following(learn_backlog=100)), list[tuple[int, float]]()
         while not efforts or efforts[-1][0]:
             run.tick()
-            efforts.append((sum(run.worker.status.consuming.lag.values()), run.worker._effort.thinning))
+            efforts.append((sum(run.worker.status.consuming.lag.values()), run.worker._pacing.effort.thinning))
         assert {thinning for lag, thinning in efforts if lag <= 100} == {1}
         assert max(thinning for lag, thinning in efforts if lag > 100) == 8
         run.finish()
@@ -95,7 +95,7 @@ class TestEffort:
         world.send_many(40)
         self._slow(world)
         run = world.worker(effort=self._following(learn_backlog=backlog))
-        while run.worker._effort.catch_up_left:
+        while run.worker._pacing.effort.catch_up_left:
             run.tick()
             if backlog == 10:
                 world.send_many(4)
@@ -108,10 +108,10 @@ class TestEffort:
         run = world.worker(effort=self._following(learn_backlog=1_000))
         for _ in range(6):
             run.tick()
-        assert run.worker._effort.catch_up_left == 0
+        assert run.worker._pacing.effort.catch_up_left == 0
         world.send_many(100)
         run.tick(3)
-        assert run.worker._effort.thinning == 8
+        assert run.worker._pacing.effort.thinning == 8
         run.close()
 
     @pytest.mark.parametrize("kind", [Twin, Durable])
@@ -123,10 +123,10 @@ class TestEffort:
         first.tick(5)
         first.finish()
         second = world.worker(effort=self._following(learn_backlog=1_000))
-        left = second.worker._effort.catch_up_left
+        left = second.worker._pacing.effort.catch_up_left
         assert 2_000 - 5 * BATCH <= left < 2_000
         second.tick(4)
-        assert second.worker._effort.thinning == 1
+        assert second.worker._pacing.effort.thinning == 1
         second.to_the_end()
         world.check_contract_1()
 
@@ -139,7 +139,7 @@ class TestEffort:
         world.send_many(200)
         run = world.worker(effort=self._following(learn_backlog=1_000))
         run.tick(3)
-        assert run.worker._effort.thinning == 8
+        assert run.worker._pacing.effort.thinning == 8
         run.close()
 
     def test_a_batch_is_never_larger_than_what_fits(self, world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def read(folder: Path) -> Snapshot:
     with corrupt(folder):
         _check(folder, manifest["files"])
         found = Snapshot(load_file(folder / ARRAYS), manifest["meta"])
-        return upgraded(found, manifest["format"])
+        return replace(upgraded(found, manifest["format"]), created=float(manifest.get("created", 0)))
 
 
 def _check(folder: Path, files: Mapping[str, Any]) -> None:

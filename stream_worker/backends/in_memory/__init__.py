@@ -2,6 +2,7 @@
 
 from stream_worker.backends.in_memory.checkpoints import InMemoryCheckpoints
 from stream_worker.backends.in_memory.clock import ManualClock
+from stream_worker.backends.in_memory.heard import InMemoryHeard
 from stream_worker.backends.in_memory.items import InMemoryItems
 from stream_worker.backends.in_memory.sink import InMemorySink
 from stream_worker.backends.in_memory.source import InMemorySource
@@ -11,6 +12,7 @@ from stream_worker.backends.in_memory.weights import InMemoryWeights
 
 __all__ = [
     "InMemoryCheckpoints",
+    "InMemoryHeard",
     "InMemoryItems",
     "InMemoryMemoryStore",
     "InMemorySink",

@@ -103,6 +103,9 @@ class InMemoryTopic:
             self._free(source)
             self.rebalance()
 
+    def has_members(self) -> bool:
+        return bool(self._members)
+
     def has(self, slot: str, source: InMemorySource) -> bool:
         return self._members.get(slot) is source
 

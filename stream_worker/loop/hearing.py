@@ -1,0 +1,282 @@
+"""Hears every partition that this worker does not own: it learns from them what their owners publish lists for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from model.batch import Batch, Outcome
+from model.pace import Pace
+from stream_worker.core.errors import Unavailable
+from stream_worker.core.events import Record
+from stream_worker.core.interfaces import HeardSource
+from stream_worker.core.offsets import Kept, Offsets
+from stream_worker.core.status import Hearing as Counts
+from stream_worker.logs import get_logger
+from stream_worker.loop.heard_users import HeardUsers
+from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.line import Line
+from stream_worker.loop.outside import Outside
+from stream_worker.loop.time_order import in_time_order
+
+# Seconds that a claim waits until a partition was heard up to Y, between two tries of a broker that does not answer,
+# and two log lines about that. Not tuned.
+_CLAIM_SECONDS, _RETRY_SECONDS, _SILENT_SECONDS = 10.0, 1.0, 15.0
+# The newest events that a worker need not have heard before it joins the group.
+_CAUGHT_UP_SECONDS = 1.0
+_log = get_logger(__name__)
+InOrder = Callable[[Sequence[Record], Sequence[Record]], list[Record]]
+
+
+@dataclass(frozen=True)
+class HearingLimits:
+    """The bounds of hearing.
+
+    records: read again before L where hearing begins.
+    rebuild_records: read before Y where the line has no L.
+    from_end: a partition that nobody has ever read begins at its end.
+    """
+
+    records: int = 20_000
+    rebuild_records: int = 0
+    from_end: bool = False
+
+
+class Hearing:
+    """Keeps every partition that is not owned heard, from L on; before L it reads only what its users did last.
+
+    in_order: puts heard and own records of a tick into one order.
+
+    more: True if the last poll had as many records as it may have.
+    _reading: the partitions that are heard.
+    _awaited: since which monotonic second a claim waits for each of these.
+    _later: records of them that were read, and wait until the own ones have come as far in time.
+    """
+
+    def __init__(
+        self,
+        outside: Outside,
+        line: Line,
+        numbers: ItemNumbers,
+        offsets: Offsets,
+        counts: Counts,
+        limits: HearingLimits,
+        in_order: InOrder = in_time_order,
+    ) -> None:
+        self._outside, self._source, self._clock = outside, outside.heard, outside.clock
+        self._line, self._numbers, self._offsets = line, numbers, offsets
+        self._limits, self._in_order, self._counts = limits, in_order, counts
+        self.users = HeardUsers(line.learner.users, lambda: self._reading)
+        self.more = False
+        self._reading: set[int] = set()
+        self._begun_anew: set[int] = set()
+        self._awaited: dict[int, float] = {}
+        self._later: list[Record] = []
+        self._held: set[int] = set()
+        self._came_ms: dict[int, int] = {}
+        self._own_ms = -math.inf
+        self._again_at = self._silent_until = -math.inf
+        counts.on = outside.heard is not None
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._reading
+
+    def learned(self) -> dict[int, int]:
+        """Return L of each heard partition."""
+        return {partition: self._line.offsets.get(partition, 0) for partition in self._reading}
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def joined(self, own: Sequence[Record], *, behind: bool, most: int) -> list[Record]:
+        """Return the own records of a tick and the heard ones that came, in one order.
+
+        behind: True while own records lag: then no heard record goes in front of them in time.
+        most: heard records at the most; those that have waited for their time come above that.
+        """
+        self.more = False
+        if self._source is None or not self._reading:
+            return list(own)
+        self._own_ms = max((record.timestamp_ms for record in own), default=self._own_ms)
+        polled = self._source.poll(most, 0.0)
+        self.more = len(polled) >= most
+        came = [record for record in polled if record.partition in self._reading]
+        self._came_ms |= {record.partition: record.timestamp_ms for record in came}
+        heard = self._in_time([*self._later, *came], self._own_ms if behind else math.inf)
+        return self._in_order(heard, own)
+
+    def _in_time(self, records: Sequence[Record], until_ms: float) -> list[Record]:
+        """Return the records that may be learned now, and keep the others; those of partitions that are about to be
+        claimed never wait."""
+        if until_ms == math.inf:
+            self._later = []
+            self._hold(set())
+            return list(records)
+        now: list[Record] = []
+        later: list[Record] = []
+        ahead: set[int] = set()
+        for record in records:
+            waits = record.partition in ahead or record.timestamp_ms > until_ms
+            if waits and record.partition not in self._awaited:
+                ahead.add(record.partition)
+                later.append(record)
+            else:
+                now.append(record)
+        self._later = later
+        self._hold(ahead)
+        return now
+
+    def _hold(self, partitions: set[int]) -> None:
+        if partitions != self._held and self._source is not None:
+            self._source.hold(partitions)
+            self._held = partitions
+
+    # -- partitions ----------------------------------------------------------------------------------------------
+
+    def has_reached(self, partition: int, published: int) -> bool:
+        """Return True if a partition may be claimed: L has reached Y, or it is not heard, or a claim has waited for
+        long enough."""
+        if self._source is None or partition not in self._reading:
+            return True
+        learned = self._line.offsets.get(partition, 0)
+        if self._source.stood({partition: learned})[partition] >= published:
+            return True
+        since = self._awaited.setdefault(partition, self._clock.monotonic())
+        if self._clock.monotonic() - since < _CLAIM_SECONDS:
+            return False
+        _log.warning(
+            "a partition is claimed before it was heard to its end", partition=partition, learned=learned, end=published
+        )
+        return True
+
+    def leave(self, partitions: Collection[int]) -> None:
+        """Stop hearing these partitions, and forget their users: they are claimed, or begin again."""
+        gone = self._reading & set(partitions)
+        if self._source is None or not gone:
+            return
+        self._source.leave(gone)
+        self._forget(gone)
+
+    def _forget(self, gone: set[int]) -> None:
+        self._reading -= gone
+        self._held -= gone
+        self._later = [record for record in self._later if record.partition not in gone]
+        for partition in gone:
+            self._awaited.pop(partition, None)
+            self._came_ms.pop(partition, None)
+        self.users.drop(gone)
+
+    def begin_again(self) -> None:
+        """Hear all partitions anew, since the item numbers in their users' rings have lost their meaning."""
+        self.leave(set(self._reading))
+
+    def keep(self) -> None:
+        """Begin to hear what is neither owned nor heard. Called between two ticks. Raises MemoriesLost."""
+        if self._source is None:
+            return
+        if anew := self._reading & set(self._source.begun_anew()):
+            self._begun_anew |= anew
+            self._forget(anew)
+        missing = self._missing(self._source)
+        if missing and self._clock.monotonic() >= self._again_at and self._has_place():
+            try:
+                self.begin()
+            except Unavailable as fault:
+                self._complain(fault)
+        self._counts.unheard = len(self._missing(self._source))
+
+    def _missing(self, source: HeardSource) -> set[int]:
+        return set(source.partitions()) - self._reading - set(self._offsets.owned())
+
+    def _has_place(self) -> bool:
+        """Return True if the group has said what this worker owns; before that it may be all there is."""
+        return bool(self._offsets.owned()) or self._outside.source.standing().ready
+
+    def begin(self) -> None:
+        """Begin to hear all partitions that are not owned. Raises Unavailable: then none of them is heard."""
+        source = self._source
+        assert source is not None
+        if self._numbers.foreign:
+            self._numbers.renumber()
+        self._line.learn_of(self._outside.source.identity())
+        bounds = source.bounds()
+        there = sorted(bounds.keys() - self._reading - set(self._offsets.owned()))
+        kept = self._kept([partition for partition in there if partition not in self._line.offsets])
+        self.users.drop(there)
+        starts = {partition: self._start(partition, *bounds[partition], kept.get(partition)) for partition in there}
+        source.listen(starts)
+        self._reading |= starts.keys()
+        self._begun_anew -= starts.keys()
+        self._line.counted.heard |= starts.keys()
+        if starts:
+            _log.info("partitions heard", start={str(p): start for p, start in starts.items()})
+
+    def _kept(self, partitions: Sequence[int]) -> Mapping[int, Kept]:
+        return self._outside.store.kept(partitions) if partitions else {}
+
+    def _start(self, partition: int, low: int, end: int, kept: Kept | None) -> int:
+        """Return where to begin to hear a partition. A log that begins after L leaves a gap."""
+        line = self._line
+        if partition in self._begun_anew and line.offsets.get(partition, 0) >= low:
+            _log.error("a heard partition was made again, and is heard from its beginning", partition=partition)
+            line.forget_partition(partition)
+        learned = line.offsets.get(partition)
+        if learned is None:
+            start = self._first_start(low, end, kept)
+            line.counted.begin(partition, start)
+            return start
+        if learned < low:
+            _log.warning("a part of the log is gone before it was heard", partition=partition, at=learned, begins=low)
+            line.counted.skip(partition, learned, low)
+            line.offsets[partition] = low
+        return min(end, max(low, learned - self._limits.records))
+
+    def _first_start(self, low: int, end: int, kept: Kept | None) -> int:
+        """Return where a line begins that has no L: before what the group has published, else where a group begins."""
+        topic_id = self._outside.source.identity().topic_id
+        if kept is not None and kept.floor is not None and not kept.is_of_another(topic_id):
+            return min(end, max(low, kept.floor - self._limits.rebuild_records))
+        return end if self._limits.from_end else low
+
+    def _complain(self, fault: Unavailable) -> None:
+        now = self._clock.monotonic()
+        self._again_at = now + _RETRY_SECONDS
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENT_SECONDS
+            _log.warning("partitions of others can't be heard now", reason=str(fault))
+
+    def trouble(self) -> str:
+        """Return what keeps heard records from coming; empty for nothing."""
+        return "" if self._source is None else self._source.trouble()
+
+    def close(self) -> None:
+        if self._source is not None:
+            self._source.close()
+
+    # -- how far it is ---------------------------------------------------------------------------------------------
+
+    def lag(self) -> Mapping[int, int]:
+        """Return the records still to hear, by heard partition."""
+        return {} if self._source is None or not self._reading else self._source.lag(self.learned())
+
+    def has_caught_up(self) -> bool:
+        """Return True if all but about the last second of every partition was heard."""
+        since_ms = 1000 * (self._clock.now() - _CAUGHT_UP_SECONDS)
+        lag = self.lag()
+        return all(lag.get(p) == 0 or self._came_ms.get(p, -math.inf) >= since_ms for p in self._reading)
+
+    def count(self, batch: Batch, outcome: Outcome, pace: Pace) -> None:
+        """Count a batch that was learned, and how."""
+        counts, heard_B = self._counts, batch.learn_B & ~batch.own_B
+        heard = int(heard_B.sum())
+        counts.one_in = pace.heard_one_in
+        counts.counted_heard += heard
+        counts.counted_owned += int(batch.learn_B.sum()) - heard
+        counts.examined_heard += int((heard_B & outcome.examined_B).sum())
+
+    def observe(self) -> None:
+        """Bring the section of the status up to now."""
+        counts = self._counts
+        counts.lag = self.lag()
+        counts.gap = self._line.counted.gap
+        counts.users = self._line.learner.users.count(heard=True)
