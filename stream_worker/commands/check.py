@@ -15,6 +15,7 @@ from stream_worker.backends.kafka import (
     look_at_group,
     member_of,
     missing_topics,
+    others_of,
     require_own_topic,
     require_protocol,
     require_rights,
@@ -22,6 +23,7 @@ from stream_worker.backends.kafka import (
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
+from stream_worker.commands.check_hearing import hearing_line
 from stream_worker.commands.check_items import items_line
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
@@ -126,10 +128,15 @@ def _kafka(settings: Settings) -> str:
 
 
 def _group(settings: Settings) -> str:
-    """Return who has the worker's slot in the group. Raises ConfigurationError if that worker reads another topic."""
+    """Return who is in the worker's group, and what that means for what it learns."""
     kafka, slot = settings.kafka, settings.worker.slot
-    if slot == AUTO:
-        return _slots_of(kafka)
+    said = _slots_of(kafka) if slot == AUTO else _slot_of(kafka, slot)
+    others = () if settings.hearing.enabled else others_of(kafka, slot)
+    return f"{said}{_INDENT}{hearing_line(settings.hearing, others)}"
+
+
+def _slot_of(kafka: KafkaConfig, slot: str) -> str:
+    """Return who has the worker's slot in the group. Raises ConfigurationError if that worker reads another topic."""
     member = member_of(kafka, slot)
     if member is None:
         return f"no worker has slot {slot!r} of group {kafka.group_id!r}"

@@ -165,7 +165,7 @@ class TestRights:
         secured_kafka.allow(least(config))
         produce_records(KafkaConfig(secured_kafka.bootstrap), config.input_topic, [(b"u", b"x", 1)])
         with closing(KafkaHeard(config, "a")) as source:
-            assert source.alone()
+            assert retry(source.alone)
             bounds = retry(source.bounds)
             listener = Listener(source, *(low for low, _ in bounds.values()))
             listener.poll_until(lambda: bool(listener.records))

@@ -130,6 +130,28 @@ def test_a_worker_that_has_the_slot_is_told(
         assert line(other, "0").startswith(f"FAIL  group: kafka.group_id: slot '0' of group '{group}' reads {topic}, ")
 
 
+@pytest.mark.kafka
+def test_a_group_of_several_without_hearing_is_warned_of(
+    kafka_bootstrap: str, make_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    topic, group = make_topic(partitions=2), f"group-{make_topic()}"
+    config = KafkaConfig(kafka_bootstrap, input_topic=topic, group_id=group)
+
+    def said(enabled: str) -> list[str]:
+        out = _output(kafka_bootstrap, topic, tmp_path, KAFKA__GROUP_ID=group, HEARING__ENABLED=enabled)
+        return [line.strip() for line in out.splitlines() if "hearing" in line or line.startswith("check: ")]
+
+    assert said("true")[0].startswith("hearing: on, ")
+    assert said("false")[0].startswith("hearing: off, which is good for one worker alone")
+    with closing(KafkaSource(config, "7")) as source:
+        member = Member(source)
+        member.poll_until(lambda: len(member.owner.owned) == 2)
+        assert said("true")[1:] == ["check: all good"]
+        warned, verdict = said("false")
+    assert warned.startswith("warning: hearing is off, and the group has 1 other worker: ")
+    assert verdict == "check: all good, with 1 warning"
+
+
 def _sent(bootstrap: str, topic: str, values: list[tuple[bytes, bytes]]) -> None:
     producer = Producer({"bootstrap.servers": bootstrap})
     for number, (key, value) in enumerate(values):

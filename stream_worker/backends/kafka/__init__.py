@@ -2,7 +2,15 @@
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.backends.kafka.fitting import dead_letter_headers
-from stream_worker.backends.kafka.groups import Group, Member, delete_group, look_at_group, member_of, require_own_topic
+from stream_worker.backends.kafka.groups import (
+    Group,
+    Member,
+    delete_group,
+    look_at_group,
+    member_of,
+    others_of,
+    require_own_topic,
+)
 from stream_worker.backends.kafka.heard import KafkaHeard
 from stream_worker.backends.kafka.items import KafkaItems
 from stream_worker.backends.kafka.rights import require_protocol, require_rights
@@ -39,6 +47,7 @@ __all__ = [
     "member_of",
     "messages",
     "missing_topics",
+    "others_of",
     "partition_counts",
     "produce_records",
     "require_own_topic",
