@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ class Hearing:
     in_order: puts heard and own records of a tick into one order.
 
     more: True if the last poll had as many records as it may have.
-    _reading: the partitions that are heard.
+    _reading, _next: the partitions that are heard, and the next offset of each that is read.
     _awaited: since which monotonic second a claim waits for each of these.
     _later: records of them that were read, and wait until the own ones have come as far in time.
     """
@@ -70,6 +71,7 @@ class Hearing:
         self.users = HeardUsers(line.learner.users, lambda: self._reading)
         self.more = False
         self._reading: set[int] = set()
+        self._next: dict[int, int] = {}
         self._begun_anew: set[int] = set()
         self._awaited: dict[int, float] = {}
         self._later: list[Record] = []
@@ -100,10 +102,17 @@ class Hearing:
         self._own_ms = max((record.timestamp_ms for record in own), default=self._own_ms)
         polled = self._source.poll(most, 0.0)
         self.more = len(polled) >= most
-        came = [record for record in polled if record.partition in self._reading]
+        came = [record for record in polled if self._is_next(record)]
         self._came_ms |= {record.partition: record.timestamp_ms for record in came}
         heard = self._in_time([*self._later, *came], self._own_ms if behind else math.inf)
         return self._in_order(heard, own)
+
+    def _is_next(self, record: Record) -> bool:
+        """Return True for a record that is heard, and did not come before: an event counts once whatever is read."""
+        if record.offset < self._next.get(record.partition, sys.maxsize):
+            return False
+        self._next[record.partition] = record.offset + 1
+        return True
 
     def _in_time(self, records: Sequence[Record], until_ms: float) -> list[Record]:
         """Return the records that may be learned now, and keep the others; those of partitions that are about to be
@@ -159,6 +168,8 @@ class Hearing:
 
     def _forget(self, gone: set[int]) -> None:
         self._reading -= gone
+        for partition in gone:
+            self._next.pop(partition, None)
         self._held -= gone
         self._later = [record for record in self._later if record.partition not in gone]
         for partition in gone:
@@ -206,6 +217,7 @@ class Hearing:
         starts = {partition: self._start(partition, *bounds[partition], kept.get(partition)) for partition in there}
         source.listen(starts)
         self._reading |= starts.keys()
+        self._next |= starts
         self._begun_anew -= starts.keys()
         self._line.counted.heard |= starts.keys()
         if starts:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from stream_worker.backends.in_memory import InMemorySink, InMemorySource, InMemoryTopic
+from stream_worker.backends.in_memory import InMemoryHeard, InMemorySink, InMemorySource, InMemoryTopic
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.events import Outputs, Recommendation
-from stream_worker.core.interfaces import Sink, Source
+from stream_worker.core.interfaces import HeardSource, Sink, Source
+from tests.backends.contracts_heard import HeardContract
 from tests.backends.contracts_topics import Member, SinkContract, SourceContract, list_for
 
 
@@ -27,6 +28,16 @@ class InMemoryBroker:
 
     def sink(self, slot: str = "a") -> Sink:
         return InMemorySink(self.topic, slot)
+
+    def send_in_transaction(self, partition: int, *values: bytes) -> None:
+        self.send(partition, *values)
+        self.topic.append_marker(partition)
+
+    def heard(self, slot: str = "a") -> HeardSource:
+        return InMemoryHeard(self.topic)
+
+    def grow(self, partitions: int) -> None:
+        self.topic.grow(partitions)
 
     def trim(self, partition: int, before: int) -> None:
         self.topic.trim(partition, before)
@@ -51,6 +62,12 @@ def broker() -> InMemoryBroker:
 
 class TestInMemorySource(SourceContract):
     pass
+
+
+class TestInMemoryHeard(HeardContract):
+    @pytest.fixture
+    def topic(self) -> InMemoryBroker:
+        return InMemoryBroker()
 
 
 class TestInMemorySink(SinkContract):

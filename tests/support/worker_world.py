@@ -14,6 +14,7 @@ from model.learner_config import LearnerConfig
 from stream_worker.assembly import make_line, make_worker
 from stream_worker.backends.in_memory import (
     InMemoryCheckpoints,
+    InMemoryHeard,
     InMemoryItems,
     InMemoryMemoryStore,
     InMemorySink,
@@ -162,6 +163,7 @@ class World:
     ) -> None:
         self.topic, self.clock = InMemoryTopic(partitions), ManualClock()
         self.items: InMemoryTopic | None = None
+        self.hears = False
         self.weights: InMemoryTopic | None = None
         self.kind, self.url, self.group, self.settings = kind, url, group, settings
         self.checkpoints: dict[str, Checkpoints] = defaultdict(Checkpoints)
@@ -254,6 +256,7 @@ class Run:
         self.source = InMemorySource(world.topic, slot)
         self.items = InMemoryItems(world.items) if world.items is not None else None
         self.weights = InMemoryWeights(world.weights, slot) if world.weights is not None else None
+        self.heard = more.pop("heard", None) or (InMemoryHeard(world.topic) if world.hears else None)
         self.sink = Sink(world.topic, slot, traps)
         pause, settings = more.pop("pause", world.pause), world.settings
         memory = replace(
@@ -272,8 +275,9 @@ class Run:
                 pause=pause,
                 items=self.items,
                 weights=self.weights,
+                heard=self.heard,
             ),
-            more.pop("line", None) or make_line(settings, world.name_of_start(slot)),
+            more.pop("line", None) or make_line(settings, world.name_of_start(slot), hears=world.hears),
             checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,
         )
