@@ -286,7 +286,7 @@ class Learner:
     def remember(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> None:
         """Update memories alone, with events that were learned before."""
         with stage("remember"):
-            self._take_in(batch, slice(0, len(batch)), slice(0, 0), pace)
+            self._take_in(batch, slice(0, len(batch)), np.zeros(0, np.int64), pace)
         self.life.add_back(batch, self.events)
 
     def rebuild(self, slots: NDArray[np.int64], ids_of_numbers: IdsOfNumbers) -> None:

@@ -109,6 +109,17 @@ def test_users_of_heard_events_are_not_dirty_and_the_lstm_reads_them_only_if_som
         assert users.events_S.sum() == len(log)
 
 
+@pytest.mark.parametrize("one_in", [0, 1, 4])
+def test_heard_events_that_were_learned_before_are_remembered_at_any_pace(one_in: int) -> None:
+    log = markov_log(8, 96, items=40)
+    line = _fed(_line(Pace(heard_one_in=one_in)), log)
+    remembered = line.learner.users.events_S.sum()
+    again = line.batch(log[:_SIZE], own=_own(log[:_SIZE]))
+    line.learner.remember(replace(again, learn_B=np.zeros(_SIZE, np.bool_)), line.pace)
+    assert line.learner.users.events_S.sum() == remembered + _SIZE
+    assert line.learner.events == len(log)
+
+
 def test_a_heard_event_moves_the_clock_no_further_than_its_record() -> None:
     line = _line()
     line.feed([Event("own", "a", 1_000.0)], own=[True])
