@@ -31,6 +31,9 @@ class Gift:
     def is_finite(self) -> bool:
         return all(bool(np.isfinite(column).all()) for column in self.columns.values())
 
+    def has_a_row_for_each_id(self) -> bool:
+        return all(len(self.columns[name]) == len(self.ids) for name in (ROWS, SLOW_ROWS))
+
 
 def same_shapes(ours: Arrays, theirs: Arrays) -> bool:
     """Return whether both have the same columns of the same shapes, however many rows of items."""

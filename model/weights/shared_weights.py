@@ -47,9 +47,10 @@ class SharedWeights:
 
     def refusal(self, gift: Gift) -> str:
         """Return why a gift can't be taken; empty if it can."""
-        if not same_shapes(self._of_modules() | self._items.none(), gift.columns):
+        if not (same_shapes(self._of_modules() | self._items.none(), gift.columns) and gift.has_a_row_for_each_id()):
             return "shape"
-        return "" if gift.is_finite() else "not_finite"
+        # A variance below 0 makes features that are not numbers.
+        return "" if gift.is_finite() and not (gift.columns[_VARIANCES] < 0).any() else "not_finite"
 
     @torch.no_grad()
     def take(self, gifts: Sequence[Gift]) -> None:

@@ -23,6 +23,7 @@ FRESH_SECONDS = 10.0
 _BETWEEN_GIFTS = 0.2  # seconds; a step is about as often, at any effort (not tuned)
 _BETWEEN_SIGNS = 2.0  # seconds between two signs of life of a worker that hears no other; not tuned
 _AT_ONCE = 64  # records of one look; not tuned
+_MOST_LINES = 64  # that a worker which makes no step keeps weights of, the newest ones; not tuned
 LATE, OTHER_FAMILY = "late", "family"
 _log = get_logger(__name__)
 
@@ -137,7 +138,10 @@ class WeightsOfOthers:
     def _keep(self, given: GivenWeights) -> None:
         self._heard_other = self._clock.monotonic()
         if given.columns:
+            self._waiting.pop(given.slot, None)
             self._waiting[given.slot] = given
+            if len(self._waiting) > _MOST_LINES:
+                del self._waiting[next(iter(self._waiting))]
 
     def _is_fresh(self, given: GivenWeights) -> bool:
         return abs(self._clock.now() - given.at) <= FRESH_SECONDS

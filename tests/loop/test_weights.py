@@ -171,6 +171,29 @@ def test_a_record_that_is_no_gift_is_counted_and_the_worker_goes_on() -> None:
     _end(one, other)
 
 
+def test_a_record_with_more_ids_than_rows_does_not_stop_the_worker() -> None:
+    world = _world()
+    one, other = _pair(world)
+    given = replace(_gifts(world)[-1], slot="stranger", at=world.clock.now())
+    _put(world, replace(given, ids=[*given.ids, *given.ids, "item-1"]))
+    _together(world, [one], rounds=3)
+    assert one.worker.status.sharing.refused == {"shape": 1}
+    _end(one, other)
+
+
+def test_a_worker_without_a_step_keeps_the_newest_weights_of_64_lines_at_the_most() -> None:
+    world = _world()
+    one, other = _pair(world)
+    given = replace(_gifts(world)[-1], at=world.clock.now())
+    for number in range(80):
+        _put(world, replace(given, slot=f"line-{number}"))
+        one.tick()
+    kept = one.worker._weights._waiting
+    assert len(kept) == 64
+    assert "line-79" in kept
+    _end(one, other)
+
+
 def test_two_versions_of_the_program_take_nothing_from_each_other() -> None:
     """During an upgrade the lines of each version go on with each other."""
     world = _world()

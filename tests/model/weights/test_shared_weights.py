@@ -169,6 +169,16 @@ _SPOILT: dict[str, tuple[str, Callable[[Gift], Gift]]] = {
         "shape",
         lambda gift: replace(gift, columns=gift.columns | {"items": np.zeros((1, 99), np.float16)}),
     ),
+    "rows without ids": ("shape", lambda gift: replace(gift, ids=gift.ids[:-1])),
+    "ids without rows": ("shape", lambda gift: replace(gift, ids=[*gift.ids, "i0"])),
+    "a slow row less": (
+        "shape",
+        lambda gift: replace(gift, columns=gift.columns | {"items.slow": gift.columns["items.slow"][1:]}),
+    ),
+    "a variance below 0": (
+        "not_finite",
+        lambda gift: replace(gift, columns=gift.columns | {"features.var": -gift.columns["features.var"] - 1}),
+    ),
     "not a number": ("not_finite", lambda gift: _nan(gift, "ranker")),
     "infinite rows": ("not_finite", lambda gift: _nan(gift, "items")),
 }
