@@ -18,6 +18,7 @@ from pathlib import Path
 
 from stream_worker.backends.checkpoint import newest_in, slots_below
 from stream_worker.exit_codes import ExitCode
+from tests.chaos.counts import Manifests
 from tests.chaos.replays import Replay, compare_checkpoints, compare_files, write_log
 from tests.chaos.scenario import Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states
@@ -40,8 +41,8 @@ _AT_ONCE = 2
 class Tale:
     """One telling: a scene of two partitions, and what was sent to it."""
 
-    def __init__(self, scene: Scene, seed: int) -> None:
-        self.scene, self.fleet, self._meals = scene, scene.fleet, Meals(seed, USERS)
+    def __init__(self, scene: Scene, seed: int, manifests: Manifests) -> None:
+        self.scene, self.fleet, self._meals, self.manifests = scene, scene.fleet, Meals(seed, USERS), manifests
 
     def send(self, meals: int = 1) -> None:
         self.scene.produce([event for _ in range(meals) for event in self._meals.next()])
@@ -52,9 +53,20 @@ class Tale:
     def processed(self) -> None:
         self.fleet.wait_for(self.scene.done, "all of it")
 
+    def owns(self, slot: str) -> int:
+        return int(self.fleet.metrics(slot).get("stream_worker_partitions_owned", 0))
+
     def dead(self) -> None:
         code = self.fleet.ended("a", _PATIENCE_SECONDS)
         assert code == -signal.SIGKILL, f"ended with {code}, not at its fault:\n{self.fleet.log('a')[-2000:]}"
+
+    def written(self) -> None:
+        """M of every partition has come to the end: all is in the store."""
+        self.fleet.wait_for(self._is_written, "all of it written")
+
+    def _is_written(self) -> bool:
+        floors = self.scene.floors()
+        return all(floors.get(partition, 0) >= end for partition, end in self.scene.sent.ends().items())
 
     def leave(self, slot: str = "a") -> None:
         assert (code := self.fleet.stop(slot)) == 0, f"{slot} ended with {code}:\n{self.fleet.log(slot)[-2000:]}"
@@ -118,16 +130,35 @@ def stopped_in_a_write(tale: Tale) -> None:
     tale.woken()
 
 
+def taken_over(tale: Tale) -> None:
+    """Each of two workers hears what the other one owns. One is killed, once all is written; what comes then, the other
+    one hears before it may claim it."""
+    tale.send()
+    tale.start()
+    tale.start("b")
+    tale.fleet.wait_for(lambda: all(tale.owns(slot) == 1 for slot in ("a", "b")), "a partition for each")
+    tale.send()
+    tale.processed()
+    tale.written()
+    tale.fleet.kill("a")
+    tale.send()
+    tale.fleet.wait_for(lambda: tale.owns("b") == 2, "taken over")
+    tale.send()
+    tale.processed()
+    tale.leave("b")
+
+
 @dataclass(frozen=True)
 class Story:
-    """`aborts`: some of its transactions are aborted, with or without guards."""
+    """`always`: what is done to the program with or without the guard."""
 
     tell: Callable[[Tale], None]
-    aborts: bool = False
+    always: str = ""
 
 
 LAST_WRITE, TRANSACTION = Story(killed_in_its_last_write), Story(killed_in_a_transaction)
-STALL, ABORTS = Story(stopped_in_a_write), Story(undisturbed, aborts=True)
+STALL, ABORTS = Story(stopped_in_a_write), Story(undisturbed, always="aborts")
+TAKEN, TAKEN_LATE = Story(taken_over), Story(taken_over, always="hears_late")
 
 
 # -- checks ----------------------------------------------------------------------------------------------------
@@ -154,16 +185,23 @@ def learned_once(tale: Tale) -> None:
     assert learned == events, f"{learned} events learned, {events} in the log"
 
 
+def counted_once(tale: Tale) -> object:
+    """Every checkpoint of every worker has counted each event once, owned or heard."""
+    return tale.manifests.check(tale.scene.sent)
+
+
 def stale_write_refused(tale: Tale) -> None:
     assert "memories refused" in tale.fleet.log("a"), "no stale write was refused"
 
 
 Check = Callable[[Tale], object]
 CHECKS: dict[Story, Sequence[Check]] = {
-    LAST_WRITE: (lists, memories, states, learned_once),
+    LAST_WRITE: (lists, memories, states, learned_once, counted_once),
     TRANSACTION: (lists, memories, states, learned_once),
     ABORTS: (lists, memories, states, learned_once),
-    STALL: (lists, memories, states, stale_write_refused),
+    STALL: (lists, memories, states, stale_write_refused, counted_once),
+    TAKEN: (lists, memories, states, counted_once),
+    TAKEN_LATE: (lists, memories, states, counted_once),
 }
 
 
@@ -193,6 +231,12 @@ CONTROLS = (
     Control("abort_forgets", ABORTS, lists, "in the log up to"),
     Control("any_token", STALL, stale_write_refused, "no stale write was refused", in_short=True),
     Control("any_write", STALL, memories, "memories differ"),
+    Control("owned_and_heard", TAKEN, counted_once, "events counted", in_short=True),
+    Control("claimed_unheard", TAKEN_LATE, counted_once, "in the gap"),
+    Control("heard_again", TAKEN, counted_once, "events counted"),
+    Control("learn_again", TAKEN, counted_once, "events counted"),
+    Control("published_for_others", TAKEN, lists, ("as_of went from", "in the log up to")),
+    Control("published_as_heard", TAKEN, lists, ("in the log up to", "expected")),
 )
 
 
@@ -215,14 +259,19 @@ def program(names: Sequence[str]) -> list[str]:
 
 def told(stage: Stage, story: Story, guard: str, check: Callable[[Tale], str]) -> str:
     """Tell the story to the program without the guard ("": to the whole one), and check what came of it."""
-    names = [name for name in ("aborts" if story.aborts else "", guard) if name]
-    with stage.scene(f"{story.tell.__name__}-{guard}", _SETTINGS | FIXED, forked=False, partitions=2) as scene:
+    names = [name for name in (story.always, guard) if name]
+    scene_of = stage.scene("-".join([story.tell.__name__, *names]), _SETTINGS | FIXED, forked=False, partitions=2)
+    with scene_of as scene, Manifests(scene) as manifests:
         scene.fleet.environment["PYTHONPATH"] = str(ROOT)
         scene.fleet.program = program(names)
-        tale = Tale(scene, stage.seed)
+        tale = Tale(scene, stage.seed, manifests)
         story.tell(tale)
         scene.fleet.program = program([])
         return check(tale)
+
+
+def _name(control: Control) -> str:
+    return f"{control.guard} ({control.story.tell.__name__})" if control.guard == "learn_again" else control.guard
 
 
 def held(stage: Stage, story: Story) -> None:
@@ -283,7 +332,7 @@ def controls(stage: Stage) -> Seen:
     stories = dict.fromkeys(control.story for control in chosen)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         whole = [threads.submit(held, stage, story) for story in stories]
-        said = {control.guard: threads.submit(removed, stage, control) for control in chosen}
+        said = {_name(control): threads.submit(removed, stage, control) for control in chosen}
         more = [] if stage.short else [threads.submit(replays, stage)]
         for future in whole:
             future.result()

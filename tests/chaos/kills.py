@@ -5,6 +5,9 @@ claimed, and the group's offsets of these when it said so and now. A third of th
 point: inside a transaction, or with half of the memories or of a checkpoint written. Every third who was killed stays
 down until others have claimed all its partitions; the rest is started again at once. Events are sent as slowly as
 there are kills left, so that every kill meets some.
+
+All hear each other: every checkpoint that one of them writes has counted each event once, and the last one of each has
+counted all of them (see `counts`).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from random import Random
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.exit_codes import ExitCode
+from tests.chaos.counts import Manifests
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.states import FIXED, check_states, moved_users
 from tests.core.hostile import hostile_records
@@ -88,10 +92,10 @@ class Life:
 
 
 class Kills:
-    """Keeps three workers running, kills them, and counts."""
+    """Keeps three workers running, kills them, and counts. With `manifests` it waits until all have heard all."""
 
-    def __init__(self, scene: Scene, form: Form, rng: Random) -> None:
-        self.scene, self.fleet, self._form, self._rng = scene, scene.fleet, form, rng
+    def __init__(self, scene: Scene, form: Form, rng: Random, manifests: Manifests | None = None) -> None:
+        self.scene, self.fleet, self._form, self._rng, self._manifests = scene, scene.fleet, form, rng, manifests
         self.lives: dict[str, Life] = {}
         self.deaths: Counter[str] = Counter()
         self.takeovers = self.restarts = self.too_early = 0
@@ -121,6 +125,8 @@ class Kills:
             sending.result()
         self._wait(lambda: all(life.started for life in self.lives.values()) and not self._down, "all workers up")
         self._wait(self.scene.done, "all of it")
+        if (manifests := self._manifests) is not None:
+            self._wait(lambda: manifests.all_counted(SLOTS, self.scene.sent.events), "all counted by all")
         for slot in SLOTS:
             code = self.fleet.stop(slot)
             assert code == ExitCode.DONE, f"worker {slot} ended with {code}:\n{self.fleet.log(slot)[-3000:]}"
@@ -224,8 +230,9 @@ def _run(stage: Stage, form: Form, name: str, fixed: bool) -> Seen:
     """One run, judged. `fixed`: nobody learns and item vectors are hashes, so that states can be foretold."""
     events = list(_with_bad_ones(stage.log[: form.events], stage.seed))
     with stage.scene(name, _SETTINGS | (FIXED if fixed else {})) as scene:
-        kills = Kills(scene, form, Random(stage.seed))
-        kills.run(events)
+        with Manifests(scene) as manifests:
+            kills = Kills(scene, form, Random(stage.seed), manifests)
+            kills.run(events)
         moved = moved_users(scene)
         if moved == 0:
             raise NotShown("no user has moved")
@@ -240,6 +247,7 @@ def _run(stage: Stage, form: Form, name: str, fixed: bool) -> Seen:
             "lists": scene.check(),
             "dead letters": len(scene.sent.bad),
             "memories": scene.check_memories(),
+            **manifests.check(scene.sent),
             "users moved": moved,
             **(check_states(scene) if fixed else {}),
         }

@@ -9,6 +9,8 @@ removes nothing.
 from __future__ import annotations
 
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,16 +19,22 @@ import numpy as np
 from model.learner import Learner
 from model.user_table import UserTable
 from stream_worker.backends.files import sink as files
+from stream_worker.backends.kafka.heard import KafkaHeard
 from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.backends.kafka.sink import KafkaSink
 from stream_worker.backends.redis import scripts
 from stream_worker.cli import main as program
+from stream_worker.core import offsets as four_offsets
 from stream_worker.core.errors import TransactionAborted
+from stream_worker.core.events import Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.loop import checkpointer
+from stream_worker.loop.hearing import Hearing
 from stream_worker.loop.worker import Worker
 
 _ABORTED_EVERY = 3
+# More than a session, less than a claim waits for what is heard.
+_LATE_SECONDS = 7.0
 
 
 def swap(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -48,10 +56,12 @@ def _claim_with(**others: Callable[[int, int, int], int]) -> None:
     """A claim sees other offsets than there are: functions of Y, L and M."""
 
     def make(original: Callable[..., int]) -> Callable[..., int]:
-        def claim(self: Offsets, partition: int, published: int, learned: int, floor: int) -> int:
+        def claim(
+            self: Offsets, partition: int, published: int, learned: int, floor: int, *, heard: bool = False
+        ) -> int:
             seen = {"published": published, "learned": learned, "floor": floor}
             seen |= {name: choose(published, learned, floor) for name, choose in others.items()}
-            return original(self, partition, **seen)
+            return original(self, partition, **seen, heard=heard)
 
         return claim
 
@@ -84,8 +94,8 @@ def remember_again() -> None:
         Offsets,
         "effects",
         lambda original: (
-            lambda self, partition_B, offset_B, remembered_B: original(
-                self, partition_B, offset_B, np.zeros_like(remembered_B)
+            lambda self, partition_B, offset_B, remembered_B, *heard: original(
+                self, partition_B, offset_B, np.zeros_like(remembered_B), *heard
             )
         ),
     )
@@ -190,6 +200,62 @@ def abort_forgets() -> None:
     swap(KafkaSink, "commit", make)
 
 
+# -- hearing ---------------------------------------------------------------------------------------------------
+
+
+def hears_late() -> None:
+    """No guard: what others own is heard seconds late."""
+    waiting: deque[tuple[float, Record]] = deque()
+
+    def polling(original: Callable[..., list[Record]]) -> Callable[..., list[Record]]:
+        def poll(self: KafkaHeard, max_records: int, timeout_seconds: float) -> list[Record]:
+            now = time.monotonic()
+            waiting.extend((now + _LATE_SECONDS, record) for record in original(self, max_records, timeout_seconds))
+            due = 0
+            while due < min(len(waiting), max_records) and waiting[due][0] <= now:
+                due += 1
+            return [waiting.popleft()[1] for _ in range(due)]
+
+        return poll
+
+    def leaving(original: Callable[..., None]) -> Callable[..., None]:
+        def leave(self: KafkaHeard, partitions: Any) -> None:
+            original(self, partitions)
+            kept = [late for late in waiting if late[1].partition not in partitions]
+            waiting.clear()
+            waiting.extend(kept)
+
+        return leave
+
+    swap(KafkaHeard, "poll", polling)
+    swap(KafkaHeard, "leave", leaving)
+
+
+def owned_and_heard() -> None:
+    """A partition that is claimed is heard, too."""
+    swap(Hearing, "leave", lambda original: lambda self, partitions: None)
+
+
+def claimed_unheard() -> None:
+    """A partition is claimed before it was heard up to Y."""
+    swap(Hearing, "has_reached", lambda original: lambda self, partition, published: True)
+
+
+def heard_again() -> None:
+    """L of heard partitions is ignored: what is read again to fill rings is learned."""
+    swap(Hearing, "learned", lambda original: lambda self: dict.fromkeys(original(self), 0))
+
+
+def published_for_others() -> None:
+    """Lists are published for what is only heard."""
+    four_offsets._NEVER = 0
+
+
+def published_as_heard() -> None:
+    """What was heard before the claim counts as published."""
+    _claim_with(published=lambda published, learned, floor: max(published, learned))
+
+
 # -- fences and records ----------------------------------------------------------------------------------------
 
 
@@ -258,6 +324,12 @@ REMOVALS = {
         any_token,
         any_write,
         forget_states,
+        hears_late,
+        owned_and_heard,
+        claimed_unheard,
+        heard_again,
+        published_for_others,
+        published_as_heard,
         keep_tails,
         fresh_dice,
     )

@@ -21,6 +21,7 @@ from itertools import count
 from random import Random
 from typing import Self
 
+from tests.chaos.counts import Manifests
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.under_load import Play
@@ -163,7 +164,7 @@ class Storm:
 
 def storm(stage: Stage) -> Seen:
     seconds = SHORT_SECONDS if stage.short else STORM_SECONDS
-    with stage.scene(forked=True) as scene:
+    with stage.scene(forked=True) as scene, Manifests(scene) as manifests:
         play = Play(stage, scene)
         play.start(_STABLE, *_FIRST)
         published = Published(play.scene)
@@ -176,7 +177,8 @@ def storm(stage: Stage) -> Seen:
             claims, given_up = (now - then for now, then in zip(storm.moves(), before, strict=True))
             storm.calm()
         _check_weather(watch, seconds)
-        return storm.supervisor.judged(**_seen(storm, watch), rebalances=f"{claims} claims {given_up} revocations")
+        seen = storm.supervisor.judged(**_seen(storm, watch), rebalances=f"{claims} claims {given_up} revocations")
+        return seen | manifests.check(scene.sent)
 
 
 def _check_weather(watch: Watch, seconds: float) -> None:
