@@ -133,7 +133,9 @@ class Worker:
         )  # fmt: skip
         # The largest piece of a batch, in events: its users have to fit on the device, its new items into the tables.
         rows = min(learner.users.max_users, learner.users.max_heard or sys.maxsize, learner.config.max_items)
-        self._most_events = min(config.batch_size * effort.most, max(config.batch_size, rows // 2))
+        # What is only heard costs little an event, but a piece of it as much as any.
+        times = effort.most if outside.heard is None else max(effort.most, _BATCHES_DECODED)
+        self._most_events = min(config.batch_size * times, max(config.batch_size, rows // 2))
         decoder.hold_to(rows // 2)
         if decoder.config.sources("each"):
             self._most_events = max(self._most_events, min(decoder.config.most_each, rows // 2))
