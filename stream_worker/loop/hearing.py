@@ -51,7 +51,7 @@ class Hearing:
 
     more: True if the last poll had as many records as it may have.
     _reading, _next: the partitions that are heard, and the next offset of each that is read.
-    _awaited: since which monotonic second a claim waits for each of these.
+    _awaited: since which monotonic second a claim waits for each of these, and when it asked last.
     _later: records of them that were read, and wait until the own ones have come as far in time.
     """
 
@@ -73,7 +73,7 @@ class Hearing:
         self._reading: set[int] = set()
         self._next: dict[int, int] = {}
         self._begun_anew: set[int] = set()
-        self._awaited: dict[int, float] = {}
+        self._awaited: dict[int, tuple[float, float]] = {}
         self._later: list[Record] = []
         self._held: set[int] = set()
         self._came_ms: dict[int, int] = {}
@@ -150,13 +150,21 @@ class Hearing:
         learned = self._line.offsets.get(partition, 0)
         if self._source.stood({partition: learned})[partition] >= published:
             return True
-        since = self._awaited.setdefault(partition, self._clock.monotonic())
-        if self._clock.monotonic() - since < _CLAIM_SECONDS:
+        if self._has_waited(partition) < _CLAIM_SECONDS:
             return False
         _log.warning(
             "a partition is claimed before it was heard to its end", partition=partition, learned=learned, end=published
         )
         return True
+
+    def _has_waited(self, partition: int) -> float:
+        """Return the seconds for which a claim has waited; one that was given up a while ago does not count."""
+        now = self._clock.monotonic()
+        since, asked = self._awaited.get(partition, (now, now))
+        if now - asked > 2 * _CLAIM_SECONDS:
+            since = now
+        self._awaited[partition] = since, now
+        return now - since
 
     def leave(self, partitions: Collection[int]) -> None:
         """Stop hearing these partitions, and forget their users: they are claimed, or begin again."""
@@ -229,12 +237,13 @@ class Hearing:
     def _start(self, partition: int, low: int, end: int, kept: Kept | None) -> int:
         """Return where to begin to hear a partition. A log that begins after L leaves a gap."""
         line = self._line
-        if partition in self._begun_anew and line.offsets.get(partition, 0) >= low:
+        # An offset that retention removed while records before L were read again is none of another log.
+        if partition in self._begun_anew and line.offsets.get(partition, 0) > end:
             _log.error("a heard partition was made again, and is heard from its beginning", partition=partition)
             line.forget_partition(partition)
         learned = line.offsets.get(partition)
         if learned is None:
-            start = self._first_start(low, end, kept)
+            line.offsets[partition] = start = self._first_start(low, end, kept)
             line.counted.begin(partition, start)
             return start
         if learned < low:

@@ -202,3 +202,49 @@ def test_a_log_that_begins_after_l_leaves_a_gap(world: World) -> None:
     assert first.worker.line.offsets[1] == len(world.topic.partitions[1])
     first.close()
     second.close()
+
+
+def test_a_partition_without_a_record_left_has_no_lag(world: World) -> None:
+    """Else a worker that has no L of it would be behind until its next record, and learn from one event in 16."""
+    world.send_many(60)
+    first, second = _two(world)
+    _tick(20, first, second)
+    first.worker._hearing.leave({1})
+    first.worker.line.forget_partition(1)
+    end = len(world.topic.partitions[1])
+    world.topic.trim(1, end)
+    _tick(2, first)
+    assert first.worker.status.hearing.lag == {1: 0}
+    assert first.worker.line.offsets[1] == first.worker.line.counted.first[1] == end
+    first.close()
+    second.close()
+
+
+def test_retention_in_front_of_l_makes_no_other_log(world: World) -> None:
+    """What stands before L is read again for the users' sake; if it goes meanwhile, no event counts twice."""
+    world.send_many(60)
+    first, second = _two(world)
+    _tick(20, first, second)
+    before, heard = dict(first.worker.line.counted.events), first.heard
+    assert isinstance(heard, InMemoryHeard)
+    heard._next[1] = 0
+    world.topic.trim(1, 5)
+    _tick(10, first, second)
+    assert dict(first.worker.line.counted.events) == before
+    assert not first.worker.line.counted.gap.total()
+    first.close()
+    second.close()
+
+
+def test_a_claim_waits_anew_after_one_that_was_given_up(world: World) -> None:
+    world.send_many(60)
+    first, second = _two(world)
+    _tick(20, first, second)
+    hearing, ahead = first.worker._hearing, first.worker.line.offsets[1] + 5
+    assert not hearing.has_reached(1, ahead)
+    world.clock.sleep(60)
+    assert not hearing.has_reached(1, ahead)
+    world.clock.sleep(10.1)
+    assert hearing.has_reached(1, ahead)
+    first.close()
+    second.close()
