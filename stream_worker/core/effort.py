@@ -70,7 +70,6 @@ class Effort:
     A line that has no checkpoint to start from does a *first catch-up*: it learns in full from the records that it
     finds. `catch_up_left` is how many records may still be learned from in full; 0 when the catch-up is over, or there
     is none. `caught_up`: it was over because the line had caught up, not because it had done as many as it may.
-    is none.
 
     heard_one_in: one in so many heard events is examined; 0: none.
     """

@@ -175,6 +175,10 @@ class HeardSource(Protocol):
         """
         ...
 
+    def is_awaited(self) -> bool:
+        """Return True if the group still keeps the place of this worker's slot, so that its partitions wait for it."""
+        ...
+
     def trouble(self) -> str:
         """Return what keeps records from coming, as far as is known; empty for nothing."""
         ...

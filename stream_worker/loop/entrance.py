@@ -12,7 +12,8 @@ _log = get_logger(__name__)
 
 
 class Entrance:
-    """Joins at once where there is nobody to hear, else when it has caught up, or after 60 seconds.
+    """Joins at once where there is nobody to hear, or where the group keeps the slot's partitions for it: nobody reads
+    them meanwhile. Else it joins when it has caught up, or after 60 seconds.
 
     passed: True once the worker has asked to join.
     """
@@ -25,7 +26,7 @@ class Entrance:
     def begin(self) -> None:
         """Join, or begin to hear. Raises Unavailable: then call it again."""
         heard = self._outside.heard
-        if heard is None or heard.alone():
+        if heard is None or heard.alone() or heard.is_awaited():
             self._join()
         else:
             self._hearing.begin()

@@ -90,17 +90,18 @@ class Hearing:
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def joined(self, own: Sequence[Record], *, behind: bool, most: int) -> list[Record]:
+    def joined(self, own: Sequence[Record], *, behind: bool, most: int, wait_seconds: float = 0.0) -> list[Record]:
         """Return the own records of a tick and the heard ones that came, in one order.
 
         behind: True while own records lag: then no heard record goes in front of them in time.
         most: heard records at the most; those that have waited for their time come above that.
+        wait_seconds: longest wait for the first heard record.
         """
         self.more = False
         if self._source is None or not self._reading:
             return list(own)
         self._own_ms = max((record.timestamp_ms for record in own), default=self._own_ms)
-        polled = self._source.poll(most, 0.0)
+        polled = self._source.poll(most, wait_seconds)
         self.more = len(polled) >= most
         came = [record for record in polled if self._is_next(record)]
         self._came_ms |= {record.partition: record.timestamp_ms for record in came}

@@ -55,7 +55,9 @@ class Pacing:
         """Let the effort follow the lag. `records`, `seconds`: what the tick read, and how long it took."""
         effort, waited = self.effort, self._status.stage_seconds["poll"]
         own, heard = self._status.consuming.lag, self._status.hearing.lag
-        lag, owned = sum(own.values()) + sum(heard.values()), self._offsets.owned()
+        # Heard records that wait for a broker, and not for this worker, are no reason to learn less.
+        to_hear = sum(heard.values()) if self._hearing.more else 0
+        lag, owned = sum(own.values()) + to_hear, self._offsets.owned()
         known = bool(owned) and own.keys() >= set(owned)
         before, heard_one_in = effort.catch_up_left, effort.heard_one_in
         if effort.ticked(lag, records, self._batch_size, waited, seconds - waited, known, hears=bool(heard)):

@@ -260,7 +260,9 @@ class Worker:
         self.status.waiting = ""
         own = self._poll_own() if self._entrance.passed else []
         self.status.waiting = self.status.waiting or self._hearing.trouble()
-        return self._hearing.joined(own, behind=self._pacing.behind(), most=self._pacing.most_heard())
+        wait_seconds = 0.0 if self._entrance.passed else self.config.poll_seconds
+        behind, most = self._pacing.behind(), self._pacing.most_heard()
+        return self._hearing.joined(own, behind=behind, most=most, wait_seconds=wait_seconds)
 
     def _poll_own(self) -> list[Record]:
         """Poll a batch, which also lets rebalances through. The next poll tries a failed claim again."""

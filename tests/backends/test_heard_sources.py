@@ -24,7 +24,7 @@ from stream_worker.backends.kafka.groups import Group
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.interfaces import HeardSource
 from tests.backends.contracts_heard import HeardContract, HeardTopic, Listener
-from tests.backends.contracts_topics import Member, retry, values
+from tests.backends.contracts_topics import Member, retry, until, values
 from tests.backends.kafka_broker import KafkaBroker
 from tests.backends.test_in_memory_topics import InMemoryBroker
 from tests.conftest import MakeTopic
@@ -96,6 +96,16 @@ def topic(kafka_bootstrap: str, make_topic: MakeTopic, monkeypatch: pytest.Monke
 @pytest.mark.kafka
 class TestKafka(HeardContract):
     pass
+
+
+@pytest.mark.kafka
+class TestPlaces:
+    def test_the_group_keeps_the_place_of_a_worker_that_left_without_a_word(self, topic: KafkaTopic) -> None:
+        member = Member(topic.source("b"))
+        until(lambda: bool(member.owner.owned), member)
+        member.source.close()
+        assert topic.heard("b").is_awaited()
+        assert not topic.heard("c").is_awaited()
 
 
 @pytest.mark.kafka

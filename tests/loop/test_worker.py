@@ -87,18 +87,18 @@ class TestEffort:
         run.finish()
         assert run.learned == 400
 
-    @pytest.mark.parametrize(("backlog", "said"), [(1_000, "what is unread is less than a batch"), (10, "ends behind")])
+    @pytest.mark.parametrize(("backlog", "said"), [(1_000, "what is unread is less than a batch"), (20, "ends behind")])
     def test_the_log_says_which_end_a_first_start_has_come_to(
         self, backlog: int, said: str, world: World, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """It hardly ever comes to a moment in which nothing is unread."""
-        world.send_many(40)
+        world.send_many(24)
         self._slow(world)
         run = world.worker(effort=self._following(learn_backlog=backlog))
         while run.worker._pacing.effort.catch_up_left:
             run.tick()
-            if backlog == 10:
-                world.send_many(4)
+            if backlog == 20:  # as many come as a tick reads
+                world.send_many(8)
         run.close()
         assert [line for line in "".join(capsys.readouterr()).splitlines() if "first catch-up" in line and said in line]
 

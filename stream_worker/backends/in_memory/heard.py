@@ -68,6 +68,9 @@ class InMemoryHeard:
     def alone(self) -> bool:
         return not self._topic.has_members()
 
+    def is_awaited(self) -> bool:
+        return False
+
     def trouble(self) -> str:
         return ""
 

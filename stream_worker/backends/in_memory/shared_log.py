@@ -149,6 +149,9 @@ class HeardLog:
     def alone(self) -> bool:
         return False
 
+    def is_awaited(self) -> bool:
+        return False
+
     def trouble(self) -> str:
         return ""
 

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream_worker.backends.kafka.config import KafkaConfig, outsider_settings
 from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, error_of
-from stream_worker.backends.kafka.groups import others_of
+from stream_worker.backends.kafka.groups import member_of, others_of
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.reach import Reach
 from stream_worker.backends.kafka.source import record_of
@@ -23,6 +23,8 @@ _log = get_logger(__name__)
 
 # Longest wait in one call of consume(), which ignores signals meanwhile. Not tuned.
 _SLICE_SECONDS = 0.1
+# Most records of one poll; the library refuses more than a million.
+_MOST_AT_ONCE = 100_000
 # Seconds between two looks at the topic's id and number of partitions. Not tuned.
 _LOOK_SECONDS = 10.0
 # The same after an error at first, doubled each time; not tuned.
@@ -99,6 +101,7 @@ class KafkaHeard:
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
         self._look_again()
         end = self._monotonic() + timeout_seconds
+        max_records = min(max_records, _MOST_AT_ONCE)
         records = self._taken(self._consume(max_records, 0))
         # consume(n, t) would wait for n records: wait for one, and take the others without waiting.
         while not records and (left := end - self._monotonic()) > 0:
@@ -119,6 +122,9 @@ class KafkaHeard:
 
     def alone(self) -> bool:
         return not others_of(self._config, self._slot)
+
+    def is_awaited(self) -> bool:
+        return member_of(self._config, self._slot) is not None
 
     def trouble(self) -> str:
         return self._trouble
