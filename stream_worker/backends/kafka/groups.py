@@ -13,6 +13,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient
 
 from stream_worker.backends.kafka.config import KafkaConfig, client_settings
+from stream_worker.backends.kafka.described_group import DescribedGroup
 from stream_worker.backends.kafka.faults import connect, error_of
 from stream_worker.core.errors import ConfigurationError, Unavailable
 
@@ -45,24 +46,29 @@ class Member:
     topics: Collection[str]
 
 
-def member_of(config: KafkaConfig, slot: str) -> Member | None:
-    """Return the group's member of a slot; None where there is none, or where the brokers do not tell."""
-    admin, name = connect(AdminClient, client_settings(config)), config.group_id
+def member_of(config: KafkaConfig, slot: str, group: DescribedGroup | None = None) -> Member | None:
+    """Return the group's member of a slot; None where there is none, or where the brokers do not tell.
+
+    group: for one who asks again and again.
+    """
     try:
-        described = admin.describe_consumer_groups([name], request_timeout=_START_SECONDS)[name].result()
+        described = (group or DescribedGroup(config)).ask(_START_SECONDS)
     except KafkaException:
         return None
     for member in described.members:
-        if member.group_instance_id == f"{name}-{slot}":
+        if member.group_instance_id == f"{config.group_id}-{slot}":
             places = member.assignment.topic_partitions if member.assignment else []
             return Member(str(member.host).removeprefix("/"), {at.topic for at in places})
     return None
 
 
-def others_of(config: KafkaConfig, slot: str) -> tuple[str, ...]:
+def others_of(config: KafkaConfig, slot: str, group: DescribedGroup | None = None) -> tuple[str, ...]:
     """Return the group's members but for that of this slot: the instance ids of static members, the ids of others. A
-    worker that was killed counts until its session has ended. Raises Unavailable."""
-    members = _members(connect(AdminClient, client_settings(config)), config.group_id, _START_SECONDS)
+    worker that was killed counts until its session has ended. Raises Unavailable.
+
+    group: for one who asks again and again.
+    """
+    members = _members(group or DescribedGroup(config), _START_SECONDS)
     return tuple(name for name in members if name != f"{config.group_id}-{slot}")
 
 
@@ -86,16 +92,20 @@ def require_own_topic(config: KafkaConfig, slot: str, topics: Collection[str] | 
 def look_at_group(config: KafkaConfig) -> Group:
     """Describe the configured group; it is empty if it does not exist. Raises Unavailable."""
     admin, name = connect(AdminClient, client_settings(config)), config.group_id
-    members = _members(admin, name, _ANSWER_SECONDS)
+    members = _members(DescribedGroup(config), _ANSWER_SECONDS)
     asked = [ConsumerGroupTopicPartitions(name)]
     listed: Any = _answer(admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_SECONDS)[name])
     places = [] if listed is None else [at for at in listed.topic_partitions if at.offset >= 0]
     return Group(members, Counter(at.topic for at in places))
 
 
-def _members(admin: AdminClient, group: str, seconds: float) -> tuple[str, ...]:
-    described: Any = _answer(admin.describe_consumer_groups([group], request_timeout=seconds)[group])
-    members = () if described is None else described.members
+def _members(group: DescribedGroup, seconds: float) -> tuple[str, ...]:
+    try:
+        members = group.ask(seconds).members
+    except KafkaException as fault:
+        if error_of(fault).code() not in _NONE_THERE:
+            raise Unavailable(f"kafka: {error_of(fault).str()}") from fault
+        members = ()
     return tuple(sorted(str(member.group_instance_id or member.member_id) for member in members))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, outsider_settings
+from stream_worker.backends.kafka.described_group import DescribedGroup
 from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, error_of
 from stream_worker.backends.kafka.groups import member_of, others_of
 from stream_worker.backends.kafka.identity import TopicIdentity
@@ -53,6 +54,7 @@ class KafkaHeard:
         self._backoff = Backoff(_SOON_SECONDS, _LOOK_SECONDS, monotonic)
         self._complaints = Complaints(monotonic)
         self._trouble = ""
+        self._group = DescribedGroup(config)
         self._consumer = connect(Consumer, outsider_settings(config), error_cb=self._on_error)
 
     def partitions(self) -> Collection[int]:
@@ -121,10 +123,10 @@ class KafkaHeard:
         return anew
 
     def alone(self) -> bool:
-        return not others_of(self._config, self._slot)
+        return not others_of(self._config, self._slot, self._group)
 
     def is_awaited(self) -> bool:
-        return member_of(self._config, self._slot) is not None
+        return member_of(self._config, self._slot, self._group) is not None
 
     def trouble(self) -> str:
         return self._trouble

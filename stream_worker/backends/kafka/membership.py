@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from stream_worker.backends.kafka.causes import told
-from stream_worker.backends.kafka.config import KafkaConfig, client_settings
-from stream_worker.backends.kafka.faults import connect, lacks_right
+from stream_worker.backends.kafka.config import KafkaConfig
+from stream_worker.backends.kafka.described_group import DescribedGroup
+from stream_worker.backends.kafka.faults import lacks_right
 from stream_worker.backends.kafka.rights import require_rights
 from stream_worker.core.errors import RightMissing, Unavailable
 from stream_worker.core.status import Standing
@@ -31,7 +31,7 @@ class Membership:
 
     def __init__(self, config: KafkaConfig, slot: str) -> None:
         self._config, self.instance = config, f"{config.group_id}-{slot}"
-        self._admin: AdminClient | None = None
+        self._described = DescribedGroup(config)
         self._heard = self._lost = self._denied = False
         self.trouble = ""
 
@@ -89,10 +89,8 @@ class Membership:
 
     def group(self) -> Any:
         """Return the group as the brokers describe it, None if they do not answer."""
-        self._admin = self._admin or connect(AdminClient, client_settings(self._config))
-        name = self._config.group_id
         try:
-            return self._admin.describe_consumer_groups([name], request_timeout=_ANSWER_SECONDS)[name].result()
+            return self._described.ask(_ANSWER_SECONDS)
         except KafkaException:
             return None
 
