@@ -61,7 +61,9 @@ def _from_2(snapshot: Snapshot) -> Snapshot:
 def _from_3(snapshot: Snapshot) -> Snapshot:
     """Let the counts of events begin at L, since those before it were not counted by partition."""
     counts = {"first": dict(snapshot.meta.get("offsets", {})), "counted": {}, "gap": {}, "heard": []}
-    learner = {"examined": snapshot.meta["learner"]["events"], **snapshot.meta["learner"]}
+    learner = dict(snapshot.meta.get("learner", {}))
+    if "events" in learner:
+        learner.setdefault("examined", learner["events"])
     return Snapshot(snapshot.arrays, {**snapshot.meta, **counts, "learner": learner})
 
 
