@@ -28,13 +28,12 @@ import click
 from benchmarks.quality.one_pass import CANONICAL
 from benchmarks.record import machine, only_errors, save
 from stream_worker.assembly import make_line, quiet_torch, simulated_worker
-from stream_worker.backends.files import FileSource, load_mapping
+from stream_worker.backends.files import FileSource, LogOwner, load_mapping
 from stream_worker.backends.in_memory.shared_log import Collected, SharedLog
 from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
 from stream_worker.core.effort import Effort
 from stream_worker.core.events import Record
-from stream_worker.core.offsets import Committed, Kept
 from stream_worker.loop.worker import Worker
 
 LEAST = 16  # one event in so many is learned from at the least effort
@@ -55,22 +54,6 @@ class Bars:
 
 
 BARS: Mapping[str, Bars] = {"yoochoose": Bars(1 / 45, 1 / 6.5), "ml100k": Bars(1 / 28, 1 / 6)}
-
-
-class _Anyone:
-    """The owner of a log as its source sees it."""
-
-    def kept(self, partitions: Any) -> Mapping[int, Kept]:
-        return {}
-
-    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        return {partition: at.next_offset for partition, at in committed.items()}
-
-    def release(self, partitions: Any) -> None:
-        """Do nothing: a file has no other readers."""
-
-    def drop(self, partitions: Any) -> None:
-        """Do nothing: a file has no other readers."""
 
 
 @dataclass
@@ -135,7 +118,7 @@ def _batches(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]
 def records_of(settings: Settings, log: Path, most: int) -> list[Record]:
     """Return the first events of a log as records of contract 1, at most so many."""
     source = FileSource([log], load_mapping(CANONICAL))
-    source.subscribe(_Anyone())
+    source.subscribe(LogOwner())
     decoder, found, names = source.decoder(settings.events), list[Record](), list(settings.events.named)
     while len(found) < most and not source.exhausted():
         events, _ = decoder.decode(source.poll(min(10_000, most - len(found)), 0.0))

@@ -5,7 +5,7 @@ It shows what a group of so many workers would predict. The same log and setting
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.batch import Batch, Outcome
 from model.weights.exchange import Exchange
 from stream_worker.assembly import make_line, make_monitor, simulated_worker
-from stream_worker.backends.files import FileItems, FileSource
+from stream_worker.backends.files import FileItems, FileSource, LogOwner
 from stream_worker.backends.in_memory.shared_log import Collected, SharedLog
 from stream_worker.config import Settings
 from stream_worker.core.decoder import Decoder
@@ -25,7 +25,6 @@ from stream_worker.core.effort import Effort
 from stream_worker.core.events import DeadLetter, Outputs
 from stream_worker.core.interfaces import Sink
 from stream_worker.core.monitor import Monitor
-from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.status import Observer, Status
 from stream_worker.loop.line import Line
 from stream_worker.loop.worker import Worker
@@ -68,22 +67,6 @@ class _MeasuredLine(Line):
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         self.offsets_kept.append(batch.next_offset_B[outcome.scored(batch)])
         return super().measure(batch, outcome)
-
-
-class _Whole:
-    """The owner of the log as its file source sees it."""
-
-    def kept(self, partitions: Any) -> Mapping[int, Kept]:
-        return {}
-
-    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        return {partition: at.next_offset for partition, at in committed.items()}
-
-    def release(self, partitions: Any) -> None:
-        """Do nothing: a file has no other readers."""
-
-    def drop(self, partitions: Any) -> None:
-        """Do nothing: a file has no other readers."""
 
 
 class SeveralLines:
@@ -150,7 +133,7 @@ class SeveralLines:
 
     def run(self, observer: Observer, stopping: Callable[[], bool] = lambda: False) -> None:
         """Run until the log is at its end, or `stopping` returns True."""
-        self._source.subscribe(_Whole())
+        self._source.subscribe(LogOwner())
         try:
             for _ in range(2):  # every line hears all parts, then claims its own; no record has come yet
                 self._tick()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_worker.backends.files import FileSource, load_mapping
+from stream_worker.backends.files import FileSource, LogOwner, load_mapping
 from stream_worker.core.mapping.config import EventsConfig
-from stream_worker.core.offsets import Committed, Kept
 
 IntArray = NDArray[np.int64]
 _BATCH = 4_096  # rows read at a time
@@ -75,25 +74,11 @@ def _numbered(texts: Sequence[str]) -> tuple[IntArray, list[str]]:
     return column, list(numbers)
 
 
-class _Reader:
-    """A reader that claims the file from its first row on, as the worker does."""
-
-    def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
-        return {partition: mark.next_offset for partition, mark in committed.items()}
-
-    def kept(self, partitions: Collection[int]) -> Mapping[int, Kept]:
-        return {}
-
-    def release(self, partitions: Collection[int]) -> None: ...
-
-    def drop(self, partitions: Collection[int]) -> None: ...
-
-
 def read_log(paths: Sequence[Path], mapping: Path, limit: int | None = None) -> Log:
     """Return the valid events of the first `limit` rows, as `replay` reads them."""
     source = FileSource(list(paths), load_mapping(mapping), limit=limit)
     decoder = source.decoder(EventsConfig())
-    source.subscribe(_Reader())
+    source.subscribe(LogOwner())
     users: list[str] = []
     items: list[str] = []
     while not source.exhausted():
