@@ -8,13 +8,13 @@ their numbers. A gap is allowed where the log begins after L, which no scenario 
 from __future__ import annotations
 
 import json
-import threading
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
+from tests.chaos.onlooker import Onlooker
 from tests.support.fleet import Sent
 from tests.support.scene import Scene
 
@@ -57,25 +57,13 @@ class Manifest(NamedTuple):
         return sum(self.counted.values())
 
 
-class Manifests:
+class Manifests(Onlooker):
     """Collects the manifests of all workers of a scene, from a thread of its own."""
 
     def __init__(self, scene: Scene) -> None:
         self._folder = scene.folder / "checkpoints"
         self._found: dict[Path, Manifest] = {}
-        self._over = threading.Event()
-        self._fault: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="manifests")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
-        if self._fault is not None:
-            raise self._fault
+        super().__init__("manifests", _LOOK_SECONDS)
 
     def newest(self, slot: str) -> Manifest | None:
         """The newest one of a slot."""
@@ -101,13 +89,6 @@ class Manifests:
             numbers[path.parent.name].add(int(path.name.partition("-")[0]))
         missed = {slot: sorted({*range(1, max(of_slot))} - of_slot) for slot, of_slot in numbers.items()}
         assert not any(missed.values()), f"checkpoints that were not collected: {missed}"
-
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(_LOOK_SECONDS):
-                self._look()
-        except Exception as fault:
-            self._fault = fault
 
     def _look(self) -> None:
         for path in self._folder.glob(f"*/*/*/{_MANIFEST}"):

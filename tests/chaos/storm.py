@@ -13,15 +13,14 @@ after 20 seconds: how long is in the table.
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from random import Random
-from typing import Self
 
 from tests.chaos.counts import Manifests
+from tests.chaos.onlooker import Onlooker
 from tests.chaos.scenario import NotShown, Scenario, Seen, Stage
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.under_load import Play
@@ -54,7 +53,7 @@ class Clock:
             self.value, self.since = value, now
 
 
-class Watch:
+class Watch(Onlooker):
     """Looks at the group from outside, from a thread of its own."""
 
     def __init__(self, play: Play, published: Published) -> None:
@@ -63,19 +62,7 @@ class Watch:
         self._before = self._now = published()
         self.joins = self.leaves = 0
         self._whole, self._parts = Clock(), {partition: Clock() for partition in self._before}
-        self._over = threading.Event()
-        self._fault: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="watch")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
-        if self._fault is not None:
-            raise self._fault
+        super().__init__("watch", _LOOK_SECONDS)
 
     @property
     def committed(self) -> int:
@@ -85,13 +72,6 @@ class Watch:
     def standstill_seconds(self) -> tuple[float, float]:
         """The longest without progress: of the group, and of one partition."""
         return self._whole.longest_seconds, max(part.longest_seconds for part in self._parts.values())
-
-    def _run(self) -> None:
-        try:
-            while not self._over.wait(_LOOK_SECONDS):
-                self._look()
-        except Exception as fault:
-            self._fault = fault
 
     def _look(self) -> None:
         members = {member for member, _ in self._play.members().values()}
