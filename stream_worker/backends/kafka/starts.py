@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig
 from stream_worker.core import missing_offsets
@@ -98,12 +98,20 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
 
 
 def all_bounds(consumer: Consumer, topic: str, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
-    """Return the bounds of each partition, which are asked for one after the other.
+    """Return of each partition the first offset that is still there, and the one after what is committed.
 
-    `offsets_for_times` would ask for all at once, but librdkafka 2 aborts the process where brokers come back after
-    such a request had timed out ("eonce->refcnt > 0", as in its issue 3663).
+    Every broker is asked once for all of its partitions, for each of the two.
     """
-    return {partition: bounds(consumer, topic, partition) for partition in sorted(partitions)}
+    low, high = (_offsets(consumer, topic, partitions, at) for at in (OFFSET_BEGINNING, OFFSET_END))
+    return {partition: (low[partition], high[partition]) for partition in partitions}
+
+
+def _offsets(consumer: Consumer, topic: str, partitions: Collection[int], moment: int) -> dict[int, int]:
+    """Ask for the offsets of a moment; Kafka's names of the first and the last offset are moments, too."""
+    asked = [TopicPartition(topic, partition, moment) for partition in sorted(partitions)]
+    answers = consumer.offsets_for_times(asked, timeout=_ANSWER_SECONDS) if asked else []
+    _check(answers)
+    return {at.partition: at.offset for at in answers}
 
 
 def readable(
