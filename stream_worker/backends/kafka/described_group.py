@@ -1,8 +1,8 @@
 """Asks the brokers for the group, again and again, without a request that ever times out.
 
-librdkafka 2 aborts the whole process where an answer comes after such a request has timed out ("eonce->refcnt > 0", as
-in its issue 3663), so after an outage. So the request is given an hour, only the caller's wait ends, and the next call
-waits for the same answer.
+librdkafka 2 can abort the whole process ("eonce->refcnt > 0", as in its issue 3663) if such a request times out while
+no broker can say who coordinates the group: in an outage, or on a young cluster. So the request has an hour, only the
+caller's wait ends sooner, and the next call waits for the same answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stream_worker.backends.kafka.config import KafkaConfig, client_settings
 from stream_worker.backends.kafka.faults import connect
 
 _REQUEST_SECONDS = 3_600.0  # the longest that librdkafka takes
-# Clients with a request that was not answered in time; with their ends the process might abort.
+# Clients with a request that is still open. They are never closed, since that would end the request.
 _kept: set[AdminClient] = set()
 # Waits in vain until another client asks anew, since a young cluster may never answer the first one: one at first,
 # doubled each time, so that a long outage leaves few clients behind. Not tuned.

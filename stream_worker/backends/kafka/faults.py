@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from stream_worker.backends.kafka.config import LIBRARY_LOG, ClientSettings
 from stream_worker.core.errors import ConfigurationError, RestartNeeded, RightMissing, SlotTaken
@@ -63,6 +63,17 @@ def error_of(fault: KafkaException) -> KafkaError:
     error = fault.args[0]
     assert isinstance(error, KafkaError)
     return error
+
+
+def consumed(
+    consumer: Consumer, most: int, timeout_seconds: float, on_error: Callable[[KafkaError], None]
+) -> list[Message]:
+    """Return at most so many messages; where the call fails, tell `on_error` why and return none."""
+    try:
+        return consumer.consume(most, timeout_seconds)
+    except KafkaException as fault:
+        on_error(error_of(fault))
+        return []
 
 
 def says(error: KafkaError, code: int) -> bool:

@@ -4,8 +4,7 @@ reads another topic."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -94,30 +93,27 @@ def look_at_group(config: KafkaConfig) -> Group:
     admin, name = connect(AdminClient, client_settings(config)), config.group_id
     members = _members(DescribedGroup(config), _ANSWER_SECONDS)
     asked = [ConsumerGroupTopicPartitions(name)]
-    listed: Any = _answer(admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_SECONDS)[name])
+    listed: Any = _answer(admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_SECONDS)[name].result)
     places = [] if listed is None else [at for at in listed.topic_partitions if at.offset >= 0]
     return Group(members, Counter(at.topic for at in places))
 
 
 def _members(group: DescribedGroup, seconds: float) -> tuple[str, ...]:
-    try:
-        members = group.ask(seconds).members
-    except KafkaException as fault:
-        if error_of(fault).code() not in _NONE_THERE:
-            raise Unavailable(f"kafka: {error_of(fault).str()}") from fault
-        members = ()
+    described: Any = _answer(lambda: group.ask(seconds))
+    members = () if described is None else described.members
     return tuple(sorted(str(member.group_instance_id or member.member_id) for member in members))
 
 
 def delete_group(config: KafkaConfig) -> None:
     """Delete the group with its offsets. Raises Unavailable, also while it has members."""
     admin = connect(AdminClient, client_settings(config))
-    _answer(admin.delete_consumer_groups([config.group_id], request_timeout=_ANSWER_SECONDS)[config.group_id])
+    _answer(admin.delete_consumer_groups([config.group_id], request_timeout=_ANSWER_SECONDS)[config.group_id].result)
 
 
-def _answer(asked: Future[_Answer]) -> _Answer | None:
+def _answer(ask: Callable[[], _Answer]) -> _Answer | None:
+    """Return the answer to a question, None if there is no such group. Raises Unavailable."""
     try:
-        return asked.result()
+        return ask()
     except KafkaException as fault:
         if error_of(fault).code() in _NONE_THERE:
             return None

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from stream_worker.backends.kafka.config import KafkaConfig, outsider_settings
 from stream_worker.backends.kafka.described_group import DescribedGroup
-from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, error_of
+from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Backoff, Complaints, connect, consumed, error_of
 from stream_worker.backends.kafka.groups import member_of, others_of
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.reach import Reach
@@ -138,11 +138,7 @@ class KafkaHeard:
     # -- what comes --------------------------------------------------------------------------------------------
 
     def _consume(self, size: int, timeout_seconds: float) -> list[Message]:
-        try:
-            return self._consumer.consume(size, timeout_seconds)
-        except KafkaException as fault:
-            self._on_error(error_of(fault))
-            return []
+        return consumed(self._consumer, size, timeout_seconds, self._on_error)
 
     def _taken(self, messages: Iterable[Message]) -> list[Record]:
         records = []

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, outsider_settings
-from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Complaints, connect, error_of
+from stream_worker.backends.kafka.faults import LOST_OFFSET_CODES, Complaints, connect, consumed, error_of
 from stream_worker.backends.kafka.identity import TopicIdentity
 from stream_worker.backends.kafka.source import record_of
 from stream_worker.backends.kafka.starts import bounds, count_partitions
@@ -87,11 +87,7 @@ class KafkaItems:
     # -- what comes --------------------------------------------------------------------------------------------
 
     def _consume(self, size: int, timeout_seconds: float) -> list[Message]:
-        try:
-            return self._consumer.consume(size, timeout_seconds)
-        except KafkaException as fault:
-            self._on_error(error_of(fault))
-            return []
+        return consumed(self._consumer, size, timeout_seconds, self._on_error)
 
     def _taken(self, messages: Iterable[Message]) -> list[Record]:
         records = []

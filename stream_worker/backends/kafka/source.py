@@ -19,6 +19,7 @@ from stream_worker.backends.kafka.faults import (
     Backoff,
     Complaints,
     connect,
+    consumed,
     error_of,
     fatal_error,
     is_fatal,
@@ -192,12 +193,7 @@ class KafkaSource:
     def _consume(self, size: int, timeout_seconds: float) -> None:
         if self._refused and self._backoff.ready():
             self._join_again()
-        try:
-            messages = self._consumer.consume(size, timeout_seconds)
-        except KafkaException as fault:
-            self._on_error(error_of(fault))
-            messages = []
-        self._keep(messages)
+        self._keep(consumed(self._consumer, size, timeout_seconds, self._on_error))
         if self._fatal is not None:
             self._fenced_by_itself(self._fatal)
         if self._failures:
