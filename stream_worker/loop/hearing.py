@@ -144,10 +144,20 @@ class Hearing:
     # -- partitions ----------------------------------------------------------------------------------------------
 
     def has_reached(self, partition: int, published: int) -> bool:
-        """Return True if a partition may be claimed: L has reached Y, or it is not heard, or a claim has waited for
-        long enough."""
-        if self._source is None or partition not in self._reading:
+        """Return True if a partition may be claimed: it is not heard, or L has reached Y, or a claim has waited for
+        long enough.
+
+        Where L stands before M, the line would never learn what lies between them: it hears the partition first.
+        Raises Unavailable.
+        """
+        if self._source is None:
             return True
+        learned = self._line.offsets.get(partition)
+        if partition not in self._reading:
+            if learned is None or learned >= min(published, self._floor(partition)):
+                return True
+            _log.info("hearing what was published, before claiming it", partition=partition, learned=learned)
+            self.begin([partition])
         learned = self._line.offsets.get(partition, 0)
         if self._source.stood({partition: learned})[partition] >= published:
             return True
@@ -212,15 +222,17 @@ class Hearing:
         """Return True if the group has said what this worker owns; before that it may be all there is."""
         return bool(self._offsets.owned()) or self._outside.source.standing().ready
 
-    def begin(self) -> None:
-        """Begin to hear all partitions that are not owned. Raises Unavailable: then none of them is heard."""
+    def begin(self, only: Collection[int] | None = None) -> None:
+        """Begin to hear these partitions, by default all, that are not owned. Raises Unavailable: then none of them is
+        heard."""
         source = self._source
         assert source is not None
         if self._numbers.foreign:
             self._numbers.renumber()
         self._line.learn_of(self._outside.source.identity())
         bounds = source.bounds()
-        there = sorted(bounds.keys() - self._reading - set(self._offsets.owned()))
+        wanted = bounds.keys() if only is None else bounds.keys() & set(only)
+        there = sorted(wanted - self._reading - set(self._offsets.owned()))
         kept = self._kept([partition for partition in there if partition not in self._line.offsets])
         self.users.drop(there)
         starts = {partition: self._start(partition, *bounds[partition], kept.get(partition)) for partition in there}
@@ -252,6 +264,12 @@ class Hearing:
             line.counted.skip(partition, learned, low)
             line.offsets[partition] = low
         return min(end, max(low, learned - self._limits.records))
+
+    def _floor(self, partition: int) -> int:
+        """Return M of a partition; 0 if the store has none of this topic."""
+        kept = self._outside.store.kept([partition])[partition]
+        of_another = kept.is_of_another(self._outside.source.identity().topic_id)
+        return 0 if of_another else kept.floor or 0
 
     def _first_start(self, low: int, end: int, kept: Kept | None) -> int:
         """Return where a line begins that has no L: before what the group has published, else where a group begins."""

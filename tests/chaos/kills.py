@@ -126,7 +126,12 @@ class Kills:
         self._wait(lambda: all(life.started for life in self.lives.values()) and not self._down, "all workers up")
         self._wait(self.scene.done, "all of it")
         if (manifests := self._manifests) is not None:
-            self._wait(lambda: manifests.all_counted(SLOTS, self.scene.sent.events), "all counted by all")
+            all_events = self.scene.sent.events
+            self._wait(
+                lambda: manifests.all_counted(SLOTS, all_events),
+                f"all {all_events} counted by all",
+                lambda: "\n".join(str(manifests.newest(slot)) for slot in SLOTS),
+            )
         for slot in SLOTS:
             code = self.fleet.stop(slot)
             assert code == ExitCode.DONE, f"worker {slot} ended with {code}:\n{self.fleet.log(slot)[-3000:]}"
@@ -150,12 +155,12 @@ class Kills:
                 time.sleep(min(1.0, max(1, self._left()) * self._form.seconds_a_kill / (len(events) - number)))
             yield event
 
-    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+    def _wait(self, condition: Callable[[], bool], what: str, details: Callable[[], str] = str) -> None:
         self._progress_at = time.monotonic()
         while not condition():
             self._look()
             if time.monotonic() > self._progress_at + _STUCK_SECONDS:
-                raise TimeoutError(f"{what}: stuck\n{self.fleet.last_words(*SLOTS)}")
+                raise TimeoutError(f"{what}: stuck\n{details()}\n{self.fleet.last_words(*SLOTS)}")
             time.sleep(_LOOK_SECONDS)
 
     def _look(self) -> None:

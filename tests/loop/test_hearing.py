@@ -137,6 +137,27 @@ def test_a_claim_waits_for_ten_seconds_at_the_most(world: World) -> None:
     world.check_contract_1()
 
 
+def test_what_another_had_published_is_heard_before_a_new_start_claims_it(world: World) -> None:
+    world.shared = world._store()
+    world.send_many(60)
+    first, second = _two(world)
+    _tick(20, first, second)
+    _silent(first)
+    world.send_many(40)
+    _tick(10, first, second)
+    learned = first.worker.line.offsets[1]
+    assert learned < world.shared.kept([1])[1].floor
+    first.finish()
+    second.finish()
+    again = world.worker("a")
+    assert again.worker.line.offsets[1] == learned
+    again.tick(1)
+    assert 1 not in again.worker._offsets.owned()
+    again.to_the_end()
+    _checked(world, again)
+    world.check_contract_1()
+
+
 class _Everything(InMemoryHeard):
     """A heard source that also gives out what is not to be heard."""
 
