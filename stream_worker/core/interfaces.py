@@ -135,10 +135,11 @@ class HeardSource(Protocol):
         """
         ...
 
-    def listen(self, starts: Mapping[int, int]) -> None:
+    def listen(self, starts: Mapping[int, int]) -> Mapping[int, int]:
         """Begin to read these partitions at these next offsets, beside those that are read already.
 
-        A start below the log's beginning is raised to it. Raises Unavailable: then none of them is read.
+        Return where each of them begins: a start below the log's beginning is raised to it. Raises Unavailable: then
+        none of them is read.
         """
         ...
 

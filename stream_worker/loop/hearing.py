@@ -236,13 +236,15 @@ class Hearing:
         kept = self._kept([partition for partition in there if partition not in self._line.offsets])
         self.users.drop(there)
         starts = {partition: self._start(partition, *bounds[partition], kept.get(partition)) for partition in there}
-        source.listen(starts)
-        self._reading |= starts.keys()
-        self._next |= starts
-        self._begun_anew -= starts.keys()
-        self._line.counted.heard |= starts.keys()
-        if starts:
-            _log.info("partitions heard", start={str(p): start for p, start in starts.items()})
+        begun = source.listen(starts)
+        for partition, start in begun.items():
+            self._leave_a_gap(partition, start)  # retention may have passed L since it was asked for
+        self._reading |= begun.keys()
+        self._next |= begun
+        self._begun_anew -= begun.keys()
+        self._line.counted.heard |= begun.keys()
+        if begun:
+            _log.info("partitions heard", start={str(p): start for p, start in begun.items()})
 
     def _kept(self, partitions: Sequence[int]) -> Mapping[int, Kept]:
         return self._outside.store.kept(partitions) if partitions else {}
@@ -259,11 +261,18 @@ class Hearing:
             line.offsets[partition] = start = self._first_start(low, end, kept)
             line.counted.begin(partition, start)
             return start
-        if learned < low:
-            _log.warning("a part of the log is gone before it was heard", partition=partition, at=learned, begins=low)
-            line.counted.skip(partition, learned, low)
-            line.offsets[partition] = low
+        self._leave_a_gap(partition, low)
         return min(end, max(low, learned - self._limits.records))
+
+    def _leave_a_gap(self, partition: int, begins: int) -> None:
+        """Raise L to where the log begins; what stood before that is never counted."""
+        learned = self._line.offsets[partition]
+        if learned < begins:
+            _log.warning(
+                "a part of the log is gone before it was heard", partition=partition, at=learned, begins=begins
+            )
+            self._line.counted.skip(partition, learned, begins)
+            self._line.offsets[partition] = begins
 
     def _floor(self, partition: int) -> int:
         """Return M of a partition; 0 if the store has none of this topic."""

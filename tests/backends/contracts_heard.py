@@ -39,12 +39,12 @@ class HeardTopic(Protocol):
 
 
 class Listener:
-    """A heard source, and what it has given out."""
+    """A heard source, where it began, and what it has given out."""
 
     def __init__(self, source: HeardSource, *starts: int) -> None:
         self.source = source
         self.records: list[Record] = []
-        retry(lambda: source.listen(dict(enumerate(starts))))
+        self.begun = retry(lambda: source.listen(dict(enumerate(starts))))
 
     def poll(self, max_records: int = 100) -> list[Record]:
         records = self.source.poll(max_records, 0.05)
@@ -123,7 +123,8 @@ class HeardContract:
     def test_a_start_below_the_first_offset_is_raised_to_it(self, topic: HeardTopic) -> None:
         topic.send(0, *values("a", "b", "c", "d"))
         topic.trim(0, 2)
-        listener = Listener(topic.heard(), 1)
+        listener = Listener(topic.heard(), 1, 0)
+        assert listener.begun == {0: 2, 1: 0}
         listener.poll_until(lambda: len(listener.records) == 2)
         assert listener.values(0) == values("c", "d")
         assert listener.source.begun_anew() == set()

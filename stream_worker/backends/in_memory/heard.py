@@ -27,9 +27,11 @@ class InMemoryHeard:
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         return {p: (low, len(self._topic.partitions[p])) for p, low in enumerate(self._topic.lows)}
 
-    def listen(self, starts: Mapping[int, int]) -> None:
-        self._next |= {p: max(start, self._topic.lows[p]) for p, start in starts.items()}
+    def listen(self, starts: Mapping[int, int]) -> Mapping[int, int]:
+        raised = {p: max(start, self._topic.lows[p]) for p, start in starts.items()}
+        self._next |= raised
         self._topic_ids |= dict.fromkeys(starts, self._topic.topic_id)
+        return raised
 
     def leave(self, partitions: Collection[int]) -> None:
         for partition in partitions:

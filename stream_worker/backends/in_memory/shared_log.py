@@ -122,8 +122,9 @@ class HeardLog:
     def bounds(self) -> Mapping[int, tuple[int, int]]:
         return dict.fromkeys(self.partitions(), (0, self._log.end))
 
-    def listen(self, starts: Mapping[int, int]) -> None:
-        """Do nothing: all are read from the first record on."""
+    def listen(self, starts: Mapping[int, int]) -> Mapping[int, int]:
+        """Return the starts: all are read from the first record on."""
+        return starts
 
     def leave(self, partitions: Collection[int]) -> None:
         """Do nothing: what a line owns never comes here."""

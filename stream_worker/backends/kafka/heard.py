@@ -68,7 +68,7 @@ class KafkaHeard:
         except KafkaException as fault:
             raise self._away(fault) from fault
 
-    def listen(self, starts: Mapping[int, int]) -> None:
+    def listen(self, starts: Mapping[int, int]) -> Mapping[int, int]:
         self.leave(starts)
         try:
             there = all_bounds(self._consumer, self.name, starts)
@@ -81,6 +81,7 @@ class KafkaHeard:
         self._reach.begin(raised)
         self._ends |= {partition: there[partition][1] for partition in raised}
         self._anew -= raised.keys()
+        return raised
 
     def leave(self, partitions: Collection[int]) -> None:
         gone = self._reach.next_offsets.keys() & set(partitions)
