@@ -17,6 +17,7 @@ from stream_worker.core.status import Hearing as Counts
 from stream_worker.logs import get_logger
 from stream_worker.loop.heard_users import HeardUsers
 from stream_worker.loop.item_numbers import ItemNumbers
+from stream_worker.loop.kept_back import KeptBack
 from stream_worker.loop.line import Line
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.time_order import in_time_order
@@ -52,7 +53,8 @@ class Hearing:
     more: True if the last poll had as many records as it may have.
     _reading, _next: the partitions that are heard, and the next offset of each that is read.
     _awaited: since which monotonic second a claim waits for each of these, and when it asked last.
-    _later: records of them that were read, and wait until the own ones have come as far in time.
+    _kept_back: records of them that wait until the own ones have come as far in time; _held: their partitions, as the
+        source was told.
     """
 
     def __init__(
@@ -74,10 +76,9 @@ class Hearing:
         self._next: dict[int, int] = {}
         self._begun_anew: set[int] = set()
         self._awaited: dict[int, tuple[float, float]] = {}
-        self._later: list[Record] = []
+        self._kept_back = KeptBack(outside.clock, self._is_awaited)
         self._held: set[int] = set()
         self._came_ms: dict[int, int] = {}
-        self._own_ms = -math.inf
         self._again_at = self._silent_until = -math.inf
         counts.on = outside.heard is not None
 
@@ -93,19 +94,19 @@ class Hearing:
     def joined(self, own: Sequence[Record], *, behind: bool, most: int, wait_seconds: float = 0.0) -> list[Record]:
         """Return the own records of a tick and the heard ones that came, in one order.
 
-        behind: True while own records lag: then no heard record goes in front of them in time.
+        behind: True while own records lag: then no heard record goes in front of them in time, as long as they come.
         most: heard records at the most; those that have waited for their time come above that.
         wait_seconds: longest wait for the first heard record.
         """
         self.more = False
         if self._source is None or not self._reading:
             return list(own)
-        self._own_ms = max((record.timestamp_ms for record in own), default=self._own_ms)
         polled = self._source.poll(most, wait_seconds)
         self.more = len(polled) >= most
         came = [record for record in polled if self._is_next(record)]
         self._came_ms |= {record.partition: record.timestamp_ms for record in came}
-        heard = self._in_time([*self._later, *came], self._own_ms if behind else math.inf)
+        heard = self._kept_back.sift(came, own, behind=behind)
+        self._hold(self._kept_back.partitions)
         return self._in_order(heard, own)
 
     def _is_next(self, record: Record) -> bool:
@@ -114,27 +115,6 @@ class Hearing:
             return False
         self._next[record.partition] = record.offset + 1
         return True
-
-    def _in_time(self, records: Sequence[Record], until_ms: float) -> list[Record]:
-        """Return the records that may be learned now, and keep the others; those of partitions that are about to be
-        claimed never wait."""
-        if until_ms == math.inf:
-            self._later = []
-            self._hold(set())
-            return list(records)
-        now: list[Record] = []
-        later: list[Record] = []
-        ahead: set[int] = set()
-        for record in records:
-            waits = record.partition in ahead or record.timestamp_ms > until_ms
-            if waits and record.partition not in self._awaited:
-                ahead.add(record.partition)
-                later.append(record)
-            else:
-                now.append(record)
-        self._later = later
-        self._hold(ahead)
-        return now
 
     def _hold(self, partitions: set[int]) -> None:
         if partitions != self._held and self._source is not None:
@@ -171,11 +151,14 @@ class Hearing:
     def _has_waited(self, partition: int) -> float:
         """Return the seconds for which a claim has waited; one that was given up a while ago does not count."""
         now = self._clock.monotonic()
-        since, asked = self._awaited.get(partition, (now, now))
-        if now - asked > 2 * _CLAIM_SECONDS:
-            since = now
+        since = self._awaited[partition][0] if self._is_awaited(partition) else now
         self._awaited[partition] = since, now
         return now - since
+
+    def _is_awaited(self, partition: int) -> bool:
+        """Return True if a claim waits for a partition, and was not given up."""
+        asked = self._awaited.get(partition, (0.0, -math.inf))[1]
+        return self._clock.monotonic() - asked <= 2 * _CLAIM_SECONDS
 
     def leave(self, partitions: Collection[int]) -> None:
         """Stop hearing these partitions, and forget their users: they are claimed, or begin again."""
@@ -189,8 +172,8 @@ class Hearing:
         self._reading -= gone
         for partition in gone:
             self._next.pop(partition, None)
-        self._held -= gone
-        self._later = [record for record in self._later if record.partition not in gone]
+        self._held = self._held - gone
+        self._kept_back.forget(gone)
         for partition in gone:
             self._awaited.pop(partition, None)
             self._came_ms.pop(partition, None)
