@@ -153,7 +153,8 @@ def _ring(run: Run, partition: int, user: str) -> list[str | None]:
     users = run.worker.line.learner.users
     slot = users.find([(partition, user)])
     assert slot[0] >= 0
-    return run.store.item_ids([int(number) for number in users.number_SL[slot[0]] if number])
+    ids: list[str | None] = run.store.item_ids([int(number) for number in users.number_SL[slot[0]] if number])
+    return ids
 
 
 # -- a store that was wiped, a topic that was made again --------------------------------------------------------
