@@ -15,6 +15,7 @@ from stream_worker.core.interfaces import HeardSource
 from stream_worker.core.offsets import Kept, Offsets
 from stream_worker.core.status import Hearing as Counts
 from stream_worker.logs import get_logger
+from stream_worker.loop.awaited import Awaited
 from stream_worker.loop.heard_users import HeardUsers
 from stream_worker.loop.item_numbers import ItemNumbers
 from stream_worker.loop.kept_back import KeptBack
@@ -22,9 +23,8 @@ from stream_worker.loop.line import Line
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.time_order import in_time_order
 
-# Seconds that a claim waits until a partition was heard up to Y, between two tries of a broker that does not answer,
-# and two log lines about that. Not tuned.
-_CLAIM_SECONDS, _RETRY_SECONDS, _SILENT_SECONDS = 10.0, 1.0, 15.0
+# Seconds between two tries of a broker that does not answer, and between two log lines about that. Not tuned.
+_RETRY_SECONDS, _SILENT_SECONDS = 1.0, 15.0
 # The newest events that a worker need not have heard before it joins the group.
 _CAUGHT_UP_SECONDS = 1.0
 _log = get_logger(__name__)
@@ -52,7 +52,6 @@ class Hearing:
 
     more: True if the last poll had as many records as it may have.
     _reading, _next: the partitions that are heard, and the next offset of each that is read.
-    _awaited: since which monotonic second a claim waits for each of these, and when it asked last.
     _kept_back: records of them that wait until the own ones have come as far in time; _held: their partitions, as the
         source was told.
     """
@@ -75,8 +74,8 @@ class Hearing:
         self._reading: set[int] = set()
         self._next: dict[int, int] = {}
         self._begun_anew: set[int] = set()
-        self._awaited: dict[int, tuple[float, float]] = {}
-        self._kept_back = KeptBack(outside.clock, self._is_awaited)
+        self._awaited = Awaited(outside.clock)
+        self._kept_back = KeptBack(outside.clock, self._awaited.__contains__)
         self._held: set[int] = set()
         self._came_ms: dict[int, int] = {}
         self._again_at = self._silent_until = -math.inf
@@ -141,24 +140,12 @@ class Hearing:
         learned = self._line.offsets.get(partition, 0)
         if self._source.stood({partition: learned})[partition] >= published:
             return True
-        if self._has_waited(partition) < _CLAIM_SECONDS:
+        if self._awaited.ask(partition, self._next.get(partition, 0)):
             return False
         _log.warning(
             "a partition is claimed before it was heard to its end", partition=partition, learned=learned, end=published
         )
         return True
-
-    def _has_waited(self, partition: int) -> float:
-        """Return the seconds for which a claim has waited; one that was given up a while ago does not count."""
-        now = self._clock.monotonic()
-        since = self._awaited[partition][0] if self._is_awaited(partition) else now
-        self._awaited[partition] = since, now
-        return now - since
-
-    def _is_awaited(self, partition: int) -> bool:
-        """Return True if a claim waits for a partition, and was not given up."""
-        asked = self._awaited.get(partition, (0.0, -math.inf))[1]
-        return self._clock.monotonic() - asked <= 2 * _CLAIM_SECONDS
 
     def leave(self, partitions: Collection[int]) -> None:
         """Stop hearing these partitions, and forget their users: they are claimed, or begin again."""
@@ -175,8 +162,8 @@ class Hearing:
         self._held = self._held - gone
         self._kept_back.forget(gone)
         for partition in gone:
-            self._awaited.pop(partition, None)
             self._came_ms.pop(partition, None)
+        self._awaited.forget(gone)
         self.users.drop(gone)
 
     def begin_again(self) -> None:
