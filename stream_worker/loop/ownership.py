@@ -139,9 +139,9 @@ class Ownership:
     def _start(self, partition: int, at: Committed, claim: Claim) -> int:
         floor = self._floor(partition, at, claim)
         learned, counted = self._line.offsets.get(partition, 0), self._line.counted
-        # The line's checkpoint is older than the store's M: the events between them will not be read again.
-        self._takeovers.unlearned += max(0, floor - learned) if learned else 0
-        if learned:
+        if partition in self._line.offsets:
+            # The line's checkpoint is older than the store's M: the events between them will not be read again.
+            self._takeovers.unlearned += max(0, floor - learned)
             counted.skip(partition, learned, floor)
             self._line.offsets[partition] = max(learned, floor)
         counted.begin(partition, floor)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from stream_worker.backends.in_memory import InMemoryHeard
-from tests.support.two_workers import close, hearing_world, tick, two
-from tests.support.worker_world import World
+from tests.support.two_workers import check_counts, close, hearing_world, owned, silence, tick, two
+from tests.support.worker_world import Killed, World
 
 
 @pytest.fixture
@@ -83,3 +83,42 @@ def test_what_goes_while_hearing_begins_is_in_the_gap(world: World, monkeypatch:
     assert first.worker.line.counted.gap[1] == 7
     assert first.worker.line.offsets[1] == len(world.topic.partitions[1])
     close(first, second)
+
+
+def test_what_was_not_heard_at_all_before_a_claim_is_in_the_gap(world: World) -> None:
+    """L is 0, which is an offset like any other."""
+    first, second = two(world)
+    assert first.worker.line.offsets == {1: 0}
+    silence(first)
+    world.send_many(40)
+    tick(10, second)
+    second.finish()
+    first.tick()
+    world.clock.sleep(10.1)
+    first.tick(8)
+    assert owned(first) == [0, 1]
+    counted, end = first.worker.line.counted, len(world.topic.partitions[1])
+    assert (counted.first[1], counted.events[1], counted.gap[1]) == (0, 0, end)
+    assert first.worker.status.takeovers.unlearned == end
+    first.to_the_end()
+
+
+def test_what_was_remembered_past_the_l_that_was_heard_is_heard_before_a_start_claims_it(world: World) -> None:
+    """Its owner died after the memories and before M, and this line had not heard as far."""
+    world.send_many(60)
+    first, second = two(world)
+    tick(20, first, second)
+    silence(first)
+    world.send_many(40)
+    second.traps.kill_at = {"records": second.traps.steps.count("records") + 1}
+    with pytest.raises(Killed):
+        second.tick(5)
+    first.finish()
+    world.topic.leave("b", second.source)
+    learned, kept = first.worker.line.offsets[1], world.shared.kept([1])[1]
+    assert learned == kept.floor < world.topic.committed[1]
+    again = world.worker("a")
+    again.to_the_end()
+    check_counts(world, again)
+    world.check_contract_1()
+    world.check_memories(again.store)
