@@ -16,7 +16,7 @@ from benchmarks.quality.on_kafka import (
     run_figures,
     takeover_seconds,
 )
-from benchmarks.quality.paced import SESSION_SECONDS, Death, Played, Standing, made_scene, played
+from benchmarks.quality.paced import SESSION_SECONDS, Death, Played, Standing, made_scene, played, spaced
 from benchmarks.quality.published import NO_LIST, Asked, Lists, Scored, scored
 from stream_worker.core.codec import encode_event
 from tests.support.fleet import Event
@@ -126,6 +126,20 @@ def test_each_bar_can_be_missed() -> None:
     misses = [missed(_result(*figures)) for figures in ((-0.011, 8.0, 0.0), (0.0, 8.2, 0.0), (0.0, 8.0, -0.009))]
     assert [len(found) for found in misses] == [1, 1, 1]
     assert len({found[0] for found in misses}) == 3
+
+
+def test_the_events_of_a_user_are_kept_apart_and_in_order_and_none_is_lost() -> None:
+    log = [(user, str(number).encode(), None, True) for number, user in enumerate("aaabbacdefghijklmnopqr")]
+    order = spaced(log, 3)
+    assert "".join(user for user, *_ in order[:12]) == "abcabdaefagh"
+    assert sorted(order, key=lambda event: int(event[1] or b"")) == log
+    for user in "abc":
+        assert [event for event in order if event[0] == user] == [event for event in log if event[0] == user]
+
+
+def test_at_the_end_of_a_log_the_events_of_a_user_follow_each_other_at_once() -> None:
+    log: list[Event] = [("a", str(number).encode(), None, True) for number in range(4)]
+    assert spaced(log, 100) == log
 
 
 # -- real processes ----------------------------------------------------------------------------------------------------

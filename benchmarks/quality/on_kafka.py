@@ -1,12 +1,15 @@
 """Quality of lists as readers of the output topic have it: by one `run` process, by two, and by two of which one dies.
 
-    python -m benchmarks.quality.on_kafka LOG [--mapping M] [--rows N] [--pace R] [--backlog N]
+    python -m benchmarks.quality.on_kafka LOG [--mapping M] [--rows N] [--pace R] [--apart S] [--backlog N]
 
 Real processes on a real Kafka and Redis, with the defaults, but for a group's session of 6 s. Each run produces the
-same first rows of a log to topics of its own at the same steady pace, by default a quarter of what one process reaches
-at full effort here, and is scored from the topics alone (`published.py`). Of two processes each hears the other's users
+same events of a log to topics of its own at the same steady pace, by default a quarter of what one process reaches at
+full effort here, and is scored from the topics alone (`published.py`). Of two processes each hears the other's users
 and they share weights. The last run kills one with -9 after two thirds, and its lists are held against those of the run
 of two for the same events.
+
+So many events a second put a week of a log into minutes, and a user's next click would come before the list of the one
+before. So the events of a user are produced at least a second apart, others in between, with the time of then.
 
 To be seen: the hit rate of two within .01 of one's; the other publishes for a killed one's users within the session and
 2 s (and what is left of its transaction), and hits as often over the next 2,000 events (two standard errors). Ends with
@@ -19,6 +22,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.one_pass import CANONICAL
-from benchmarks.quality.paced import SESSION_SECONDS, Death, Played, full_effort, made_scene, played
+from benchmarks.quality.paced import SESSION_SECONDS, Death, Played, full_effort, made_scene, played, spaced
 from benchmarks.quality.published import NO_LIST, Scored
 from benchmarks.quality.scored import hit_rate, reciprocal_rank, standard_error
 from benchmarks.record import machine, save
@@ -149,21 +153,23 @@ def missed(result: Mapping[str, Any]) -> list[str]:
 @click.command()
 @click.argument("log", type=click.Path(exists=True, path_type=Path))
 @click.option("--mapping", type=click.Path(exists=True, path_type=Path), default=CANONICAL)
-@click.option("--rows", default=40_000, show_default=True, help="First rows of the log, in each run.")
+@click.option("--rows", default=30_000, show_default=True, help="Events of each run; twice as many are read.")
 @click.option("--pace", type=float, help="Events a second [default: a quarter of the rate at full effort].")
+@click.option("--apart", default=1.0, show_default=True, help="Seconds between two events of a user, at the least.")
 @click.option("--backlog", default=15_000, show_default=True, help="Rows by which full effort is measured.")
-def main(log: Path, mapping: Path, rows: int, pace: float | None, backlog: int) -> None:
+def main(log: Path, mapping: Path, rows: int, pace: float | None, apart: float, backlog: int) -> None:
     """Print the figures of the runs. End with 1 where a bar is missed."""
-    events = recorded(log, mapping, rows)
+    found = recorded(log, mapping, 2 * rows)
     with KafkaCluster() as kafka, RedisService() as redis, tempfile.TemporaryDirectory() as folder:
 
         def scene(name: str) -> Scene:
             (Path(folder) / name).mkdir()
             return made_scene(kafka.bootstrap, redis.url, Path(folder) / name)
 
-        full = full_effort(scene("full"), events[:backlog])
+        full = full_effort(scene("full"), found[:backlog])
         print(f"full effort: {full:,.0f} events/s", flush=True)
         pace = pace or full / 4
+        events = spaced(found, ceil(pace * apart))[:rows]
         one = played(scene("one"), "a", events, pace)
         scored_E = chosen(one.scored)
         runs = [_said(run_figures(_ONE, one, scored_E))]
@@ -176,7 +182,8 @@ def main(log: Path, mapping: Path, rows: int, pace: float | None, backlog: int) 
         **machine(),
         "kafka": KAFKA_VERSION,
         "log": log.stem,
-        "rows": len(events),
+        "events": len(events),
+        "seconds_apart": apart,
         "full_effort_events_per_second": round(full),
         "events_per_second": round(pace, 1),
         "runs": runs,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from pathlib import Path
 
+import orjson
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
@@ -95,12 +98,31 @@ class Producer:
             self._failed.append(fault)
 
     def _due(self) -> Iterator[Event]:
-        """Yield each event when it is due, with the time of then."""
+        """Yield each event when it is due; its own time is the time of then, too."""
         began = time.monotonic()
         for number, (key, value, _, valid) in enumerate(self.events):
             time.sleep(max(0.0, began + number / self.pace - time.monotonic()))
-            yield key, value, None, valid
+            yield key, orjson.dumps(orjson.loads(value or b"") | {"ts": time.time()}), None, valid
             self.sent = number + 1
+
+
+def spaced(events: Iterable[Event], apart: int) -> list[Event]:
+    """Return the events in an order in which those of a user are at least so many places apart, as long as there are
+    others to come between, and else as early as in the log."""
+    own = defaultdict[str, deque[tuple[int, Event]]](deque)
+    for number, event in enumerate(events):
+        own[event[0]].append((number, event))
+    ready, resting = [(queue[0][0], user) for user, queue in own.items()], deque[tuple[int, str]]()
+    order: list[Event] = []
+    while ready or resting:
+        while resting and (resting[0][0] <= len(order) or not ready):
+            user = resting.popleft()[1]
+            heappush(ready, (own[user][0][0], user))
+        _, user = heappop(ready)
+        order.append(own[user].popleft()[1])
+        if own[user]:
+            resting.append((len(order) - 1 + apart, user))
+    return order
 
 
 def made_scene(bootstrap: str, redis_url: str, folder: Path, **environment: str) -> Scene:
