@@ -136,6 +136,46 @@ def _content(figures: Mapping[str, Figures]) -> str:
     return table(head, rows)
 
 
+def _on_kafka(figures: Mapping[str, Figures]) -> str:
+    """Draw a row per run: the rates by the lists of then, and by those that came later, too."""
+    result = figures["quality-on-kafka"]
+    pace = f"{count(result['events_per_second'])} of {count(result['full_effort_events_per_second'])} events/s"
+    head = [pace, "HR@20 / MRR@20", "HR@20, late ones, too", "behind by an event", "no list", "event to list, ms"]
+    return table([*head, "largest lag", "least effort"], map(_run, result["runs"]))
+
+
+def _run(run: Mapping[str, Any]) -> list[str]:
+    return [
+        run["run"],
+        pair(run["hit_rate"], run["mrr"], 4),
+        share(run["hit_rate_whenever"], 4),
+        share(run["stale_share"]),
+        count(run["no_list"]),
+        f"p50 {count(run['wait_ms']['p50'])}, p99 {count(run['wait_ms']['p99'])}",
+        count(run["largest_lag"]),
+        share(min(run["least_effort"], run["least_heard_share"])),
+    ]
+
+
+def _beside(figures: Mapping[str, Figures]) -> str:
+    """Draw the hit rates of two runs on the same events."""
+    result = figures["quality-on-kafka"]
+    death = result["killed"]
+    compared = {
+        "one process, two": result["two_beside_one"],
+        "two, one of them killed: from the kill on": death["after_kill"],
+        "two, one of them killed: from the takeover on": death["after_takeover"],
+    }
+    head = ["HR@20", "events", "first", "second", "difference ± standard error", "late lists, too"]
+    return table(head, ([name, *_change(found)] for name, found in compared.items()))
+
+
+def _change(found: Mapping[str, Any]) -> list[str]:
+    then, whenever = found["rank"], found["rank_whenever"]
+    differences = (f"{signed(one['difference'])} ± {share(one['error'], 4)}" for one in (then, whenever))
+    return [count(found["events"]), share(then["a"], 4), share(then["b"], 4), *differences]
+
+
 TABLES: Mapping[str, Table] = {
     "defaults": Table(("quality",), _defaults),
     "tenths": Table(("quality",), _tenths),
@@ -146,4 +186,6 @@ TABLES: Mapping[str, Table] = {
     "unseen": Table(("quality-unseen",), _unseen),
     "categories": Table(("quality-categories",), _categories),
     "content": Table(("quality-content",), _content),
+    "on-kafka": Table(("quality-on-kafka",), _on_kafka),
+    "on-kafka-beside": Table(("quality-on-kafka",), _beside),
 }
