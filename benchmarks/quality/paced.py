@@ -145,11 +145,19 @@ def _stamp_by_broker(bootstrap: str, topic: str) -> None:
         done.result(30)
 
 
-def played(scene: Scene, slots: str, events: Sequence[Event], pace: float, dies: str = "") -> Played:
-    """Produce the events to workers of these slots and return their scores. `dies`: the slot of one that is killed."""
+def played(
+    scene: Scene, slots: str, events: Sequence[Event], pace: float, dies: str = "", at_once: Sequence[Event] = ()
+) -> Played:
+    """Produce the events to workers of these slots and return their scores.
+
+    dies: the slot of one that is killed.
+    at_once: events before, without a pace; their lists are waited for, so that the slow first ticks are over.
+    """
     standing, death = Standing(), None
     with scene.fleet:
         started(scene, slots)
+        scene.produce(at_once)
+        scene.fleet.wait_for(scene.done, "the lists of the first events", _PATIENCE_SECONDS)
         with Producer(scene, events, pace) as producer:
             while producer.share < 1:
                 if dies and death is None and producer.share >= _KILL_AFTER:
