@@ -228,6 +228,7 @@ class Hearing:
         learned = line.offsets.get(partition)
         if learned is None:
             line.offsets[partition] = start = self._first_start(low, end, kept)
+            line.counted.forget([partition])  # of a claim that led to no L
             line.counted.begin(partition, start)
             return start
         self._leave_a_gap(partition, low)

@@ -144,6 +144,8 @@ class Ownership:
             self._takeovers.unlearned += max(0, floor - learned)
             counted.skip(partition, learned, floor)
             self._line.offsets[partition] = max(learned, floor)
+        else:
+            counted.forget([partition])  # of an earlier claim that led to no L
         counted.begin(partition, floor)
         heard = partition in counted.heard
         start = self._offsets.claim(partition, published=at.next_offset, learned=learned, floor=floor, heard=heard)

@@ -122,3 +122,23 @@ def test_what_was_remembered_past_the_l_that_was_heard_is_heard_before_a_start_c
     check_counts(world, again)
     world.check_contract_1()
     world.check_memories(again.store)
+
+
+def test_a_claim_that_led_to_no_l_leaves_no_beginning_behind() -> None:
+    """Nothing came of the partition then; another one has read what came since."""
+    world = World()
+    first = world.worker("a")
+    first.tick()
+    second = world.worker("b")
+    tick(3, first, second)
+    world.send_many(40)
+    tick(10, second)
+    second.finish()
+    end = len(world.topic.partitions[1])
+    first.tick(10)
+    assert owned(first) == [0, 1]
+    world.send_many(10)
+    first.to_the_end()
+    counted = first.worker.line.counted
+    assert counted.first == {0: 0, 1: end}
+    assert counted.events[1] == sum(offset >= end for (_, p), at in world.valid().items() if p for offset in at)
