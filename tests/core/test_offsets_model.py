@@ -43,11 +43,26 @@ class Store:
 
 @dataclass
 class Line:
-    """What a checkpoint holds: L, and the events that were learned, a partition; and the topic that they are of."""
+    """What a checkpoint holds: L, and the events that were learned, a partition; and the topic that they are of.
+
+    first: where it began; gap: the events from there to L that it never learns.
+    heard: the partitions to whose L it came by hearing; excused: those of which a gap is no fault.
+    """
 
     learned_to: dict[int, int] = field(default_factory=dict)
     learned: dict[int, list[Event]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
     topics: list[int] = field(default_factory=lambda: [0] * _PARTITIONS)
+    first: dict[int, int] = field(default_factory=dict)
+    gap: dict[int, list[Event]] = field(default_factory=lambda: {p: [] for p in range(_PARTITIONS)})
+    heard: set[int] = field(default_factory=set)
+    excused: set[int] = field(default_factory=set)
+
+    def forget(self, partition: int) -> None:
+        self.learned_to.pop(partition, None)
+        self.first.pop(partition, None)
+        self.learned[partition], self.gap[partition] = [], []
+        self.heard.discard(partition)
+        self.excused.discard(partition)
 
 
 @dataclass
@@ -62,7 +77,11 @@ class Write:
 
 @dataclass
 class Process:
-    """A living worker: all of this is gone when it dies. `unknown`: Y of a transaction that may be committed or not."""
+    """A living worker: all of this is gone when it dies.
+
+    unknown: Y of a transaction that may be committed or not.
+    reading, rows: the next offset of each partition that it hears, and what it remembers of the users there.
+    """
 
     offsets: Offsets
     line: Line
@@ -72,6 +91,8 @@ class Process:
     outbox: dict[int, list[Event]] = field(default_factory=dict)
     claimed_at: dict[int, int] = field(default_factory=dict)
     unknown: dict[int, int] = field(default_factory=dict)
+    reading: dict[int, int] = field(default_factory=dict)
+    rows: dict[Key, Record] = field(default_factory=dict)
     write: Write | None = None
 
 
@@ -176,10 +197,13 @@ class EverythingDies(RuleBasedStateMachine):
         """What a claim does to M, and to L, where either is of another topic."""
         if self.store.topics[partition] != self.topic[partition]:
             self.store.topics[partition], self.store.floors[partition] = self.topic[partition], None
+        self.recognize(process, partition)
+
+    def recognize(self, process: Process, partition: int) -> None:
+        """Forget L where it is of another topic."""
         if process.line.topics[partition] != self.topic[partition]:
             process.line.topics[partition] = self.topic[partition]
-            process.line.learned_to.pop(partition, None)
-            process.line.learned[partition] = []
+            process.line.forget(partition)
 
     def of_now(self, key: Key) -> Record:
         """A record as recalled: of another topic it is a state alone."""
@@ -196,7 +220,8 @@ class EverythingDies(RuleBasedStateMachine):
         process.tokens[partition] = self.store.tokens[partition] = self.turn
         self.belong(process, partition)
         learned, floor = process.line.learned_to.get(partition, 0), self.store.floors[partition] or 0
-        assert process.offsets.claim(partition, self.y[partition], learned, floor) == floor
+        heard = partition in process.line.heard
+        assert process.offsets.claim(partition, self.y[partition], learned, floor, heard=heard) == floor
         process.claimed_at[partition] = learned
 
     def drop(self, slot: int, partition: int) -> None:
@@ -251,6 +276,8 @@ class EverythingDies(RuleBasedStateMachine):
                 process.dirty.add(keys[k])
             if effects.learn_B[k]:
                 process.line.learned[p].append(event)
+            elif effects.past_B[k]:
+                process.line.gap[p].append(event)
             if effects.publish_B[k]:
                 process.outbox.setdefault(p, []).append(event)
             process.line.learned_to[p] = max(process.line.learned_to.get(p, 0), offset + 1)
