@@ -15,6 +15,7 @@ is not. Groups of other sizes and rates are calculated from the parts. Leaves be
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -144,6 +145,7 @@ def measured(settings: Settings, log: Path, warm: int, events: int, rounds: int)
     for run in runs.values():
         run.take(records[:warm])
         run.microseconds.clear()
+    gc.freeze()  # as `run` does; besides, the log's records are the benchmark's, not a worker's
     for start in range(warm, warm + rounds * events, events):
         for run in runs.values():
             run.take(records[start : start + events])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import sets
+from model.kernels import kernel
 from model.state import Arrays
 
 TYPES = 16  # event types that the model tells apart, in the order of the configuration; not tuned
@@ -80,12 +81,12 @@ class Batch:
         places = np.flatnonzero(self.new_B[start:])
         if len(places) == 0:
             return windows_BL
-        rows = self.row_B[start:][places]
-        order = np.argsort(rows)
-        at_BL = order[np.searchsorted(rows[order], windows_BL).clip(max=len(rows) - 1)]
-        begin_B = sets.begins(self.within_B[start : start + len(windows_BL)])
-        unborn_BL = (rows[at_BL] == windows_BL) & (places[at_BL] >= begin_B[:, None])
-        return np.where(unborn_BL, np.int32(-1), windows_BL)
+        # The event at which each row first appears; -1 for all others.
+        appears_N = np.full(1 + int(max(self.row_B.max(), windows_BL.max(initial=-1))), -1, np.int64)
+        appears_N[self.row_B[start:][places]] = places
+        born_BL = windows_BL.copy()
+        _take_out_later(born_BL, appears_N, sets.begins(self.within_B[start : start + len(windows_BL)]))
+        return born_BL
 
     def first_seen(self) -> NDArray[np.bool_]:
         """Return True [B] for events whose item first appears there, or in the same set."""
@@ -172,3 +173,13 @@ class Outcome:
         return Outcome(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, losses=losses
         )
+
+
+@kernel
+def _take_out_later(windows_BL, appears_N, begin_B):  # type: ignore[no-untyped-def]
+    """Write -1 over the rows in rings that appear at the place in `begin_B` or later."""
+    for b in range(len(windows_BL)):
+        for j in range(windows_BL.shape[1]):
+            row = windows_BL[b, j]
+            if row >= 0 and appears_N[row] >= begin_B[b]:
+                windows_BL[b, j] = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -74,6 +75,7 @@ def command(config_path: Path | None, from_path: Path | None = None) -> int:
                 _log.info("stopped before it had started")
                 return ExitCode.DONE
             stop.worker = worker
+            gc.freeze()  # what a start has made lives as long as the worker: the garbage collector skips it from now on
             try:
                 worker.run()
             except SlotTaken as fault:

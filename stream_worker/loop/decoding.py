@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from stream_worker.core.decoder import Decoder
-from stream_worker.core.events import Events, Record
+from stream_worker.core.events import Alias, Events, Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.loop.hearing import Hearing
-from stream_worker.loop.pieces import Piece
+from stream_worker.loop.pieces import Piece, places_of
 
 Decoded = tuple[Piece, Sequence[Record]]  # a piece, and the records that are left
 
@@ -37,10 +38,16 @@ class Decoding:
         Raises what `documents` raises while a schema can't be had; then call it again.
         """
         self.decoder.key_mismatches, self.decoder.ignored = self._before[0], self._before[1].copy()
-        owned = [record for record in records if record.partition in self._offsets]
-        heard = [r for r in records if r.partition in self._hearing and r.partition not in self._offsets]
-        own = self._piece(self.decoder, owned)
-        return _joined(own, self._piece(self._heard, heard), records) if heard else own
+        mine = set(self._offsets.owned())
+        others = self._hearing.learned().keys() - mine
+        owned = [record for record in records if record.partition in mine]
+        heard = [record for record in records if record.partition in others] if others else []
+        if not heard:
+            return self._piece(self.decoder, owned)
+        # Dead letters of heard partitions are their owners' to set aside.
+        piece, left = self._piece(self._heard, heard)
+        piece = replace(piece, dead_letters=())
+        return _joined(self._piece(self.decoder, owned), (piece, left), records) if owned else (piece, left)
 
     def _piece(self, decoder: Decoder, records: Sequence[Record]) -> Decoded:
         events, dead_letters = decoder.decode(records, self._most)
@@ -49,19 +56,25 @@ class Decoding:
 
 
 def _joined(own: Decoded, heard: Decoded, records: Sequence[Record]) -> Decoded:
-    """Return what owned and heard partitions have in the order of `records`; dead letters are the owner's to set
-    aside."""
-    place_of = {(record.partition, record.offset): place for place, record in enumerate(records)}
+    """Return what owned and heard partitions have in the order of `records`."""
     (mine, left), (others, left_of_others) = own, heard
     events = Events.joined([mine.events, others.events])
-    at_B = zip(events.partition_B.tolist(), events.offset_B.tolist(), strict=True)
-    order_B = np.argsort(np.array([place_of[at] for at in at_B], np.int64), kind="stable")
-    aliases = sorted([*mine.aliases, *others.aliases], key=lambda alias: place_of[alias.partition, alias.offset])
-    rest = {(record.partition, record.offset) for record in (*left, *left_of_others)}
-    taken = {(record.partition, record.offset) for record in (*mine.records, *others.records)}
-    piece = Piece(_those(records, taken), events.at(order_B), mine.dead_letters, aliases)
-    return piece, _those(records, rest) if rest else []
+    order_B = np.argsort(places_of(records, events.partition_B, events.offset_B), kind="stable")
+    taken = _those(records, [*mine.records, *others.records])
+    aliases = _in_order(taken, [*mine.aliases, *others.aliases])
+    return Piece(taken, events.at(order_B), mine.dead_letters, aliases), _those(records, [*left, *left_of_others])
 
 
-def _those(records: Sequence[Record], places: set[tuple[int, int]]) -> Sequence[Record]:
+def _those(records: Sequence[Record], wanted: Sequence[Record]) -> Sequence[Record]:
+    """Return those records that are wanted, in their order."""
+    if len(wanted) in (0, len(records)):
+        return records if wanted else []
+    places = {(record.partition, record.offset) for record in wanted}
     return [record for record in records if (record.partition, record.offset) in places]
+
+
+def _in_order(records: Sequence[Record], aliases: Sequence[Alias]) -> Sequence[Alias]:
+    if not aliases:
+        return ()
+    place_of = {(record.partition, record.offset): place for place, record in enumerate(records)}
+    return sorted(aliases, key=lambda alias: place_of[alias.partition, alias.offset])

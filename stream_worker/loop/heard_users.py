@@ -24,12 +24,14 @@ class HeardUsers:
     def recall(self, keys: Sequence[Key]) -> NDArray[np.int64]:
         """Return the slot of each key. A user who has none gets an empty one."""
         slots = self._users.find(keys)
-        missing = list(dict.fromkeys(key for key, slot in zip(keys, slots.tolist(), strict=True) if slot < 0))
+        places = np.flatnonzero(slots < 0)
         self._users.touch(slots[slots >= 0])
-        if missing:
+        if len(places):
+            added = [keys[place] for place in places.tolist()]
+            missing = list(dict.fromkeys(added))
             self._users.evict(self._users.overflow(len(missing), heard=True))
             self._users.add(missing, heard=True)
-            slots = self._users.find(keys)
+            slots[places] = self._users.find(added)
             self._users.touch(slots)
         return slots
 

@@ -43,23 +43,41 @@ class Piece:
         return inside, [alias for alias in self.aliases if alias.partition not in partitions]
 
 
+def places_of(
+    records: Sequence[Record], partition_X: NDArray[np.integer], offset_X: NDArray[np.integer]
+) -> NDArray[np.int64]:
+    """Return the place among the records of each of these partitions and offsets; all of them are there."""
+    count = len(records)
+    offset_R = np.fromiter((record.offset for record in records), np.int64, count)
+    partition_R = np.fromiter((record.partition for record in records), np.int64, count)
+    first = offset_R.min(initial=0)
+    # Partition and offset as one number, so that a search finds both at once.
+    width = 1 + offset_R.max(initial=0) - first
+    at_R = partition_R * width + offset_R - first
+    order_R = np.argsort(at_R, kind="stable")
+    return order_R[np.searchsorted(at_R, partition_X * width + offset_X - first, sorter=order_R)]
+
+
 def cut(whole: Piece, most: int) -> Iterator[Piece]:
     """Cut a poll into pieces of at most `most` events and aliases; a record of more events is a piece alone."""
     if len(whole.events) <= most and not whole.aliases:
         yield whole
         return
-    place_of = {(record.partition, record.offset): place for place, record in enumerate(whole.records)}
-    at_B = zip(whole.events.partition_B.tolist(), whole.events.offset_B.tolist(), strict=True)
     places = _Places(
-        np.array([place_of[at] for at in at_B], np.int64),
-        np.array([place_of[d.record.partition, d.record.offset] for d in whole.dead_letters], np.int64),
-        np.array([place_of[alias.partition, alias.offset] for alias in whole.aliases], np.int64),
+        places_of(whole.records, whole.events.partition_B, whole.events.offset_B),
+        _places(whole.records, [letter.record for letter in whole.dead_letters]),
+        _places(whole.records, whole.aliases),
     )
     count = len(whole.records)
     counts_R = np.bincount(places.events, minlength=count) + np.bincount(places.aliases, minlength=count)
     for begin, end in pairwise([0, *_begins(whole, places), count]):
         for start, stop in pairwise([begin, *_stops(counts_R[begin:end], begin, most), end]):
             yield places.between(whole, start, stop)
+
+
+def _places(records: Sequence[Record], wanted: Sequence[Record | Alias]) -> NDArray[np.int64]:
+    partition_X = np.array([one.partition for one in wanted], np.int64)
+    return places_of(records, partition_X, np.array([one.offset for one in wanted], np.int64))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stream_worker.loop.hearing import Hearing
 from stream_worker.loop.line import Line
 from stream_worker.loop.logins import Logins
 from stream_worker.loop.memories import Key, Memories
-from stream_worker.loop.pieces import Piece
+from stream_worker.loop.pieces import Piece, places_of
 from stream_worker.loop.reporting import Reporter
 
 
@@ -118,9 +118,9 @@ class Recalling:
         """
         if own_B.all():
             return events.ts_B
-        ms_of = {(r.partition, r.offset): r.timestamp_ms for r in piece.records if r.partition not in self._offsets}
-        at_H = zip(events.partition_B[~own_B].tolist(), events.offset_B[~own_B].tolist(), strict=True)
-        record_H = np.array([ms_of[at] for at in at_H], np.float64) / 1000
+        places_H = places_of(piece.records, events.partition_B[~own_B], events.offset_B[~own_B])
+        ms_R = np.fromiter((record.timestamp_ms for record in piece.records), np.float64, len(piece.records))
+        record_H = ms_R[places_H] / 1000
         clock_B = events.ts_B.copy()
         clock_B[~own_B] = np.where(record_H >= 0, np.minimum(clock_B[~own_B], record_H), clock_B[~own_B])
         return clock_B
