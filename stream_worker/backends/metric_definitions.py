@@ -352,12 +352,6 @@ class WorkerMetrics:
         "Share of the heard events that are predicted and learned from; 0: all are counted only.",
         read=lambda s: one_in(s.hearing.one_in),
     )
-    heard_pairs_share = Metric(
-        Gauge,
-        "ratio",
-        "Share of the heard events of which all is counted; of the others only popularity. Less than 1: overload.",
-        read=lambda s: one_in(s.hearing.pairs_one_in),
-    )
     events_counted = Metric(
         Counter,
         "events",

@@ -185,7 +185,6 @@ class Hearing:
     lag: records still to hear, by heard partition.
     unheard: partitions that are neither owned nor heard.
     one_in: one in so many heard events is examined; 0: none, all are counted only.
-    pairs_one_in: of one in so many heard events all is counted; of the others only popularity.
     counted_owned, counted_heard: events that were counted, of owned partitions and of heard ones.
     examined_heard: heard events that were predicted and learned from, too.
     gap: events of a partition that this line never counted, since the log had lost them when they were to be heard.
@@ -196,7 +195,6 @@ class Hearing:
     lag: Mapping[int, int] = field(default_factory=dict)
     unheard: int = 0
     one_in: int = 1
-    pairs_one_in: int = 1
     counted_owned: int = 0
     counted_heard: int = 0
     examined_heard: int = 0
