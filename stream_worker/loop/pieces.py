@@ -55,7 +55,8 @@ def places_of(
     width = 1 + offset_R.max(initial=0) - first
     at_R = partition_R * width + offset_R - first
     order_R = np.argsort(at_R, kind="stable")
-    return order_R[np.searchsorted(at_R, partition_X * width + offset_X - first, sorter=order_R)]
+    places_X: NDArray[np.int64] = order_R[np.searchsorted(at_R, partition_X * width + offset_X - first, sorter=order_R)]
+    return places_X
 
 
 def cut(whole: Piece, most: int) -> Iterator[Piece]:
