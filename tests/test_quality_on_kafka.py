@@ -165,6 +165,7 @@ def test_the_lists_of_two_workers_are_scored_from_the_topics_and_a_killed_one_is
     run = played(scene, "ab", walks[225:], pace=60, dies="b", at_once=walks[:225])
     assert len(run.scored) == 900
     assert run.scored.first_E.sum() == 40
+    assert run.standing.lines == 1  # whose weights the other took
     figures = run_figures("two, one of them killed", run, chosen(run.scored))
     assert figures["no_list"] == 0
     assert figures["hit_rate"] > 0.9  # of lists of 20, where there are 15 items

@@ -99,6 +99,14 @@ class TestFaults:
         assert 2 * 10 <= len(said) <= 2 * 14
 
 
+@pytest.mark.parametrize(("session_ms", "heartbeat_ms"), [(45_000, 1_000), (6_000, 1_000), (1_500, 500)])
+def test_a_member_asks_often_enough_that_a_killed_one_s_users_wait_a_second_beyond_its_session(
+    session_ms: int, heartbeat_ms: int
+) -> None:
+    settings = member_settings(KafkaConfig(session_timeout_ms=session_ms), "a")
+    assert settings["heartbeat.interval.ms"] == heartbeat_ms
+
+
 def test_the_headers_of_a_dead_letter_are_text_whatever_the_reason_holds() -> None:
     letter = DeadLetter(Record(3, 17, 1, b"k", b"\xff"), "WrongType", "got '\ud800'")
     headers = dict(dead_letter_headers(letter, "events", " (dropped)"))

@@ -19,6 +19,9 @@ LIBRARY_LOG = logging.getLogger("stream_worker.kafka")
 TRANSACTION_TIMEOUT_SECONDS = 20
 # Kilobytes that an outsider fetches ahead of the loop. librdkafka's 64 MiB would be kept for good. Not tuned.
 _AHEAD_KBYTES = 16_384
+# The others learn from the answer to their next heartbeat that a member is gone, so its users wait for as long beyond
+# the session. Not tuned.
+_HEARTBEAT_MS = 1_000
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 # What the promises rest on, or what a key of its own sets.
 _OURS = frozenset(
@@ -180,7 +183,7 @@ def _protocol_settings(config: KafkaConfig) -> Mapping[str, str | int]:
     return {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": config.session_timeout_ms,
-        "heartbeat.interval.ms": min(3_000, config.session_timeout_ms // 3),
+        "heartbeat.interval.ms": min(_HEARTBEAT_MS, config.session_timeout_ms // 3),
     }
 
 
