@@ -89,6 +89,7 @@ class KafkaTopic(KafkaBroker):
 def topic(kafka_bootstrap: str, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaTopic]:
     monkeypatch.setattr(heard, "_LOOK_SECONDS", 0.2)
     topic = KafkaTopic(kafka_bootstrap, make_topic)
+    retry(topic.heard().bounds)  # a broker says that a topic is there a moment before it leads its partitions
     yield topic
     topic.close()
 
