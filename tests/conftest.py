@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from hypothesis import settings
 
 from tests.support.redis_services import RedisCluster, RedisSentinel
 from tests.support.schema_registry import SchemaRegistry
@@ -19,6 +20,10 @@ from tests.support.secured_kafka import SecuredKafka
 from tests.support.services import KafkaCluster, RedisService, ServiceMissing
 
 MakeTopic = Callable[..., str]
+
+# A busy machine makes no example wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def missing(fault: ServiceMissing) -> NoReturn:
