@@ -48,7 +48,8 @@ class Counted:
 
     def skip(self, partition: int, learned: int, begins: int) -> None:
         """Note that what stands from L to before `begins` is never counted."""
-        self.gap[partition] += max(0, begins - learned)
+        if begins > learned:
+            self.gap[partition] += begins - learned
 
     def forget(self, partitions: Collection[int]) -> None:
         """Forget the counts of partitions whose offsets begin again."""
