@@ -123,16 +123,16 @@ class Hearing:
     # -- partitions ----------------------------------------------------------------------------------------------
 
     def has_reached(self, partition: int, published: int) -> bool:
-        """Return True if a partition may be claimed: L has come as far as memories may have, or a claim has waited for
-        long enough.
+        """Return True if a partition may be claimed: L has reached Y, or was not come to by hearing, or a claim has
+        waited for long enough.
 
         What lies between L and a user's n would never be learned: the partition is heard first. Raises Unavailable.
         """
         if self._source is None:
             return True
-        learned = self._line.offsets.get(partition)
         if partition not in self._reading:
-            if learned is None or learned >= self._remembered(partition, published):
+            learned = self._line.offsets.get(partition, 0)
+            if partition not in self._line.counted.heard or learned >= published:
                 return True
             _log.info("hearing what was published, before claiming it", partition=partition, learned=learned)
             self.begin([partition])
@@ -243,17 +243,6 @@ class Hearing:
             )
             self._line.counted.skip(partition, learned, begins)
             self._line.offsets[partition] = begins
-
-    def _remembered(self, partition: int, published: int) -> int:
-        """Return how far L has to be at a claim: at M where this line has owned the partition, since its L was written
-        before its memories; at Y where it has only heard it."""
-        return published if partition in self._line.counted.heard else min(published, self._floor(partition))
-
-    def _floor(self, partition: int) -> int:
-        """Return M of a partition; 0 if the store has none of this topic."""
-        kept = self._outside.store.kept([partition])[partition]
-        of_another = kept.is_of_another(self._outside.source.identity().topic_id)
-        return 0 if of_another else kept.floor or 0
 
     def _first_start(self, low: int, end: int, kept: Kept | None) -> int:
         """Return where a line begins that has no L: before what the group has published, else where a group begins."""
