@@ -157,10 +157,11 @@ def main(logs: tuple[Path, ...], limit: int | None, forms: str, result: Path | N
     quiet_torch()
     settings, found = Settings(), kept(result)
     for log in logs:
-        for form in forms.split(","):
-            found[log.stem, form] = measured(settings, log, form, limit)
+        for key in forms.split(","):
+            found[log.stem, key] = measured(settings, log, key, limit)
             if result is not None:
-                write(result, {**machine(), "rates": [asdict(rates) for rates in in_order(found)]})
+                names = {name: form.name for name, form in FORMS.items()}
+                write(result, {**machine(), "forms": names, "rates": [asdict(rates) for rates in in_order(found)]})
     exit_with(said(rows_of(in_order(found))))
 
 

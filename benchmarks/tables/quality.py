@@ -176,6 +176,17 @@ def _change(found: Mapping[str, Any]) -> list[str]:
     return [count(found["events"]), share(then["a"], 4), share(then["b"], 4), *differences]
 
 
+def _lines(figures: Mapping[str, Figures]) -> str:
+    names = figures["quality-lines"]["forms"]
+    rates = {(one["log"], one["form"]): one for one in figures["quality-lines"]["rates"]}
+    rows: list[list[str]] = []
+    for (log, form), found in rates.items():
+        one = rates[log, "one"]
+        shares = [share(found[rate] / one[rate]) for rate in ("hit_rate", "mrr")] if form != "one" else ["", ""]
+        rows.append([log if form == "one" else "", names[form], pair(found["hit_rate"], found["mrr"], 4), *shares])
+    return table(["log", "", "HR@20 / MRR@20", "of one worker's HR@20", "of its MRR@20"], rows)
+
+
 TABLES: Mapping[str, Table] = {
     "defaults": Table(("quality",), _defaults),
     "tenths": Table(("quality",), _tenths),
@@ -186,6 +197,7 @@ TABLES: Mapping[str, Table] = {
     "unseen": Table(("quality-unseen",), _unseen),
     "categories": Table(("quality-categories",), _categories),
     "content": Table(("quality-content",), _content),
+    "lines": Table(("quality-lines",), _lines),
     "on-kafka": Table(("quality-on-kafka",), _on_kafka),
     "on-kafka-beside": Table(("quality-on-kafka",), _beside),
 }
