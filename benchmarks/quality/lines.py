@@ -20,9 +20,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.baselines import DEPTH
 from benchmarks.quality.one_pass import CANONICAL
 from benchmarks.quality.rows import Row, exit_with, said
+from benchmarks.quality.scored import hit_rate, reciprocal_rank
 from benchmarks.record import machine, only_errors, write
 from stream_worker.assembly import quiet_torch
 from stream_worker.backends.files import FileSink, FileSource, load_mapping
@@ -81,24 +81,22 @@ def measured(settings: Settings, log: Path, form: str, limit: int | None) -> Rat
     replay.monitor = ranks = _Ranks(replay.monitor)
     replay.run(NoObserver())
     rank_E = ranks.scored()
-    listed_E = (rank_E > 0) & (rank_E <= DEPTH)
-    mrr = float(np.mean(np.where(listed_E, 1 / np.maximum(rank_E, 1), 0.0)))
-    return Rates(log.stem, form, len(rank_E), float(np.mean(listed_E)), mrr)
+    return Rates(log.stem, form, len(rank_E), hit_rate(rank_E), reciprocal_rank(rank_E))
 
 
 class _Ranks(Monitor):
-    """Keeps the rank of each event, -1 for a user's first one."""
+    """Keeps the rank of each event, 0: not listed, -1: a user's first one."""
 
     def __init__(self, monitor: Monitor) -> None:
         super().__init__(monitor.config, monitor.type_names, monitor.proposer_names)
-        self.kept: list[NDArray[np.integer]] = []
+        self.kept: list[NDArray[np.int64]] = []
 
     def update(self, *scores: Any) -> list[Alarm]:
         ranks_B, _, _, _, first_B = scores[:5]
         self.kept.append(np.where(first_B, -1, ranks_B))
         return []
 
-    def scored(self) -> NDArray[np.integer]:
+    def scored(self) -> NDArray[np.int64]:
         """Return the ranks of all events but those of the first tenth and each user's first."""
         rank_E = np.concatenate(self.kept)
         later_E = rank_E[len(rank_E) // 10 :]
