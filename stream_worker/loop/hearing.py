@@ -123,10 +123,11 @@ class Hearing:
     # -- partitions ----------------------------------------------------------------------------------------------
 
     def has_reached(self, partition: int, published: int) -> bool:
-        """Return True if a partition may be claimed: L has reached Y, or was not come to by hearing, or a claim has
-        waited for long enough.
+        """Return True if a partition may be claimed: L has reached Y, the line owned it last, or a claim has waited for
+        long enough.
 
-        What lies between L and a user's n would never be learned: the partition is heard first. Raises Unavailable.
+        Where the line only heard it, memories may be ahead of L, and what lies between would never be learned: the
+        partition is heard first. Raises Unavailable.
         """
         if self._source is None:
             return True
@@ -158,10 +159,9 @@ class Hearing:
         self._reading -= gone
         for partition in gone:
             self._next.pop(partition, None)
+            self._came_ms.pop(partition, None)
         self._held = self._held - gone
         self._kept_back.forget(gone)
-        for partition in gone:
-            self._came_ms.pop(partition, None)
         self._awaited.forget(gone)
         self.users.drop(gone)
 
