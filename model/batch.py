@@ -143,7 +143,7 @@ class Outcome:
         """
         count = len(windows_BL)
         shapes = {name: (count, length) if name == "list_BK" else (count,) for name in _NOTHING}
-        nothing: Arrays = {name: np.full(shapes[name], value, value.dtype) for name, value in _NOTHING.items()}
+        nothing: Arrays = {name: np.broadcast_to(value, shapes[name]) for name, value in _NOTHING.items()}
         return Outcome(**nothing, examined_B=np.zeros(count, np.bool_), windows_BL=windows_BL, losses=losses)
 
     def among(self, examine_B: NDArray[np.bool_], windows_BL: NDArray[np.int32]) -> Outcome:
@@ -168,6 +168,8 @@ class Outcome:
     @staticmethod
     def joined(parts: Sequence[Outcome]) -> Outcome:
         """Concatenate outcomes of the parts of a batch; of the losses the last ones count."""
+        if len(parts) == 1:
+            return parts[0]
         losses = dict(item for part in parts for item in part.losses.items())
         names = [column.name for column in fields(Outcome) if column.name != "losses"]
         return Outcome(

@@ -15,7 +15,7 @@ from model.batch import Batch, Places
 from model.pace import Pace
 
 # Most events of a mini-batch of which hardly any is examined; bounds the memory (not tuned).
-_MOST_EVENTS = 2_048
+_MOST_EVENTS = 4_096
 
 
 def mini_batches(batch: Batch, pace: Pace, size: int) -> Iterator[slice]:

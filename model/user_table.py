@@ -9,6 +9,7 @@ Shape suffixes: B events, S slots, L ring entries (right-aligned, newest last, n
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,8 +145,7 @@ class UserTable:
 
     def find(self, keys: Sequence[Hashable]) -> NDArray[np.int64]:
         """Return the slot of each key, -1: none."""
-        find = self._slot_of.get
-        return np.fromiter((find(key, -1) for key in keys), dtype=np.int64, count=len(keys))
+        return np.fromiter(map(self._slot_of.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
 
     def keys_of(self, slots: NDArray[np.int64]) -> list[Any]:
         return [self._keys[slot] for slot in slots.tolist()]
@@ -280,8 +280,10 @@ class UserTable:
         old = len(self.events_S)
         size = min(2 * old, self.max_users + self.max_heard)
         for name in (*_COLUMNS, "dirty_S", "heard_S", "_used_S", "_occurrences_S"):
-            column = getattr(self, name)
-            setattr(self, name, np.concatenate([column, np.zeros((size - old, *column.shape[1:]), column.dtype)]))
+            # The system maps zeros on first touch, so what is not used yet costs neither time nor memory.
+            larger = np.zeros((size, *getattr(self, name).shape[1:]), getattr(self, name).dtype)
+            larger[:old] = getattr(self, name)
+            setattr(self, name, larger)
         for name in ("h_SH", "c_SH"):
             table = getattr(self, name)
             setattr(self, name, torch.cat([table, table.new_zeros(size - old, table.shape[1])]))

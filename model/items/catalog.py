@@ -15,6 +15,7 @@ Shape suffixes: N rows of the catalogue, M rows that are asked about, W rows per
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,7 @@ class Catalog:
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
         """Return the row of each id, -1: none."""
-        find = self._row_of_id.get
-        return np.fromiter((find(item, -1) for item in ids), dtype=np.int32, count=len(ids))
+        return np.fromiter(map(self._row_of_id.get, ids, repeat(-1)), dtype=np.int32, count=len(ids))
 
     def ids_of_rows(self, rows: NDArray[np.integer]) -> list[str]:
         return [self.ids[row] for row in rows.tolist()]

@@ -114,10 +114,11 @@ class CoVisitation:
 
         `windows_BW`: the rows of each user's newest items, oldest first; only the last five are used.
         """
-        self.grow(int(max(items_B.max(initial=-1), windows_BW.max(initial=-1))) + 1)
+        newest_BW = _as(np.int32, windows_BW[:, -_WINDOW:])
+        self.grow(int(max(items_B.max(initial=-1), newest_BW.max(initial=-1))) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
         events = _events(items_B, learn_B, within_B, judge_B)
-        _covisitation_pass(_as(np.int32, windows_BW[:, -_WINDOW:]), *events, ranks_B, *self.tables())
+        _covisitation_pass(newest_BW, *events, ranks_B, *self.tables())
         return ranks_B
 
     def tables(self) -> tuple[NDArray[Any], ...]:

@@ -102,13 +102,13 @@ class Decoder:
         self._fold, self._ts_format = config.fold_types, config.ts_format
         self._codes = self._known_types()
         self._others = self._codes.get(EVERY_OTHER, _UNKNOWN)
-        self._from_log = from_log
+        self._from_log, self._counts_keys = from_log, not from_log
         self._newest = _LOGS_NEWEST if from_log else _LIVE_NEWEST
 
     def of_heard(self) -> Decoder:
-        """Return a decoder of the same records that nobody watches, with counts of its own."""
+        """Return a decoder of the same records that nobody watches, with counts of its own; it counts no keys."""
         other = copy.copy(self)
-        other._watch, other.key_mismatches, other.ignored = None, 0, Counter()
+        other._watch, other.key_mismatches, other.ignored, other._counts_keys = None, 0, Counter(), False
         return other
 
     def _known_types(self) -> dict[str, int]:
@@ -304,7 +304,7 @@ class Decoder:
         category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
         if request_id is not None or session is not None or event_id is not None:
             marks = self._marks(record, request_id, event_id, session)
-        if not self._from_log and record.key != user.encode():
+        if self._counts_keys and record.key != user.encode():
             self.key_mismatches += 1
         return record.partition, record.offset, ts, code, value, category, user, item, marks
 

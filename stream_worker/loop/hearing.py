@@ -6,6 +6,8 @@ import math
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from model.batch import Batch, Outcome
 from model.pace import Pace
@@ -102,18 +104,26 @@ class Hearing:
             return list(own)
         polled = self._source.poll(most, wait_seconds)
         self.more = len(polled) >= most
-        came = [record for record in polled if self._is_next(record)]
-        self._came_ms |= {record.partition: record.timestamp_ms for record in came}
+        came = self._new(polled)
         heard = self._kept_back.sift(came, own, behind=behind)
         self._hold(self._kept_back.partitions)
         return self._in_order(heard, own)
 
-    def _is_next(self, record: Record) -> bool:
-        """Return True for a record that is heard, and did not come before: an event counts once whatever is read."""
-        if record.offset < self._next.get(record.partition, sys.maxsize):
-            return False
-        self._next[record.partition] = record.offset + 1
-        return True
+    def _new(self, polled: Sequence[Record]) -> list[Record]:
+        """Return the records that are heard, and did not come before: an event counts once whatever is read.
+
+        A partition's records are in the order of their offsets.
+        """
+        came: list[Record] = []
+        for partition, records in groupby(polled, attrgetter("partition")):
+            first = self._next.get(partition, sys.maxsize)
+            new = list(records)
+            if new[0].offset < first:
+                new = [record for record in new if record.offset >= first]
+            if new:
+                self._next[partition], self._came_ms[partition] = new[-1].offset + 1, new[-1].timestamp_ms
+                came += new
+        return came
 
     def _hold(self, partitions: set[int]) -> None:
         if partitions != self._held and self._source is not None:

@@ -102,7 +102,7 @@ class Line:
             for baseline in self.baselines.values():
                 baseline.forget(evicted)
         row_B = catalog.find(ids)
-        unknown = list(dict.fromkeys(item for item, row in zip(ids, row_B.tolist(), strict=True) if row < 0))
+        unknown = list(dict.fromkeys(ids[place] for place in np.flatnonzero(row_B < 0).tolist()))
         new_B = np.zeros(len(ids), dtype=np.bool_)
         if unknown:
             rows = self.learner.add_items(unknown, number_items(unknown))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class Piece:
 
     def of(self, partitions: Container[int]) -> Piece:
         """Return what of the piece is of these partitions."""
-        if all(record.partition in partitions for record in self.records):
+        if all(partition in partitions for partition in partitions_of(self.records)):
             return self
         kept = [place for place, partition in enumerate(self.events.partition_B.tolist()) if partition in partitions]
         return Piece(
@@ -43,13 +44,18 @@ class Piece:
         return inside, [alias for alias in self.aliases if alias.partition not in partitions]
 
 
+def partitions_of(records: Sequence[Record]) -> set[int]:
+    """Return the partitions that these records are of."""
+    return set(map(attrgetter("partition"), records))
+
+
 def places_of(
     records: Sequence[Record], partition_X: NDArray[np.integer], offset_X: NDArray[np.integer]
 ) -> NDArray[np.int64]:
     """Return the place among the records of each of these partitions and offsets; all of them are there."""
     count = len(records)
-    offset_R = np.fromiter((record.offset for record in records), np.int64, count)
-    partition_R = np.fromiter((record.partition for record in records), np.int64, count)
+    offset_R = np.fromiter(map(attrgetter("offset"), records), np.int64, count)
+    partition_R = np.fromiter(map(attrgetter("partition"), records), np.int64, count)
     first = offset_R.min(initial=0)
     # Partition and offset as one number, so that a search finds both at once.
     width = 1 + offset_R.max(initial=0) - first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class Recalling:
         if own_B.all():
             return events.ts_B
         places_H = places_of(piece.records, events.partition_B[~own_B], events.offset_B[~own_B])
-        ms_R = np.fromiter((record.timestamp_ms for record in piece.records), np.float64, len(piece.records))
+        ms_R = np.fromiter(map(attrgetter("timestamp_ms"), piece.records), np.float64, len(piece.records))
         record_H = ms_R[places_H] / 1000
         clock_B = events.ts_B.copy()
         clock_B[~own_B] = np.where(record_H >= 0, np.minimum(clock_B[~own_B], record_H), clock_B[~own_B])

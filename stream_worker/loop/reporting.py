@@ -13,7 +13,7 @@ from model.pace import Pace
 from stream_worker.core.decoder import Decoder, DroppedField
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
-from stream_worker.core.events import DeadLetter, Events, Record
+from stream_worker.core.events import DeadLetter, Events
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.logs import get_logger
@@ -61,12 +61,12 @@ class Reporter:
         """Keep a `Note` for reports."""
         self.status.notes.append(Note(self._line.monitor.events, kind, text))
 
-    def count(self, records: Sequence[Record], done: Sequence[Piece], decoder: Decoder) -> None:
+    def count(self, done: Sequence[Piece], decoder: Decoder) -> None:
         """Count what was owned of a finished batch, piece by piece, and what its decoder set aside or left out."""
         counts, now = self.status.consuming, self._outside.clock.now()
         dead_letters = [letter for piece in done for letter in piece.dead_letters]
         done = [piece.of(self._offsets.owned()) for piece in done]
-        records = [record for record in records if record.partition in self._offsets]
+        records = [record for piece in done for record in piece.records]
         counts.records += len(records)
         counts.batch_events = sum(len(piece.events) for piece in done)
         counts.events += counts.batch_events

@@ -290,7 +290,7 @@ class Worker:
             whole, rest = decoded
             if done := self._work_in_pieces(whole):
                 self._commit_and_step()  # 6
-                self._reporter.count(whole.records, done, self._decoding.decoder)
+                self._reporter.count(done, self._decoding.decoder)
             if self.stopping:
                 return
 

@@ -187,7 +187,7 @@ def claimed_at_once(patch: pytest.MonkeyPatch) -> None:
 
 def heard_on(patch: pytest.MonkeyPatch) -> None:
     """What is claimed is heard, too, and what came before counts as new."""
-    patch.setattr(Hearing, "_is_next", lambda self, record: True)
+    patch.setattr(Hearing, "_new", lambda self, polled: list(polled))
 
 
 def l_of_heard_ignored(patch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_a_mini_batch_holds_as_many_examined_events_whoever_owns_them(thinning: 
 
 def test_a_long_stretch_of_counted_events_is_cut() -> None:
     pieces = list(examining.mini_batches(_batch(np.zeros(5_000, np.bool_)), _COUNTED_ONLY, 64))
-    assert max(piece.stop - piece.start for piece in pieces) == 2_048
+    assert max(piece.stop - piece.start for piece in pieces) == 4_096
     assert pieces[-1].stop == 5_000
 
 

@@ -133,9 +133,12 @@ class HeardLog:
         """Do nothing: a replay never lags."""
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
+        queue, count, end = self.queue, min(max_records, len(self.queue)), self._log.end - self._log.late
+        if not self._log.late:
+            return [queue.popleft() for _ in range(count)]
         records: list[Record] = []
-        while self.queue and self.queue[0].offset + self._log.late < self._log.end and len(records) < max_records:
-            records.append(self.queue.popleft())
+        while len(records) < count and queue[0].offset < end:
+            records.append(queue.popleft())
         return records
 
     def stood(self, next_offsets: Mapping[int, int]) -> Mapping[int, int]:
