@@ -337,19 +337,30 @@ def _gap(table: _Rings, events: _Pushed, k: int, s: int) -> int:
 
 @kernel
 def _write_before(table: _Rings, before: Before, k: int, s: int) -> None:
-    for j in range(table.number_SL.shape[1]):
-        before.number_BL[k, j], before.type_BL[k, j] = table.number_SL[s, j], table.type_SL[s, j]
-        before.gap_BL[k, j] = table.gap_SL[s, j]
+    _copy(before.number_BL[k], table.number_SL[s])
+    _copy(before.type_BL[k], table.type_SL[s])
+    _copy(before.gap_BL[k], table.gap_SL[s])
     before.ts_B[k], before.in_set_B[k] = table.ts_S[s], table.in_set_S[s]
 
 
 @kernel
 def _push_one(table: _Rings, s: int, number: int, kind: int, gap: int) -> None:
-    last = table.number_SL.shape[1] - 1
+    _shift_in(table.number_SL[s], number)
+    _shift_in(table.type_SL[s], kind)
+    _shift_in(table.gap_SL[s], gap)
+
+
+@kernel
+def _copy(to_L, from_L):  # type: ignore[no-untyped-def]
+    """Copy one column of a ring. A loop over a single column compiles to vectors."""
+    for j in range(len(from_L)):
+        to_L[j] = from_L[j]
+
+
+@kernel
+def _shift_in(ring_L, newest):  # type: ignore[no-untyped-def]
+    """Push a value onto one column of a ring."""
+    last = len(ring_L) - 1
     for j in range(last):
-        table.number_SL[s, j] = table.number_SL[s, j + 1]
-        table.type_SL[s, j] = table.type_SL[s, j + 1]
-        table.gap_SL[s, j] = table.gap_SL[s, j + 1]
-    table.number_SL[s, last] = number
-    table.type_SL[s, last] = kind
-    table.gap_SL[s, last] = gap
+        ring_L[j] = ring_L[j + 1]
+    ring_L[last] = newest
