@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.tables.markdown import count, share, table
@@ -153,6 +153,27 @@ def _decoding(figures: Mapping[str, Figures]) -> str:
     return table(["records", "bytes", "us an event", "ratio", "min to max", "bar"], rows)
 
 
+def _workers(figures: Mapping[str, Figures]) -> str:
+    logs = figures["workers"]["logs"]
+    head = ["one of several workers", *(cell for log in logs for cell in (f"{log['log']}, us", "share of one's"))]
+    names = {"alone": "the only one, everything examined", "heard only": "owns nothing: each event is heard"}
+    rows = []
+    for run in ("alone", "2", "4", "8", "heard only"):
+        cells = (
+            cell for log in logs for cell in (f"{log['microseconds'][run]:.1f}", f"1 in {1 / log['shares'][run]:.1f}")
+        )
+        rows.append([names.get(run, f"one of {run}"), *cells])
+    rows += [_calculated(logs, workers) for workers in ("16", "32")]
+    ends = (cell for log in logs for cell in ("", f"{count(log['events_per_second']['end'])} events/s"))
+    rows.append(["a worker does nothing but hear at", *ends])
+    return table(head, rows)
+
+
+def _calculated(logs: Sequence[Figures], workers: str) -> list[str]:
+    shares = (cell for log in logs for cell in ("", f"1 in {1 / log['calculated_shares'][workers]:.1f}"))
+    return [f"one of {workers}, calculated", *shares]
+
+
 TABLES: Mapping[str, Table] = {
     "efforts": Table(("efforts",), _efforts),
     "loops": Table(("throughput",), _loops),
@@ -162,4 +183,5 @@ TABLES: Mapping[str, Table] = {
     "live": Table(("live",), _live),
     "exactly-once": Table(("exactly_once",), _exactly_once),
     "decoding": Table(("decoding",), _decoding),
+    "workers": Table(("workers",), _workers),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from stream_worker.core.decoder import Decoder
 from stream_worker.core.events import Alias, Events, Record
 from stream_worker.core.offsets import Offsets
 from stream_worker.loop.hearing import Hearing
-from stream_worker.loop.pieces import Piece, partitions_of, places_of
+from stream_worker.loop.pieces import Piece, places_of, records_of
 
 Decoded = tuple[Piece, Sequence[Record]]  # a piece, and the records that are left
 
@@ -40,7 +40,7 @@ class Decoding:
         self.decoder.key_mismatches, self.decoder.ignored = self._before[0], self._before[1].copy()
         mine = set(self._offsets.owned())
         others = self._hearing.learned().keys() - mine
-        owned, heard = _of(records, mine), _of(records, others)
+        owned, heard = records_of(records, mine), records_of(records, others)
         if not heard:
             return self._piece(self.decoder, owned)
         # Dead letters of heard partitions are their owners' to set aside.
@@ -52,13 +52,6 @@ class Decoding:
         events, dead_letters = decoder.decode(records, self._most)
         rest = decoder.rest
         return Piece(records[: len(records) - len(rest)], events, dead_letters, decoder.aliases), rest
-
-
-def _of(records: Sequence[Record], partitions: Collection[int]) -> Sequence[Record]:
-    there = partitions_of(records)
-    if there.isdisjoint(partitions):
-        return []
-    return records if there <= set(partitions) else [record for record in records if record.partition in partitions]
 
 
 def _joined(own: Decoded, heard: Decoded, records: Sequence[Record]) -> Decoded:

@@ -6,7 +6,7 @@ piece begins another one.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -28,12 +28,13 @@ class Piece:
 
     def of(self, partitions: Container[int]) -> Piece:
         """Return what of the piece is of these partitions."""
-        if all(partition in partitions for partition in partitions_of(self.records)):
+        there = partitions_of(self.records)
+        kept = {partition for partition in there if partition in partitions}
+        if kept == there:
             return self
-        kept = [place for place, partition in enumerate(self.events.partition_B.tolist()) if partition in partitions]
         return Piece(
-            [record for record in self.records if record.partition in partitions],
-            self.events.at(np.array(kept, np.int64)),
+            records_of(self.records, kept),
+            self.events.at(np.flatnonzero(np.isin(self.events.partition_B, list(kept)))),
             [letter for letter in self.dead_letters if letter.record.partition in partitions],
             [alias for alias in self.aliases if alias.partition in partitions],
         )
@@ -47,6 +48,20 @@ class Piece:
 def partitions_of(records: Sequence[Record]) -> set[int]:
     """Return the partitions that these records are of."""
     return set(map(attrgetter("partition"), records))
+
+
+def records_of(records: Sequence[Record], partitions: Collection[int]) -> Sequence[Record]:
+    """Return the records of these partitions, in their order."""
+    there = partitions_of(records)
+    if there.isdisjoint(partitions):
+        return []
+    return records if there <= set(partitions) else [record for record in records if record.partition in partitions]
+
+
+def next_offsets(records: Sequence[Record]) -> dict[int, int]:
+    """Return the offset behind the last of these records, by partition."""
+    last = dict(zip(map(attrgetter("partition"), records), map(attrgetter("offset"), records), strict=True))
+    return {partition: offset + 1 for partition, offset in last.items()}
 
 
 def places_of(

@@ -43,7 +43,7 @@ from stream_worker.loop.outside import Outside
 from stream_worker.loop.ownership import Ownership
 from stream_worker.loop.pacing import Pacing
 from stream_worker.loop.persistence import Persistence
-from stream_worker.loop.pieces import Piece, cut
+from stream_worker.loop.pieces import Piece, cut, next_offsets
 from stream_worker.loop.publisher import Publisher
 from stream_worker.loop.recalling import Recalled, Recalling
 from stream_worker.loop.refusals import Refusals
@@ -389,7 +389,7 @@ class Worker:
                 self._publisher.outbox.recommendations += lists
 
     def _advance(self, records: Sequence[Record]) -> None:
-        ends = {record.partition: record.offset + 1 for record in records}
+        ends = next_offsets(records)
         self.line.advance(ends, self._offsets.owned())
         self._offsets.process({partition: end for partition, end in ends.items() if partition in self._offsets})
 
