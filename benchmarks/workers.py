@@ -4,10 +4,11 @@
 
 A LOG is a CSV in time order with the columns user, item, ts, type; its events are made records of contract 1. Each
 worker is the program's own loop on its part of the log's users and on the rest as heard, which it only counts; a
-tick has as many records of its own as at rest. One that owns nothing hears as many in a tick as one of eight workers.
-All read the same rows, in turns in one process, and a ratio is of one round, since the machine may be shared. The first
-events of a turn are not timed, since the turns of the others have emptied the processor's caches, which nobody does to
-a worker on a machine of its own. Times are of the processor, of all threads; not in them: Kafka's and Redis' clients.
+tick has as many records of its own as at rest. New items start as where weights are shared. One that owns nothing hears
+as many in a tick as one of eight workers. All read the same rows, in turns in one process, and a ratio is of one round,
+since the machine may be shared. The first events of a turn are not timed, since the turns of the others have emptied
+the processor's caches, which nobody does to a worker on a machine of its own. Times are of the processor, of all
+threads; not in them: Kafka's and Redis' clients.
 
 To be seen, as medians of the rounds: a heard event takes at most 1/45 of a fully examined one (yoochoose; ml100k 1/28),
 and one of eight workers 1/6.5 (1/6) of a single worker's time for an event of the whole stream. Ends with 1 where one
@@ -84,6 +85,9 @@ class OneOf:
             effort=Effort(effort, follows=False, heard_one_in=0),
             heard=self._log.heard[0] if len(self._log.parts) > 1 else None,
         )
+        if len(self._log.parts) > 1:  # as workers do that share their weights
+            learner = self.worker.line.learner
+            learner.life.start.share(learner.catalog)
         self.worker.start()
         for _ in range(2):  # it hears all parts, then claims its own
             self.worker.run_once()

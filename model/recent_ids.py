@@ -48,10 +48,13 @@ def judge(users: UserTable, events: Identified) -> Judged:
 
     An id that comes again becomes no newer. Events of one record with the same id are not repeats of each other.
     """
+    repeated_B = np.zeros(len(events.slot_B), np.bool_)
+    if not users.ids_SI.shape[1]:
+        nobody = np.zeros(0, np.int64)
+        return Judged(repeated_B, nobody, users.ids_SI[nobody])
     slot_U, place_B = np.unique(events.slot_B, return_inverse=True)
     ids_UI = users.ids_SI[slot_U]
-    repeated_B = np.zeros(len(events.slot_B), np.bool_)
-    if ids_UI.shape[1] and events.id_B.any():
+    if events.id_B.any():
         _judge(events, place_B, ids_UI, repeated_B)
     return Judged(repeated_B, slot_U, ids_UI)
 

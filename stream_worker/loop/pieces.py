@@ -71,6 +71,8 @@ def places_of(
     count = len(records)
     offset_R = np.fromiter(map(attrgetter("offset"), records), np.int64, count)
     partition_R = np.fromiter(map(attrgetter("partition"), records), np.int64, count)
+    if np.array_equal(offset_R, offset_X) and np.array_equal(partition_R, partition_X):
+        return np.arange(count)
     first = offset_R.min(initial=0)
     # Partition and offset as one number, so that a search finds both at once.
     width = 1 + offset_R.max(initial=0) - first
