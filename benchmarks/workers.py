@@ -211,8 +211,8 @@ def missed(result: Mapping[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--warm", default=30_000, show_default=True, help="Events learned before anything is timed.")
-@click.option("--events", default=12_288, show_default=True, help="Events of each timed stretch.")
+@click.option("--warm", default=40_000, show_default=True, help="Events learned before anything is timed.")
+@click.option("--events", default=8_192, show_default=True, help="Events of each timed stretch.")
 @click.option("--rounds", default=5, show_default=True)
 def main(logs: tuple[Path, ...], warm: int, events: int, rounds: int) -> None:
     """Print the times and write them to benchmarks/results/workers.json. End with 1 where a bar is missed."""
