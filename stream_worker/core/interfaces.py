@@ -311,12 +311,15 @@ class Claim:
     `floor`: M; None if it was never written.
     `generation`: how often the topic was made again since the partition's first record.
     `before`: the id of the earlier topic whose M this claim has ended; empty if it ended none.
+    `remembered`: the highest n that a record of the partition was saved with under its topic of now; 0 if none was, or
+        if it is not known, as of what older versions wrote.
     """
 
     token: int
     floor: int | None
     generation: int = 0
     before: str = ""
+    remembered: int = 0
 
 
 class RecordStore(Protocol):
@@ -338,11 +341,11 @@ class RecordStore(Protocol):
     def claim(
         self, partitions: Collection[int], above: Mapping[int, int] | None = None, now: Kept = _UNKNOWN
     ) -> dict[int, Claim]:
-        """Take a new token for each partition; return the tokens with M.
+        """Take a new token for each partition; return the tokens with M and the highest n.
 
         `above`: tokens that are known to have been given before; the new ones are higher.
         `now`: the topic's id and numbers of partitions, which the store keeps from now on. If the store keeps another
-        topic id, M is removed; if it keeps none, M is taken as this topic's.
+        topic id, M and the highest n are removed; if it keeps none, M is taken as this topic's.
         """
         ...
 
@@ -365,7 +368,7 @@ class RecordStore(Protocol):
         """Write records (user, bytes) and return how many were written.
 
         A record whose next offset n is below the stored one's is not written. Raises StaleToken; then nothing was
-        written.
+        written. The highest n, without its generation, is kept for the next claim.
         """
         ...
 

@@ -155,6 +155,11 @@ def generation_of(blob: bytes) -> int:
     return int.from_bytes(blob[1:3], "big")
 
 
+def highest_next_offset(blobs: Sequence[bytes]) -> int:
+    """Return the highest n, without its generation, of records of one partition; 0 of none."""
+    return int.from_bytes(max((blob[3:9] for blob in blobs), default=b""), "big")
+
+
 def begin_again(records: NDArray[Any], which_R: NDArray[np.bool_]) -> None:
     """Set n and the number of events of some records to 0, since they belong to another source; the rest stays."""
     records["next_offset"][which_R] = records["events"][which_R] = 0

@@ -13,7 +13,7 @@ from model.batch import Batch, Outcome
 from model.pace import Pace
 from stream_worker.core.errors import Unavailable
 from stream_worker.core.events import Record
-from stream_worker.core.interfaces import HeardSource
+from stream_worker.core.interfaces import Claim, HeardSource
 from stream_worker.core.offsets import Kept, Offsets
 from stream_worker.core.status import Hearing as Counts
 from stream_worker.logs import get_logger
@@ -156,6 +156,22 @@ class Hearing:
             "a partition is claimed before it was heard to its end", partition=partition, learned=learned, end=published
         )
         return True
+
+    def lacks(self, partition: int, claim: Claim) -> bool:
+        """Return True if memories of a partition are ahead of L and it can be heard first: then that begins.
+
+        L is not from the last owner then: another one died, or this line began from an older or another's checkpoint. A
+        line without an L would begin at M. What is heard already has waited in `has_reached`. Raises Unavailable.
+        """
+        if self._source is None or partition in self._reading:
+            return False
+        floor = claim.floor or 0
+        learned, remembered = self._line.offsets.get(partition, floor), max(floor, claim.remembered)
+        if learned >= remembered:
+            return False
+        _log.info("hearing what is remembered, first", partition=partition, learned=learned, remembered=remembered)
+        self.begin([partition])
+        return partition in self._reading
 
     def leave(self, partitions: Collection[int]) -> None:
         """Stop hearing these partitions, and forget their users: they are claimed, or begin again."""

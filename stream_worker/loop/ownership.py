@@ -66,7 +66,8 @@ class Ownership:
     def claim(self, committed: Mapping[int, Committed]) -> Mapping[int, int]:
         """Take new tokens, then start at M; see `PartitionOwner.claim`.
 
-        A partition that is heard is claimed once it was heard up to Y, so that every event is counted.
+        A partition that is heard is claimed once it was heard up to Y, so that every event is counted. One whose
+        memories turn out to be ahead of L is heard first, too; no earlier owner can write more, since it is fenced off.
         """
         committed = {p: at for p, at in committed.items() if self._hearing.has_reached(p, at.next_offset)}
         if not committed:
@@ -77,6 +78,9 @@ class Ownership:
         if not self._line.offsets and any(at.next_offset > 0 and not at.first for at in committed.values()):
             _log.warning("begins without a checkpoint, with nothing learned, though the group has published before")
         claims = self._memories.claim(committed)
+        if ahead := {p for p, claim in claims.items() if self._hearing.lacks(p, claim)}:
+            self._memories.drop(ahead)
+            committed = {p: at for p, at in committed.items() if p not in ahead}
         self._hearing.leave(committed)
         starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
         self._items.owe()

@@ -100,6 +100,32 @@ class MemoryStoreContract:
         store.claim([0], {}, Kept(topic_id="b", first_partitions=6, partitions=6))
         assert store.kept([0])[0] == Kept(None, "b", 0, 4, 8)
 
+    def test_a_claim_tells_the_highest_next_offset_that_was_saved(self, store: MemoryStore) -> None:
+        """Of whatever owner, without its generation; other partitions have their own."""
+        assert store.claim([0, 1])[0].remembered == 0
+        store.save(0, token_of(store), [("a", record(5)), ("b", record(300)), ("c", record(7))])
+        store.save(0, token_of(store), [("a", record(6))])
+        store.save(1, token_of(store, 1), [("a", record((3 << 48) | 40, version=2))])
+        assert [claim.remembered for claim in store.claim([0, 1]).values()] == [300, 40]
+        store.save(0, token_of(store), [])
+        assert store.claim([0])[0].remembered == 300
+
+    def test_a_refused_save_raises_no_highest_next_offset(self, store: MemoryStore) -> None:
+        former = token_of(store)
+        token_of(store)
+        with pytest.raises(StaleToken):
+            store.save(0, former, [("u", record(9))])
+        assert store.claim([0])[0].remembered == 0
+
+    def test_under_another_id_of_the_topic_nothing_is_remembered_yet(self, store: MemoryStore) -> None:
+        token = store.claim([0], {}, Kept(topic_id="a"))[0].token
+        store.save(0, token, [("u", record(9))])
+        assert store.claim([0], {}, Kept(topic_id="a"))[0].remembered == 9
+        second = store.claim([0], {}, Kept(topic_id="b"))[0]
+        assert second.remembered == 0
+        store.save(0, second.token, [("u", record((1 << 48) | 2, version=2))])
+        assert store.claim([0], {}, Kept(topic_id="b"))[0].remembered == 2
+
     def test_claiming_a_partition_leaves_the_others_alone(self, store: MemoryStore) -> None:
         tokens = {p: claim.token for p, claim in store.claim([0, 1]).items()}
         store.claim([1])

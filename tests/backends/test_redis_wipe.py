@@ -34,7 +34,7 @@ class TestWipe:
         assert (found["memories"], found["partitions"]) == (7 * len(ODD_USERS), 7)
         assert found["other keys"] >= 2
         removed = store.wipe()
-        assert removed == 7 * len(ODD_USERS) + 2 * 7 + found["other keys"]
+        assert removed == 7 * len(ODD_USERS) + 3 * 7 + found["other keys"]
         assert sum(store.counted().values()) == 0
         assert list(store.scan()) == []
         store.close()

@@ -237,8 +237,9 @@ def owned_and_heard() -> None:
 
 
 def claimed_unheard() -> None:
-    """A partition is claimed before it was heard up to Y."""
+    """A partition is claimed before it was heard up to Y, or up to what is remembered."""
     swap(Hearing, "has_reached", lambda original: lambda self, partition, published: True)
+    swap(Hearing, "lacks", lambda original: lambda self, partition, claim: False)
 
 
 def heard_again() -> None:

@@ -27,14 +27,12 @@ _READ_AGAIN = 2  # records before L
 class EverythingHears(EverythingDies):
     """Every process hears what it does not own, and claims a partition once it has heard it up to Y.
 
-    `lows`: where the log begins for those who hear it, by partition and topic. `claimed_by`: the last slot that owned
-    each partition.
+    `lows`: where the log begins for those who hear it, by partition and topic.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lows: dict[tuple[int, int], int] = {}
-        self.claimed_by: dict[int, int] = {}
 
     def low(self, partition: int) -> int:
         return self.lows.get((partition, self.topic[partition]), 0)
@@ -119,10 +117,12 @@ class EverythingHears(EverythingDies):
             return learned is not None and learned >= published
         ours = self.store.topics[partition] == self.topic[partition]
         floor = (self.store.floors[partition] if ours else None) or 0
-        return learned is None or learned >= min(published, floor)
+        records = [record for (p, _), record in self.store.records.items() if p == partition]
+        remembered = max((r.n for r in records if r.generation == self.topic[partition]), default=0)
+        return (floor if learned is None else learned) >= max(floor, remembered)
 
     def claim(self, slot: int, partition: int) -> None:
-        """As far as it was heard up to Y; else it is heard on, or from now on."""
+        """As far as it was heard up to Y, or all that is remembered is learned; else it is heard on, or from now on."""
         process = self._process(slot)
         self.drop(slot, partition)
         self.recognize(process, partition)
@@ -150,11 +150,6 @@ class EverythingHears(EverythingDies):
         line, floor = process.line, self.store.floors[partition] or 0
         if partition not in line.learned_to:
             line.first[partition] = floor
-        # Without an L there is nothing to begin hearing at; an L that was owned may be older than another's memories.
-        before = self.claimed_by.get(partition, slot)
-        self.claimed_by[partition] = slot
-        if partition not in line.learned_to or (partition not in line.heard and before != slot):
-            line.excused.add(partition)
         if line.learned_to.get(partition, floor) < floor:
             self._skip(process, partition, floor)
 
@@ -207,9 +202,9 @@ class EverythingHears(EverythingDies):
 
     @invariant()
     def there_is_a_gap_only_where_one_has_to_be(self) -> None:
-        for slot, process in enumerate(self.processes):
+        for process in self.processes:
             for partition in process.line.learned_to if process is not None else ():
-                if process is not None and partition not in process.line.excused and self.intact[slot]:
+                if process is not None and partition not in process.line.excused:
                     assert not process.line.gap[partition]
 
     @invariant()

@@ -20,6 +20,7 @@ from stream_worker.loop.heard_users import HeardUsers
 from stream_worker.loop.hearing import Hearing
 from stream_worker.loop.ownership import Ownership
 from stream_worker.loop.recalling import Recalling
+from tests.loop.test_remembered_unheard import claimed_after_another_one
 from tests.model import test_hearing as of_the_model
 from tests.support.two_workers import check_counts, close, hearing_world, owned, silence, tick, two
 from tests.support.worker_world import BATCH, Run, World
@@ -185,6 +186,11 @@ def claimed_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hearing, "has_reached", lambda self, partition, published: True)
 
 
+def memories_ahead_of_l(patch: pytest.MonkeyPatch) -> None:
+    """A claim does not ask what is remembered."""
+    patch.setattr(Hearing, "lacks", lambda self, partition, claim: False)
+
+
 def heard_on(patch: pytest.MonkeyPatch) -> None:
     """What is claimed is heard, too, and what came before counts as new."""
     patch.setattr(Hearing, "_new", lambda self, polled: list(polled))
@@ -263,6 +269,7 @@ CONTROLS = (
     Control(rows_kept, claimed_ahead, "check_memories"),
     Control(rows_as_owned, claimed_behind, "published again"),
     Control(claimed_at_once, claimed_behind, "check_counts"),
+    Control(memories_ahead_of_l, claimed_after_another_one, "check_counts"),
     Control(heard_on, given_out_twice, "check_counts"),
     Control(l_of_heard_ignored, heard_again, "check_counts"),
     Control(published_for_others, claimed_behind, "check_contract_1"),

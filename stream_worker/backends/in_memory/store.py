@@ -18,7 +18,7 @@ from stream_worker.core.amounts import amount
 from stream_worker.core.errors import MemoriesLost, StaleToken
 from stream_worker.core.interfaces import Claim, Clock, Holder
 from stream_worker.core.item_dictionary import ItemDictionary, numbers_kept_seconds
-from stream_worker.core.memory_record import KNOWN_VERSIONS
+from stream_worker.core.memory_record import KNOWN_VERSIONS, highest_next_offset
 from stream_worker.core.offsets import Kept
 
 _NEXT_OFFSET = slice(1, 9)  # n in a record, comparable as bytes
@@ -54,6 +54,7 @@ class InMemoryMemoryStore:
         self._records: dict[tuple[int, str], bytes] = {}
         self._tokens: dict[int, int] = {}
         self._floors: dict[int, int] = {}
+        self._remembered: dict[int, int] = {}
         self._topics: dict[int, Kept] = {}
         self._generations: dict[int, int] = {}
         self._owners: dict[str, str] = {}
@@ -86,7 +87,10 @@ class InMemoryMemoryStore:
             self._tokens[partition] = self._turn
         before = {partition: self._belong(partition, now) for partition in partitions}
         return {
-            p: Claim(self._tokens[p], self._floors.get(p), self._generations.get(p, 0), before[p]) for p in partitions
+            p: Claim(
+                self._tokens[p], self._floors.get(p), self._generations.get(p, 0), before[p], self._remembered.get(p, 0)
+            )
+            for p in partitions
         }
 
     def _belong(self, partition: int, now: Kept) -> str:
@@ -96,6 +100,7 @@ class InMemoryMemoryStore:
         if another:
             self._generations[partition] = 1 + self._generations.get(partition, 0)
             self._floors.pop(partition, None)
+            self._remembered.pop(partition, None)
         self._topics[partition] = Kept(
             topic_id=now.topic_id or kept.topic_id,
             stood=0 if another else kept.stood,
@@ -111,6 +116,8 @@ class InMemoryMemoryStore:
 
     def save(self, partition: int, token: int, records: Sequence[tuple[str, bytes]]) -> int:
         self._check(partition, token)
+        highest = highest_next_offset([blob for _, blob in records])
+        self._remembered[partition] = max(highest, self._remembered.get(partition, 0))
         written = 0
         for user, blob in records:
             key = (partition, user)
@@ -213,7 +220,7 @@ class InMemoryMemoryStore:
         # States of earlier versions have no `numbers_old`: all ids were in one generation.
         old = state.get("numbers_old", np.zeros(len(items), np.bool_)).tolist()
         self._items.restore(list(zip(state["numbers"].tolist(), items, old, strict=True)), int(state["counter"][0]))
-        self._floors = dict(state["floors"].tolist())
+        self._floors, self._remembered = dict(state["floors"].tolist()), {}
         self._load_topics(state["topics"].tobytes() if "topics" in state else b"{}")
         # A token never falls, even if an older state is loaded into a store in use.
         self._tokens |= {p: max(token, self._tokens.get(p, 0)) for p, token in state["tokens"].tolist()}

@@ -5,7 +5,8 @@ in one cluster slot."""
 # KEYS: token, floor, topic.
 # ARGV: a token given before, the topic's id ('': unknown), the number of partitions when the group began, and now (0:
 #   unknown).
-# Returns {token, floor, generation of the topic, id of the other topic that the floor was of until now ('': none)}.
+# Returns {token, floor, generation of the topic, id of the other topic that the floor was of until now ('': none),
+#   highest n of a record ('': not known)}.
 # A token is at least the time in microseconds, so a token from before a wipe of the store is not given again.
 CLAIM = """
 local function kept(name) return redis.call('HGET', KEYS[3], name) or '' end
@@ -19,7 +20,7 @@ if ARGV[2] ~= '' and kept('id') ~= ARGV[2] then
   redis.call('HSET', KEYS[3], 'id', ARGV[2])
   if before ~= '' then
     redis.call('HSET', KEYS[3], 'generation', string.format('%.0f', (tonumber(kept('generation')) or 0) + 1))
-    redis.call('HSET', KEYS[3], 'stood', '0')
+    redis.call('HSET', KEYS[3], 'stood', '0', 'remembered', '0')
     redis.call('SET', KEYS[2], '-1')
   end
 end
@@ -28,7 +29,7 @@ if tonumber(ARGV[3]) > 0 and (first == 0 or tonumber(ARGV[3]) < first) then
   redis.call('HSET', KEYS[3], 'first', ARGV[3])
 end
 if tonumber(ARGV[4]) > most then redis.call('HSET', KEYS[3], 'most', ARGV[4]) end
-return {token, redis.call('GET', KEYS[2]), kept('generation'), before}
+return {token, redis.call('GET', KEYS[2]), kept('generation'), before, kept('remembered')}
 """
 
 # Returns {floor, topic's id, where its reader stood, numbers of partitions at first, and at most} of a partition.
@@ -39,7 +40,7 @@ return {redis.call('GET', KEYS[1]), kept('id'), kept('stood'), kept('first'), ke
 """
 
 # Writes records whose n is not lower than that of the stored record.
-# KEYS: token, records... ARGV: token, time to live in milliseconds (0: none), records...
+# KEYS: token, topic, records... ARGV: token, time to live in milliseconds (0: none), highest n of these, records...
 # Returns the number of written records, or -current - 1 if the current token is not the given one.
 # A value that is no record of a known version (see `core.memory_record`) is overwritten.
 # Lua compares strings by the server's locale (under en_US, "a" < "B"), so n is compared as two numbers.
@@ -54,8 +55,11 @@ local function lower(stored, given)
 end
 local current = redis.call('GET', KEYS[1])
 if current ~= ARGV[1] then return -(tonumber(current) or 0) - 1 end
+if tonumber(ARGV[3]) > (tonumber(redis.call('HGET', KEYS[2], 'remembered') or '0') or 0) then
+  redis.call('HSET', KEYS[2], 'remembered', ARGV[3])
+end
 local written = 0
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   local value = ARGV[i + 1]
   local stored = redis.pcall('GETRANGE', KEYS[i], 0, 8)
   if type(stored) == 'table' and not string.find(stored.err, 'WRONGTYPE') then return stored end

@@ -4,7 +4,7 @@ Keys, with `<p>` = `<namespace>:{<group>:<partition>}` (a hash tag, which keeps 
 
     <p>:token      fencing token, which rises at every claim
     <p>:floor      M (-1: not written yet for this topic's id)
-    <p>:topic      the topic that M belongs to: id, generation, where its reader stood, numbers of partitions
+    <p>:topic      the topic that M belongs to: id, generation, where its reader stood, numbers of partitions, highest n
     <p>:u:<user>   a memory record
 
 The dictionary of items is under `<namespace>:{<group>:items}`, the owners and holders of worker slots are under
@@ -32,6 +32,7 @@ from stream_worker.backends.redis.slots import RedisSlots
 from stream_worker.core.errors import StaleToken
 from stream_worker.core.interfaces import Claim, Holder
 from stream_worker.core.item_dictionary import numbers_kept_seconds
+from stream_worker.core.memory_record import highest_next_offset
 from stream_worker.core.offsets import Kept
 
 _CHUNK = 1_000  # records per read or per call of a script, which blocks Redis meanwhile; not tuned
@@ -79,8 +80,9 @@ class RedisMemoryStore:
             given = [str((above or {}).get(partition, 0)), *topic]
             with self._connection.claimed():
                 answer = self._connection.run(self._claim, self._floor_keys(partition), given)
-            token, floor, generation, before = answer
-            claims[partition] = Claim(int(token), _floor(floor), int(generation or 0), before.decode())
+            token, floor, generation, before, remembered = answer
+            known = int(generation or 0), before.decode(), int(remembered or 0)
+            claims[partition] = Claim(int(token), _floor(floor), *known)
         return claims
 
     def _floor_keys(self, partition: int) -> list[str]:
@@ -113,11 +115,11 @@ class RedisMemoryStore:
         written = 0
         for start in range(0, max(len(records), 1), _CHUNK):
             chunk = records[start : start + _CHUNK]
-            keys = [self._key(partition, "token"), *(self._key(partition, f"u:{user}") for user, _ in chunk)]
+            blobs = [blob for _, blob in chunk]
+            keys = [self._key(partition, name) for name in ("token", "topic", *(f"u:{user}" for user, _ in chunk))]
+            given = [str(token), self._ttl_ms, str(highest_next_offset(blobs))]
             with self._connection.claimed():
-                answer = self._connection.run(
-                    self._save, keys, [str(token), self._ttl_ms, *(blob for _, blob in chunk)]
-                )
+                answer = self._connection.run(self._save, keys, [*given, *blobs])
             written += self._accepted(int(answer), partition, token)
         return written
 

@@ -73,7 +73,7 @@ class Trial(RedisMemoryStore):
 
     def _forget(self, partitions: Iterable[int]) -> None:
         """Let all keys expire at once, since `run` needs no right to delete them."""
-        keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "u:user")]
+        keys = [self._key(p, name) for p in partitions for name in ("token", "floor", "topic", "u:user")]
         slots = (f"{self._prefix}:slots}}", self._slots.key_of("slot"))
         with self._connection.available():
             for key in (*keys, *self._items.keys, f"{self._prefix}:items}}:master", *slots):
