@@ -5,10 +5,10 @@
 A LOG is a CSV in time order with the columns user, item, ts, type; its events are made records of contract 1. Each
 worker is the program's own loop on its part of the log's users and on the rest as heard, which it only counts; a
 tick has as many records of its own as at rest. New items start as where weights are shared. One that owns nothing hears
-as many in a tick as one of eight workers. All read the same rows, in turns in one process, and a ratio is of one round,
-since the machine may be shared. The first events of a turn are not timed, since the turns of the others have emptied
-the processor's caches, which nobody does to a worker on a machine of its own. Times are of the processor, of all
-threads; not in them: Kafka's and Redis' clients.
+as many in a tick as one of eight workers. All read the same rows, a few in turns in one process, and a ratio is of one
+round, since the machine may be shared. The first events of a turn are not timed, since the turns of the others have
+emptied the processor's caches, which nobody does to a worker on a machine of its own. Times are of the processor, of
+all threads; not in them: Kafka's and Redis' clients.
 
 To be seen, as medians of the rounds: a heard event takes at most 1/45 of a fully examined one (yoochoose; ml100k 1/28),
 and one of eight workers 1/6.5 (1/6) of a single worker's time for an event of the whole stream. Ends with 1 where one
@@ -145,35 +145,46 @@ def measured(settings: Settings, log: Path, warm: int, events: int, rounds: int)
     rounds = min(rounds, (len(records) - warm) // events)
     if rounds < 1:
         raise click.UsageError(f"{log}: has {len(records)} records, fewer than {warm} + {events}")
-    runs = {
-        _ALONE: OneOf(settings),
-        _AT_LEAST: OneOf(settings, thinning=LEAST),
-        **{str(workers): OneOf(settings, workers) for workers in MEASURED},
-        _HEARD: OneOf(settings, MEASURED[-1], owns=False),
-    }
+    *fewer, most = MEASURED
+    groups = (
+        {
+            _ALONE: OneOf(settings),
+            str(most): OneOf(settings, most),
+            _HEARD: OneOf(settings, most, owns=False),
+        },
+        {
+            _ALONE: OneOf(settings),
+            _AT_LEAST: OneOf(settings, thinning=LEAST),
+            **{str(workers): OneOf(settings, workers) for workers in fewer},
+        },
+    )
+    times = [_taken_in_turns(runs, records, warm, events) for runs in groups]
+    return {"log": log.stem, "events": events, "rounds": rounds, **figures(*times)}
+
+
+def _taken_in_turns(
+    runs: Mapping[str, OneOf], records: Sequence[Record], warm: int, events: int
+) -> dict[str, list[float]]:
+    """Return the times of an event by run and round."""
     for run in runs.values():
         run.take(records[:warm])
         run.microseconds.clear()
     gc.freeze()  # as `run` does; besides, the log's records are the benchmark's, not a worker's
-    for start in range(warm, warm + rounds * events, events):
+    for start in range(warm, len(records) - events + 1, events):
         for run in runs.values():
             run.take(records[start : start + events], untimed=events // 4)
-    return {
-        "log": log.stem,
-        "events": events,
-        "rounds": rounds,
-        **figures({k: v.microseconds for k, v in runs.items()}),
-    }
+    return {name: run.microseconds for name, run in runs.items()}
 
 
-def figures(microseconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Return the figures of a log from the times of an event by run and round."""
-    alone = microseconds[_ALONE]
-    median = {name: statistics.median(rounds) for name, rounds in microseconds.items()}
-    shares = {
-        name: statistics.median(mine / single for mine, single in zip(rounds, alone, strict=True))
-        for name, rounds in microseconds.items()
-    }
+def figures(*groups: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the figures of a log from the times of an event by run and round, of each group of runs in turns."""
+    median: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for times in groups:
+        for name, rounds in times.items():
+            ratios = (mine / single for mine, single in zip(rounds, times[_ALONE], strict=True))
+            median.setdefault(name, statistics.median(rounds))
+            shares.setdefault(name, statistics.median(ratios))
     heard, least = median[_HEARD], median[_AT_LEAST]
     sizes = (1, *MEASURED, *CALCULATED)
     return {
@@ -211,8 +222,8 @@ def missed(result: Mapping[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--warm", default=40_000, show_default=True, help="Events learned before anything is timed.")
-@click.option("--events", default=8_192, show_default=True, help="Events of each timed stretch.")
+@click.option("--warm", default=22_000, show_default=True, help="Events learned before anything is timed.")
+@click.option("--events", default=12_288, show_default=True, help="Events of each timed stretch.")
 @click.option("--rounds", default=5, show_default=True)
 def main(logs: tuple[Path, ...], warm: int, events: int, rounds: int) -> None:
     """Print the times and write them to benchmarks/results/workers.json. End with 1 where a bar is missed."""
