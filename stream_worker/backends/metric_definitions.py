@@ -366,9 +366,9 @@ class WorkerMetrics:
     heard_gap = Metric(
         Gauge,
         "events",
-        "Events of a partition that its line never counted: when they were to be heard, the log had lost them.",
+        "Events of a partition that its line never counts: the log had lost them, or a claim did not wait for them.",
         labels=("partition",),
-        read=lambda s: by_partition(s.hearing.gap),
+        read=lambda s: by_partition(dict.fromkeys(s.hearing.lag, 0) | s.hearing.gap),
     )
     users_heard = Metric(Gauge, "users", "Memories of heard users on the device.", read=lambda s: s.hearing.users)
     weights_given = Metric(

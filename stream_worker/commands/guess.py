@@ -83,15 +83,17 @@ def _document(framed: Documents | None, value: bytes | None) -> Any:
 
 def _kafka_section(kafka: KafkaConfig, topic: str) -> Iterator[str]:
     """Yield `[kafka]` for a topic: where it is not the one of the configuration, with names of its own, so that it
-    shares no group, lists or dead letters with another topic's worker."""
+    shares no group, lists, dead letters or weights with another topic's worker."""
     own = kafka.input_topic == topic
     group, lists = (kafka.group_id, kafka.output_topic) if own else (topic, f"{topic}.recommendations")
     dead = kafka.dead_letter_topic if own else f"{topic}.dead"
+    weights = kafka.weights_topic if own else f"{topic}.weights"
     yield "[kafka]"
     yield f"bootstrap_servers = {literal(kafka.bootstrap_servers)}"
     yield f"input_topic = {literal(topic)}"
     yield f"output_topic = {literal(lists)}"
     yield f"dead_letter_topic = {literal(dead)}"
+    yield f"weights_topic = {literal(weights)}"
     yield f"group_id = {literal(group)}"
     if kafka.extra:
         yield "# and [kafka.extra] of your configuration"

@@ -187,7 +187,7 @@ class Hearing:
     one_in: one in so many heard events is examined; 0: none, all are counted only.
     counted_owned, counted_heard: events that were counted, of owned partitions and of heard ones.
     examined_heard: heard events that were predicted and learned from, too.
-    gap: events of a partition that this line never counted, since the log had lost them when they were to be heard.
+    gap: events of a partition that this line never counts: the log had lost them, or a claim did not wait for them.
     users: memories of heard users on the device.
     """
 

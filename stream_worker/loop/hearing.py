@@ -145,7 +145,9 @@ class Hearing:
             learned = self._line.offsets.get(partition, 0)
             if partition not in self._line.counted.heard or learned >= published:
                 return True
-            _log.info("hearing what was published, before claiming it", partition=partition, learned=learned)
+            _log.info(
+                "hearing what was published, before claiming it", partition=partition, learned=learned, end=published
+            )
             self.begin([partition])
         learned = self._line.offsets.get(partition, 0)
         if self._source.stood({partition: learned})[partition] >= published:
