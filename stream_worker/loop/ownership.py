@@ -81,6 +81,8 @@ class Ownership:
         if ahead := {p for p, claim in claims.items() if self._hearing.lacks(p, claim)}:
             self._memories.drop(ahead)
             committed = {p: at for p, at in committed.items() if p not in ahead}
+        if not committed:
+            return {}
         self._hearing.leave(committed)
         starts = {partition: self._start(partition, at, claims[partition]) for partition, at in committed.items()}
         self._items.owe()

@@ -22,6 +22,11 @@ class Membership:
 
     instance: the static member's id.
 
+    `metadata` is the member as the loop knows it, for commits: taken in callbacks of the group, and before a
+    look at the queue that leaves nothing in it. After a lost session librdkafka joins again by itself (KIP-848:
+    with a new epoch), before the loop has served the loss; brokers would accept a commit under that member, and
+    refuse this one.
+
     `trouble` is the last error since reading worked; empty: none. A missing right stays the trouble until the brokers
     say that the right is there, since librdkafka reports it only once.
 
@@ -34,10 +39,11 @@ class Membership:
         self._described = DescribedGroup(config)
         self._heard = self._lost = self._denied = False
         self.trouble = ""
+        self.metadata: Any = None
 
-    def heard(self) -> None:
-        """Note that the group has given or taken partitions (perhaps none) in good order."""
-        self._heard, self._lost = True, False
+    def heard(self, metadata: Any = None) -> None:
+        """Note that the group has given or taken partitions (perhaps none) in good order, and the member's metadata."""
+        self._heard, self._lost, self.metadata = True, False, metadata or self.metadata
         self.reads()
 
     def lost(self) -> None:

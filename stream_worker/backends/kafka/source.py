@@ -175,7 +175,7 @@ class KafkaSource:
     def membership(self) -> Any:
         """Return the group metadata for a commit. Raises RestartNeeded if the topic was deleted and made again."""
         self._identity.answer()
-        return self._consumer.consumer_group_metadata()
+        return self._membership.metadata or self._consumer.consumer_group_metadata()
 
     def close(self) -> None:
         """Stop reading without telling the owner. A static member stays in the group until its session times out."""
@@ -193,7 +193,11 @@ class KafkaSource:
     def _consume(self, size: int, timeout_seconds: float) -> None:
         if self._refused and self._backoff.ready():
             self._join_again()
-        self._keep(consumed(self._consumer, size, timeout_seconds, self._on_error))
+        now, named = self._consumer.consumer_group_metadata(), self._membership.metadata
+        messages = consumed(self._consumer, size, timeout_seconds, self._on_error)
+        if len(messages) < size and self._membership.metadata is named:
+            self._membership.metadata = now  # the queue is empty: what the group had said by then was served
+        self._keep(messages)
         if self._fatal is not None:
             self._fenced_by_itself(self._fatal)
         if self._failures:
@@ -265,7 +269,7 @@ class KafkaSource:
         self._membership.wrong(event, error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._membership.heard()
+        self._membership.heard(consumer.consumer_group_metadata())
         try:
             require_own_topic(self._config, self._slot, {at.topic for at in partitions})
         except ConfigurationError as fault:
@@ -275,7 +279,7 @@ class KafkaSource:
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._membership.heard()
+        self._membership.heard(consumer.consumer_group_metadata())
         self._leave(partitions, self._owner.release if self._owner else None)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
