@@ -75,4 +75,4 @@ def _owners(scene: Scene) -> int:
 
 def _gaps(scene: Scene, slot: str) -> list[float]:
     metrics = scene.fleet.metrics(slot)
-    return [value for name, value in metrics.items() if name.startswith("stream_worker_heard_gap_total")]
+    return [value for name, value in metrics.items() if name.startswith("stream_worker_heard_gap{")]

@@ -16,6 +16,14 @@ def world() -> World:
     return hearing_world()
 
 
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What begins to be heard; it is only noted."""
+    noted: list[object] = []
+    monkeypatch.setattr(Hearing, "begin", lambda self, only=None: noted.append(only))
+    return noted
+
+
 def newest(world: World, slot: str) -> Snapshot:
     found = world.checkpoints[slot].load_newest()
     assert found is not None
@@ -119,11 +127,9 @@ def test_a_line_without_a_checkpoint_counts_all_from_where_it_begins(world: Worl
 @pytest.mark.parametrize("step", ["Y", "L", "records", "M", "claim", "nothing"])
 @pytest.mark.parametrize("wiped", [False, True])
 def test_one_that_is_alone_claims_at_once_after_any_death(
-    world: World, step: str, wiped: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, begun: list[object], step: str, wiped: bool
 ) -> None:
     """Nothing is read twice for it, also where the store was wiped meanwhile."""
-    begun: list[object] = []
-    monkeypatch.setattr(Hearing, "begin", lambda self, only=None: begun.append(only))
     world.send_many(60)
     first = world.worker("a")
     first.tick(4)
@@ -145,12 +151,8 @@ def test_one_that_is_alone_claims_at_once_after_any_death(
     check_all(world, again)
 
 
-def test_one_that_claims_again_what_it_has_lost_for_a_moment_hears_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_claims_again_what_it_has_lost_for_a_moment_hears_nothing(world: World, begun: list[object]) -> None:
     """Its own token was refused: L in memory is past all that it has written."""
-    begun: list[object] = []
-    monkeypatch.setattr(Hearing, "begin", lambda self, only=None: begun.append(only))
     world.send_many(60)
     run = world.worker("a")
     run.tick(4)

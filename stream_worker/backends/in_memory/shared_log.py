@@ -133,11 +133,9 @@ class HeardLog:
         """Do nothing: a replay never lags."""
 
     def poll(self, max_records: int, timeout_seconds: float) -> list[Record]:
-        queue, count, end = self.queue, min(max_records, len(self.queue)), self._log.end - self._log.late
-        if not self._log.late:
-            return [queue.popleft() for _ in range(count)]
+        queue, end = self.queue, self._log.end - self._log.late
         records: list[Record] = []
-        while len(records) < count and queue[0].offset < end:
+        while queue and queue[0].offset < end and len(records) < max_records:
             records.append(queue.popleft())
         return records
 
