@@ -136,7 +136,7 @@ class Outcome:
 
     @staticmethod
     def of_none(windows_BL: NDArray[np.int32], length: int, losses: dict[str, float]) -> Outcome:
-        """Return the outcome of B events none of which was predicted.
+        """Return the outcome of B events none of which was predicted. Its columns can't be written.
 
         windows_BL: item rows of the ring before each event
         length: places of a list

@@ -106,7 +106,7 @@ class Decoder:
         self._newest = _LOGS_NEWEST if from_log else _LIVE_NEWEST
 
     def of_heard(self) -> Decoder:
-        """Return a decoder of the same records that nobody watches, with counts of its own; it counts no keys."""
+        """Return a decoder of the same records that nobody watches. It counts what it ignores, and no keys."""
         other = copy.copy(self)
         other._watch, other.key_mismatches, other.ignored, other._counts_keys = None, 0, Counter(), False
         return other

@@ -162,8 +162,8 @@ class Hearing:
     def lacks(self, partition: int, claim: Claim) -> bool:
         """Return True if memories of a partition are ahead of L and it can be heard first: then that begins.
 
-        L is not from the last owner then: another one died, or this line began from an older or another's checkpoint. A
-        line without an L would begin at M. What is heard already has waited in `has_reached`. Raises Unavailable.
+        This line did not write these memories then, or has lost the checkpoint that it wrote before them. Without an L,
+        M counts as L. False for a partition that is heard: there `has_reached` waits. Raises Unavailable.
         """
         if self._source is None or partition in self._reading:
             return False

@@ -22,10 +22,10 @@ class Membership:
 
     instance: the static member's id.
 
-    `metadata` is the member as the loop knows it, for commits: taken in callbacks of the group, and before a
-    look at the queue that leaves nothing in it. After a lost session librdkafka joins again by itself (KIP-848:
-    with a new epoch), before the loop has served the loss; brokers would accept a commit under that member, and
-    refuse this one.
+    `metadata` is the member as the loop knows it, for commits: taken in callbacks of the group, and before each
+    read that empties the queue. After a lost session librdkafka joins again by itself (KIP-848: with a new epoch),
+    before the loop has served the loss; brokers would accept a commit under the new member, and refuse one under
+    this. If the epoch rises without a callback while every read is full, one commit is refused, and tried again.
 
     `trouble` is the last error since reading worked; empty: none. A missing right stays the trouble until the brokers
     say that the right is there, since librdkafka reports it only once.
