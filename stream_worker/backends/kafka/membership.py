@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from stream_worker.backends.kafka.causes import told
 from stream_worker.backends.kafka.config import KafkaConfig
@@ -40,10 +40,17 @@ class Membership:
         self._heard = self._lost = self._denied = False
         self.trouble = ""
         self.metadata: Any = None
+        self.closes = False
 
-    def heard(self, metadata: Any = None) -> None:
-        """Note that the group has given or taken partitions (perhaps none) in good order, and the member's metadata."""
-        self._heard, self._lost, self.metadata = True, False, metadata or self.metadata
+    def heard(self, consumer: Consumer | None = None) -> None:
+        """Note that the group has given or taken partitions (perhaps none) in good order, and the member's metadata.
+
+        A consumer that closes calls back, too, and refuses to tell. An error in the callback would leave it half
+        closed: a thread of librdkafka would spin, and hang the process when the consumer is deleted.
+        """
+        self._heard, self._lost = True, False
+        if consumer is not None and not self.closes:
+            self.metadata = consumer.consumer_group_metadata()
         self.reads()
 
     def lost(self) -> None:

@@ -180,6 +180,10 @@ class KafkaSource:
     def close(self) -> None:
         """Stop reading without telling the owner. A static member stays in the group until its session times out."""
         self._owner = None
+        self._close()
+
+    def _close(self) -> None:
+        self._membership.closes = True
         self._consumer.close()
 
     def _wait(self, end: float) -> None:
@@ -225,8 +229,9 @@ class KafkaSource:
     def _join_again(self) -> None:
         self._refused = False
         self._backoff.fail()
-        self._consumer.close()
+        self._close()
         self._consumer = self._connect()
+        self._membership.closes = False
         self._join()
 
     def _keep(self, messages: Iterable[Message]) -> None:
@@ -269,7 +274,7 @@ class KafkaSource:
         self._membership.wrong(event, error)
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._membership.heard(consumer.consumer_group_metadata())
+        self._membership.heard(consumer)
         try:
             require_own_topic(self._config, self._slot, {at.topic for at in partitions})
         except ConfigurationError as fault:
@@ -279,7 +284,7 @@ class KafkaSource:
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._membership.heard(consumer.consumer_group_metadata())
+        self._membership.heard(consumer)
         self._leave(partitions, self._owner.release if self._owner else None)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
