@@ -36,7 +36,15 @@ _SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def page() -> str:
-    return "\n".join([_BEGINNING, *(_section(name, kind) for name, kind in get_type_hints(Settings).items())])
+    return "\n".join([_BEGINNING, *(_part(name, kind) for name, kind in get_type_hints(Settings).items())])
+
+
+def _part(name: str, kind: Any) -> str:
+    """The section of a class; of a table of sections that have the keys of another one: which these are."""
+    if get_origin(kind) is not dict:
+        return _section(name, kind)
+    same = next(other for other, one in get_type_hints(Settings).items() if one is get_args(kind)[1])
+    return f"## [{name}.NAME]\n\nKeys as in `[{same}]`.\n"
 
 
 def _section(name: str, kind: type) -> str:
@@ -45,9 +53,22 @@ def _section(name: str, kind: type) -> str:
     for field in dataclasses.fields(kind):
         key, hint = field.name, hints[field.name]
         lines.append(f"| `{key}` | {_default(field)} | {values(hint)} | {_linked(meaning[key])} |")
-        if get_origin(hint) is dict and (table := table_in(get_args(hint)[1])):
-            tables.append(_section(f"{name}.{key}.NAME", table))
+        tables += [_section(f"{name}.{place}", table) for place, table in tables_in(key, hint)]
     return "\n".join([*lines, "", *tables])
+
+
+def tables_in(key: str, hint: Any) -> list[tuple[str, type]]:
+    """The configuration class of the tables in a field, under the name of its section.
+
+    >>> tables_in("types", dict[str, str])
+    []
+    """
+    if get_origin(hint) is dict:
+        return tables_in(f"{key}.NAME", get_args(hint)[1])
+    if get_origin(hint) is tuple:
+        return tables_in(key, get_args(hint)[0])
+    table = None if get_origin(hint) is Annotated else table_in(hint)
+    return [] if table is None else [(key, table)]
 
 
 def table_in(kind: Any) -> type | None:
@@ -117,6 +138,8 @@ def _within(limits: dict[str, Any]) -> str:
 
 def _default(field: dataclasses.Field[Any]) -> str:
     value = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    if value is dataclasses.MISSING:
+        return "must be given"
     if isinstance(value, dict):
         return ", ".join(f"`{name}`" for name in value) or "none"
     return f"`{orjson.dumps(value).decode()}`"

@@ -5,7 +5,7 @@ Shape suffixes as in `encoder.encoder`; also X examined events, S slots or sampl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -37,10 +37,13 @@ from model.items.lifecycle import ItemLife
 from model.items.likeness import LIKENESS
 from model.items.starts import ByContext, ByHash, Start
 from model.learner_config import LearnerConfig
+from model.lists.list_maker import ListMaker
+from model.lists.lists import Lists
+from model.lists.rules import ListRules, best_alone
 from model.optimizers.slow_copy import Referee
 from model.optimizers.step_guard import StepGuard
 from model.pace import Pace
-from model.predictor import Context, Lists, Predictor, Ranking, users_of
+from model.predictor import Context, Predictor, Ranking, users_of
 from model.ranker.ranker import Ranker, RecentChoices
 from model.ranker.trainer import RankerTrainer
 from model.scoring import outcome_of
@@ -54,7 +57,7 @@ _ENOUGH = 0.75
 # Heard events that are so far behind the clock count for pairs and all-time popularity alone, since the shorter
 # half-lives are about what is hot now. Not tuned.
 _LATE_SECONDS = 600.0
-_NO_ROWS = np.zeros(0, np.int32)
+_NO_ROWS, _NO_ROLES = np.zeros(0, np.int32), np.zeros(0, np.int8)
 # Negatives are drawn by the counts with this half-life, in events, as in docs/experiments/loss.md.
 _HOT = HALF_LIVES.tolist().index(2_000.0)
 # Context manager per named stage of a tick; the caller measures time with it.
@@ -93,12 +96,16 @@ class Learner:
         is_target_T: NDArray[np.bool_],
         described: bool = False,
         max_heard: int = 0,
+        scenarios: Mapping[str, ListRules] | None = None,
+        role_T: NDArray[np.int8] = _NO_ROLES,
     ) -> None:
         """Build all parts.
 
         max_users, max_heard: users of owned and of heard partitions on the device; the least recently used are evicted
         is_target_T: True for the event types to predict; types that are not in it are predicted, too
         described: True if something besides the events tells what items are (`change_items`)
+        scenarios: the rules of each list, the default one first; None: one list of the best candidates
+        role_T: the role of each event type (`lists.rules.ROLES`)
         """
         self.config = config
         self.device = device
@@ -119,7 +126,17 @@ class Learner:
         self.ranker = Ranker(len(FEATURES), more=len(LIKENESS) if described else 0).to(device)
         self.counting = Counting(config.counting, self.catalog.capacity)
         self.items = ItemTable(self.catalog.capacity, config.dim, device)
-        self.life = ItemLife(self.catalog, self.items, self.counting, self.attic, self._start(), self.content)
+        self.list_maker = ListMaker(
+            scenarios or {"default": best_alone(config.list_length)},
+            role_T,
+            self.catalog,
+            self.counting,
+            self.items,
+            self.content,
+        )
+        self.life = ItemLife(
+            self.catalog, self.items, self.counting, self.attic, self._start(), self.list_maker, self.content
+        )
         hashed = config.item_vectors == "hashed"
         self.remembering = Remembering(self.encoder, self.items, self.catalog, self.users, hashed)
         self.ranker_trainer = self._ranker_trainer()
@@ -132,6 +149,7 @@ class Learner:
             self.counting,
             self.users,
             self.ranker_trainer,
+            self.list_maker,
             self.content,
         )
 
@@ -183,6 +201,7 @@ class Learner:
         """
         if self.content is not None:
             batch = replace(batch, category_B=self.content.named(batch.row_B, batch.category_B))
+        self.list_maker.refresh(self.events)
         pieces = examining.mini_batches(batch, pace, self.config.mini_batch)
         return Outcome.joined([self._learn(batch, at, pace, stage) for at in pieces])
 
@@ -228,7 +247,7 @@ class Learner:
         if not len(h_XH):
             with stage("predict"):
                 self.counting.count(users, events)
-            self._count(batch, examine_B)
+            self._count(batch, examine_B, taken)
             return Outcome.of_none(taken.windows_BL, self.config.list_length, losses)
         with stage("predict"):
             context = Context(users, self.predictor.queries(h_XH, taken.windows_BL[places]))
@@ -238,7 +257,7 @@ class Learner:
             if self.config.learning:
                 self._collect(batch.piece(places), taken.at(places), ranking)
         outcome.losses.update(losses)
-        self._count(batch, examine_B)
+        self._count(batch, examine_B, taken)
         return outcome.among(events.examine_B, taken.windows_BL)
 
     def _take_in(self, whole: Batch, piece: slice, places: Places, pace: Pace) -> tuple[_Taken, Tensor]:
@@ -269,18 +288,19 @@ class Learner:
     def _score(self, batch: Batch, taken: _Taken, places: Places, ranking: Ranking, items_before: int) -> Outcome:
         learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
         age_B = np.where(batch.first_seen(), -1, learned_B - self.catalog.born_N[batch.row_B])
-        lists = self.predictor.lists(ranking)
         return outcome_of(
-            batch.piece(places), taken.before.at(places), taken.windows_BL[places], ranking, lists, age_B[places],
+            batch.piece(places), taken.before.at(places), taken.windows_BL[places], ranking,
+            self.predictor.predicted(ranking), age_B[places],
             items_before,
         )  # fmt: skip
 
-    def _count(self, batch: Batch, examine_B: NDArray[np.bool_]) -> None:
-        """Count a mini-batch: event time, numbers of events, last use of items."""
+    def _count(self, batch: Batch, examine_B: NDArray[np.bool_], taken: _Taken) -> None:
+        """Count a mini-batch: event time, numbers of events, last use of items, purchases."""
         self.clock_ts = max(self.clock_ts, float(batch.clock_B.max(initial=0.0)))
         self.catalog.see(batch.row_B[batch.learn_B], self.events, self.clock_ts)
         self.events += int(batch.learn_B.sum())
         self.examined += int((batch.learn_B & (batch.own_B | examine_B)).sum())
+        self.list_maker.count(batch, taken.before, taken.windows_BL)
         self.life.add_back(batch, self.events)
 
     def remember(self, batch: Batch, pace: Pace, stage: Stage = untimed) -> None:
@@ -293,8 +313,8 @@ class Learner:
         """Rebuild (h, c) of users from their rings: see `Remembering.rebuild`."""
         self.remembering.rebuild(slots, ids_of_numbers)
 
-    def recommend(self, slots: NDArray[np.int64], pace: Pace, each: MapSlices = map) -> Lists:
-        """Return lists for users as they stand now: see `Predictor.recommend`."""
+    def recommend(self, slots: NDArray[np.int64], pace: Pace, each: MapSlices = map) -> dict[str, Lists]:
+        """Return lists by scenario for users as they stand now: see `Predictor.recommend`."""
         return self.predictor.recommend(slots, pace, self.clock_ts, each)
 
     # -- items -------------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
     fresh = {name: array.copy() for name, array in state_of(learner)[0].items()}
     arrays = with_features(arrays, len(learner.ranker.mean_F))
     learner.catalog.load_state_dict(state_below(arrays, "catalog"), numbers)
-    load_parts({"counting": learner.counting, "attic": learner.attic}, arrays)
+    load_parts({"counting": learner.counting, "attic": learner.attic, "lists": learner.list_maker}, arrays)
     if learner.content is not None:
         learner.content.load_state_dict(state_below(arrays, "content"))
     if learner.counting.rows < learner.catalog.capacity:
@@ -82,7 +82,7 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
 def _parts(learner: Learner) -> dict[str, Any]:
     """Return the parts with a state of their own, by its name; the items and the catalogue are not among them."""
     trainers = {"encoder_trainer": learner.encoder_trainer, "ranker_trainer": learner.ranker_trainer}
-    return {"counting": learner.counting, "attic": learner.attic, **trainers}
+    return {"counting": learner.counting, "attic": learner.attic, "lists": learner.list_maker, **trainers}
 
 
 def _loads(learner: Learner) -> dict[str, Callable[[Arrays], None]]:

@@ -1,4 +1,4 @@
-"""The predictor: context -> candidates -> features -> scores -> `Lists`.
+"""The predictor: context -> candidates -> features -> scores -> predictions, and `Lists` by the rules of `model.lists`.
 
 No weights change here. The counting tables learn from events on the way (see `Counting.walk`). Shape suffixes as in
 `encoder.encoder`; also U users to recommend to, L ring entries, E proposals of the encoder.
@@ -6,7 +6,6 @@ No weights change here. The counting tables learn from events on the way (see `C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,8 @@ from model.items.content import Content
 from model.items.item_table import ItemTable, with_one
 from model.items.likeness import likeness
 from model.learner_config import LearnerConfig
+from model.lists.list_maker import ListMaker
+from model.lists.lists import Lists, Ranked
 from model.pace import Pace
 from model.ranker.trainer import RankerTrainer
 from model.ranking import Top, top_k_blocked
@@ -54,29 +55,6 @@ class Ranking:
     found: Walked
 
 
-@dataclass(frozen=True)
-class Lists:
-    """The K best items of each user, best first.
-
-    rows_UK: catalogue rows, -1 behind the last item
-    scores_UK: probabilities among the candidates
-    proposer_UK: places in `proposers.PROPOSERS`, NO_PROPOSER for items that only fill a list up
-    """
-
-    rows_UK: NDArray[np.int32]
-    scores_UK: NDArray[np.float32]
-    proposer_UK: NDArray[np.int8]
-
-    @staticmethod
-    def joined(parts: Sequence[Lists]) -> Lists:
-        """Concatenate lists of several groups of users."""
-        return Lists(
-            rows_UK=np.concatenate([part.rows_UK for part in parts]),
-            scores_UK=np.concatenate([part.scores_UK for part in parts]),
-            proposer_UK=np.concatenate([part.proposer_UK for part in parts]),
-        )
-
-
 class Predictor:
     """Ranks items with the present state of the line's parts. Several threads may call it at once while nothing is
     learned."""
@@ -90,16 +68,19 @@ class Predictor:
         counting: Counting,
         users: UserTable,
         ranker: RankerTrainer,
+        list_maker: ListMaker,
         content: Content | None = None,
     ) -> None:
         """Join the parts. content: None where items are known from events alone."""
         self.config = config
         self._encoder, self._items, self._catalog, self._counting = encoder, items, catalog, counting
-        self._users, self._ranker, self._content = users, ranker, content
+        self._users, self._ranker, self._list_maker, self._content = users, ranker, list_maker, content
 
     @torch.no_grad()
-    def recommend(self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map) -> Lists:
-        """Return lists for the users in these slots as they stand now, without items that may not be recommended.
+    def recommend(
+        self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map
+    ) -> dict[str, Lists]:
+        """Return the lists by scenario for the users in these slots as they stand now.
 
         slots: slots of U users [U]
         pace: above thinning 1 there are fewer candidates
@@ -114,7 +95,8 @@ class Predictor:
         as_they_stand = users_of(*rings, np.full(len(slots), clock_ts), users.ts_S[slots])
         context = Context(as_they_stand, queries_UD)
         hidden_N = NONE_HIDDEN if self._content is None else self._content.hidden_N
-        return self.lists(self.rank(context, _no_events(len(slots)), pace, hidden_N=hidden_N, each=each))
+        ranking = self.rank(context, _no_events(len(slots)), pace, hidden_N=hidden_N, each=each)
+        return self._list_maker.make(_ranked(ranking), as_they_stand, clock_ts)
 
     @torch.no_grad()
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -165,15 +147,12 @@ class Predictor:
         scores_BC = self._ranker.scores(features_BCF, candidates_BC >= 0)
         return Ranking(candidates_BC, features_BCF, scores_BC, found)
 
-    def lists(self, ranking: Ranking) -> Lists:
-        """Return the best candidates of each event, filled up to the length of a list."""
-        found = ranking.found
+    def predicted(self, ranking: Ranking) -> NDArray[np.int32]:
+        """Return the rows of the best candidates of each event [B, K], filled up to the length of a list, before any
+        rule."""
         top = ranking.scores_BC.topk(self.config.list_length, dim=1)
         rows_BK = ranking.candidates_BC.gather(1, top.indices).to(torch.int32).cpu().numpy()
-        scores_BK = ranking.scores_BC.softmax(dim=1).gather(1, top.indices).nan_to_num().cpu().numpy()
-        proposer_BK = np.take_along_axis(found.proposers_BC, top.indices.cpu().numpy(), axis=1)
-        rows_BK, proposer_BK = found.filling.lists(rows_BK, proposer_BK)
-        return Lists(rows_BK, scores_BK, proposer_BK)
+        return ranking.found.filling.filled_up(rows_BK)
 
     def _breadth(self, pace: Pace) -> Breadth:
         """Return how widely to look for candidates; a thinned tick keeps as many as a ranker's example needs."""
@@ -221,6 +200,15 @@ class Predictor:
         features_BCF[..., _ENCODER_FEATURES[0]] = _finite(logits_BC - _finite(total_B1))
         features_BCF[..., _ENCODER_FEATURES[1]] = _finite(logits_BC - _finite(best_B1))
         return features_BCF
+
+
+def _ranked(ranking: Ranking) -> Ranked:
+    """Return what may stand in the lists of the events: their candidates in order, and what fills lists up."""
+    found, scores = ranking.found, ranking.scores_BC.sort(dim=1, descending=True, stable=True)
+    rows_BC = ranking.candidates_BC.gather(1, scores.indices).to(torch.int32).cpu().numpy()
+    value_BC = scores.values.log_softmax(dim=1).nan_to_num(nan=-torch.inf).cpu().numpy().astype(np.float64)
+    proposer_BC = np.take_along_axis(found.proposers_BC, scores.indices.cpu().numpy(), axis=1)
+    return Ranked(*found.filling.beside(rows_BC, value_BC, proposer_BC))
 
 
 def users_of(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.batch import Batch, Outcome
-from model.predictor import Lists, Ranking
+from model.predictor import Ranking
 from model.ranking import rank_of
 from model.user_table import Before
 
@@ -23,7 +23,7 @@ def outcome_of(
     before: Before,
     windows_BL: NDArray[np.int32],
     ranking: Ranking,
-    lists: Lists,
+    predicted_BK: NDArray[np.int32],
     age_B: NDArray[np.int64],
     items_before: int,
 ) -> Outcome:
@@ -31,7 +31,7 @@ def outcome_of(
 
     before: the users' tables before each event
     windows_BL: item rows of the rings before each event, -1: none
-    ranking, lists: the predictions
+    ranking, predicted_BK: the predictions, and rows of the best items of each
     age_B: events learned since the item's first event, -1: this is its first
     items_before: number of items before these events
     """
@@ -47,7 +47,7 @@ def outcome_of(
         first_B=(before.number_BL == 0).all(axis=1),
         examined_B=np.ones(len(batch), np.bool_),
         windows_BL=windows_BL,
-        list_BK=lists.rows_UK,
+        list_BK=predicted_BK,
     )
 
 

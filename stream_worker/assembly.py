@@ -52,6 +52,7 @@ from stream_worker.logs import get_logger
 from stream_worker.loop.hearing import HearingLimits, InOrder
 from stream_worker.loop.limits import Limits
 from stream_worker.loop.line import Line
+from stream_worker.loop.list_rules import roles_of
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Recovery
 from stream_worker.loop.time_order import in_time_order
@@ -118,7 +119,10 @@ def make_line(settings: Settings, name: str, described: bool = False, hears: boo
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
     most_heard = settings.hearing.users if hears else 0
-    learner = Learner(settings.model, device, settings.memory.device_users, is_target_T, described, most_heard)
+    learner = Learner(
+        settings.model, device, settings.memory.device_users, is_target_T, described, most_heard,
+        settings.list_plan.scenarios, roles_of(settings.events.event_types),
+    )  # fmt: skip
     learner.family = family_of(settings)
     return Line(
         name=name,

@@ -31,11 +31,13 @@ from stream_worker.core.effort import EffortConfig
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.fault_points import DebugConfig
 from stream_worker.core.item_config import ItemsConfig
+from stream_worker.core.lists_config import ListConfig, check_scenarios
 from stream_worker.core.mapping.config import EventsConfig
 from stream_worker.core.masking import is_secret, shown, told
 from stream_worker.core.monitor import MonitorConfig
 from stream_worker.core.refused import sentence
 from stream_worker.loop.hearing_config import HearingConfig
+from stream_worker.loop.list_rules import ListPlan, plan_of
 from stream_worker.loop.worker_config import WorkerConfig
 from stream_worker.presets import with_preset
 from stream_worker.variables import PREFIX, misnamed
@@ -56,6 +58,8 @@ class Settings:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     events: EventsConfig = field(default_factory=EventsConfig)
     items: ItemsConfig = field(default_factory=ItemsConfig)
+    lists: ListConfig = field(default_factory=ListConfig)
+    scenarios: dict[str, ListConfig] = field(default_factory=dict)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     model: LearnerConfig = field(default_factory=LearnerConfig)
@@ -71,12 +75,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_room("worker.batch_size", self.worker.batch_size)
+        check_scenarios(self.scenarios)
+        _ = self.list_plan
         if self.events.sources("each"):
             self._check_room("events.most_each", self.events.most_each)
         if len(self.events.named) > self.model.encoder.event_types:
             raise ValueError(
                 f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.named)}"
             )
+
+    @property
+    def list_plan(self) -> ListPlan:
+        """The rules of all scenarios as the model takes them."""
+        return plan_of(self.lists, self.scenarios, self.model.list_length)
 
     def _check_room(self, key: str, most: int) -> None:
         """Refuse more events than the users on the device and the catalogue have room for at a time."""

@@ -35,8 +35,9 @@ def test_the_page_is_that_of_the_classes() -> None:
 
 @pytest.mark.parametrize("kind", _SECTIONS.values(), ids=_SECTIONS.keys())
 def test_every_key_says_what_it_means(kind: Any) -> None:
-    values = [get_args(hint)[1] for hint in get_type_hints(kind).values() if get_origin(hint) is dict]
-    for each in [kind, *filter(None, map(_PAGE.table_in, values))]:
+    kind = get_args(kind)[1] if get_origin(kind) is dict else kind
+    tables = [table for key, hint in get_type_hints(kind).items() for _, table in _PAGE.tables_in(key, hint)]
+    for each in [kind, *tables]:
         assert list(_PAGE.meanings(each)) == list(get_type_hints(each))
 
 

@@ -80,16 +80,24 @@ class Filling(NamedTuple):
     spare_BK: NDArray[np.int32]
     in_front: bool
 
-    def lists(
-        self, rows_BK: NDArray[np.int32], proposer_BK: NDArray[np.int8]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-        """Return rows and proposers of the lists with these rows added; their proposer is NO_PROPOSER."""
-        both_BX = self._beside(rows_BK, self.spare_BK)
+    def filled_up(self, rows_BK: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the rows of the lists with these rows added where there is room."""
+        both_BX = self._joined(rows_BK, self.spare_BK)
         order_BK = np.argsort(both_BX < 0, axis=1, kind="stable")[:, : rows_BK.shape[1]]
-        proposers_BX = self._beside(proposer_BK, np.full_like(self.spare_BK, NO_PROPOSER, dtype=np.int8))
-        return np.take_along_axis(both_BX, order_BK, axis=1), np.take_along_axis(proposers_BX, order_BK, axis=1)
+        return np.take_along_axis(both_BX, order_BK, axis=1)
 
-    def _beside(self, proposed_BK: NDArray[Any], spare_BK: NDArray[Any]) -> NDArray[Any]:
+    def beside(
+        self, rows_BC: NDArray[np.int32], value_BC: NDArray[np.float64], proposer_BC: NDArray[np.int8]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int8]]:
+        """Return rows, values and proposers with these rows beside them: their proposer is NO_PROPOSER, their value
+        -inf."""
+        return (
+            self._joined(rows_BC, self.spare_BK),
+            self._joined(value_BC, np.full(self.spare_BK.shape, -np.inf)),
+            self._joined(proposer_BC, np.full_like(self.spare_BK, NO_PROPOSER, dtype=np.int8)),
+        )
+
+    def _joined(self, proposed_BK: NDArray[Any], spare_BK: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate((spare_BK, proposed_BK) if self.in_front else (proposed_BK, spare_BK), axis=1)
 
     def ranks(

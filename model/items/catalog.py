@@ -37,6 +37,7 @@ class Catalog:
     live_N: True for rows of live items
     born_N, seen_N: number of events that the line had learned at the item's first event, and at its last
     seen_ts_N: the line's clock at its last event, in seconds
+    born_ts_N: the line's clock at its first event, in seconds; 0: it is not known, or the item is older than the line
     generation_N: generation of the last eviction from this row
     generation: number of evictions so far
     """
@@ -53,6 +54,7 @@ class Catalog:
         self.born_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.seen_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.seen_ts_N = np.zeros(len(self.number_N), dtype=np.float64)
+        self.born_ts_N = np.zeros(len(self.number_N), dtype=np.float64)
         self.generation_N = np.zeros(len(self.number_N), dtype=np.int64)
         self.generation = 0
         self.checked_ts = 0.0
@@ -150,7 +152,7 @@ class Catalog:
         self.number_N[rows], self.live_N[rows] = numbers, True
         self._row_of_number.put(self.number_N[rows], rows)
         self.born_N[rows] = self.seen_N[rows] = now
-        self.seen_ts_N[rows] = clock_ts
+        self.seen_ts_N[rows] = self.born_ts_N[rows] = clock_ts
         return rows
 
     def begin(self, rows: NDArray[np.int32], now: int) -> None:
@@ -178,6 +180,7 @@ class Catalog:
             "born": self.born_N[:used],
             "seen": self.seen_N[:used],
             "seen_ts": self.seen_ts_N[:used],
+            "born_ts": self.born_ts_N[:used],
             "generations": self.generation_N[:used],
             "generation": np.array([self.generation], dtype=np.int64),
             "checked_ts": np.array([self.checked_ts]),
@@ -205,6 +208,7 @@ class Catalog:
         used = len(self.ids)
         self.born_N[:used], self.seen_N[:used] = state["born"], state["seen"]
         self.seen_ts_N[:used], self.generation_N[:used] = state["seen_ts"], state["generations"]
+        self.born_ts_N[:used] = state.get("born_ts", 0.0)  # states of older versions lack it
         self.generation, self.checked_ts = int(state["generation"][0]), float(state["checked_ts"][0])
         self._latest_since = int(state["latest_since"][0])
         live = np.flatnonzero(state["live"])
@@ -245,7 +249,7 @@ class Catalog:
 
     def _grow(self) -> None:
         size = min(max(2 * self.capacity, 1), self.max_items)
-        for name in ("number_N", "live_N", "born_N", "seen_N", "seen_ts_N", "generation_N"):
+        for name in ("number_N", "live_N", "born_N", "seen_N", "seen_ts_N", "born_ts_N", "generation_N"):
             setattr(self, name, np.resize(getattr(self, name), size))
             getattr(self, name)[self.rows_used :] = 0
 

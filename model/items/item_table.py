@@ -43,6 +43,10 @@ class ItemTable:
         """Return the vectors of rows of any shape, with D as the last dimension; -1 gets the vector of row 0."""
         return self.all_vectors[torch.from_numpy(np.maximum(rows, 0)).long().to(self.device)]
 
+    def unit_vectors(self, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return the vectors of rows of any shape on the host, as `vectors` does."""
+        return np.ascontiguousarray(array_of(self.vectors(rows)))
+
     def grow(self, rows: int) -> None:
         self.table_ND1 = grown(self.table_ND1, rows)
         self.adam.grow(rows)

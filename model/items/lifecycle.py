@@ -15,6 +15,7 @@ from model.items.content import Content
 from model.items.content_table import Descriptions
 from model.items.item_table import ItemTable
 from model.items.starts import Start, hashed_vectors
+from model.lists.list_maker import ListMaker
 from model.state import Arrays
 
 
@@ -32,12 +33,13 @@ class ItemLife:
         counting: Counting,
         attic: Attic,
         start: Start,
+        list_maker: ListMaker,
         content: Content | None = None,
     ) -> None:
         """Join the parts. content: None where items are known from events alone."""
         self.start = start
         self._catalog, self._items, self._counting, self._attic = catalog, items, counting, attic
-        self._content = content
+        self._list_maker, self._content = list_maker, content
 
     def make_room(self, count: int, events: int, clock_ts: float) -> NDArray[np.int64]:
         """Evict expired items, or enough items for `count` new ones to fit (see `Catalog.leaving`).
@@ -50,6 +52,7 @@ class ItemLife:
             self._catalog.evict(rows)
             self._counting.forget(rows)
             self._items.forget(rows)
+            self._list_maker.forget(rows)
             if self._content is not None:
                 self._content.forget(rows)
         return rows
@@ -78,6 +81,7 @@ class ItemLife:
         """Take over what is told of items; those with a row have their new category at once."""
         assert self._content is not None
         self._name(self._content, self._content.change(changes))
+        self._list_maker.choose_anew()
 
     def _name(self, content: Content, rows: NDArray[np.int32]) -> None:
         """Set the categories of rows to those that their content names."""
@@ -107,6 +111,7 @@ class ItemLife:
         if back.any():
             kept, rows, places = self._attic.columns, rows[back], places[back]
             self._catalog.born_N[rows] = kept["born"][places]
+            self._catalog.born_ts_N[rows] = 0.0  # an item that returns is not new
             self._counting.tables.category_N[rows] = kept["category"][places]
             if self.start.takes_back:
                 self._items.restore(rows, kept["table"][places])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import orjson
 
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.events import Prediction, Recommendation
+from stream_worker.core.events import NamedList, Prediction, Recommendation
 from stream_worker.core.mapping.config import PARTS
 
 
@@ -32,17 +35,33 @@ def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
     as_of: dict[str, str | int] = {"topic": topic, "partition": r.partition, "offset": r.next_offset - 1}
     if r.topic_id:
         as_of["topic_id"] = r.topic_id
-    items = [{"item": item, "score": score} for item, score in zip(r.items, r.scores, strict=True)]
-    return orjson.dumps(
-        {
-            "user": r.user,
-            "items": items,
-            "as_of": as_of,
-            "events": r.events,
-            "ts": r.ts,
-            "model": {"line": r.line, "step": r.step},
-            "request_ids": list(r.request_ids),
+    document = {
+        "user": r.user,
+        **_named_list(r.items, r.scores, r.short),
+        "as_of": as_of,
+        "events": r.events,
+        "ts": r.ts,
+        "model": {"line": r.line, "step": r.step},
+        "request_ids": list(r.request_ids),
+    }
+    if r.scenarios:
+        document["scenarios"] = {
+            name: _named_list(one.items, one.scores, one.short) for name, one in r.scenarios.items()
         }
+    return orjson.dumps(document)
+
+
+def _named_list(items: Sequence[str], scores: Sequence[float], short: Mapping[str, int]) -> dict[str, Any]:
+    """Return the part of a document that holds a list; `short` is left out of a full one."""
+    entries = [{"item": item, "score": score} for item, score in zip(items, scores, strict=True)]
+    return {"items": entries, "short": dict(short)} if short else {"items": entries}
+
+
+def _decoded_list(fields: Mapping[str, Any]) -> NamedList:
+    return NamedList(
+        items=tuple(entry["item"] for entry in fields["items"]),
+        scores=tuple(entry["score"] for entry in fields["items"]),
+        short=fields.get("short", {}),
     )
 
 
@@ -50,19 +69,21 @@ def decode_recommendation(value: bytes) -> Recommendation:
     """Return the list that `encode_recommendation` wrote. Raises InvalidEvent."""
     try:
         fields = orjson.loads(value)
-        as_of, model = fields["as_of"], fields["model"]
+        as_of, model, default = fields["as_of"], fields["model"], _decoded_list(fields)
         return Recommendation(
             user=fields["user"],
             partition=as_of["partition"],
             next_offset=as_of["offset"] + 1,
             events=fields["events"],
             ts=fields["ts"],
-            items=tuple(entry["item"] for entry in fields["items"]),
-            scores=tuple(entry["score"] for entry in fields["items"]),
+            items=default.items,
+            scores=default.scores,
             line=model["line"],
             step=model["step"],
             request_ids=tuple(fields["request_ids"]),
             topic_id=as_of.get("topic_id", ""),
+            short=default.short,
+            scenarios={name: _decoded_list(one) for name, one in fields.get("scenarios", {}).items()},
         )
     except (ValueError, TypeError, LookupError) as fault:
         raise InvalidEvent("NotARecommendation", f"expected a recommendation, got {value[:60]!r}: {fault!r}") from fault

@@ -128,6 +128,20 @@ def _at(column: NDArray[Any] | list[Any], places: NDArray[np.int64]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedList:
+    """The items of one scenario's list, best first.
+
+    `scores`: rounded to `SCORE_DIGITS`, so that the bytes are stable.
+    `short`: of a list with fewer items than it has places: how many are missing, and how many items rules left out, by
+    reason; empty for a full one.
+    """
+
+    items: Sequence[str]
+    scores: Sequence[float]
+    short: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """One list for one user of one input partition (contract 1).
 
@@ -137,6 +151,8 @@ class Recommendation:
     `scores`: rounded to `SCORE_DIGITS`, so that the bytes are stable.
     `line`, `step`: the line that made the list, and its count of learning steps.
     `topic_id`: the input topic's id; empty where the broker tells none.
+    `short`: as in `NamedList`.
+    `scenarios`: the lists of the scenarios beside the default one, whose list is `items`.
     """
 
     user: str
@@ -150,6 +166,8 @@ class Recommendation:
     step: int
     request_ids: Sequence[str] = ()
     topic_id: str = ""
+    short: Mapping[str, int] = field(default_factory=dict)
+    scenarios: Mapping[str, NamedList] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

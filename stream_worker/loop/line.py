@@ -19,14 +19,14 @@ from model.items.catalog import Catalog
 from model.items.content_table import Descriptions
 from model.learner import Learner
 from model.learner_state import ENCODER_WEIGHTS, ITEM_VECTORS
+from model.lists.lists import Lists
 from model.pace import Pace
-from model.predictor import Lists
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.counted import Counted
 from stream_worker.core.drift import Alarm
-from stream_worker.core.events import SCORE_DIGITS, Events, Prediction, Recommendation
+from stream_worker.core.events import SCORE_DIGITS, Events, NamedList, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.monitor import Monitor
@@ -214,32 +214,46 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        lists = self._lists(slots, pace)
-        rounded_UK = np.round(lists.scores_UK.astype(np.float64), SCORE_DIGITS)
+        made = {name: self._named(lists) for name, lists in self._lists(slots, pace).items()}
+        (_, default), *others = made.items()
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
-            items = self._ids(lists.rows_UK[user])
             yield Recommendation(
                 user=events.users[last],
                 partition=int(events.partition_B[last]),
                 next_offset=int(events.offset_B[last]) + 1,
                 events=int(counts[user]),
                 ts=float(events.ts_B[last]),
-                items=items,
-                scores=rounded_UK[user, : len(items)].tolist(),
+                items=default[user].items,
+                scores=default[user].scores,
                 line=self.name,
                 step=self.learner.steps,
                 request_ids=requests.get(user, ()),
+                short=default[user].short,
+                scenarios={name: lists[user] for name, lists in others},
             )
 
-    def _lists(self, slots: NDArray[np.int64], pace: Pace) -> Lists:
-        """Make lists on all threads: each thread makes whole lists of many users, but shares the candidates of few.
+    def _lists(self, slots: NDArray[np.int64], pace: Pace) -> dict[str, Lists]:
+        """Make lists by scenario, on all threads: each thread makes whole lists of many users, but shares the
+        candidates of few.
 
         Threads with small operations wait for each other's use of Python's lock (ADR 0013).
         """
+        self.learner.list_maker.refresh(self.learner.events)
         if len(slots) <= _AT_A_TIME:
             return self.learner.recommend(slots, pace, self.each)
-        return Lists.joined(list(self.each(partial(self.learner.recommend, pace=pace), _parts(slots))))
+        parts = list(self.each(partial(self.learner.recommend, pace=pace), _parts(slots)))
+        return {name: Lists.joined([part[name] for part in parts]) for name in parts[0]}
+
+    def _named(self, lists: Lists) -> list[NamedList]:
+        """Return lists with the items' ids."""
+        rounded_UK = np.round(lists.scores_UK.astype(np.float64), SCORE_DIGITS)
+        named = []
+        for user, rows_K in enumerate(lists.rows_UK):
+            items = self._ids(rows_K)
+            short = lists.short(user) if len(items) < len(rows_K) else {}
+            named.append(NamedList(items, rounded_UK[user, : len(items)].tolist(), short))
+        return named
 
     def snapshot(
         self, source: SourceId, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]

@@ -15,8 +15,8 @@ from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
 from model.learner import Learner
 from model.learner_config import LearnerConfig
+from model.lists.lists import Lists
 from model.pace import Pace
-from model.predictor import Lists
 from model.state import state_below
 from stream_worker.core.memory_record import MemoryFormat
 
@@ -129,7 +129,9 @@ class Line:
         return [self.learner.catalog.ids[row] for row in rows if row >= 0]
 
     def recommend(self, slots: NDArray[np.int64]) -> Lists:
-        return self.learner.recommend(slots, self.pace)
+        self.learner.list_maker.refresh(self.learner.events)
+        (lists,) = self.learner.recommend(slots, self.pace).values()
+        return lists
 
     def spill(self) -> None:
         """Every user leaves the device, as a record."""

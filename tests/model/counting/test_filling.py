@@ -106,18 +106,14 @@ def test_in_the_first_batch_of_all_a_users_own_items_stand_in_front() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_front", "lists", "proposers", "ranks"),
-    [
-        (False, [[1, 2, 7], [3, 8, 9]], [[4, 0, -1], [6, -1, -1]], [2, 3, 0]),
-        (True, [[7, 1, 2], [8, 9, 3]], [[-1, 4, 0], [-1, -1, 6]], [3, 2, 0]),
-    ],
+    ("in_front", "lists", "ranks"),
+    [(False, [[1, 2, 7], [3, 8, 9]], [2, 3, 0]), (True, [[7, 1, 2], [8, 9, 3]], [3, 2, 0])],
 )
 def test_lists_and_ranks_of_what_was_proposed_and_what_was_not(
-    in_front: bool, lists: list[list[int]], proposers: list[list[int]], ranks: list[int]
+    in_front: bool, lists: list[list[int]], ranks: list[int]
 ) -> None:
     filling = Filling(np.array([[7, -1, -1], [8, 9, -1]], np.int32), in_front)
-    proposed = np.array([[1, 2, -1], [3, -1, -1]], np.int32), np.array([[4, 0, -1], [6, -1, -1]], np.int8)
-    assert [found.tolist() for found in filling.lists(*proposed)] == [lists, proposers]
+    assert filling.filled_up(np.array([[1, 2, -1], [3, -1, -1]], np.int32)).tolist() == lists
     spare_BK = np.array([[7, -1], [8, 9], [7, -1]], np.int32)
     candidates_BC = np.array([[1, 2, -1], [3, -1, -1], [1, 2, -1]], np.int32)
     found = Filling(spare_BK, in_front).ranks(np.array([2, 0, 0]), candidates_BC, np.array([2, 9, 4], np.int32))
