@@ -6,6 +6,7 @@ for a service named `stream-worker` (`STREAM_WORKER_SERVICE_HOST`); these are no
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ def misnamed(environ: Iterable[tuple[str, str]], settings: type) -> Iterator[tup
 
 def _names(settings: type) -> Iterator[str]:
     for section, kind in get_type_hints(settings).items():
-        for key in get_type_hints(kind):
+        for key in get_type_hints(kind) if dataclasses.is_dataclass(kind) else ():  # the others have names of their own
             yield f"{PREFIX}{section}__{key}".upper()
 
 

@@ -37,7 +37,7 @@ class Catalog:
     live_N: True for rows of live items
     born_N, seen_N: number of events that the line had learned at the item's first event, and at its last
     seen_ts_N: the line's clock at its last event, in seconds
-    born_ts_N: the line's clock at its first event, in seconds; 0: it is not known, or the item is older than the line
+    born_ts_N: the time of its first event, in seconds; 0: it is not known
     generation_N: generation of the last eviction from this row
     generation: number of evictions so far
     """
@@ -152,12 +152,14 @@ class Catalog:
         self.number_N[rows], self.live_N[rows] = numbers, True
         self._row_of_number.put(self.number_N[rows], rows)
         self.born_N[rows] = self.seen_N[rows] = now
-        self.seen_ts_N[rows] = self.born_ts_N[rows] = clock_ts
+        self.seen_ts_N[rows], self.born_ts_N[rows] = clock_ts, 0.0
         return rows
 
-    def begin(self, rows: NDArray[np.int32], now: int) -> None:
-        """Set first and last event of rows to `now`, the number of events that the line has learned."""
+    def begin(self, rows: NDArray[np.int32], now: int, ts_M: NDArray[np.float64] | float = 0.0) -> None:
+        """Set first and last event of rows to `now`, the number of events that the line has learned, and the time of
+        the first one in seconds."""
         self.born_N[rows] = self.seen_N[rows] = now
+        self.born_ts_N[rows] = ts_M
 
     def see(self, rows: NDArray[np.int32], events: int, clock_ts: float) -> None:
         """Note an event of each of these rows, in order, after `events` earlier ones."""

@@ -97,7 +97,7 @@ class ItemLife:
         if len(places) == 0:
             return
         rows = batch.row_B[places]
-        self._catalog.begin(rows, events)
+        self._catalog.begin(rows, events, batch.clock_B[places])
         self._items.start(rows, self.start.vectors(rows, places, windows_BL))
         self._restore(rows)
         if self._content is not None:

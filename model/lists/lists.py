@@ -47,7 +47,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Ranked:
-    """What may stand in the lists of U users: their candidates, best first, and the items that fill lists up.
+    """Candidates of U users, best first, and the items that fill lists up: what may stand in their lists.
 
     rows_UM: catalogue rows, -1: none
     value_UM: log-probability among the candidates, -inf for items that fill up

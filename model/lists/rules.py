@@ -23,7 +23,7 @@ NO_END = np.inf
 
 
 class Quotas(NamedTuple):
-    """Least and most places of a list for the items of a kind.
+    """Bounds of the places in a list for items of a kind.
 
     kind_Q: one of the kinds
     of_Q: of a promotion the bit in `holds_N`, of a group its code
