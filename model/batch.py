@@ -103,7 +103,7 @@ class Batch:
 # Values for events that were not predicted.
 _NOTHING: dict[str, np.generic] = {
     "rank_B": np.int64(0), "proposer_B": np.int8(-1), "age_B": np.int64(-1), "log_probability_B": np.float64(0.0),
-    "repeat_B": np.False_, "first_B": np.False_, "list_BK": np.int32(-1),
+    "repeat_B": np.False_, "first_B": np.False_, "list_BK": np.int32(-1), "listed_B": np.int64(-1),
 }  # fmt: skip
 
 
@@ -119,7 +119,8 @@ class Outcome:
     first_B: True if the ring was empty
     examined_B: True for events that were predicted
     windows_BL: item rows of the ring before the event, and before its set, -1: none
-    list_BK: rows of the list, best first, -1: none
+    list_BK: rows of the list before any rule, best first, -1: none
+    listed_B: 1-based place of the item in the list after the rules, 0: not there, -1: that list was not made
     losses: losses of the last step of the weights, in nats, by part
     """
 
@@ -132,6 +133,7 @@ class Outcome:
     examined_B: NDArray[np.bool_]
     windows_BL: NDArray[np.int32]
     list_BK: NDArray[np.int32]
+    listed_B: NDArray[np.int64]
     losses: dict[str, float] = field(default_factory=dict)
 
     @staticmethod

@@ -15,18 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import examining, learner_state, sets
-from model.batch import TYPES, Batch, Outcome, Places
+from model import examining, learner_state, sets, trainers
+from model.batch import Batch, Outcome, Places
 from model.counting.features import FEATURES
 from model.counting.popularity import HALF_LIVES
-from model.counting.walk import Counting, MapSlices, WalkedEvents
+from model.counting.walk import Counting, MapSlices, Users, WalkedEvents
 from model.encoder.encoder import Encoder
-from model.encoder.losses import LOSSES
 from model.encoder.prefixes import fewest_windows, most_targets
 from model.encoder.remembering import IdsOfNumbers, Remembering
-from model.encoder.replay import Replay
-from model.encoder.trainer import EncoderTrainer
-from model.encoder.window_starts import WindowStarts
 from model.items.attic import Attic
 from model.items.catalog import Catalog
 from model.items.content import Content
@@ -44,8 +40,7 @@ from model.optimizers.slow_copy import Referee
 from model.optimizers.step_guard import StepGuard
 from model.pace import Pace
 from model.predictor import Context, Predictor, Ranking, users_of
-from model.ranker.ranker import Ranker, RecentChoices
-from model.ranker.trainer import RankerTrainer
+from model.ranker.ranker import Ranker
 from model.scoring import outcome_of
 from model.state import Arrays
 from model.user_table import Before, UserTable
@@ -139,8 +134,8 @@ class Learner:
         )
         hashed = config.item_vectors == "hashed"
         self.remembering = Remembering(self.encoder, self.items, self.catalog, self.users, hashed)
-        self.ranker_trainer = self._ranker_trainer()
-        self.encoder_trainer = self._encoder_trainer(is_target_T)
+        self.ranker_trainer = trainers.of_ranker(config, self.ranker, self.rng, device)
+        self.encoder_trainer = trainers.of_encoder(config, self.encoder, self.items, self.rng, is_target_T)
         self.predictor = Predictor(
             config,
             self.encoder,
@@ -158,37 +153,6 @@ class Learner:
             return ByHash(self.catalog, self.config.dim)
         context = ByContext(self.items, self.config.window, self.rng)
         return context if self.content is None else ByContent(context, self.content, self.items, self.catalog)
-
-    def _ranker_trainer(self) -> RankerTrainer:
-        config = self.config
-        return RankerTrainer(
-            self.ranker,
-            RecentChoices(config.ranker_examples, self.device),
-            self.rng,
-            learning_rate=config.ranker_learning_rate,
-            steps=config.ranker_steps,
-            hard=config.ranker_hard,
-            drawn=config.ranker_drawn,
-            replayed=config.ranker_replayed,
-        )
-
-    def _encoder_trainer(self, is_target_T: NDArray[np.bool_]) -> EncoderTrainer:
-        config = self.config
-        return EncoderTrainer(
-            self.encoder,
-            self.items,
-            # The ring of recent examples is an eighth of the reservoir, at least 256; not tuned.
-            Replay(config.replay_capacity, recent=max(256, config.replay_capacity // 8)),
-            WindowStarts(self.encoder, self.items, config.burn_in, config.stale_steps),
-            self.rng,
-            is_target_T=np.pad(is_target_T, (0, TYPES - len(is_target_T)), constant_values=True),
-            targets=config.targets,
-            criterion=LOSSES[config.loss],
-            learning_rate=config.encoder_learning_rate,
-            full_softmax_items=config.full_softmax_items,
-            negatives=config.negatives,
-            item_vectors_learned=config.item_vectors == "learned",
-        )
 
     # -- one tick ----------------------------------------------------------------------------------------------
 
@@ -252,7 +216,7 @@ class Learner:
         with stage("predict"):
             context = Context(users, self.predictor.queries(h_XH, taken.windows_BL[places]))
             ranking = self.predictor.rank(context, events, pace, unborn)
-            outcome = self._score(batch, taken, places, ranking, len(self.catalog) - len(unborn))
+            outcome = self._score(batch, taken, places, ranking, users, len(self.catalog) - len(unborn))
         with stage("learn"):
             if self.config.learning:
                 self._collect(batch.piece(places), taken.at(places), ranking)
@@ -285,13 +249,16 @@ class Learner:
         clock_B: NDArray[np.float64] = before_B[sets.begins(batch.within_B)]
         return clock_B
 
-    def _score(self, batch: Batch, taken: _Taken, places: Places, ranking: Ranking, items_before: int) -> Outcome:
+    def _score(
+        self, batch: Batch, taken: _Taken, places: Places, ranking: Ranking, users: Users, items_before: int
+    ) -> Outcome:
         learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
         age_B = np.where(batch.first_seen(), -1, learned_B - self.catalog.born_N[batch.row_B])
+        examined = batch.piece(places)
+        listed_X = self.predictor.listed(ranking, users.at(places), self.clock_ts, examined)
         return outcome_of(
-            batch.piece(places), taken.before.at(places), taken.windows_BL[places], ranking,
-            self.predictor.predicted(ranking), age_B[places],
-            items_before,
+            examined, taken.before.at(places), taken.windows_BL[places], ranking, self.predictor.predicted(ranking),
+            listed_X, age_B[places], items_before,
         )  # fmt: skip
 
     def _count(self, batch: Batch, examine_B: NDArray[np.bool_], taken: _Taken) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from model.batch import Batch, Places
 from model.counting.features import ENCODER, FEATURES
 from model.counting.scratch import NONE_HIDDEN, Breadth
 from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
@@ -154,6 +155,20 @@ class Predictor:
         rows_BK = ranking.candidates_BC.gather(1, top.indices).to(torch.int32).cpu().numpy()
         return ranking.found.filling.filled_up(rows_BK)
 
+    def listed(self, ranking: Ranking, users: Users, clock_ts: float, batch: Batch) -> NDArray[np.int64]:
+        """Return the place of each event's item in the default list after the rules, see `Outcome.listed_B`.
+
+        users: the users before the events
+        batch: the examined events
+        """
+        maker, listed_B = self._list_maker, np.full(len(batch), -1)
+        places = np.flatnonzero(maker.is_measured(batch.next_offset_B))
+        if len(places):
+            lists = maker.make(_ranked(ranking, places), users.at(places), clock_ts, only=maker.default)[maker.default]
+            is_target_UK = lists.rows_UK == batch.row_B[places, None]
+            listed_B[places] = np.where(is_target_UK.any(axis=1), is_target_UK.argmax(axis=1) + 1, 0)
+        return listed_B
+
     def _breadth(self, pace: Pace) -> Breadth:
         """Return how widely to look for candidates; a thinned tick keeps as many as a ranker's example needs."""
         config, length = self.config, self.config.list_length
@@ -202,13 +217,18 @@ class Predictor:
         return features_BCF
 
 
-def _ranked(ranking: Ranking) -> Ranked:
-    """Return what may stand in the lists of the events: their candidates in order, and what fills lists up."""
-    found, scores = ranking.found, ranking.scores_BC.sort(dim=1, descending=True, stable=True)
-    rows_BC = ranking.candidates_BC.gather(1, scores.indices).to(torch.int32).cpu().numpy()
-    value_BC = scores.values.log_softmax(dim=1).nan_to_num(nan=-torch.inf).cpu().numpy().astype(np.float64)
-    proposer_BC = np.take_along_axis(found.proposers_BC, scores.indices.cpu().numpy(), axis=1)
-    return Ranked(*found.filling.beside(rows_BC, value_BC, proposer_BC))
+def _ranked(ranking: Ranking, places: Places = slice(None)) -> Ranked:
+    """Return what may stand in the lists of the events: their candidates in order, and what fills lists up.
+
+    places: the events whose lists are made
+    """
+    found, at = ranking.found, places if isinstance(places, slice) else torch.from_numpy(places)
+    scores = ranking.scores_BC.cpu()[at].sort(dim=1, descending=True, stable=True)
+    order_BC = scores.indices.numpy()
+    value_BC = scores.values.log_softmax(dim=1).nan_to_num(nan=-torch.inf).numpy().astype(np.float64)
+    rows_BC = np.take_along_axis(found.candidates_BC[places], order_BC, axis=1)
+    proposer_BC = np.take_along_axis(found.proposers_BC[places], order_BC, axis=1)
+    return Ranked(*found.filling.at(places).beside(rows_BC, value_BC, proposer_BC))
 
 
 def users_of(

@@ -53,7 +53,14 @@ _PROGRAM = (
     "stream_worker.demo", "stream_worker.usage",
 )  # fmt: skip
 # The wings of the model, each above those that it may import; `batch`, `state` and `kernels` are below all.
-_HUBS = ("model.learner", "model.learner_config", "model.learner_state", "model.predictor", "model.scoring")
+_HUBS = (
+    "model.learner",
+    "model.trainers",
+    "model.learner_config",
+    "model.learner_state",
+    "model.predictor",
+    "model.scoring",
+)
 # Items are the lower wing, but for their life, which keeps vectors and counts in step.
 _ITEMS = tuple(f"model/items/{name}.py" for name in ("attic", "catalog", "item_table", "number_table", "starts"))
 _RULES = [
@@ -67,7 +74,7 @@ _RULES = [
     (("model/weights",), ("model.counting", "model.predictor", "model.scoring")),
     (("model/weights/between_steps.py", "model/weights/gift.py"), _HUBS),
     (("model/pace.py",), ("model", "numpy", "torch")),
-    (("model/predictor.py", "model/scoring.py"), ("model.learner", "model.items.lifecycle")),
+    (("model/predictor.py", "model/scoring.py"), ("model.learner", "model.trainers", "model.items.lifecycle")),
     (("model",), ("stream_worker",)),
     (("stream_worker/core",), ("model", "stream_worker.backends", "stream_worker.loop", *_PROGRAM)),
     (("stream_worker/loop",), ("stream_worker.backends", *_PROGRAM)),

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.batch import Places
 from model.counting.popularity import EVER
 from model.counting.proposers import NO_PROPOSER
 from model.counting.scratch import Scratch, is_hidden, touch
@@ -79,6 +80,9 @@ class Filling(NamedTuple):
 
     spare_BK: NDArray[np.int32]
     in_front: bool
+
+    def at(self, places: Places) -> Filling:
+        return self._replace(spare_BK=self.spare_BK[places])
 
     def filled_up(self, rows_BK: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the rows of the lists with these rows added where there is room."""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.batch import Places
 from model.counting import (
     candidates,
     categories,
@@ -81,6 +82,9 @@ class Users(NamedTuple):
     gaps_BL: NDArray[np.uint8]
     idle_B: NDArray[np.float32]
     last_gap_B: NDArray[np.float32]
+
+    def at(self, places: Places) -> Users:
+        return Users._make(column[places] for column in self)
 
 
 class WalkedEvents(NamedTuple):

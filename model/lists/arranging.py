@@ -32,7 +32,7 @@ _FREE, _TAKEN, _TWICE = -1, -2, -3  # beside the reasons: it may stand in the li
 
 
 class ItemColumns(NamedTuple):
-    """Columns of N items, as far as rules know them. Columns may be shorter than the catalogue, or empty: then nothing is known.
+    """Columns of N items, as far as rules know them. Of rows behind the end of a column it knows nothing.
 
     hidden_N: True for rows that may not be recommended
     holds_N: bits of the conditions that hold

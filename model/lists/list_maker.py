@@ -30,6 +30,7 @@ from model.user_table import Before
 # Rows of a reserve without those of quotas. Popularity with a half-life of 20,000 events. Not tuned.
 _RESERVE, _POPULAR = 64, HALF_LIVES.tolist().index(20_000.0)
 _MORE_OF_A_QUOTA = 16  # rows of a quota in the reserve beside as many as it has places; not tuned
+_MEASURED_ONE_IN = 8  # examined events whose list after the rules is measured; not tuned
 _OLD_AFTER = 1_024  # events after which a reserve is chosen anew; not tuned
 # Value of rows that the ranker did not see, below that of all others; each is a little less than the one before.
 _BEHIND = -1e6
@@ -63,11 +64,13 @@ class ListMaker:
         content: None where items are known from events alone
         """
         self.scenarios = dict(scenarios)
+        self.default = next(iter(self.scenarios))
         self._role_T = np.pad(role_T, (0, TYPES - len(role_T)))
         self._catalog, self._counting, self._items, self._content = catalog, counting, items, content
         self.purchases = purchases.empty(catalog.capacity)
         self._reserves: dict[str, NDArray[np.int32]] = {}
         self._chosen_at = 0
+        self.measured_one_in = _MEASURED_ONE_IN
         self._spare: dict[str, list[Work]] = {name: [] for name in scenarios}
 
     # -- what rules learn from -----------------------------------------------------------------------------------
@@ -148,6 +151,13 @@ class ListMaker:
         if not rules.diversity:
             return np.zeros((len(rows_UM), 0, 0), np.float32)
         return self._items.unit_vectors(np.maximum(rows_UM, 0))
+
+    def is_measured(self, next_offset_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return True for the events before which a list is made to measure it: one in `measured_one_in`, drawn by a
+        hash of the offset, so that a replay draws the same ones."""
+        hashed_B = next_offset_B.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+        is_drawn_B: NDArray[np.bool_] = hashed_B % np.uint64(self.measured_one_in) == 0
+        return is_drawn_B
 
     # -- reserves --------------------------------------------------------------------------------------------------
 
