@@ -33,6 +33,7 @@ from benchmarks.made_state import Universe, fill
 from benchmarks.quality.one_pass import STAGES, Stopwatch
 from benchmarks.record import machine, only_errors, save
 from model.learner import Learner
+from model.lists.lists import Lists
 from model.pace import Pace
 from model.ranking import Top
 from stream_worker.assembly import make_line, memory_layout, simulated_worker
@@ -142,9 +143,9 @@ class Subject:
         Asked for users on the device.
         """
         learner, slots = self.line.learner, self.line.learner.users.occupied()[:_ASKED]
-        own_UK = learner.recommend(slots, Pace()).rows_UK
+        own_UK = best(learner, slots).rows_UK
         exact = _ExactSearch(learner)
-        exact_UK = exact.instead(lambda: learner.recommend(slots, Pace())).rows_UK
+        exact_UK = exact.instead(lambda: best(learner, slots)).rows_UK
         return {"lists": _shared(own_UK, exact_UK), "encoder": statistics.mean(exact.shared)}
 
     def snapshot(self) -> dict[str, float]:
@@ -192,6 +193,12 @@ class Subject:
             "resident_megabytes": resident_megabytes(),
             "making_seconds": round(self.making_seconds, 1),
         }
+
+
+def best(learner: Learner, slots: NDArray[np.int64]) -> Lists:
+    """Return lists of the best candidates at full effort."""
+    (lists,) = learner.recommend(slots, Pace()).values()
+    return lists
 
 
 class _ExactSearch:

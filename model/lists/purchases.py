@@ -52,9 +52,20 @@ _BY_ROW = ("bought_N", "again_N", "log_wait_N")
 
 
 def empty(rows: int) -> Purchases:
-    by_row = [np.zeros(rows, np.float32) for _ in range(3)]
-    by_category = [np.zeros(_BUCKETS, np.float32) for _ in range(3)]
-    return Purchases(*by_row, *by_category, *(np.zeros(1) for _ in range(3)))
+    def zeros(size: int) -> NDArray[np.float32]:
+        return np.zeros(size, np.float32)
+
+    return Purchases(
+        bought_N=zeros(rows),
+        again_N=zeros(rows),
+        log_wait_N=zeros(rows),
+        bought_C=zeros(_BUCKETS),
+        again_C=zeros(_BUCKETS),
+        log_wait_C=zeros(_BUCKETS),
+        bought_1=np.zeros(1),
+        again_1=np.zeros(1),
+        log_wait_1=np.zeros(1),
+    )
 
 
 def grown(purchases: Purchases, rows: int) -> Purchases:

@@ -74,9 +74,15 @@ def no_quotas() -> Quotas:
 
 def quotas_of(rows: list[tuple[int, int, int, float, int, int]]) -> Quotas:
     """Return quotas of rows (kind, of, field, seconds, least, most)."""
-    kinds = np.int64, np.uint64, np.int64, np.float64, np.int64, np.int64
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(kinds)
-    return Quotas(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+    kind, of, field, seconds, least, most = zip(*rows, strict=True) if rows else ((),) * 6
+    return Quotas(
+        kind_Q=np.array(kind, np.int64),
+        of_Q=np.array(of, np.uint64),
+        field_Q=np.array(field, np.int64),
+        seconds_Q=np.array(seconds, np.float64),
+        least_Q=np.array(least, np.int64),
+        most_Q=np.array(most, np.int64),
+    )
 
 
 def best_alone(length: int) -> ListRules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import given
@@ -36,6 +37,7 @@ from model.lists.rules import (
 
 _ROLE_T = np.array([0, VIEW, CART, REMOVE, PURCHASE], np.int8)
 _NOW = 2e6
+T = TypeVar("T")
 _ROWS, _RING = 24, 12
 
 
@@ -80,16 +82,19 @@ _rings = st.integers(0, _RING).flatmap(
 )
 
 
+def _column(values: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    return st.lists(values, min_size=_ROWS, max_size=_ROWS)
+
+
 @st.composite
 def _items(draw: st.DrawFn) -> ItemColumns:
-    column = lambda values: draw(st.lists(values, min_size=_ROWS, max_size=_ROWS))  # noqa: E731
     return ItemColumns(
-        hidden_N=np.array(column(st.booleans())) & np.array(column(st.booleans())),
-        holds_N=np.array(column(st.integers(0, 7)), np.uint64),
-        factor_NS=np.array([[one] for one in column(st.sampled_from([0.25, 1.0, 4.0]))], np.float32),
-        group_NF=np.array([[one] for one in column(st.integers(0, 3))], np.uint32),
-        category_N=np.array(column(st.integers(0, 3)), np.uint32),
-        born_ts_N=np.array(column(st.sampled_from([0.0, 1e6, 1.9e6, 1.99e6]))),
+        hidden_N=np.array(draw(_column(st.booleans()))) & np.array(draw(_column(st.booleans()))),
+        holds_N=np.array(draw(_column(st.integers(0, 7))), np.uint64),
+        factor_NS=np.array(draw(_column(st.sampled_from([0.25, 1.0, 4.0]))), np.float32)[:, None],
+        group_NF=np.array(draw(_column(st.integers(0, 3))), np.uint32)[:, None],
+        category_N=np.array(draw(_column(st.integers(0, 3))), np.uint32),
+        born_ts_N=np.array(draw(_column(st.sampled_from([0.0, 1e6, 1.9e6, 1.99e6])))),
     )
 
 
@@ -175,13 +180,13 @@ def test_no_list_names_what_the_rules_leave_out(
 
 def _members(rules: ListRules, items: ItemColumns, ring: _Ring, q: int) -> set[int]:
     kind, until = int(rules.quotas.kind_Q[q]), float(rules.quotas.seconds_Q[q])
-    belongs = {
-        SEEN: lambda row: row in ring.rows,
-        PROMOTED: lambda row: int(items.holds_N[row]) & 2 and until > _NOW,
-        FRESH: lambda row: items.born_ts_N[row] > 0 and _NOW - items.born_ts_N[row] < until,
-        GROUP: lambda row: items.group_NF[row, 0] == 1,
-    }[kind]
-    return {row for row in range(_ROWS) if belongs(row)}
+    if kind == SEEN:
+        return {row for row in ring.rows if row >= 0}
+    if kind == PROMOTED:
+        return {row for row in range(_ROWS) if int(items.holds_N[row]) & 2 and until > _NOW}
+    if kind == FRESH:
+        return {row for row in range(_ROWS) if (born := items.born_ts_N[row]) > 0 and _NOW - born < until}
+    return {row for row in range(_ROWS) if items.group_NF[row, 0] == 1}
 
 
 @given(_rules(), _items(), _rings, _orders)
