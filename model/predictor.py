@@ -6,7 +6,7 @@ No weights change here. The counting tables learn from events on the way (see `C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from model.lists.lists import Lists, Ranked
 from model.pace import Pace
 from model.ranker.trainer import RankerTrainer
 from model.ranking import Top, top_k_blocked
+from model.reasons import Reasons
 from model.user_table import UserTable
 
 _ENCODER_FEATURES = tuple(FEATURES.index(name) for name in ENCODER)
@@ -44,6 +45,7 @@ class Context:
 
     users: Users
     queries_BD: Tensor
+    attention_BW: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Predictor:
         self.config = config
         self._encoder, self._items, self._catalog, self._counting = encoder, items, catalog, counting
         self._users, self._ranker, self._list_maker, self._content = users, ranker, list_maker, content
+        self._reasons = Reasons(counting, items, ranker)
 
     @torch.no_grad()
     def recommend(
@@ -89,15 +92,29 @@ class Predictor:
         each: `map`, or the `map` of an executor to use several threads; not of the executor that runs this call, which
             would wait for itself
         """
+        return self.lists(*self.stand(slots, pace, clock_ts, each), clock_ts)
+
+    @torch.no_grad()
+    def stand(
+        self, slots: NDArray[np.int64], pace: Pace, clock_ts: float, each: MapSlices = map
+    ) -> tuple[Context, Ranking]:
+        """Rank candidates for users as they stand now: see `recommend`."""
         users = self._users
         windows_UL = self._catalog.rows_of_numbers(users.number_SL[slots])
-        queries_UD, _ = self._attended(users.state(slots)[0], windows_UL)
+        queries_UD, attention_UW = self._attended(users.state(slots)[0], windows_UL)
         rings = windows_UL, users.type_SL[slots], users.gap_SL[slots]
         as_they_stand = users_of(*rings, np.full(len(slots), clock_ts), users.ts_S[slots])
-        context = Context(as_they_stand, queries_UD)
+        context = Context(as_they_stand, queries_UD, attention_UW)
         hidden_N = NONE_HIDDEN if self._content is None else self._content.hidden_N
-        ranking = self.rank(context, _no_events(len(slots)), pace, hidden_N=hidden_N, each=each)
-        return self._list_maker.make(_ranked(ranking), as_they_stand, clock_ts)
+        return context, self.rank(context, _no_events(len(slots)), pace, hidden_N=hidden_N, each=each)
+
+    def lists(self, context: Context, ranking: Ranking, clock_ts: float) -> dict[str, Lists]:
+        """Return the lists by scenario of users as they stand, each with the reasons of its items."""
+        assert context.attention_BW is not None
+        found, windows_UL = ranking.found, context.users.windows_BL
+        given = windows_UL, context.attention_BW, found.candidates_BC, ranking.features_BCF
+        made = self._list_maker.make(_ranked(ranking), context.users, clock_ts)
+        return {name: replace(one, because=self._reasons.of_lists(*given, one)) for name, one in made.items()}
 
     @torch.no_grad()
     def attention(self, slot: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -29,6 +29,7 @@ _COMMANDS = {
     "topics": "Create those of the worker's topics that are missing.",
     "tail": "Print recommendations, or dead letters, as they are published.",
     "memory": "Print the memories of all users or of one.",
+    "why": "Say why an item is in a user's list, at which place, or why it isn't.",
     "reset": "Delete everything that a configuration's workers have kept, to begin anew. Asks first.",
     "demo": "Show everything at once, with no services installed.",
     "check": "Try the services and folders that a configuration names, and show how records are read.",

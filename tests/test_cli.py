@@ -40,7 +40,10 @@ def test_a_command_has_a_description_and_every_option_a_help(name: str) -> None:
     [
         (["rum"], "did you mean run?"),
         (["relpay"], "did you mean replay?"),
-        (["xyz"], "known are run, replay, compare, produce, record, guess, topics, tail, memory, reset, demo, check"),
+        (
+            ["xyz"],
+            "known are run, replay, compare, produce, record, guess, topics, tail, memory, why, reset, demo, check",
+        ),
         ([], "Examples:"),
         (["run", "--confg", "x"], "--config"),
         (["run", "--config", "missing.toml"], "missing.toml"),

@@ -31,6 +31,7 @@ COMMANDS = (
     "topics",
     "tail",
     "memory",
+    "why",
     "reset",
     "demo",
     "check",
@@ -111,7 +112,7 @@ def test_memory_without_redis_says_where_memories_are() -> None:
 def test_a_day_in_the_life_of_a_worker(
     kafka_bootstrap: str, redis_url: str, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
-    """produce, check, run (with its health and metrics), a second process on its slot, tail, memory, SIGTERM."""
+    """produce, check, run (with its health and metrics), a second process on its slot, tail, memory, why, SIGTERM."""
     import urllib.request
 
     topic = make_topic(partitions=2)
@@ -162,6 +163,12 @@ def test_a_day_in_the_life_of_a_worker(
     assert all(list(record) == ["user", "partition", "events", "ring", "next_offset"] for record in records)
     code, out, _ = call("memory", "u1", **settings)
     assert [json.loads(line)["user"] for line in out.splitlines()] == ["u1"]
+    code, out, err = call("why", "u1", "i5", "--json", **settings)
+    assert code == ExitCode.DONE, err
+    told = json.loads(out)
+    assert told["memory"]["events"] == records[[record["user"] for record in records].index("u1")]["events"]
+    assert told["published"]["step"] >= 0
+    assert told["published"]["age_seconds"] > 0
 
 
 @pytest.mark.kafka

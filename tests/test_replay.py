@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,24 @@ def test_the_same_log_gives_the_same_bytes(log: Path, whole: tuple[dict[str, byt
     assert table(summary) == whole[1]
     assert whole[0]["predictions.jsonl"].count(b"\n") == 6_000 - 120
     assert whole[0]["dead-letters.jsonl"].count(b"\n") == 120
+
+
+def test_every_listed_item_says_why_it_is_there(whole: tuple[dict[str, bytes], str]) -> None:
+    """By an item that the user had before, if by any."""
+    had: dict[str, set[str]] = {}
+    for user, item, _, _ in shoppers(6_000):
+        had.setdefault(user, set()).add(item)
+    reasons = [
+        (made["user"], entry["item"], entry["because"])
+        for made in map(json.loads, whole[0]["recommendations.jsonl"].splitlines())
+        for entry in made["items"]
+    ]
+    assert {because["kind"] for _, _, because in reasons} >= {"follows", "together", "taste"}
+    for user, item, because in reasons:
+        assert ("item" in because) == (because["kind"] in {"follows", "together", "taste", "again"})
+        assert because.get("item", item) in had[user] or "item" not in because
+        assert (because["kind"] == "again") == (because.get("item") == item)
+        assert 0 <= because["weight"] <= 1
 
 
 def test_killed_again_and_again_it_ends_up_the_same_to_the_byte(

@@ -136,6 +136,24 @@ def _content(figures: Mapping[str, Figures]) -> str:
     return table(head, rows)
 
 
+def _reasons(figures: Mapping[str, Figures]) -> str:
+    """Draw a row per kind of reason below that of all."""
+    head = ["log", "reasons", "", "falls more", "nats without the named item", "without another"]
+    rows = [
+        [
+            log["log"] if kind["kind"] == "all" else "",
+            kind["kind"],
+            count(kind["reasons"]),
+            share(kind["share"]),
+            f"{kind['fall']:.2f}",
+            f"{kind['fall_of_other']:.2f}",
+        ]
+        for log in figures["quality-reasons"]["logs"]
+        for kind in log["kinds"]
+    ]
+    return table(head, rows)
+
+
 def _on_kafka(figures: Mapping[str, Figures]) -> str:
     """Draw a row per run: the rates by the lists of then, and by those that came later, too."""
     result = figures["quality-on-kafka"]
@@ -197,6 +215,7 @@ TABLES: Mapping[str, Table] = {
     "unseen": Table(("quality-unseen",), _unseen),
     "categories": Table(("quality-categories",), _categories),
     "content": Table(("quality-content",), _content),
+    "reasons": Table(("quality-reasons",), _reasons),
     "lines": Table(("quality-lines",), _lines),
     "on-kafka": Table(("quality-on-kafka",), _on_kafka),
     "on-kafka-beside": Table(("quality-on-kafka",), _beside),

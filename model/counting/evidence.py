@@ -22,7 +22,7 @@ from model.counting.scratch import RECENT, Breadth, Scratch, touch
 from model.counting.tables import BACKWARD, FORWARD, NEXT, PLAIN, SECONDS, WIDE, Tables
 from model.kernels import kernel
 
-_RECENT_FADE, _COSINE_FADE = 0.6, 0.8  # weights per place back in the ring, of followers and of cosines; not tuned
+RECENT_FADE, COSINE_FADE = 0.6, 0.8  # weights per place back in the ring, of followers and of cosines; not tuned
 
 _NEXT_LAST = COUNTS.index("next_last")  # "next_last_but_one" is the column behind it
 _PLAIN_LAST = COUNTS.index("plain_last")
@@ -112,8 +112,8 @@ def count_neighbours(tables: Tables, s: Scratch, window_L, breadth: Breadth):  #
             if d < RECENT:
                 size = _spread(s, size, rows, FORWARD, of_row, _at(_FORWARD_LAST, d), _FORWARD_RECENT, near)
             size = _spread_cosine(s, size, rows, of_row, d == 0, far)
-        near *= _RECENT_FADE
-        far *= _COSINE_FADE
+        near *= RECENT_FADE
+        far *= COSINE_FADE
     _end_cosine(s, size, rows)
     if window_L[ring - 1] >= 0:
         size = _score_two_hops(s, size, rows, window_L[ring - 1], breadth.hops)

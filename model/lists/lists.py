@@ -7,12 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.counting.proposers import NO_PROPOSER
 from model.lists.arranging import REASONS
+
+
+class Because(NamedTuple):
+    """The cause of each item of U lists.
+
+    kind_UK: place in `counting.causes.KINDS`, -1 behind the last item
+    row_UK: row of the item of the user's history that it came from, -1: of none
+    weight_UK: share of this cause among all that speak for the item
+    """
+
+    kind_UK: NDArray[np.int8]
+    row_UK: NDArray[np.int32]
+    weight_UK: NDArray[np.float32]
+
+    @staticmethod
+    def joined(parts: Sequence[Because]) -> Because:
+        """Concatenate the causes of several groups of users."""
+        return Because(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -24,6 +43,7 @@ class Lists:
     proposer_UK: places in `proposers.PROPOSERS`, NO_PROPOSER for items that only fill a list up
     promoted_UK: True for items that a promotion asked for
     left_UR: how many items were left out, by reason (`arranging.REASONS`)
+    because: why each item is in its list; None where nobody asks
     """
 
     rows_UK: NDArray[np.int32]
@@ -31,6 +51,7 @@ class Lists:
     proposer_UK: NDArray[np.int8]
     promoted_UK: NDArray[np.bool_]
     left_UR: NDArray[np.int32]
+    because: Because | None = None
 
     def short(self, user: int) -> dict[str, int]:
         """Return how many items a user's list lacks, and how many were left out, by reason."""
@@ -42,7 +63,9 @@ class Lists:
     def joined(parts: Sequence[Lists]) -> Lists:
         """Concatenate lists of several groups of users."""
         names = "rows_UK", "scores_UK", "proposer_UK", "promoted_UK", "left_UR"
-        return Lists(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        reasons = [part.because for part in parts if part.because is not None]
+        return Lists(**columns, because=Because.joined(reasons) if reasons else None)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,22 @@ class Ranker(nn.Module):
             scores.append(torch.mv(within_XF, weight_F) + torch.mv(hidden_XH, self.head.weight[0]) + bias)
         return torch.cat(scores).view(present_BC.shape).masked_fill(~present_BC, -torch.inf)
 
+    def linear_slopes(self) -> Tensor:
+        """Return the slopes [F] of the linear part by each feature."""
+        return (self.linear.weight[0] * torch.rsqrt(self.var_F + 1e-4)).detach()
+
+    @torch.no_grad()
+    def slopes(self, x_XF: Tensor) -> Tensor:
+        """Return the slopes [X, F] of the score by each feature; 0 where a feature is clamped."""
+        scale_F = torch.rsqrt(self.var_F + 1e-4)
+        z_XF = (x_XF - self.mean_F) * scale_F
+        first_XH = F.linear(z_XF.clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS), self.first.weight, self.first.bias)
+        second_XH = F.linear(first_XH.relu(), self.second.weight, self.second.bias)
+        by_second_XH = self.head.weight * (second_XH > 0)
+        by_first_XH = (by_second_XH @ self.second.weight) * (first_XH > 0)
+        by_z_XF = by_first_XH @ self.first.weight + self.linear.weight
+        return by_z_XF * scale_F * (z_XF.abs() < _MOST_DEVIATIONS)
+
     @torch.no_grad()
     def observe(self, features_BCF: Tensor, present_BC: Tensor) -> None:
         """Update the running mean and variance of the features; each batch weighs at least 1 %. A batch in which a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -29,6 +29,15 @@ def encode_event(
     return orjson.dumps({name: part for name, part in zip(PARTS, parts, strict=True) if part is not None})
 
 
+def listed_items(made: Recommendation | NamedList) -> Iterator[dict[str, Any]]:
+    """Yield the items of a list as contract 1 has them."""
+    if not made.because:
+        yield from ({"item": item, "score": score} for item, score in zip(made.items, made.scores, strict=True))
+        return
+    for item, score, reason in zip(made.items, made.scores, made.because, strict=True):
+        yield {"item": item, "score": score, "because": reason}
+
+
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
     """Return a list as the JSON of contract 1; `topic_id` is left out where the broker tells none."""
     r = recommendation
@@ -37,7 +46,7 @@ def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
         as_of["topic_id"] = r.topic_id
     document = {
         "user": r.user,
-        **_named_list(r.items, r.scores, r.short),
+        **_document(r),
         "as_of": as_of,
         "events": r.events,
         "ts": r.ts,
@@ -45,16 +54,14 @@ def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
         "request_ids": list(r.request_ids),
     }
     if r.scenarios:
-        document["scenarios"] = {
-            name: _named_list(one.items, one.scores, one.short) for name, one in r.scenarios.items()
-        }
+        document["scenarios"] = {name: _document(one) for name, one in r.scenarios.items()}
     return orjson.dumps(document)
 
 
-def _named_list(items: Sequence[str], scores: Sequence[float], short: Mapping[str, int]) -> dict[str, Any]:
+def _document(made: Recommendation | NamedList) -> dict[str, Any]:
     """Return the part of a document that holds a list; `short` is left out of a full one."""
-    entries = [{"item": item, "score": score} for item, score in zip(items, scores, strict=True)]
-    return {"items": entries, "short": dict(short)} if short else {"items": entries}
+    entries = list(listed_items(made))
+    return {"items": entries, "short": dict(made.short)} if made.short else {"items": entries}
 
 
 def _decoded_list(fields: Mapping[str, Any]) -> NamedList:
@@ -62,6 +69,7 @@ def _decoded_list(fields: Mapping[str, Any]) -> NamedList:
         items=tuple(entry["item"] for entry in fields["items"]),
         scores=tuple(entry["score"] for entry in fields["items"]),
         short=fields.get("short", {}),
+        because=tuple(entry["because"] for entry in fields["items"] if "because" in entry),
     )
 
 
@@ -82,6 +90,7 @@ def decode_recommendation(value: bytes) -> Recommendation:
             step=model["step"],
             request_ids=tuple(fields["request_ids"]),
             topic_id=as_of.get("topic_id", ""),
+            because=default.because,
             short=default.short,
             scenarios={name: _decoded_list(one) for name, one in fields.get("scenarios", {}).items()},
         )

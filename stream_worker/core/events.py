@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 # Header of a dead letter: the indexes of the elements that it is about, such as "1,4".
 ELEMENTS_HEADER = "dead_letter_elements"
 SCORE_DIGITS = 6  # decimals of a published score; a float32 holds about 7 digits
+WEIGHT_DIGITS = 3  # decimals of the weight of a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,19 @@ def _at(column: NDArray[Any] | list[Any], places: NDArray[np.int64]) -> Any:
     return [column[place] for place in places.tolist()] if isinstance(column, list) else column[places]
 
 
+class Reason(TypedDict):
+    """The reason for an item of a list, as contract 1 has it.
+
+    kind: see `model.reasons.KINDS`.
+    item: the item of the user's history that it came from, if it came from one.
+    weight: share of this cause among all that speaks for the item, rounded to `WEIGHT_DIGITS`.
+    """
+
+    kind: str
+    item: NotRequired[str]
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class NamedList:
     """The items of one scenario's list, best first.
@@ -134,11 +148,13 @@ class NamedList:
     `scores`: rounded to `SCORE_DIGITS`, so that the bytes are stable.
     `short`: of a list with fewer items than it has places: how many are missing, and how many items rules left out, by
     reason; empty for a full one.
+    `because`: the reason for each item; empty for a list that tells none.
     """
 
     items: Sequence[str]
     scores: Sequence[float]
     short: Mapping[str, int] = field(default_factory=dict)
+    because: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +167,7 @@ class Recommendation:
     `scores`: rounded to `SCORE_DIGITS`, so that the bytes are stable.
     `line`, `step`: the line that made the list, and its count of learning steps.
     `topic_id`: the input topic's id; empty where the broker tells none.
-    `short`: as in `NamedList`.
+    `short`, `because`: as in `NamedList`.
     `scenarios`: the lists of the scenarios beside the default one, whose list is `items`.
     """
 
@@ -168,6 +184,7 @@ class Recommendation:
     topic_id: str = ""
     short: Mapping[str, int] = field(default_factory=dict)
     scenarios: Mapping[str, NamedList] = field(default_factory=dict)
+    because: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True, slots=True)

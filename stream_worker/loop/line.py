@@ -21,12 +21,21 @@ from model.learner import Learner
 from model.learner_state import ENCODER_WEIGHTS, ITEM_VECTORS
 from model.lists.lists import Lists
 from model.pace import Pace
+from model.reasons import KINDS
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.counted import Counted
 from stream_worker.core.drift import Alarm
-from stream_worker.core.events import SCORE_DIGITS, Events, NamedList, Prediction, Recommendation
+from stream_worker.core.events import (
+    SCORE_DIGITS,
+    WEIGHT_DIGITS,
+    Events,
+    NamedList,
+    Prediction,
+    Reason,
+    Recommendation,
+)
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.monitor import Monitor
@@ -229,9 +238,27 @@ class Line:
                 line=self.name,
                 step=self.learner.steps,
                 request_ids=requests.get(user, ()),
+                because=default[user].because,
                 short=default[user].short,
                 scenarios={name: lists[user] for name, lists in others},
             )
+
+    def _reasons(self, lists: Lists) -> list[list[Reason]]:
+        """Return why each item is in its list, for each list."""
+        because = lists.because
+        if because is None:
+            return [[] for _ in lists.rows_UK]
+        ids, weight_UK = self.learner.catalog.ids, np.round(because.weight_UK.astype(np.float64), WEIGHT_DIGITS)
+        columns = zip(because.kind_UK.tolist(), because.row_UK.tolist(), weight_UK.tolist(), strict=True)
+        return [
+            [
+                {"kind": KINDS[kind], "item": ids[row], "weight": weight}
+                if row >= 0
+                else {"kind": KINDS[kind], "weight": weight}
+                for kind, row, weight in zip(*of_user, strict=True)
+            ]
+            for of_user in columns
+        ]
 
     def _lists(self, slots: NDArray[np.int64], pace: Pace) -> dict[str, Lists]:
         """Make lists by scenario, on all threads: each thread makes whole lists of many users, but shares the
@@ -248,11 +275,12 @@ class Line:
     def _named(self, lists: Lists) -> list[NamedList]:
         """Return lists with the items' ids."""
         rounded_UK = np.round(lists.scores_UK.astype(np.float64), SCORE_DIGITS)
-        named = []
+        named, reasons = [], self._reasons(lists)
         for user, rows_K in enumerate(lists.rows_UK):
             items = self._ids(rows_K)
             short = lists.short(user) if len(items) < len(rows_K) else {}
-            named.append(NamedList(items, rounded_UK[user, : len(items)].tolist(), short))
+            scores, because = rounded_UK[user, : len(items)].tolist(), reasons[user][: len(items)]
+            named.append(NamedList(items, scores, short, because))
         return named
 
     def snapshot(

@@ -72,7 +72,7 @@ class Memories:
 
     def set_line(self, line: str) -> None:
         """Set the line by its name. The states of records that another line made are rebuilt on recall."""
-        self.line = int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1
+        self.line = line_number(line)
 
     def claim(self, committed: Mapping[int, Committed]) -> dict[int, Claim]:
         """Take new tokens, which fence the partitions off from earlier owners; return the claims."""
@@ -281,3 +281,8 @@ def _topic_of(committed: Mapping[int, Committed]) -> Kept:
     """Return what the store is to keep of the topic: its id and its numbers of partitions."""
     at = next(iter(committed.values()), Committed(0))
     return Kept(topic_id=at.mark.topic_id, first_partitions=at.mark.partitions, partitions=at.partitions)
+
+
+def line_number(line: str) -> int:
+    """Return the number by which memory records name a line."""
+    return int.from_bytes(hashlib.blake2b(line.encode(), digest_size=8).digest(), "little") or 1

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted, Unavailable
-from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
+from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record
 from stream_worker.core.interfaces import Sink, Source
 from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.source_id import SourceId
@@ -438,6 +438,14 @@ class SinkContract:
         assert broker.lists() == [list_for("u", 4), list_for("v", 5)]
         assert broker.dead_letters() == [(0, 2, "NotJson")]
         assert self.published(broker, member)[0] == 5
+
+    def test_a_list_says_why_each_item_is_in_it(self, broker: Broker, member: Member) -> None:
+        reasons: tuple[Reason, ...] = (
+            {"kind": "follows", "item": "z", "weight": 0.5},
+            {"kind": "trending", "weight": 1.0},
+        )
+        broker.sink().commit(Outputs([list_for("u", 4, because=reasons)]), {0: 5}, member.source.membership())
+        assert [made.because for made in broker.lists()] == [reasons]
 
     def test_offsets_without_outputs_are_published(self, broker: Broker, member: Member) -> None:
         """A batch of nothing but known events still moves Y."""

@@ -16,7 +16,7 @@ from stream_worker.backends.kafka.fitting import fitting_letter, fitting_list
 from stream_worker.backends.kafka.room import CLIENT_BYTES, Room
 from stream_worker.core.codec import decode_recommendation, encode_recommendation
 from stream_worker.core.errors import ConfigurationError, TransactionAborted
-from stream_worker.core.events import DeadLetter, Outputs, Recommendation, Record
+from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record
 from tests.backends.contracts_topics import Member, list_for, retry
 from tests.backends.kafka_broker import KafkaBroker
 
@@ -56,6 +56,14 @@ class TestFitting:
         assert short.scores == whole.scores[: len(short.items)]
         assert short.request_ids == whole.request_ids[len(whole.request_ids) - len(short.request_ids) :]
         assert (short.user, short.events, short.next_offset, short.ts) == ("u", whole.events, 3, whole.ts)
+
+    @given(st.integers(0, 30), st.integers(1, 250), st.integers(400, 9_000))
+    def test_items_keep_their_reasons(self, items: int, size: int, most_bytes: int) -> None:
+        reasons: list[Reason] = [{"kind": "follows", "item": "c" * n, "weight": n / 100} for n in range(items)]
+        whole = replace(full_list("u", 3, items, 1, size), because=reasons)
+        short, size_bytes = fitted(whole, most_bytes)
+        assert size_bytes <= most_bytes
+        assert list(short.because) == reasons[: len(short.items)]
 
     def test_no_more_is_left_out_than_has_to_be(self) -> None:
         """One item more would not fit, and the one request id stays."""

@@ -27,7 +27,7 @@ from stream_worker.core.codec import (
 from stream_worker.core.decoder import Decoder
 from stream_worker.core.errors import InvalidEvent, Unavailable
 from stream_worker.core.event_fields import ERRORS
-from stream_worker.core.events import Alias, DeadLetter, Events, EventType, Prediction, Recommendation, Record
+from stream_worker.core.events import Alias, DeadLetter, Events, EventType, Prediction, Reason, Recommendation, Record
 from stream_worker.core.json_object import json_object
 from stream_worker.core.mapping.config import EventsConfig, TypeConfig
 from tests.core.hostile import good_value, hostile_records
@@ -486,6 +486,20 @@ def test_a_recommendation_is_written_as_the_contract_has_it() -> None:
     read = decode_recommendation(value)
     assert encode_recommendation(read, "events") == value
     assert (read.next_offset, read.items) == (42, ("a", "b"))
+
+
+def test_a_recommendation_says_why_each_item_is_in_it() -> None:
+    reasons: list[Reason] = [{"kind": "follows", "item": "c", "weight": 0.5}, {"kind": "trending", "weight": 1.0}]
+    made = Recommendation("u", 2, 42, 3, NOW, ["a", "b"], [0.3, 0.1], "0", 17, because=reasons)
+    value = encode_recommendation(made, "events")
+    assert [entry["because"] for entry in orjson.loads(value)["items"]] == reasons
+    assert decode_recommendation(value).because == tuple(reasons)
+
+
+def test_a_list_of_an_earlier_version_has_no_reasons() -> None:
+    older = encode_recommendation(Recommendation("u", 2, 42, 3, NOW, ["a"], [0.3], "0", 17), "events")
+    assert b"because" not in older
+    assert decode_recommendation(older).because == ()
 
 
 def test_bytes_that_are_no_recommendation_are_refused() -> None:

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import orjson
 
-from stream_worker.core.codec import encode_recommendation
+from stream_worker.core.codec import encode_recommendation, listed_items
 from stream_worker.core.events import ELEMENTS_HEADER, DeadLetter, Recommendation
 
 # Bytes of a record beside key, value and headers: its lengths, time and offset, and the header of the batch (61 bytes
@@ -51,10 +51,9 @@ def fitting_list(recommendation: Recommendation, value: bytes, topic: str, most_
 
 
 def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendation:
-    bare = replace(whole, items=(), scores=(), request_ids=())
+    bare = replace(whole, items=(), scores=(), because=(), request_ids=())
     room = most_bytes - len(encode_recommendation(bare, topic))
-    pairs = zip(whole.items, whole.scores, strict=True)
-    items = [len(orjson.dumps({"item": item, "score": score})) + 1 for item, score in pairs]
+    items = [len(orjson.dumps(item)) + 1 for item in listed_items(whole)]
     ids = [len(orjson.dumps(request_id)) + 1 for request_id in reversed(whole.request_ids)]
     # Where ids take more than half they are cut first, since the items are what the list is for.
     kept_ids = _fit(ids, room // 2) if sum(ids) > room // 2 else len(ids)
@@ -63,6 +62,7 @@ def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendati
         whole,
         items=whole.items[:kept],
         scores=whole.scores[:kept],
+        because=whole.because[:kept],
         request_ids=tuple(whole.request_ids)[len(ids) - kept_ids :],
     )
 

@@ -158,3 +158,20 @@ class TestRecentChoices:
 def _numbered(numbers: range | list[int]) -> Choices:
     features = torch.tensor([[[float(n)], [0.0]] for n in numbers])
     return Choices(features, torch.ones(len(features), 2, dtype=torch.bool), torch.zeros(2))
+
+
+def test_slopes_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    ranker = Ranker(6)
+    torch.nn.init.normal_(ranker.head.weight)
+    ranker.mean_F.normal_()
+    ranker.var_F.uniform_(0.2, 2.0)
+    x_XF = torch.randn(40, 6).mul_(4).requires_grad_()
+    ranker(x_XF[None], torch.ones(1, 40, dtype=torch.bool)).sum().backward()
+    assert x_XF.grad is not None
+    torch.testing.assert_close(ranker.slopes(x_XF.detach()), x_XF.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_clamped_feature_has_no_slope() -> None:
+    ranker = Ranker(2)
+    assert ranker.slopes(torch.tensor([[100.0, 0.0]]))[0].tolist() == [0.0, pytest.approx(0.1, abs=0.1)]
