@@ -27,7 +27,8 @@ from model.kernels import kernel
 # Proposers by counts, each with the score by which it picks: those before the user's own items, and those after.
 _PROPOSED_FIRST = ((FOLLOWS, COUNTS.index("forward_recent")), (NEXT, COUNTS.index("next_last")))
 _PROPOSED_THEN = ((TOGETHER, COUNTS.index("cosine_recent")), (TWO_HOP, COUNTS.index("two_hop")))
-_BY_SCORE = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
+_BY_COUNTS = (*_PROPOSED_FIRST, *_PROPOSED_THEN)
+_BY_SCORE = (FOLLOWS, NEXT, OWN, TOGETHER, TWO_HOP)
 
 
 @kernel
@@ -49,22 +50,34 @@ def _choose_one(s: Scratch, proposer, row, most, count, size):  # type: ignore[n
 
 
 @kernel
-def _find_best(s: Scratch, size, quota_S):  # type: ignore[no-untyped-def]
+def _find_best(s: Scratch, size, quota_S, window_L):  # type: ignore[no-untyped-def]
     """Keep the best rows by the score of each proposer, at most its quota, without those left out."""
-    for proposer, _ in _BY_SCORE:
+    for proposer in _BY_SCORE:
         s.best_S[proposer] = 0
     for x in range(size):
         counts_T, may_be = s.counts_XT[x], not s.is_chosen_X[x]
-        for proposer, column in _BY_SCORE:
-            score, place = counts_T[column], s.best_S[proposer]
-            s.best_SX[proposer, place], s.score_SX[proposer, place] = x, score
-            s.best_S[proposer] += may_be and score > 0.0
-    for proposer, _ in _BY_SCORE:
+        for proposer, column in _BY_COUNTS:
+            _offer(s, proposer, x, counts_T[column], may_be)
+    for d in range(len(window_L)):
+        row = window_L[len(window_L) - 1 - d]
+        x = s.place_N[row] if row >= 0 else 0
+        if row >= 0 and s.own_X[x] > 0.0:
+            _offer(s, OWN, x, s.own_X[x], not s.is_chosen_X[x])
+            s.own_X[x] = 0.0  # the user's own items are offered once each, the newest first
+    for proposer in _BY_SCORE:
         kept = _pick(s, proposer, quota_S[proposer])
         for i in range(kept):
             at = s.picked_X[i]
             s.best_SX[proposer, i], s.score_SX[proposer, i] = s.best_SX[proposer, at], s.score_SX[proposer, at]
         s.best_S[proposer] = kept
+
+
+@kernel
+def _offer(s: Scratch, proposer, x, score, may_be):  # type: ignore[no-untyped-def]
+    """Append a row and its score to those of a proposer, if the score is positive and the row may be a candidate."""
+    place = s.best_S[proposer]
+    s.best_SX[proposer, place], s.score_SX[proposer, place] = x, score
+    s.best_S[proposer] += may_be and score > 0.0
 
 
 @kernel
@@ -131,15 +144,15 @@ def choose(tables: Tables, s: Scratch, size, quota_RS, most, window_L, encoder_r
     Returns (candidates, rows touched).
     """
     count = 0
-    _find_best(s, size, quota_RS[-1])
+    _find_best(s, size, quota_RS[-1], window_L)
     for r in range(len(quota_RS)):
-        count, size = _choose_a_round(tables, s, size, quota_RS[r], most, window_L, encoder_rows_E, count)
+        count, size = _choose_a_round(tables, s, size, quota_RS[r], most, encoder_rows_E, count)
     return count, size
 
 
 @kernel
 def _choose_a_round(  # type: ignore[no-untyped-def]
-    tables: Tables, s: Scratch, size, quota_S, most, window_L, encoder_rows_E, count
+    tables: Tables, s: Scratch, size, quota_S, most, encoder_rows_E, count
 ):  # fmt: skip
     """Take up to `quota_S` candidates from each proposer, in the order of PROPOSERS."""
     for e in range(min(quota_S[ENCODER], len(encoder_rows_E))):
@@ -147,9 +160,7 @@ def _choose_a_round(  # type: ignore[no-untyped-def]
             count, size = _choose_one(s, ENCODER, encoder_rows_E[e], most, count, size)
     for proposer, _ in _PROPOSED_FIRST:
         count = _choose_best(s, proposer, quota_S[proposer], most, count)
-    for d in range(min(quota_S[OWN], len(window_L))):
-        if window_L[len(window_L) - 1 - d] >= 0:
-            count, size = _choose_one(s, OWN, window_L[len(window_L) - 1 - d], most, count, size)
+    count = _choose_best(s, OWN, quota_S[OWN], most, count)
     for proposer, _ in _PROPOSED_THEN:
         count = _choose_best(s, proposer, quota_S[proposer], most, count)
     hottest_PQ = tables.popularity.hottest_PQ

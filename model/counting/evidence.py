@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.batch import SESSION_ENDS
 from model.counting import neighbours, returns
 from model.counting.features import COUNTS, OWN_COUNT, OWN_DISTANCE, OWN_FOLLOWED, OWN_SECONDS, OWN_TYPE
 from model.counting.neighbours import NeighbourRows
+from model.counting.returns import Returns
 from model.counting.scratch import RECENT, Breadth, Scratch, touch
 from model.counting.tables import BACKWARD, FORWARD, NEXT, PLAIN, SECONDS, WIDE, Tables
 from model.kernels import kernel
@@ -35,6 +35,9 @@ _COSINE_MAX = COUNTS.index("cosine_max")
 _TWO_HOP = COUNTS.index("two_hop")
 _TASTE = COUNTS.index("taste")
 _NOT = -1  # no column
+# Weight of a place of the ring in an own item's score, relative to the next newer one: half in 400 places, so that it
+# goes by how often first. Measured: docs/experiments/own-history.md.
+_OWN_FADE = np.float32(0.5 ** (1 / 400))
 
 
 @kernel
@@ -140,15 +143,21 @@ def _score_two_hops(s: Scratch, size, rows: NeighbourRows, last, hops):  # type:
 
 
 @kernel
-def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
-    """Write the user's own history of each row in the ring. idle: log(1 + seconds since the user's last event).
+def look_back(returned: Returns, s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[no-untyped-def]
+    """Write the user's own history of each row in the ring, and its score.
+
+    The score is one a place, less for older ones, times the share of return of the session that the newest is of.
+
+    returned: the shares of return
+    idle: log(1 + seconds since the user's last event)
 
     Returns (number of rows touched, events with a row, repeated ones among them, events of the present session).
     """
     ring, last = len(window_L), window_L[-1]
-    known, repeats, session = 0, 0, 0
+    known, repeats, session, faded = 0, 0, 0, np.float32(1.0)
     seconds = np.expm1(idle)
-    in_session = seconds < 2.0**SESSION_ENDS
+    places = returns.session_places(gap_L, idle)
+    earlier, present = returns.share_of_session(returned, False), returns.share_of_session(returned, True)
     for d in range(ring):
         j = ring - 1 - d
         row = window_L[j]
@@ -163,11 +172,12 @@ def look_back(s: Scratch, size, window_L, type_L, gap_L, idle):  # type: ignore[
             else:
                 repeats += 1
             counts_T[OWN_COUNT] += 1.0
+            s.own_X[x] += faded * (present if counts_T[OWN_DISTANCE] <= places else earlier)
             if j > 0 and last >= 0 and window_L[j - 1] == last:
                 counts_T[OWN_FOLLOWED] += 1.0
-            session += in_session
-        in_session = in_session and gap_L[j] < SESSION_ENDS
+            session += d < places
         seconds += SECONDS[gap_L[j]]
+        faded *= _OWN_FADE
     return size, known, repeats, session
 
 

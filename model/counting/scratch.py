@@ -46,6 +46,7 @@ class Scratch(NamedTuple):
     counts_XT: scores and own history of each row; one cache line of the processor
     is_chosen_X: whether the row is a candidate, or must not become one
     is_left_out_X: whether it is one of the user's own items that must not become one
+    own_X: score of a row of the user's ring, see `evidence.look_back`; 0 again once the row was offered
     best_S: number of rows kept per proposer
     best_SX, score_SX: places of these rows, in the order touched, and their scores
     order_X, picked_X: for the selection of the best
@@ -62,6 +63,7 @@ class Scratch(NamedTuple):
     counts_XT: NDArray[np.float32]
     is_chosen_X: NDArray[np.bool_]
     is_left_out_X: NDArray[np.bool_]
+    own_X: NDArray[np.float32]
     best_S: NDArray[np.int64]
     best_SX: NDArray[np.int32]
     score_SX: NDArray[np.float32]
@@ -84,6 +86,7 @@ def make_scratch(rows: int, most: int, breadth: Breadth) -> Scratch:
         counts_XT=np.zeros((touched, COLUMNS), dtype=np.float32),
         is_chosen_X=np.zeros(touched, dtype=np.bool_),
         is_left_out_X=np.zeros(touched, dtype=np.bool_),
+        own_X=np.zeros(touched, dtype=np.float32),
         best_S=np.zeros(len(PROPOSERS), dtype=np.int64),
         best_SX=np.zeros((len(PROPOSERS), touched), dtype=np.int32),
         score_SX=np.zeros((len(PROPOSERS), touched), dtype=np.float32),

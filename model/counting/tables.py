@@ -85,10 +85,11 @@ def fade(tables: Tables, share: float) -> None:
 
 
 @kernel
-def learn(tables: Tables, window_L, type_L, item, category, late, mark_N):  # type: ignore[no-untyped-def]
+def learn(tables: Tables, window_L, type_L, gap_L, idle, item, category, late, mark_N):  # type: ignore[no-untyped-def]
     """Count one event.
 
-    window_L, type_L: item rows (-1: none) and event types of the user's ring before the event
+    window_L, type_L, gap_L: item rows (-1: none), event types and gap buckets of the user's ring before the event
+    idle: log(1 + seconds since the user's last event)
     item: row of the event's item
     category: category code that the event names, 0: none
     late: True if it counts for pairs and all-time popularity alone
@@ -112,7 +113,7 @@ def learn(tables: Tables, window_L, type_L, item, category, late, mark_N):  # ty
         wide *= _WIDE_FADE
     popularity.count(tables.popularity, item, late)
     if not late:
-        returns.count(tables.returns, window_L, type_L, item, mark_N)
+        returns.count(tables.returns, window_L, type_L, returns.session_places(gap_L, idle), item, mark_N)
         categories.assign(tables.category_N, item, category)
 
 

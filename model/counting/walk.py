@@ -283,8 +283,8 @@ def _learn(counted: Tables, s: Scratch, users: Users, events: WalkedEvents, star
     for k in range(start, end):
         if events.learn_B[k]:
             tables.learn(
-                counted, users.windows_BL[k], users.types_BL[k], events.row_B[k], events.category_B[k],
-                events.late_B[k], s.place_N,
+                counted, users.windows_BL[k], users.types_BL[k], users.gaps_BL[k], users.idle_B[k], events.row_B[k],
+                events.category_B[k], events.late_B[k], s.place_N,
             )  # fmt: skip
 
 
@@ -307,7 +307,9 @@ def _examine(  # type: ignore[no-untyped-def]
     window_L, type_L, gap_L = users.windows_BL[k], users.types_BL[k], users.gaps_BL[k]
     last, proposed_by = window_L[-1], NO_PROPOSER
     size = evidence.count_neighbours(counted, s, window_L, breadth)
-    size, known, repeats, session = evidence.look_back(s, size, window_L, type_L, gap_L, users.idle_B[k])
+    size, known, repeats, session = evidence.look_back(
+        counted.returns, s, size, window_L, type_L, gap_L, users.idle_B[k]
+    )
     evidence.leave_out(counted, s, window_L, items)
     count, size = candidates.choose(counted, s, size, quota_RS, breadth.candidates, window_L, encoder_rows_E)
     usual = _usual(counted.popularity, window_L, known)

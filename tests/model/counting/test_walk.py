@@ -386,15 +386,54 @@ def test_a_ring_full_of_the_same_items_says_that_users_return_to_them() -> None:
     assert {0, 1} <= set(candidates[0].tolist())
 
 
-def test_a_state_from_before_items_were_counted_begins_to_count_them() -> None:
+@pytest.mark.parametrize("name", ["items_Y", "items_2", "again_2"])
+def test_a_state_from_before_items_were_counted_begins_to_count_them(name: str) -> None:
     counting, log = Counting(_ROOMY, _ROWS), _log(3)
     _walk(counting, log, 0, 60)
-    older = {name: array for name, array in counting.state_dict().items() if name != "returns.items_Y"}
+    older = {key: array for key, array in counting.state_dict().items() if key != f"returns.{name}"}
     resumed = Counting(_ROOMY, _ROWS)
     resumed.load_state_dict(older)
-    assert not resumed.tables.returns.items_Y.any()
+    assert not getattr(resumed.tables.returns, name).any()
     _walk(resumed, log, 60, 120)
-    assert resumed.tables.returns.items_Y.sum() > 0
+    assert getattr(resumed.tables.returns, name).sum() > 0
+
+
+def _own(counting: Counting, log: Log) -> set[int]:
+    """Candidates of the first event that are named as the user's own."""
+    walked = _walked(counting, log, 0, 1)
+    return set(walked.candidates_BC[0, walked.proposers_BC[0] == PROPOSERS.index("own")].tolist())
+
+
+def test_of_a_users_own_items_the_frequent_ones_are_named_before_the_newer_ones() -> None:
+    """Of a hundred different items sixty are named: the twenty that stand there twice, though long ago, and of the
+    others, which stand there once each, the newest forty."""
+    counting = Counting(CountingConfig(neighbours=64, candidates=128), 100)
+    window = [*range(80, 100), *range(80, 100), *range(80)]
+    assert _own(counting, _plain([0], window, learn=False)) == {*range(80, 100), *range(40, 80)}
+
+
+def test_an_item_that_stands_in_the_ring_often_takes_one_place_of_the_quota() -> None:
+    counting = Counting(CountingConfig(neighbours=64, candidates=128), 100)
+    assert _own(counting, _plain([0], [*range(40), *[40, 41] * 50], learn=False)) == set(range(42))
+
+
+@pytest.mark.parametrize("returns", ["earlier", "present"])
+def test_own_items_of_the_session_that_users_return_to_are_named_first(returns: str) -> None:
+    """Seventy items of an earlier session and seventy of the present one; sixty are named, though those of the present
+    session are the newer ones."""
+    counting, window = Counting(CountingConfig(neighbours=64, candidates=128), 200), list(range(140))
+    log = _plain([5 if returns == "earlier" else 100] * 3_000, window)
+    log.gaps[:, 70] = 11  # 34 minutes before the second half
+    _walk(counting, log, 0, 3_000)
+    counted = counting.tables.returns
+    assert counted.items_2[0] == pytest.approx(counted.items_2[1])
+    assert counted.again_2[returns == "present"] == pytest.approx(counted.items_2[0] / 70)
+    assert counted.again_2[returns == "earlier"] == 0
+    log.learn[:] = False
+    expected = set(range(70)) if returns == "earlier" else set(range(70, 140))
+    own = _own(counting, log)
+    assert own <= expected
+    assert len(own) > 50, "the others are named by others, too"
 
 
 @pytest.mark.parametrize("cut", [1, 15, 16, 17, 40, 60])
