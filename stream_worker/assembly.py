@@ -46,6 +46,7 @@ from stream_worker.core.interfaces import (
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
+from stream_worker.core.own_baselines import OwnLast, OwnMost
 from stream_worker.core.source_id import SourceId
 from stream_worker.core.status import Observer
 from stream_worker.logs import get_logger
@@ -128,7 +129,12 @@ def make_line(settings: Settings, name: str, described: bool = False, hears: boo
         name=name,
         learner=learner,
         monitor=make_monitor(settings),
-        baselines={"recent_popularity": RecentPopularity(), "co_visitation": CoVisitation()},
+        baselines={
+            "recent_popularity": RecentPopularity(),
+            "co_visitation": CoVisitation(),
+            "own_last": OwnLast(),
+            "own_most": OwnMost(),
+        },
         offsets={},
         recovery=Recovery(learner, settings.drift),
         each=_each(settings.worker.threads),

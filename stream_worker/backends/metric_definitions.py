@@ -48,8 +48,9 @@ def _rolling(unit: str, meaning: str, name: str) -> Metric[Gauge]:
 class WorkerMetrics:
     """The metrics of one worker, in a registry of its own.
 
-    Quality is labelled by `ranker` (worker, or the baselines recent_popularity and co_visitation), `type` (an event
-    type, or all) and `novelty` (repeat: the user has met the item before; new; or all).
+    Quality is labelled by `ranker` (worker, or one of the baselines), `type` (an event type, or all) and `novelty`
+    (repeat: the user has met the item before; new; new_known: new, but not the item's very first event; not_last: not
+    the user's last item; or all).
     """
 
     records_polled = Metric(Counter, "records", "Records taken from the source.", read=lambda s: s.consuming.records)

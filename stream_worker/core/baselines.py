@@ -1,4 +1,4 @@
-"""The baselines: two rankings by plain counting, computed beside the model on the same events.
+"""The baselines: rankings by plain counting, computed beside the model on the same events.
 
 They are exact in sequence, inside a batch too: event k is ranked by what came before k, and then counted; the events of
 a set are counted once all of them are ranked. Items are catalogue rows, and -1 means none. A rank counts from 1; 0
@@ -9,7 +9,7 @@ N rows, M neighbours, Q remembered events, W window (oldest first, -1 in front),
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
@@ -19,10 +19,9 @@ TOP = 20  # length of a ranking in items, as K in docs/experiments
 # `benchmarks/quality/baselines.py` counts with the same memory, refresh, window and decay. None of them is tuned.
 _MEMORY = 5_000  # events that popularity is counted over
 _REFRESH = 200  # events between two rankings by popularity
-_NEIGHBOURS = 64  # neighbours of an item; bounds the memory (not tuned)
 _WINDOW = 5  # newest items of the user that are looked at
 _DECAY = 0.6  # weight of an item of the window, relative to the next newer one
-_FIRST_CAPACITY = 1024  # rows in the tables at first; they grow by doubling
+FIRST_CAPACITY = 1024  # rows in the tables at first; they grow by doubling
 
 
 class RecentPopularity:
@@ -32,8 +31,8 @@ class RecentPopularity:
         self.learned_1 = np.zeros(1, dtype=np.int64)
         self.recent_Q = np.full(_MEMORY, -1, dtype=np.int32)
         self.top_K = np.full(TOP, -1, dtype=np.int32)
-        self.count_N = np.zeros(_FIRST_CAPACITY, dtype=np.int32)
-        self.seen_N = np.zeros(_FIRST_CAPACITY, dtype=np.bool_)  # scratch, False between calls
+        self.count_N = np.zeros(FIRST_CAPACITY, dtype=np.int32)
+        self.seen_N = np.zeros(FIRST_CAPACITY, dtype=np.bool_)  # scratch, False between calls
 
     def rank_then_learn(
         self,
@@ -53,7 +52,7 @@ class RecentPopularity:
         """
         self.grow(int(items_B.max(initial=-1)) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        events = _events(items_B, learn_B, within_B, judge_B)
+        events = event_columns(items_B, learn_B, within_B, judge_B)
         _popularity_pass(*events, ranks_B, *self.tables())
         return ranks_B
 
@@ -89,6 +88,8 @@ class CoVisitation:
     popularity fills the ranking up to 20 items.
     """
 
+    neighbours: ClassVar[int] = 64  # neighbours of an item; bounds the memory (not tuned)
+
     def __init__(self) -> None:
         self._empty()
 
@@ -96,11 +97,11 @@ class CoVisitation:
         """Set all tables to zero, with room for the first rows."""
         # Its own popularity, not the other baseline's: inside a batch it advances event by event with the pairs.
         self.popularity = RecentPopularity()
-        self.neighbour_NM = np.zeros((_FIRST_CAPACITY, _NEIGHBOURS), dtype=np.int32)
-        self.weight_NM = np.zeros((_FIRST_CAPACITY, _NEIGHBOURS), dtype=np.float32)
-        self.length_N = np.zeros(_FIRST_CAPACITY, dtype=np.int32)
-        self.total_N = np.zeros(_FIRST_CAPACITY, dtype=np.float64)
-        self.score_N = np.zeros(_FIRST_CAPACITY, dtype=np.float64)  # scratch, zero between calls
+        self.neighbour_NM = np.zeros((FIRST_CAPACITY, self.neighbours), dtype=np.int32)
+        self.weight_NM = np.zeros((FIRST_CAPACITY, self.neighbours), dtype=np.float32)
+        self.length_N = np.zeros(FIRST_CAPACITY, dtype=np.int32)
+        self.total_N = np.zeros(FIRST_CAPACITY, dtype=np.float64)
+        self.score_N = np.zeros(FIRST_CAPACITY, dtype=np.float64)  # scratch, zero between calls
 
     def rank_then_learn(
         self,
@@ -114,10 +115,10 @@ class CoVisitation:
 
         `windows_BW`: the rows of each user's newest items, oldest first; only the last five are used.
         """
-        newest_BW = _as(np.int32, windows_BW[:, -_WINDOW:])
+        newest_BW = as_column(np.int32, windows_BW[:, -_WINDOW:])
         self.grow(int(max(items_B.max(initial=-1), newest_BW.max(initial=-1))) + 1)
         ranks_B = np.zeros(len(items_B), dtype=np.int32)
-        events = _events(items_B, learn_B, within_B, judge_B)
+        events = event_columns(items_B, learn_B, within_B, judge_B)
         _covisitation_pass(newest_BW, *events, ranks_B, *self.tables())
         return ranks_B
 
@@ -143,7 +144,7 @@ class CoVisitation:
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the rows end to end, without their empty places."""
         used = int(np.flatnonzero(self.total_N).max(initial=-1)) + 1
-        kept_NM = np.arange(_NEIGHBOURS) < self.length_N[:used, None]
+        kept_NM = np.arange(self.neighbours) < self.length_N[:used, None]
         pairs: dict[str, NDArray[Any]] = {
             "neighbours": self.neighbour_NM[:used][kept_NM],
             "weights": self.weight_NM[:used][kept_NM],
@@ -159,21 +160,26 @@ class CoVisitation:
         self.popularity.load_state_dict({name[len(head) :]: a for name, a in state.items() if name.startswith(head)})
         self.grow(max(used, len(self.popularity.count_N)))
         self.length_N[:used], self.total_N[:used] = state["lengths"], state["totals"]
-        kept_NM = np.arange(_NEIGHBOURS) < self.length_N[:, None]
+        kept_NM = np.arange(self.neighbours) < self.length_N[:, None]
         self.neighbour_NM[kept_NM], self.weight_NM[kept_NM] = state["neighbours"], state["weights"]
 
 
-def _as(dtype: type[np.generic], column: NDArray[Any]) -> NDArray[Any]:
+def as_column(dtype: type[np.generic], column: NDArray[Any]) -> NDArray[Any]:
     # One memory layout for the kernels: numba would compile a second version for a strided or a read-only column.
     return np.require(column, dtype, ["C", "W"])
 
 
-def _events(
+def event_columns(
     items_B: NDArray[Any], learn_B: NDArray[Any], within_B: NDArray[Any] | None, judge_B: NDArray[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     within_B = np.zeros(len(items_B), np.int16) if within_B is None else within_B
     judge_B = np.ones(len(items_B), np.bool_) if judge_B is None else judge_B
-    return _as(np.int32, items_B), _as(np.bool_, learn_B), _as(np.int16, within_B), _as(np.bool_, judge_B)
+    return (
+        as_column(np.int32, items_B),
+        as_column(np.bool_, learn_B),
+        as_column(np.int16, within_B),
+        as_column(np.bool_, judge_B),
+    )
 
 
 def _doubled(table_N: NDArray[Any], rows: int) -> NDArray[Any]:
@@ -210,7 +216,7 @@ def _popularity_pass(
         if b + 1 == len(items_B) or within_B[b + 1] == 0:
             for k in range(b - within_B[b], b + 1):
                 if items_B[k] >= 0 and learn_B[k]:
-                    _count(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
+                    count_popular(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
 
 
 @njit(cache=True, nogil=True)
@@ -236,19 +242,19 @@ def _covisitation_pass(
     for b in range(len(items_B)):
         item = items_B[b]
         if item >= 0 and judge_B[b]:
-            size = _count_neighbours(windows_BW[b], neighbour_NM, weight_NM, length_N, total_N, score_N, touched)
+            size = count_neighbours(windows_BW[b], neighbour_NM, weight_NM, length_N, total_N, score_N, touched)
             ranks_B[b] = _rank(item, size, score_N, touched, top_K)
             for t in range(size):
                 score_N[touched[t]] = 0.0
         if b + 1 == len(items_B) or within_B[b + 1] == 0:
             for k in range(b - within_B[b], b + 1):
                 if items_B[k] >= 0 and learn_B[k]:
-                    _pair(windows_BW[k], items_B[k], neighbour_NM, weight_NM, length_N, total_N)
-                    _count(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
+                    add_pairs(windows_BW[k], items_B[k], neighbour_NM, weight_NM, length_N, total_N)
+                    count_popular(items_B[k], learned_1, recent_Q, top_K, count_N, seen_N)
 
 
 @njit(cache=True, nogil=True)
-def _count_neighbours(
+def count_neighbours(
     window_W: NDArray[np.int32],
     neighbour_NM: NDArray[np.int32],
     weight_NM: NDArray[np.float32],
@@ -296,7 +302,7 @@ def _rank(
 
 
 @njit(cache=True, nogil=True)
-def _pair(
+def add_pairs(
     window_W: NDArray[np.int32],
     item: int,
     neighbour_NM: NDArray[np.int32],
@@ -329,7 +335,7 @@ def _pair(
 
 
 @njit(cache=True, nogil=True)
-def _count(
+def count_popular(
     item: int,
     learned_1: NDArray[np.int64],
     recent_Q: NDArray[np.int32],

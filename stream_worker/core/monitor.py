@@ -5,7 +5,9 @@ A *group* is a part of the scored events:
 - `all`, or one event type;
 - `repeat` (the item is in the user's history) or `new`;
 - by the item's age: `unseen` (this is its first event, so nothing could propose it), `cold` or `warm`;
-- `new_known`: new and not unseen, so that it could be discovered.
+- `new_known`: new and not unseen, so that it could be discovered;
+- `not_last`, in all and by event type: the item is not the user's last one. A purchase of what was viewed just before
+  is easy to predict, and of little use: this is what the rates are without it.
 
 A *baseline* ranks items by counting, and is scored on the same events. Groups and baselines have the metrics of their
 last `window` events and of all their events. A user's first-ever event is counted but not scored. The cut of the stream
@@ -33,8 +35,9 @@ from stream_worker.core.tracks import Proposers, Track
 _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
 REPEATS = ("repeat", "new", "new_known")
+NOT_LAST = "not_last"
 # The groups on which baselines are scored, too, by name, with their titles in a summary.
-_BASELINE_PARTS = {"new_known": "new and known", "cold": "cold"}
+BASELINE_PARTS = {"repeat": "repeat", "new_known": "new and known", NOT_LAST: "not the last item", "cold": "cold"}
 
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
@@ -67,8 +70,9 @@ _Members = NDArray[np.integer] | slice
 class Monitor:
     """Scores events, keeps their metrics in tracks, and raises an alarm when a hit rate drops.
 
-    tracks: by name, `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `warm`, `cold`, `unseen` and
-        `floor.<baseline>`, and `new_known.<baseline>` and `cold.<baseline>`: a baseline on these groups alone.
+    tracks: by name, `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `not_last`, `not_last.type.<event type>`,
+        `warm`, `cold`, `unseen` and `floor.<baseline>`, and `<group>.<baseline>` for each of BASELINE_PARTS: a baseline
+        on this group alone.
     proposers: how many of the events of a window each proposer of candidates found.
     """
 
@@ -84,6 +88,7 @@ class Monitor:
         logprob_B: NDArray[np.floating],
         type_B: NDArray[np.integer],
         repeat_B: NDArray[np.bool_],
+        last_B: NDArray[np.bool_],
         first_B: NDArray[np.bool_],
         age_B: NDArray[np.integer],
         proposer_B: NDArray[np.integer],
@@ -95,6 +100,7 @@ class Monitor:
         logprob_B: the log-probability that the model gave to the item; NaN if it gave none.
         type_B: the event type, by its place in `type_names`.
         repeat_B: True if the item is in the user's history.
+        last_B: True if the item is the last one of the user's history.
         first_B: True for a user's first-ever event, which is not scored.
         age_B: events of the stream since the item's first one; -1 if this is its first.
         proposer_B: the proposer of the item, by its place in `proposer_names`; -1 if none proposed it.
@@ -106,7 +112,7 @@ class Monitor:
             return []
         ranks_S, logprob_S, age_S = self._within(ranks_B[scored]), logprob_B[scored], age_B[scored]
         self.proposers.update_many(proposer_B[scored])
-        groups = dict(self._groups(type_B[scored], repeat_B[scored], age_S))
+        groups = dict(self._groups(type_B[scored], repeat_B[scored], last_B[scored], age_S))
         for name, ranks in baselines.items():
             self._score_baseline(name, self._within(ranks[scored]), groups)
         alarms = []
@@ -126,18 +132,25 @@ class Monitor:
             by_type={name: self.tracks[f"type.{name}"].report() for name in self.type_names},
             by_repeat={name: self.tracks[name].report() for name in REPEATS},
             by_age={name: self.tracks[name].report() for name in AGES},
+            not_last=self.tracks[NOT_LAST].report(),
+            not_last_by_type={name: self.tracks[f"{NOT_LAST}.type.{name}"].report() for name in self.type_names},
             baselines={name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
+            baselines_by_part={
+                part: {name: self.tracks[f"{part}.{name}"].report() for name in self.baseline_names}
+                for part in BASELINE_PARTS
+            },
         )
 
     def summary_rows(self) -> list[dict[str, str | float]]:
         """Return rows `name, events, <metric>...` over all scored events: worker, baselines, groups with events."""
         names = {"all": "worker", **{f"floor.{name}": name for name in self.baseline_names}}
-        parts = [f"type.{name}" for name in self.type_names] if len(self.type_names) > 1 else []
-        parts += [*REPEATS, *AGES]
-        names |= {part: f"worker, {_BASELINE_PARTS.get(part, part.removeprefix('type.'))}" for part in parts}
+        types = self.type_names if len(self.type_names) > 1 else []
+        parts = {f"type.{name}": name for name in types} | {name: name for name in (*REPEATS, *AGES)} | BASELINE_PARTS
+        parts |= {f"{NOT_LAST}.type.{name}": f"{name}, {BASELINE_PARTS[NOT_LAST]}" for name in types}
+        names |= {part: f"worker, {title}" for part, title in parts.items()}
         names |= {
             f"{part}.{name}": f"{name}, {title}"
-            for part, title in _BASELINE_PARTS.items()
+            for part, title in BASELINE_PARTS.items()
             for name in self.baseline_names
         }
         shown = {track: name for track, name in names.items() if self.tracks[track].events or track == "all"}
@@ -177,10 +190,11 @@ class Monitor:
 
     def _clear(self) -> None:
         config, types = self.config, [f"type.{name}" for name in self.type_names]
+        groups = ("all", *types, *REPEATS, *AGES, NOT_LAST, *(f"{NOT_LAST}.{name}" for name in types))
         self.events = 0
         self.alarm_count = 0
         self.alarms: deque[Alarm] = deque(maxlen=_KEPT_ALARMS)
-        self.tracks = {name: self._track(with_loss=True) for name in ("all", *types, *REPEATS, *AGES)}
+        self.tracks = {name: self._track(with_loss=True) for name in groups}
         self.proposers = Proposers(self.proposer_names, config.window)
         self._detectors = {
             name: DropDetector(name.removeprefix("type."), config.drift_delta, config.drift_block, config.drift_memory)
@@ -196,24 +210,31 @@ class Monitor:
     def _score_baseline(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
         self._add_baseline(name)
         self.tracks[f"floor.{name}"].update_many(ranks_S)
-        for part in _BASELINE_PARTS.keys() & groups.keys():
+        for part in BASELINE_PARTS.keys() & groups.keys():
             self.tracks[f"{part}.{name}"].update_many(ranks_S[groups[part]])
 
     def _add_baseline(self, name: str) -> None:
-        for track in (f"floor.{name}", *(f"{part}.{name}" for part in _BASELINE_PARTS)):
+        for track in (f"floor.{name}", *(f"{part}.{name}" for part in BASELINE_PARTS)):
             if track not in self.tracks:
                 self.tracks[track] = self._track(with_loss=False)
 
     def _groups(
-        self, type_S: NDArray[np.integer], repeat_S: NDArray[np.bool_], age_S: NDArray[np.integer]
+        self,
+        type_S: NDArray[np.integer],
+        repeat_S: NDArray[np.bool_],
+        last_S: NDArray[np.bool_],
+        age_S: NDArray[np.integer],
     ) -> Iterator[tuple[str, _Members]]:
         """Yield name and places of each group that has members here."""
         yield "all", slice(None)
         for kind in np.flatnonzero(np.bincount(type_S)).tolist():
-            yield f"type.{self.type_names[kind]}", np.flatnonzero(type_S == kind)
+            name = f"type.{self.type_names[kind]}"
+            yield name, np.flatnonzero(type_S == kind)
+            if len(elsewhere := np.flatnonzero((type_S == kind) & ~last_S)):
+                yield f"{NOT_LAST}.{name}", elsewhere
         unseen_S = age_S < 0
         cold_S = ~unseen_S & (age_S < self.config.cold_events)
-        parts = {"repeat": repeat_S, "new": ~repeat_S, "new_known": ~repeat_S & ~unseen_S}
+        parts = {"repeat": repeat_S, "new": ~repeat_S, "new_known": ~repeat_S & ~unseen_S, NOT_LAST: ~last_S}
         parts |= {"warm": ~cold_S & ~unseen_S, "cold": cold_S, "unseen": unseen_S}
         for name, is_member_S in parts.items():
             if is_member_S.any():

@@ -37,7 +37,9 @@ class Quality:
     events: events counted so far, scored or not.
     all: quality on all scored events.
     by_type, by_repeat, by_age: quality on the groups, by their names.
+    not_last, not_last_by_type: quality on the events whose item is not the user's last one, in all and by event type.
     baselines: quality of the baselines on all scored events, by their names.
+    baselines_by_part: the same on some of the groups, by group and baseline.
     """
 
     events: int = 0
@@ -45,7 +47,10 @@ class Quality:
     by_type: Mapping[str, GroupQuality] = field(default_factory=dict)
     by_repeat: Mapping[str, GroupQuality] = field(default_factory=dict)
     by_age: Mapping[str, GroupQuality] = field(default_factory=dict)
+    not_last: GroupQuality = GroupQuality()
+    not_last_by_type: Mapping[str, GroupQuality] = field(default_factory=dict)
     baselines: Mapping[str, GroupQuality] = field(default_factory=dict)
+    baselines_by_part: Mapping[str, Mapping[str, GroupQuality]] = field(default_factory=dict)
 
     def rolling(self, metric: str) -> dict[str, float]:
         """Return a rolling metric of the worker and of the baselines, by ranker.

@@ -22,7 +22,13 @@ from stream_worker.demo.scene import Done, Picture
 from stream_worker.demo.shop import Taste, parts
 
 _PLAIN_EVERY_SECONDS = 3.0  # between two plain lines (not tuned)
-_NAMES = {"worker": "this worker", "co_visitation": "co-visitation", "recent_popularity": "popularity"}
+_NAMES = {
+    "worker": "this worker",
+    "co_visitation": "co-visitation",
+    "recent_popularity": "popularity",
+    "own_last": "own last items",
+    "own_most": "own most frequent",
+}
 _LEVELS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 100  # the widest panel, in columns
 _LISTED = 8  # items of the customer's list that are shown

@@ -142,6 +142,7 @@ class Line:
             outcome.log_probability_B[scored],
             batch.type_B[scored],
             outcome.repeat_B[scored],
+            batch.row_B[scored] == outcome.windows_BL[scored, -1],
             outcome.first_B[scored],
             outcome.age_B[scored],
             outcome.proposer_B[scored],
@@ -312,13 +313,20 @@ class Line:
     def restore(self, snapshot: Snapshot, number_items: Callable[[Sequence[str]], list[int]]) -> dict[str, str]:
         """Take over the contents of a snapshot; return the parts that do not fit and begin anew, with the reason.
 
+        Baselines that the snapshot does not know begin anew, too: an older program wrote it.
+
         Raises ValueError and KeyError if a part does not fit that the line can't do without: catalogue and counts.
         """
         learned, fresh = dict(snapshot.state_below("learner")), self._measured()
         anew = self.learner.load_state_dict(
             learned, dict(snapshot.meta["learner"]), number_items(Catalog.ids_of_state(state_below(learned, "catalog")))
         )
-        measured = {name: partial(_load_part, name, owner) for name, owner in self._measures().items()}
+        known = {".".join(name.split(".")[:2]) for name in snapshot.arrays if name.startswith("floor.")}
+        measured = {
+            name: partial(_load_part, name, owner)
+            for name, owner in self._measures().items()
+            if name in known or not name.startswith("floor.")
+        }
         anew |= load_or_begin(measured, dict(snapshot.arrays), fresh)
         self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
         self.counted.load_state_dict(snapshot.meta)

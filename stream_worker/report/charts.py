@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_worker.core.history import History
+from stream_worker.core.monitor import NOT_LAST
 from stream_worker.core.status import Note
 
 # Colours that colour-blind people can tell apart, also in print (Okabe and Ito 2008; Tol 2021, "muted").
@@ -108,6 +109,10 @@ _REPEATS = (
     "Repeat: the item is among the user's last ones. New: it is not, which is harder. New and known: new to the user, "
     "but another user has had it before, so it could be found. Dashed: the baselines on the new and known ones."
 )
+_NOT_LAST = (
+    "Events whose item is not the user's last one: what the rates are without, say, the view just before a purchase. "
+    "Dashed: the baselines on the same events."
+)
 _AGES = (
     "Cold: fewer than {:,} events have passed since the item's first; warm: all others that came before. Dashed: the "
     "baselines on the cold ones. The first event of an item is in neither, since no list could contain it."
@@ -134,9 +139,10 @@ def _quality_charts(history: History) -> Iterator[Chart]:
 
 
 _REPEAT_TITLE, _AGE_TITLE = "Repeats and new items", "Warm and cold items"
+_NOT_LAST_TITLE = "Without events of the user's last item"
 # The group of events of each chart for which the baselines are drawn, too.
-_BASELINE_PARTS = {_REPEAT_TITLE: "new_known", _AGE_TITLE: "cold"}
-_LABELS = {"floor": "", "new_known": ", new and known", "cold": ", cold"}
+_BASELINE_PARTS = {_REPEAT_TITLE: "new_known", _NOT_LAST_TITLE: NOT_LAST, _AGE_TITLE: "cold"}
+_LABELS = {"floor": "", "new_known": ", new and known", NOT_LAST: "", "cold": ", cold"}
 
 
 def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -146,6 +152,8 @@ def _parts(history: History) -> Iterator[tuple[str, str, list[tuple[str, str]]]]
     if len(types) > 1:
         yield "By event type", _TYPES, types
     yield _REPEAT_TITLE, _REPEATS, [("repeat", "repeat"), ("new", "new"), ("new_known", "new and known")]
+    others = [(f"{NOT_LAST}.{track}", name) for track, name in types] if len(types) > 1 else []
+    yield _NOT_LAST_TITLE, _NOT_LAST, [(NOT_LAST, "all types"), *others]
     yield _AGE_TITLE, _AGES.format(monitor.config.cold_events), [("warm", "warm"), ("cold", "cold")]
 
 

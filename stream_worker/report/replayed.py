@@ -13,11 +13,14 @@ from stream_worker.report.charts import charts_of
 from stream_worker.report.page import Report, Table
 
 _METRICS = (
-    "Every event was predicted before it was learned from. hit_rate@k: the share of events whose item was among the"
-    " first k of the list; mrr@k and ndcg@k give more weight to higher places. recent_popularity and co_visitation "
-    "are baselines: plain counting on the same events. Repeat: the user has had the item lately; new: the user has "
-    "not. Cold: the item is young; unseen: it came for the first time, so no list could contain it. An event of a"
-    " basket is predicted from the events before it, even if all of them have the same time."
+    "Every event was predicted before it was learned from. hit_rate@k: the share of events whose item was among the "
+    "first k of the list; mrr@k and ndcg@k give more weight to higher places. Baselines, by plain counting on the same "
+    "events: recent_popularity, co_visitation, own_last (the user's last items, then what follows the last one, then "
+    "popular ones), own_most (the user's most frequent items, then popular ones). Repeat: the user has had the item "
+    "lately; new: the user has not; new and known: but somebody has. Not the last item: without the events of the "
+    "user's last item, such as the purchase of what was viewed just before. Cold: the item is young; unseen: it came "
+    "for the first time, so no list could contain it. An event of a basket is predicted from the events before it, "
+    "even if all of them have the same time."
 )
 _PROPOSERS = (
     "encoder: the network's own choice. follows, next: items that came after the user's items, soon or at once. own: "

@@ -176,7 +176,10 @@ def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scen
             all=group,
             by_type={"view": group, "cart": empty},
             by_repeat={"new": group, "repeat": empty},
+            not_last=group,
+            not_last_by_type={"view": group, "cart": empty},
             baselines={"co_visitation": GroupQuality(rolling=Figures(10, baseline))},
+            baselines_by_part={"new_known": {"co_visitation": GroupQuality(rolling=Figures(10, baseline))}},
         )
     )
     shown = scene.tick(status)
@@ -184,6 +187,8 @@ def test_quality_is_shown_by_ranker_type_and_novelty_where_there_are_events(scen
     assert shown["mrr{novelty=all}{ranker=worker}{type=view}"] == 0.1
     assert shown["log_loss{novelty=new}{ranker=worker}{type=all}"] == 2.0
     assert shown["hit_rate_20{novelty=all}{ranker=co_visitation}{type=all}"] == 0.25
+    assert shown["hit_rate_20{novelty=new_known}{ranker=co_visitation}{type=all}"] == 0.25
+    assert shown["hit_rate_20{novelty=not_last}{ranker=worker}{type=view}"] == 0.5
     assert not [name for name in shown if "type=cart" in name or "novelty=repeat" in name]
     assert "log_loss{novelty=all}{ranker=co_visitation}{type=all}" not in shown
 

@@ -11,21 +11,22 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_worker.core.baselines import TOP, CoVisitation, RecentPopularity
+from stream_worker.core.own_baselines import OwnLast, OwnMost
 
 Log = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 
-def _log(events: int, items: int, users: int = 50, seed: int = 0) -> Log:
-    """Windows of 7 (oldest first, -1 in front) and items of a skewed random log with habits."""
+def _log(events: int, items: int, users: int = 50, seed: int = 0, ring: int = 7) -> Log:
+    """Windows of `ring` (oldest first, -1 in front) and items of a skewed random log with habits."""
     rng = np.random.default_rng(seed)
     histories: dict[int, list[int]] = defaultdict(list)
-    windows_BW, items_B = np.full((events, 7), -1, dtype=np.int32), np.zeros(events, dtype=np.int32)
+    windows_BW, items_B = np.full((events, ring), -1, dtype=np.int32), np.zeros(events, dtype=np.int32)
     for k in range(events):
         history = histories[int(rng.integers(users))]
         follows = history and rng.random() < 0.6
         items_B[k] = (history[-1] * 7 + rng.integers(3)) % items if follows else int(items * rng.random() ** 3)
         if history:
-            windows_BW[k, -min(7, len(history)) :] = history[-7:]
+            windows_BW[k, -min(ring, len(history)) :] = history[-ring:]
         history.append(int(items_B[k]))
     return windows_BW, items_B
 
@@ -96,7 +97,38 @@ def _assert_same_state(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
-both_baselines = pytest.mark.parametrize("baseline", [RecentPopularity, CoVisitation])
+class PlainOwnLast:
+    """The same baseline with lists and dictionaries."""
+
+    def __init__(self) -> None:
+        self.popularity = PlainPopularity()
+        self.followers: dict[int, Counter[int]] = defaultdict(Counter)
+
+    def rank(self, window: list[int]) -> list[int]:
+        followers = [item for item, _ in self.followers[window[-1]].most_common()] if window else []
+        return list(dict.fromkeys([*window[::-1][:8], *followers, *self.popularity.top]))[:TOP]
+
+    def learn(self, window: list[int], item: int) -> None:
+        if window:
+            self.followers[window[-1]][item] += 1
+        self.popularity.learn(item)
+
+
+class PlainOwnMost:
+    """The same baseline with a Counter; of equal ones the newer item stands first."""
+
+    def __init__(self) -> None:
+        self.popularity = PlainPopularity()
+
+    def rank(self, window: list[int]) -> list[int]:
+        own = [item for item, _ in Counter(window[::-1]).most_common()]
+        return list(dict.fromkeys([*own, *self.popularity.top]))[:TOP]
+
+    def learn(self, window: list[int], item: int) -> None:
+        self.popularity.learn(item)
+
+
+both_baselines = pytest.mark.parametrize("baseline", [RecentPopularity, CoVisitation, OwnLast, OwnMost])
 
 
 def test_popularity_ranks_like_a_counter_of_the_last_5000_events() -> None:
@@ -120,6 +152,18 @@ def test_covisitation_ranks_like_dictionaries_do_and_fills_up_with_popularity() 
         plain.learn(known, item)
     assert _in_batches(CoVisitation(), log, 256).tolist() == expected
     assert filled > 0
+    assert set(expected) == set(range(TOP + 1))
+
+
+@pytest.mark.parametrize(("fast", "plain"), [(OwnLast, PlainOwnLast), (OwnMost, PlainOwnMost)])
+def test_a_users_own_items_rank_like_lists_and_counters_do(fast: type[Any], plain: type[Any]) -> None:
+    """With few items for the bound on neighbours not to bite, and with many for what is popular to stand behind."""
+    log, slow, expected = _log(events=6_000, items=30, users=1_500, ring=40), plain(), []
+    for window, item in zip(log[0].tolist(), log[1].tolist(), strict=True):
+        known = [row for row in window if row >= 0]
+        expected.append(_place(slow.rank(known), item))
+        slow.learn(known, item)
+    assert _in_batches(fast(), log, 256).tolist() == expected
     assert set(expected) == set(range(TOP + 1))
 
 
@@ -257,7 +301,7 @@ def test_it_grows_by_doubling_when_asked_and_when_needed(baseline: type[Any]) ->
     np.testing.assert_array_equal(_in_batches(plain, log, 100), ranks)
     _assert_same_state(plain, grown)
     far = np.array([20_000], dtype=np.int32)
-    assert grown.rank_then_learn(far[:, None], far, np.ones(1, dtype=np.bool_)).tolist() == [0]
+    assert grown.rank_then_learn(far[:, None] - 1, far, np.ones(1, dtype=np.bool_)).tolist() == [0]
 
 
 def test_the_state_is_bounded_by_rows_however_many_events_come() -> None:

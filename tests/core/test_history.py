@@ -23,8 +23,8 @@ def feed(monitor: Monitor, events: int, first: bool = False) -> None:
     rng = np.random.default_rng(monitor.events)
     monitor.update(
         rng.integers(0, 21, events), np.log(rng.random(events)), np.zeros(events, dtype=np.int64),
-        rng.random(events) < 0.5, np.full(events, first), rng.integers(-1, 300, events), rng.integers(-1, 2, events),
-        {"baseline_a": rng.integers(0, 30, events)},
+        rng.random(events) < 0.5, rng.random(events) < 0.1, np.full(events, first), rng.integers(-1, 300, events),
+        rng.integers(-1, 2, events), {"baseline_a": rng.integers(0, 30, events)},
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ class Stream:
     logprob: NDArray[np.float64]
     type: NDArray[np.int16]
     repeat: NDArray[np.bool_]
+    last: NDArray[np.bool_]
     first: NDArray[np.bool_]
     age: NDArray[np.int64]
     source: NDArray[np.int8]
@@ -43,7 +44,8 @@ class Stream:
         for start in range(0, len(self.ranks), batch):
             b = self.part(slice(start, start + batch))
             baselines = {"recent-pop": b.baseline, "covis-5": b.ranks}
-            alarms += monitor.update(b.ranks, b.logprob, b.type, b.repeat, b.first, b.age, b.source, baselines)
+            columns = b.ranks, b.logprob, b.type, b.repeat, b.last, b.first, b.age, b.source
+            alarms += monitor.update(*columns, baselines)
         return alarms
 
 
@@ -55,6 +57,7 @@ def _stream(events: int, seed: int = 0, rate: float = 0.5) -> Stream:
         logprob=np.where(rng.random(events) < 0.1, np.nan, np.log(rng.random(events))),
         type=rng.choice([0, 0, 0, 2], events).astype(np.int16),
         repeat=rng.random(events) < 0.3,
+        last=rng.random(events) < 0.1,
         first=rng.random(events) < 0.1,
         age=rng.integers(-1, 200, events),
         source=rng.integers(-1, len(PROPOSERS), events).astype(np.int8),
@@ -77,6 +80,7 @@ def test_every_rolling_figure_equals_rivers_rolling_exactly(seed: int, events: i
     groups = {"all": everything, "type.view": scored.type == 0, "type.odd.name": scored.type == 2}
     groups |= {"repeat": scored.repeat, "new": ~scored.repeat, "type.cart": ~everything}
     groups |= {"new_known": ~scored.repeat & (scored.age >= 0)}
+    groups |= {"not_last": ~scored.last, "not_last.type.view": ~scored.last & (scored.type == 0)}
     groups |= {"unseen": scored.age < 0, "cold": (scored.age >= 0) & (scored.age < 100), "warm": scored.age >= 100}
     for name, members in groups.items():
         part, track = scored.part(members), monitor.tracks[name]
@@ -144,6 +148,20 @@ def test_baselines_stand_beside_it_on_what_could_be_discovered() -> None:
     assert baseline.metrics["hit_rate@20"] == pytest.approx(((new.baseline > 0) & (new.baseline <= 20)).mean())
     names = [str(row["name"]) for row in monitor.summary_rows()]
     assert {"worker, new and known", "recent-pop, new and known"} <= set(names)
+
+
+def test_what_the_rates_are_without_the_view_just_before() -> None:
+    """Events of the user's last item are left out, in all and of each type, of the baselines, too."""
+    stream, monitor = _stream(2_000), Monitor(MonitorConfig(), TYPES)
+    stream.last |= stream.ranks == 1  # an easy one
+    stream.feed(monitor, 100)
+    others, report = stream.part(~stream.first & ~stream.last), monitor.report()
+    views = others.part(others.type == 0)
+    assert report.not_last.total.metrics["hit_rate@20"] == pytest.approx((others.ranks > 0).mean())
+    assert report.not_last_by_type["view"].total.metrics["hit_rate@20"] == pytest.approx((views.ranks > 0).mean())
+    assert report.not_last_by_type["view"].total.events == len(views.ranks)
+    assert report.baselines_by_part["not_last"]["covis-5"].total.events == len(others.ranks)
+    assert report.not_last.total.metrics["hit_rate@20"] < report.all.total.metrics["hit_rate@20"]
 
 
 def test_sources_share_what_came_between_them() -> None:
@@ -249,7 +267,9 @@ def test_the_summary_has_the_worker_the_baselines_and_the_groups_that_have_event
         *("worker", "covis-5", "recent-pop"),
         *("worker, view", "worker, odd.name", "worker, repeat", "worker, new", "worker, new and known"),
         *("worker, warm", "worker, cold", "worker, unseen"),
-        *("covis-5, new and known", "recent-pop, new and known", "covis-5, cold", "recent-pop, cold"),
+        *("worker, not the last item", "worker, view, not the last item", "worker, odd.name, not the last item"),
+        *("covis-5, repeat", "recent-pop, repeat", "covis-5, new and known", "recent-pop, new and known"),
+        *("covis-5, not the last item", "recent-pop, not the last item", "covis-5, cold", "recent-pop, cold"),
     ]
     assert list(rows[0]) == ["name", "events", "hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
 

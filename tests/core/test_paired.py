@@ -99,7 +99,8 @@ def test_every_mean_is_what_the_monitor_reports_of_the_same_events() -> None:
     """By metric and by group, under the same names."""
     run, monitor = scores(3_000), Monitor(MonitorConfig(), TYPES)
     none, source_E = np.zeros(3_000, dtype=np.bool_), np.zeros(3_000, dtype=np.int64)
-    monitor.update(run.rank_E, run.log_probability_E, run.type_E, run.repeat_E, none, run.age_E, source_E, {})
+    known = run.type_E, run.repeat_E, none, none, run.age_E, source_E
+    monitor.update(run.rank_E, run.log_probability_E, *known, {})
     rows = list(compared([run], [run], (10, 20), TYPES, 100))
     assert [row.metric for row in rows[:5]] == ["hit_rate@10", "hit_rate@20", "mrr@20", "ndcg@20", "log_loss"]
     assert {row.group for row in rows} == {

@@ -20,7 +20,7 @@ def run(events: int = 4_000, seed: int = 0, types: int = 2) -> tuple[History, St
         status.learning.losses |= {"encoder": rng.random() + 5, "ranker": rng.random() + 2}
         monitor.update(
             np.where(rng.random(50) < rate, rng.integers(1, 21, 50), 0), np.log(rng.random(50)),
-            rng.integers(0, types, 50), rng.random(50) < 0.4, np.zeros(50, dtype=np.bool_),
+            rng.integers(0, types, 50), rng.random(50) < 0.4, rng.random(50) < 0.1, np.zeros(50, dtype=np.bool_),
             rng.integers(-1, 300, 50), rng.integers(-1, 3, 50), {"co_visitation": rng.integers(0, 60, 50)},
         )  # fmt: skip
         status.consuming.events += 50

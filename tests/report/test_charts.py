@@ -23,6 +23,7 @@ def test_a_run_is_shown_beside_every_baseline_and_in_all_its_parts() -> None:
         "Hit rate and MRR beside the baselines": ["worker", "co visitation"],
         "By event type": ["view", "cart"],
         "Repeats and new items": ["repeat", "new", "new and known", "co visitation, new and known"],
+        "Without events of the user's last item": ["all types", "view", "cart", "co visitation"],
         "Warm and cold items": ["warm", "cold", "co visitation, cold"],
         "Proposers of candidates": ["encoder", "own", "hot", "nowhere"],
         "Learning": ["encoder", "ranker", "log loss (rolling)"],
