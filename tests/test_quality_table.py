@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from benchmarks.quality import small_catalogues, table
 from benchmarks.quality.ablations import PARTS, settings_without
-from benchmarks.quality.baselines import baseline_ranks
+from benchmarks.quality.baselines import OwnMost, RecentPopularity, baseline_ranks, rank_after_rules
 from benchmarks.quality.figures import figures_of
 from benchmarks.quality.one_pass import CANONICAL, one_pass
-from benchmarks.quality.scored import BARS, Log
+from benchmarks.quality.scored import BARS, Log, parts_of
 from benchmarks.quality.streams import Simulation, StreamConfig, write_log
 from benchmarks.quality.table import ablation_row, ablations, quality_rows
 from benchmarks.tables.pages import drawn
@@ -51,6 +51,42 @@ def test_baselines_are_those_counted_by_hand() -> None:
         "Markov": [-1, 0, -1, 1, 0],
         "co-visitation": [-1, 0, -1, 1, 0],
         "own last items": [-1, 0, -1, 2, 2],
+        "own most frequent": [-1, 0, -1, 0, 2],
+    }
+
+
+def test_the_users_most_frequent_items_stand_first_and_of_equal_ones_the_newer() -> None:
+    ranks = baseline_ranks(["u"] * 6, ["a", "b", "a", "c", "c", "b"])
+    assert ranks["own most frequent"].tolist() == [-1, 0, 2, 0, 2, 3]
+
+
+def test_a_baseline_after_the_rules_has_no_excluded_items_and_no_gaps() -> None:
+    """A list is full as long as there are items; at most so many places are for what the user has had."""
+    popularity = RecentPopularity()
+    for place in range(40):
+        for _ in range(40 - place):
+            popularity.learn([], f"i{place}")
+    popularity._learned = 200
+    items = [f"i{place}" for place in range(40)]
+    history = [f"i{place}" for place in range(30)]
+    assert popularity.rank(history) == items[:20]
+    assert rank_after_rules(popularity, [], {"i0", "i3"}) == [*items[1:3], *items[4:22]]
+    assert rank_after_rules(popularity, history, {"i0"}, most_seen=5) == [*items[1:6], *items[30:]]
+    own = OwnMost(popularity)
+    assert rank_after_rules(own, ["i7", "i9", "i9"], {"i9"}, depth=3) == ["i7", "i0", "i1"]
+
+
+def test_parts_of_a_log_are_what_their_names_say() -> None:
+    """c is new to v, and u has had it; the view just before the purchase is the last item."""
+    users, items = ["u", "u", "u", "v", "v", "v"], ["a", "c", "a", "c", "c", "a"]
+    types = ["view", "view", "view", "view", "buy", "buy"]
+    found = {name: np.flatnonzero(is_member_E).tolist() for name, is_member_E in parts_of(users, items, types).items()}
+    assert found == {
+        "repeat": [2, 4],
+        "new and known": [3, 5],
+        "not the last item": [0, 1, 2, 3, 5],
+        "buy, not the last item": [5],
+        "view, not the last item": [0, 1, 2, 3],
     }
 
 

@@ -44,6 +44,17 @@ class Tenth:
 
 
 @dataclass(frozen=True)
+class Part:
+    """HR@20 of a part of the scored events, mean of all seeds, and of the baseline that is best there."""
+
+    name: str
+    events: int
+    hit_rate: float
+    baseline: str
+    baseline_hit_rate: float
+
+
+@dataclass(frozen=True)
 class LogFigures:
     """`microseconds`: of an event, by stage and in all, of the seed whose pass cost the median."""
 
@@ -54,6 +65,7 @@ class LogFigures:
     hit_rate: Rate
     mrr: Rate
     tenths: list[Tenth]
+    parts: list[Part]
     young: Young
     microseconds: dict[str, float]
 
@@ -73,6 +85,7 @@ def figures_of(log: Log, passes: Sequence[Pass]) -> LogFigures:
         hit_rate=_rate(hit_rate, ranks, log.baselines[best][scored], bars[0]),
         mrr=_rate(reciprocal_rank, ranks, log.baselines[best][scored], bars[1]),
         tenths=list(_tenths(log, passes)),
+        parts=list(_parts(log, passes)),
         young=young_of(passes[0]),
         microseconds={"all": median.cost, **median.microseconds},
     )
@@ -86,6 +99,18 @@ def _rate(
 ) -> Rate:
     seeds = [measure(rank_E) for rank_E in ranks]
     return Rate(statistics.mean(seeds), min(seeds), max(seeds), measure(baseline_E), bar)
+
+
+def _parts(log: Log, passes: Sequence[Pass]) -> Iterator[Part]:
+    """Yield the parts that have scored events."""
+    scored = log.scored()
+    for name, is_member_E in log.parts.items():
+        members = scored[is_member_E[scored]]
+        if len(members):
+            rates = {baseline: hit_rate(rank_E[members]) for baseline, rank_E in log.baselines.items()}
+            best = max(rates, key=rates.__getitem__)
+            mean = statistics.mean(hit_rate(one.rank_E[members]) for one in passes)
+            yield Part(name, len(members), mean, best, rates[best])
 
 
 def _tenths(log: Log, passes: Sequence[Pass]) -> Iterator[Tenth]:

@@ -39,6 +39,9 @@ def quality_rows(found: LogFigures) -> Iterator[Row]:
             f"at least {rate.bar or rate.baseline:.3f}",
             rate.good,
         )
+    for part in found.parts:
+        measured = f"{part.hit_rate:.4f} of {part.events:,} events; best baseline ({part.baseline}) "
+        yield Row(f"{found.log}, {part.name}, HR@20", measured + f"{part.baseline_hit_rate:.4f}")
     yield _tenths_row(found)
     yield young_row(f"{found.log}, items younger than 100 events", found.young)
     yield _cost_row(found)
