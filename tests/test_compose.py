@@ -11,6 +11,7 @@ import pytest
 import yaml
 from jsonschema.validators import validator_for
 
+from stream_worker.backends.kafka.topics import LISTS_POLICY
 from stream_worker.backends.metrics import MetricsConfig
 from stream_worker.container import CONFIGURATION
 from stream_worker.loop.worker_config import AUTO
@@ -124,7 +125,9 @@ def test_dependencies_wait_for_health_or_completion() -> None:
 def test_the_topics_of_the_contract_are_created_and_no_others_by_accident() -> None:
     script = SERVICES["topics"]["command"][-1]
     created = re.findall(r"^create (\S+) (\d+)$", script, re.M)
-    assert created == [("recommendations", "8"), ("events.dead", "1")]
+    assert created == [("events.dead", "1")]
+    lists = " ".join(f"--config {name}={value}" for name, value in LISTS_POLICY.items())
+    assert f"create recommendations 8 {lists}\n" in script
     assert "create events 8 --config retention.ms=-1\n" in script  # a recorded log has old times
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 

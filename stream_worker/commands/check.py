@@ -25,6 +25,7 @@ from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
 from stream_worker.commands.check_hearing import hearing_line
 from stream_worker.commands.check_items import items_line
+from stream_worker.commands.check_lists import lists_line
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
 from stream_worker.config_text import lines_of
@@ -38,6 +39,7 @@ from stream_worker.loop.worker_config import AUTO
 _KEYS = {
     "kafka": "[kafka]",
     "group": "kafka.group_id, worker.slot",
+    "lists": "kafka.output_topic",
     "items": "kafka.items_topic, [items]",
     "memory": "memory.redis_url",
     "registry": "[registry]",
@@ -87,6 +89,8 @@ def _parts(settings: Settings, tried: Mapping[str, _Tried]) -> Iterator[tuple[st
     answers = not isinstance(fault, Unavailable) or isinstance(fault, TopicsMissing)
     if answers:
         yield "group", lambda: _group(settings)
+    if answers and not (isinstance(fault, TopicsMissing) and settings.kafka.output_topic in fault.topics):
+        yield "lists", lambda: lists_line(settings.kafka)
     if settings.kafka.items_topic:
         yield "items", lambda: items_line(settings)
     yield "memory", lambda: _memory(settings)

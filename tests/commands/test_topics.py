@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from stream_worker.backends.kafka import KafkaConfig, create_topics
 from stream_worker.backends.kafka.retention import Retention, retention_of
+from stream_worker.commands.check_lists import lists_line
 from stream_worker.exit_codes import ExitCode
 from tests.support.services import free_port
 from tests.test_commands import call
@@ -43,9 +45,21 @@ def test_an_items_topic_is_compacted(kafka_bootstrap: str, make_topic: Callable[
     name = make_topic()
     config = KafkaConfig(kafka_bootstrap, name, f"{name}.items", f"{name}.lists", f"{name}.dead")
     assert create_topics(config, config.topics, 1) == [f"{name}.items", f"{name}.lists", f"{name}.dead"]
-    found = retention_of(config, f"{name}.items")
-    assert found is not None
-    assert found.compact
+    assert retention_of(config, f"{name}.items") == Retention(compact=True)
+
+
+@pytest.mark.kafka
+def test_lists_are_compacted_after_a_week(kafka_bootstrap: str, make_topic: Callable[..., str]) -> None:
+    """Who starts later has everybody's list. A topic that is there keeps its policy."""
+    name = make_topic(retention_ms="3600000")
+    made = KafkaConfig(kafka_bootstrap, name, output_topic=f"{name}.lists", dead_letter_topic=f"{name}.dead")
+    there = replace(made, input_topic=f"{name}.in", output_topic=name)
+    create_topics(made, made.topics, 1)
+    create_topics(there, there.topics, 1)
+    assert retention_of(made, made.output_topic) == Retention(compact=True, lag_ms=7 * 86_400_000)
+    assert "everybody's newest list, and every list for 7 days" in lists_line(made)
+    assert retention_of(there, there.output_topic) == Retention(ms=3_600_000)
+    assert "a consumer that starts later has not everybody's list" in lists_line(there)
 
 
 def test_a_kafka_that_does_not_answer_is_said_in_one_line() -> None:

@@ -45,6 +45,7 @@ class Retention:
     ms: records older than so many ms are deleted; -1: none.
     bytes: the oldest records of a partition that has more bytes are deleted; -1: none.
     compact: only the newest record of each key is kept.
+    lag_ms: for so many ms every record is kept where `compact`.
     by_append_time: the age of a record counts from when it was written, not from its own timestamp.
     """
 
@@ -52,6 +53,7 @@ class Retention:
     bytes: int = -1
     compact: bool = False
     by_append_time: bool = False
+    lag_ms: int = 0
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Retention:
@@ -63,6 +65,7 @@ class Retention:
             int(values.get("retention.bytes", -1)) if deletes else -1,
             "compact" in policy,
             values.get("message.timestamp.type") == "LogAppendTime",
+            int(values.get("min.compaction.lag.ms", 0)),
         )
 
     def loses(self, oldest_ms: int, size_bytes: int, now_ms: int) -> str:

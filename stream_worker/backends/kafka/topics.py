@@ -30,6 +30,8 @@ _FLUSH_SECONDS = 60.0  # to wait until all records are written; not tuned
 _SLICE_SECONDS = 0.2  # longest wait in one consume(), which ignores signals meanwhile; not tuned
 _SHOWN_TOPICS = 20  # that a message about an unknown one names; not tuned
 _MOCK = "mockCluster"
+LIST_LAG_MS = 7 * 86_400_000  # for which every list stays, whatever comes after it
+LISTS_POLICY = {"cleanup.policy": "compact", "min.compaction.lag.ms": str(LIST_LAG_MS)}
 # Brokers refuse timestamps that are further ahead: message.timestamp.after.max.ms (KIP-937), an hour by default.
 _MOST_AHEAD_MS = 3_600_000
 
@@ -115,11 +117,14 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
     """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them; weights are
-    of no use after a few seconds, and only closed segments are deleted."""
+    of no use after a few seconds, and only closed segments are deleted. Of lists the newest one of each user stays for
+    ever, and every one for a week, so that their `events` can be summed."""
     if name == config.input_topic:
         return {"retention.ms": "-1"}
     if name == config.weights_topic:
         return {"retention.ms": "60000", "segment.ms": "60000", "segment.bytes": str(64 * 1024**2)}
+    if name == config.output_topic:
+        return LISTS_POLICY
     return {"cleanup.policy": "compact"} if name == config.items_topic else {}
 
 
