@@ -56,6 +56,7 @@ from stream_worker.loop.line import Line
 from stream_worker.loop.list_rules import roles_of
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.recovery import Recovery
+from stream_worker.loop.shared_lists import SharedTopics
 from stream_worker.loop.time_order import in_time_order
 from stream_worker.loop.worker import Worker
 
@@ -236,6 +237,7 @@ def make_worker(
             rebuild_records=settings.memory.rebuild_records,
             from_end=settings.kafka.start == "latest",
         ),
+        shared=SharedTopics(bool(settings.kafka.similar_topic), bool(settings.kafka.popular_topic)),
     )
     return Worker(
         settings.worker,

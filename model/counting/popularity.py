@@ -86,7 +86,7 @@ def add_back(
     for row, weight_P in zip(rows.tolist(), weight_MP, strict=True):
         popularity.weight_PN[:, row] += weight_P
         for hottest_Q, weight_N in zip(popularity.hottest_PQ, popularity.weight_PN, strict=True):
-            _move_up(hottest_Q, weight_N, row)
+            move_up(hottest_Q, weight_N, row)
 
 
 @kernel
@@ -100,11 +100,12 @@ def count(popularity: Popularity, row: int, late: bool) -> None:
             for other in range(weight_PN.shape[1]):
                 weight_PN[p, other] /= newest_P[p]
             newest_P[p] = 1.0
-        _move_up(popularity.hottest_PQ[p], weight_PN[p], row)
+        move_up(popularity.hottest_PQ[p], weight_PN[p], row)
 
 
 @kernel
-def _move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
+def move_up(hottest_Q, weight_N, row):  # type: ignore[no-untyped-def]
+    """Put a row among the hottest where its weight belongs; the last of a full list leaves for it."""
     place = 0
     while place < len(hottest_Q) - 1 and hottest_Q[place] != row and hottest_Q[place] >= 0:
         place += 1

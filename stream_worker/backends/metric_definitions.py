@@ -25,7 +25,10 @@ from stream_worker.core.drift_answers import ANSWERS, ROLLBACK
 from stream_worker.core.interfaces import Clock
 from stream_worker.core.status import ALIAS_OUTCOMES
 
-STAGES = ("poll", "items", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "commit", "copy")
+STAGES = (
+    "poll", "items", "decode", "recall", "predict", "remember", "score", "learn", "recommend", "shared", "commit",
+    "copy",
+)  # fmt: skip
 
 _FAST_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _LATENCY_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -102,10 +105,18 @@ class WorkerMetrics:
     lists_published = Metric(
         Counter, "lists", "Recommendations in committed transactions.", read=lambda s: s.publishing.lists
     )
+    shared_lists_published = Metric(
+        Counter,
+        "lists",
+        "Shared lists in committed transactions: of what goes with an item, and of what is popular.",
+        labels=("kind",),
+        known=("similar", "popular"),
+        read=lambda s: {"similar": s.publishing.similar, "popular": s.publishing.popular},
+    )
     lists_shortened = Metric(
         Counter,
         "lists",
-        "Recommendations that lost items or request ids: their topic takes no larger records.",
+        "Lists that lost items or request ids: their topic takes no larger records.",
         read=lambda s: s.publishing.lists_shortened,
     )
     transactions_committed = Metric(

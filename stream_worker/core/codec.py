@@ -1,14 +1,14 @@
-"""Encodes events, lists and predictions as the JSON of the contracts, and decodes lists."""
+"""Encodes events, lists and predictions as the JSON of the contracts, and decodes the lists of users."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from stream_worker.core.errors import InvalidEvent
-from stream_worker.core.events import NamedList, Prediction, Recommendation
+from stream_worker.core.events import NamedList, Prediction, Recommendation, SharedList
 from stream_worker.core.mapping.config import PARTS
 
 
@@ -41,13 +41,10 @@ def listed_items(made: Recommendation | NamedList) -> Iterator[dict[str, Any]]:
 def encode_recommendation(recommendation: Recommendation, topic: str) -> bytes:
     """Return a list as the JSON of contract 1; `topic_id` is left out where the broker tells none."""
     r = recommendation
-    as_of: dict[str, str | int] = {"topic": topic, "partition": r.partition, "offset": r.next_offset - 1}
-    if r.topic_id:
-        as_of["topic_id"] = r.topic_id
     document = {
         "user": r.user,
         **_document(r),
-        "as_of": as_of,
+        "as_of": _as_of(r, topic),
         "events": r.events,
         "ts": r.ts,
         "model": {"line": r.line, "step": r.step},
@@ -96,6 +93,21 @@ def decode_recommendation(value: bytes) -> Recommendation:
         )
     except (ValueError, TypeError, LookupError) as fault:
         raise InvalidEvent("NotARecommendation", f"expected a recommendation, got {value[:60]!r}: {fault!r}") from fault
+
+
+def _items_of(made: SharedList) -> list[dict[str, Any]]:
+    return [{"item": item, "score": score} for item, score in zip(made.items, made.scores, strict=True)]
+
+
+def _as_of(made: Recommendation | SharedList, topic: str) -> dict[str, str | int]:
+    as_of: dict[str, str | int] = {"topic": topic, "partition": made.partition, "offset": made.next_offset - 1}
+    return as_of | {"topic_id": made.topic_id} if made.topic_id else as_of
+
+
+def encode_shared_list(made: SharedList, by: Literal["item", "category"], topic: str) -> bytes:
+    """Return a shared list as the JSON of contract 1. `by`: what its key is."""
+    parts = {by: made.key, "items": _items_of(made), "as_of": _as_of(made, topic), "ts": made.ts}
+    return orjson.dumps({**parts, "model": {"line": made.line, "step": made.step}})
 
 
 def encode_prediction(prediction: Prediction) -> bytes:

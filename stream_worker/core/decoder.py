@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
+from stream_worker.core.category_names import note_name
 from stream_worker.core.errors import InvalidEvent
 from stream_worker.core.event_fields import MAX_ID_BYTES, category_code, id_text, value_number
 from stream_worker.core.event_times import DAY_SECONDS, OLDEST_SECONDS, SECONDS_BELOW, event_seconds
@@ -72,8 +73,8 @@ class Decoder:
 
     Of the last batch: `dropped` holds the optional parts that could not be read, `aliases` the records that give a user
     another id, `rest` the records that were not decoded. Of all batches: `ignored` counts records that are no events by
-    configuration, by the value of their type; `key_mismatches` counts records whose key is not their user: such a topic
-    is not keyed by user, so one user's events can change their order.
+    configuration, by the value of their type; `categories` names categories by their codes; `key_mismatches` counts
+    records whose key is not their user: such a topic is not keyed by user, so one user's events can change their order.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Decoder:
         self._is_snowplow = config.format == "snowplow"
         self.key_mismatches = 0
         self.ignored: Counter[str] = Counter()
+        self.categories: dict[int, str] = {}
         self.dropped: list[DroppedField] = []
         self.aliases: list[Alias] = []
         self.rest: list[Record] = []
@@ -232,7 +234,7 @@ class Decoder:
         item, value, category = self._mapper.own_values(scope, record)
         item = id_text(self._names[1], item)
         value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
-        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        category = 0 if category is None else self._optional(_CATEGORY, self._category, category, record, 0)
         return partition, offset, ts, code, value, category, user, item, marks
 
     def _take_without_elements(self, record: Record, document: Any) -> None:
@@ -301,7 +303,7 @@ class Decoder:
         event_id = None if id_key is None else get(id_key)
         marks = None
         value = math.nan if value is None else self._optional(_VALUE, value_number, value, record, math.nan)
-        category = 0 if category is None else self._optional(_CATEGORY, category_code, category, record, 0)
+        category = 0 if category is None else self._optional(_CATEGORY, self._category, category, record, 0)
         if request_id is not None or session is not None or event_id is not None:
             marks = self._marks(record, request_id, event_id, session)
         if self._counts_keys and record.key != user.encode():
@@ -326,6 +328,13 @@ class Decoder:
             if given != "":
                 self.dropped.append(DroppedField(PARTS[part], fault.reason, record.place))
             return nothing
+
+    def _category(self, name: str, given: Any) -> int:
+        """Return the code of a category, and note its name."""
+        code = category_code(name, given)
+        if code not in self.categories:
+            note_name(self.categories, code, id_text(name, given))
+        return code
 
     def _alias(self, record: Record, user: str, old: Any) -> None:
         """Note once a record that the user had another id before; one that names none, or the same, is ignored."""

@@ -5,9 +5,9 @@ Any other value raises InvalidEvent, with a reason for a person.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
+from stream_worker.core.category_names import code_of
 from stream_worker.core.number_text import number_of, whole_text
 from stream_worker.core.reasons import refuse
 
@@ -53,8 +53,8 @@ def id_text(name: str, value: Any) -> str:
 
 
 def category_code(name: str, value: Any) -> int:
-    """Return the 32-bit checksum that stands for a category: the same in every process, and never 0 (0 is none)."""
-    return zlib.crc32(id_text(name, value).encode()) or 1
+    """Return the code of the category in a field: see `category_names.code_of`."""
+    return code_of(id_text(name, value))
 
 
 def value_number(name: str, value: Any) -> float:

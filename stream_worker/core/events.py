@@ -6,7 +6,7 @@ A *record* is one message of the broker (bytes at an offset); an *event* is a va
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NotRequired, TypedDict
 
@@ -188,6 +188,33 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedList:
+    """A list that belongs to no user: what goes with an item, or what is popular in a category.
+
+    key: the item, or the category; empty for all categories.
+    home: the partition whose owner publishes the list.
+    partition, next_offset: the list of a user that stands in the same transaction, by its place in the input topic.
+    ts: epoch seconds of the newest event that it knows.
+    scores, line, step, topic_id: as in `Recommendation`.
+    """
+
+    key: str
+    home: int
+    partition: int
+    next_offset: int
+    ts: float
+    items: Sequence[str]
+    scores: Sequence[float]
+    line: str
+    step: int
+    topic_id: str = ""
+
+    def is_of(self, partitions: Collection[int]) -> bool:
+        """Return True if one of these partitions is the list's home, or that of the user's list beside it."""
+        return self.home in partitions or self.partition in partitions
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """A list that was made before its event was seen, best first, no item twice.
 
@@ -202,14 +229,24 @@ class Prediction:
 
 @dataclass
 class Outputs:
-    """The outputs of one transaction."""
+    """The outputs of one transaction.
+
+    similar, popular: shared lists, by item and by category.
+    """
 
     recommendations: list[Recommendation] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
+    similar: list[SharedList] = field(default_factory=list)
+    popular: list[SharedList] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.recommendations or self.dead_letters or self.predictions)
+        return any(getattr(self, one.name) for one in fields(self))
+
+    def extend(self, more: Outputs) -> None:
+        """Add the outputs of another transaction."""
+        for one in fields(self):
+            getattr(self, one.name).extend(getattr(more, one.name))
 
     def require_offsets(self, next_offsets: Mapping[int, int]) -> None:
         """Raise ValueError for outputs without input offsets: only these tell what a transaction has published."""

@@ -77,9 +77,11 @@ class Consuming:
 
 @dataclass(slots=True)
 class Publishing:
-    """Counts of transactions and their lists; filled by the `Publisher`."""
+    """Counts of transactions and their lists; filled by the `Publisher`. similar, popular: shared lists."""
 
     lists: int = 0
+    similar: int = 0
+    popular: int = 0
     lists_shortened: int = 0
     transactions_committed: int = 0
     transactions_aborted: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stream_worker.loop.hearing import HearingLimits
+from stream_worker.loop.shared_lists import SharedTopics
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,11 @@ class Limits:
     max_pending: memory records that may be pending before consumption pauses.
     rebuild_records: records of a partition that are read again if the store has no memories of it.
     hearing: the bounds of hearing.
+    shared: which shared lists are made.
     """
 
     checkpoint_seconds: float
     max_pending: int
     rebuild_records: int
     hearing: HearingLimits = field(default_factory=HearingLimits)
+    shared: SharedTopics = field(default_factory=SharedTopics)

@@ -23,6 +23,7 @@ from model.lists.lists import Lists
 from model.pace import Pace
 from model.reasons import KINDS
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
+from stream_worker.core.category_names import note_names
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.counted import Counted
@@ -81,6 +82,7 @@ class Line:
 
     offsets: L of each partition of the source `learned_of`, owned or heard.
     counted: how many of its events were counted.
+    categories: the names of categories that items have, by their codes.
     each: `map`, or an executor's `map` to make lists and copies on several threads.
     """
 
@@ -93,6 +95,7 @@ class Line:
     each: Each = map
     learned_of: SourceId = field(default_factory=lambda: SourceId(""))
     counted: Counted = field(default_factory=Counted)
+    categories: dict[int, str] = field(default_factory=dict)
     _copies: Copies = field(default_factory=Copies)
 
     def admit(
@@ -124,6 +127,7 @@ class Line:
 
     def change_items(self, changes: ItemChanges) -> None:
         """Take over what is told of items; it acts from the next batch and list on."""
+        note_names(self.categories, changes.category)
         self.learner.change_items(Descriptions._make(getattr(changes, name) for name in Descriptions._fields))
 
     def forget_items(self) -> None:
@@ -307,6 +311,7 @@ class Line:
                 "sink": dict(sink_state),
                 "learner": meta,
                 **self.counted.state_dict(),
+                **({"categories": list(self.categories.values())} if self.categories else {}),
             },
         )
 
@@ -330,6 +335,7 @@ class Line:
         anew |= load_or_begin(measured, dict(snapshot.arrays), fresh)
         self.offsets = {int(partition): offset for partition, offset in snapshot.meta["offsets"].items()}
         self.counted.load_state_dict(snapshot.meta)
+        note_names(self.categories, snapshot.meta.get("categories", ()))
         return anew
 
     def _measures(self) -> dict[str, Any]:

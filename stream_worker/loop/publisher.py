@@ -55,6 +55,8 @@ class Publisher:
         outbox = self.outbox
         outbox.recommendations = [r for r in outbox.recommendations if r.partition not in partitions]
         outbox.dead_letters = [d for d in outbox.dead_letters if d.record.partition not in partitions]
+        outbox.similar = [s for s in outbox.similar if not s.is_of(partitions)]
+        outbox.popular = [p for p in outbox.popular if not p.is_of(partitions)]
 
     def _aborted(self, fault: TransactionAborted, aborts: int) -> None:
         if aborts == _MOST_ABORTS:
@@ -71,4 +73,6 @@ class Publisher:
         counts = self._status.publishing
         counts.transactions_committed += 1
         counts.lists += len(self.outbox.recommendations)
+        counts.similar += len(self.outbox.similar)
+        counts.popular += len(self.outbox.popular)
         counts.lists_shortened = self._sink.shortened

@@ -7,6 +7,7 @@ dropped while a tick waits for a service. No transaction is open then.
 from __future__ import annotations
 
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -49,6 +50,7 @@ from stream_worker.loop.recalling import Recalled, Recalling
 from stream_worker.loop.refusals import Refusals
 from stream_worker.loop.reporting import Reporter
 from stream_worker.loop.restoring import Restoring
+from stream_worker.loop.shared_lists import SharedLists
 from stream_worker.loop.time_order import in_time_order
 from stream_worker.loop.waiting import Waiting
 from stream_worker.loop.weights import WeightsOfOthers
@@ -116,6 +118,8 @@ class Worker:
         self._waiting = waiting = Waiting(outside, reporter)
         self._refusals = refusals = Refusals(offsets)
         self._publisher = Publisher(outside, offsets, leaving, waiting, status)
+        names = ChainMap(line.categories, decoder.categories)
+        self._shared = SharedLists(line, outside.source, offsets, limits.shared, names)
         self._items = items = Items(
             outside, item_decoder or ItemDecoder(ItemsConfig()), line, waiting, leaving, reporter
         )
@@ -370,6 +374,7 @@ class Worker:
 
     def _learn(self, batch: Batch, partition_B: NDArray[np.integer]) -> Outcome:
         outcome = self._learner.learn(batch, self._pace, self._reporter.stage)
+        self._shared.see(batch.row_B[batch.learn_B])
         self._hearing.count(batch, outcome, self._pace)
         with self._reporter.stage("score"):
             alarms = self.line.measure(batch, outcome)
@@ -387,6 +392,8 @@ class Worker:
             with self._reporter.stage("recommend"):
                 lists = self.line.recommend(events, slot_B, published, self._pace)
                 self._publisher.outbox.recommendations += lists
+            with self._reporter.stage("shared"):
+                self._shared.collect(self._publisher.outbox, events, published)
 
     def _advance(self, records: Sequence[Record]) -> None:
         ends = next_offsets(records)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from stream_worker.core.errors import OffsetLost, SlotTaken, TransactionAborted, Unavailable
-from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record
+from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record, SharedList
 from stream_worker.core.interfaces import Sink, Source
 from stream_worker.core.offsets import Committed, Kept
 from stream_worker.core.source_id import SourceId
@@ -48,6 +48,10 @@ class Broker(Protocol):
 
     def lists(self) -> list[Recommendation]:
         """Every committed list."""
+        ...
+
+    def shared(self) -> list[tuple[str, list[str]]]:
+        """(key, items) of every committed shared list, of items before those of categories."""
         ...
 
     def dead_letters(self) -> list[tuple[int, int, str]]:
@@ -150,6 +154,10 @@ def known_identity(source: Source) -> SourceId:
 
 def list_for(user: str, next_offset: int, partition: int = 0, **more: Any) -> Recommendation:
     return Recommendation(user, partition, next_offset, 1, 1.0, ("x", "y"), (0.5, 0.25), "line", 7, **more)
+
+
+def shared_list(key: str, next_offset: int) -> SharedList:
+    return SharedList(key, 0, 0, next_offset, 1.0, ("x", "y"), (0.5, 0.25), "line", 7)
 
 
 def values(*texts: str) -> list[bytes]:
@@ -446,6 +454,20 @@ class SinkContract:
         )
         broker.sink().commit(Outputs([list_for("u", 4, because=reasons)]), {0: 5}, member.source.membership())
         assert [made.because for made in broker.lists()] == [reasons]
+
+    def test_shared_lists_come_with_the_transaction_or_not_at_all(self, broker: Broker, member: Member) -> None:
+        """Sent under a membership that is over, none is seen; sent again, each is there once."""
+        outputs = Outputs([list_for("u", 4)], similar=[shared_list("cup", 4)], popular=[shared_list("", 4)])
+        over = member.source.membership()
+        second = Member(broker.source("b"))
+        until(lambda: bool(second.owner.owned) and bool(member.owner.owned), member, second)
+        sink, own = broker.sink(), min(member.owner.owned)
+        with pytest.raises(TransactionAborted):
+            sink.commit(outputs, {own: 5}, over)
+        assert (broker.lists(), broker.shared()) == ([], [])
+        retry(lambda: sink.commit(outputs, {own: 5}, member.source.membership()), member.source.serve)
+        assert broker.lists() == [list_for("u", 4)]
+        assert broker.shared() == [("cup", ["x", "y"]), ("", ["x", "y"])]
 
     def test_offsets_without_outputs_are_published(self, broker: Broker, member: Member) -> None:
         """A batch of nothing but known events still moves Y."""

@@ -35,6 +35,8 @@ class KafkaBroker:
             input_topic=make_topic("events", self.partitions),
             output_topic=make_topic("recommendations", 2),
             dead_letter_topic=make_topic("dead", 1),
+            similar_topic=make_topic("similar", 1),
+            popular_topic=make_topic("popular", 1),
             group_id=make_topic("group", 1),
             **{"session_timeout_ms": 2_000, **settings},
         )
@@ -78,6 +80,10 @@ class KafkaBroker:
     def dead_letters(self) -> list[tuple[int, int, str]]:
         found = [m.headers for m in self.read(self.config.dead_letter_topic)]
         return [(int(h["partition"]), int(h["offset"]), h["error"]) for h in found]
+
+    def shared(self) -> list[tuple[str, list[str]]]:
+        found = [m for topic in (self.config.similar_topic, self.config.popular_topic) for m in self.read(topic)]
+        return [((m.key or b"").decode(), [entry["item"] for entry in m.json()["items"]]) for m in found]
 
     def read(self, topic: str) -> list[Published]:
         return list(messages(self.config, topic, from_beginning=True, idle_seconds=IDLE_SECONDS))

@@ -51,6 +51,10 @@ class InMemoryBroker:
     def lists(self) -> list[Recommendation]:
         return self.topic.outputs.recommendations
 
+    def shared(self) -> list[tuple[str, list[str]]]:
+        outputs = self.topic.outputs
+        return [(one.key, list(one.items)) for one in outputs.similar + outputs.popular]
+
     def dead_letters(self) -> list[tuple[int, int, str]]:
         return [(d.record.partition, d.record.offset, d.error) for d in self.topic.outputs.dead_letters]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_worker.backends.kafka import KafkaSink
-from stream_worker.backends.kafka.fitting import fitting_letter, fitting_list
+from stream_worker.backends.kafka.fitting import fitting_letter, fitting_list, fitting_shared_list
 from stream_worker.backends.kafka.room import CLIENT_BYTES, Room
 from stream_worker.core.codec import decode_recommendation, encode_recommendation
 from stream_worker.core.errors import ConfigurationError, TransactionAborted
 from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record
-from tests.backends.contracts_topics import Member, list_for, retry
+from tests.backends.contracts_topics import Member, list_for, retry, shared_list
 from tests.backends.kafka_broker import KafkaBroker
 
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
@@ -64,6 +65,16 @@ class TestFitting:
         short, size_bytes = fitted(whole, most_bytes)
         assert size_bytes <= most_bytes
         assert list(short.because) == reasons[: len(short.items)]
+
+    @pytest.mark.parametrize(("most_bytes", "items"), [(10_000, 20), (2_000, 7), (300, 0)])
+    def test_a_shared_list_keeps_its_best_items(self, most_bytes: int, items: int) -> None:
+        whole = full_list("u", 3)
+        made = replace(shared_list("cup", 3), items=whole.items, scores=whole.scores)
+        fitting = fitting_shared_list(made, "item", "events", most_bytes)
+        found = json.loads(fitting.value or b"")
+        assert [entry["item"] for entry in found["items"]] == list(whole.items[:items])
+        assert (fitting.key, found["item"], fitting.shortened) == (b"cup", "cup", items < 20)
+        assert fitting.size_bytes <= max(most_bytes, 320)
 
     def test_no_more_is_left_out_than_has_to_be(self) -> None:
         """One item more would not fit, and the one request id stays."""

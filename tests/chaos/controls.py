@@ -231,6 +231,7 @@ CONTROLS = (
     Control("offsets_first", TRANSACTION, lists, "in the log up to"),
     Control("written_first", TRANSACTION, lists, "in the log up to"),
     Control("abort_forgets", ABORTS, lists, "in the log up to"),
+    Control("shared_outside", ABORTS, lists, ("came twice", "no list of a user"), in_short=True),
     Control("any_token", STALL, stale_write_refused, "no stale write was refused", in_short=True),
     Control("any_write", STALL, memories, "memories differ"),
     Control("owned_and_heard", TAKEN, counted_once, "events counted", in_short=True),

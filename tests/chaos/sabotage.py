@@ -15,18 +15,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from confluent_kafka import Producer
 
 from model.learner import Learner
 from model.user_table import UserTable
 from stream_worker.backends.files import sink as files
+from stream_worker.backends.kafka.config import writer_settings
 from stream_worker.backends.kafka.heard import KafkaHeard
 from stream_worker.backends.kafka.producer import TransactionalProducer
 from stream_worker.backends.kafka.sink import KafkaSink
 from stream_worker.backends.redis import scripts
 from stream_worker.cli import main as program
 from stream_worker.core import offsets as four_offsets
+from stream_worker.core.codec import encode_shared_list
 from stream_worker.core.errors import TransactionAborted
-from stream_worker.core.events import Record
+from stream_worker.core.events import Record, SharedList
 from stream_worker.core.offsets import Offsets
 from stream_worker.loop import checkpointer
 from stream_worker.loop.hearing import Hearing
@@ -143,6 +146,23 @@ def outputs_first() -> None:
         return send_offsets
 
     swap(TransactionalProducer, "send_offsets", make)
+
+
+def shared_outside() -> None:
+    """Shared lists are written beside the transaction, by a producer of their own."""
+    apart: list[Producer] = []
+
+    def make(_: Callable[..., int]) -> Callable[..., int]:
+        def produce_shared(self: KafkaSink, _producer: Any, topic: str, by: Any, made: Sequence[SharedList]) -> int:
+            apart.extend([] if apart else [Producer(writer_settings(self._config))])
+            for one in map(self._of_topic, made):
+                apart[0].produce(topic, encode_shared_list(one, by, self._config.input_topic), one.key.encode())
+            apart[0].flush()
+            return 0
+
+        return produce_shared
+
+    swap(KafkaSink, "_produce_shared", make)
 
 
 def offsets_first() -> None:
@@ -320,6 +340,7 @@ REMOVALS = {
         written_first,
         outputs_first,
         offsets_first,
+        shared_outside,
         aborts,
         abort_forgets,
         any_token,

@@ -227,6 +227,32 @@ def check_lists(
     return lists
 
 
+def check_shared_lists(bootstrap: str, output_topic: str, shared: Mapping[str, str]) -> int:
+    """No transaction is seen in half: beside every shared list stands a list of a user, for the same newest event, of
+    the same line and step; and none comes twice. Returns the number of shared lists. `shared`: by topic, what the key
+    is."""
+    made = 0
+    beside = {_made_at(json.loads(message.value())) for message in read_all(bootstrap, output_topic)}
+    for topic, by in shared.items():
+        seen: set[tuple[Any, ...]] = set()
+        for message in read_all(bootstrap, topic):
+            value, made = json.loads(message.value()), made + 1
+            key, at = message.key().decode(), _made_at(value)
+            assert value[by] == key
+            assert at in beside, f"{topic} {key!r}: no list of a user stands beside it, made at {at}"
+            assert (key, at) not in seen, f"{topic} {key!r}: it came twice, made at {at}"
+            seen.add((key, at))
+            names = [entry["item"] for entry in value["items"]]
+            assert len({*names, *([key] if by == "item" else [])}) == len(names) + (by == "item")
+    return made
+
+
+def _made_at(value: dict[str, Any]) -> tuple[Any, ...]:
+    """The newest event that a list knows, and the line and step that made it."""
+    as_of, model = value["as_of"], value["model"]
+    return as_of["partition"], as_of["offset"], as_of.get("topic_id"), model["line"], model["step"]
+
+
 def _place_of(message: Any) -> str:
     return f"{message.partition()}/{message.offset()}, {message.timestamp()[1]}"
 

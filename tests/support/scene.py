@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from model.learner_config import LearnerConfig
-from tests.support.fleet import Event, Fleet, Sent, check_contract, committed, produce
+from tests.support.fleet import Event, Fleet, Sent, check_contract, check_shared_lists, committed, produce
 
 RING = LearnerConfig().ring_size
 _numbers = count()
@@ -50,11 +50,16 @@ class Scene:
         self._create(self.topic, partitions)
         self._create(self.output, partitions)
         self._create(self.dead, 1)
+        self.shared = {f"{name}.similar": "item", f"{name}.popular": "category"}
+        for topic in self.shared:
+            self._create(topic, 2)
         self.environment = {
             "KAFKA__BOOTSTRAP_SERVERS": bootstrap,
             "KAFKA__INPUT_TOPIC": self.topic,
             "KAFKA__OUTPUT_TOPIC": self.output,
             "KAFKA__DEAD_LETTER_TOPIC": self.dead,
+            "KAFKA__SIMILAR_TOPIC": f"{name}.similar",
+            "KAFKA__POPULAR_TOPIC": f"{name}.popular",
             "KAFKA__GROUP_ID": self.group,
             "KAFKA__SESSION_TIMEOUT_MS": "6000",
             "MEMORY__REDIS_URL": redis_url,
@@ -94,8 +99,9 @@ class Scene:
         return self.progress() >= self.sent.records
 
     def check(self) -> int:
-        """Contract 1 at every list, and the dead letters; returns the number of lists."""
+        """Contract 1 at every list, the shared ones, and the dead letters; returns the number of lists of users."""
         lists = check_contract(self.bootstrap, self.output, self.dead, self.sent)
+        check_shared_lists(self.bootstrap, self.output, self.shared)
         assert lists > 0
         return lists
 

@@ -134,8 +134,8 @@ class Sink(InMemorySink):
         self.traps.after("transaction")
         self.traps.before("Y")
         super().commit(outputs, next_offsets, membership, marks)
-        lists, letters = list(outputs.recommendations), list(outputs.dead_letters)
-        self.transactions.append(Outputs(lists, letters))
+        self.transactions.append(published := Outputs())
+        published.extend(replace(outputs, predictions=[]))
         self.traps.after("Y")
 
 

@@ -46,8 +46,7 @@ class InMemorySink:
             raise TransactionAborted(f"generation {membership} is over, it is {self._topic.generation} now")
         self._topic.committed |= next_offsets
         self._topic.marks |= marks or {}
-        for name in ("recommendations", "dead_letters", "predictions"):
-            getattr(self._topic.outputs, name).extend(getattr(outputs, name))
+        self._topic.outputs.extend(outputs)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -69,6 +69,12 @@ class KafkaConfig:
     output_topic: str = "recommendations"
     #: Topic of records that are no event, as they came, with the reason in their headers.
     dead_letter_topic: str = "events.dead"
+    #: Topic of what goes with each item, for its page, as "recommendations.similar": keyed by item and compacted.
+    #: Empty: these lists are not made.
+    similar_topic: str = ""
+    #: Topic of what is popular, at all and by category, as "recommendations.popular": keyed by category, empty for all,
+    #: and compacted. Empty: these lists are not made.
+    popular_topic: str = ""
     #: Topic by which the workers of the group bring their weights together. Only workers may write it: whoever does
     #: steers every list. Absent or empty: each worker's weights learn from its own events alone. Up to 3.5 MB/s a
     #: worker where there are several, kept for a minute.
@@ -116,7 +122,7 @@ class KafkaConfig:
             topic = getattr(self, name)
             if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
                 raise ValueError(f"kafka.{name}: must be 1 to 249 of letters, digits, '.', '_', '-', got {topic!r}")
-        for name in ("items_topic", "weights_topic"):
+        for name in ("items_topic", "similar_topic", "popular_topic", "weights_topic"):
             if (topic := getattr(self, name)) and not _TOPIC.fullmatch(topic):
                 raise ValueError(f"kafka.{name}: must be a topic's name or empty, got {topic!r}")
         used = self.all_topics
@@ -126,7 +132,18 @@ class KafkaConfig:
     @property
     def topics(self) -> tuple[str, ...]:
         """Names of the topics that the worker can't do without."""
-        return tuple(t for t in (self.input_topic, self.items_topic, self.output_topic, self.dead_letter_topic) if t)
+        return (*self.read, *self.written)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Names of the topics that the worker reads and can't do without."""
+        return tuple(name for name in (self.input_topic, self.items_topic) if name)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the topics that its transactions write to."""
+        shared = tuple(name for name in (self.similar_topic, self.popular_topic) if name)
+        return (self.output_topic, *shared, self.dead_letter_topic)
 
     @property
     def all_topics(self) -> tuple[str, ...]:

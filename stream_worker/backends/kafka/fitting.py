@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Literal
 
 import orjson
 
-from stream_worker.core.codec import encode_recommendation, listed_items
-from stream_worker.core.events import ELEMENTS_HEADER, DeadLetter, Recommendation
+from stream_worker.core.codec import encode_recommendation, encode_shared_list, listed_items
+from stream_worker.core.events import ELEMENTS_HEADER, DeadLetter, Recommendation, SharedList
 
 # Bytes of a record beside key, value and headers: its lengths, time and offset, and the header of the batch (61 bytes
 # in Kafka's record format 2). Rounded up.
@@ -65,6 +66,18 @@ def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendati
         because=whole.because[:kept],
         request_ids=tuple(whole.request_ids)[len(ids) - kept_ids :],
     )
+
+
+def fitting_shared_list(made: SharedList, by: Literal["item", "category"], topic: str, most_bytes: int) -> Fitting:
+    """Return a shared list as a record of at most `most_bytes`, if need be with fewer items.
+
+    A list without items is returned even if it is too large. `by`, `topic`: see `encode_shared_list`.
+    """
+    key, value, whole = made.key.encode(), encode_shared_list(made, by, topic), len(made.items)
+    while len(made.items) and len(key) + len(value) + _AROUND_BYTES > most_bytes:
+        made = replace(made, items=made.items[:-1], scores=made.scores[:-1])
+        value = encode_shared_list(made, by, topic)
+    return Fitting(key, value, [], len(key) + len(value) + _AROUND_BYTES, len(made.items) < whole)
 
 
 def _fit(sizes: Iterable[int], most_bytes: int) -> int:

@@ -1,4 +1,4 @@
-"""Publishes lists, dead letters and Y in one Kafka transaction.
+"""Publishes lists, of users and shared ones, dead letters and Y in one Kafka transaction.
 
 If no broker answers to a commit, its outcome is unknown. The sink then reads Y, which was part of the transaction: it
 tells whether the transaction was committed.
@@ -7,26 +7,27 @@ tells whether the transaction was committed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_worker.backends.kafka.config import KafkaConfig, reader_settings, transaction_settings
 from stream_worker.backends.kafka.faults import connect
-from stream_worker.backends.kafka.fitting import Fitting, fitting_letter, fitting_list
+from stream_worker.backends.kafka.fitting import Fitting, fitting_letter, fitting_list, fitting_shared_list
 from stream_worker.backends.kafka.producer import OutcomeUnknown, TransactionalProducer
 from stream_worker.backends.kafka.room import CLIENT_BYTES, Room
 from stream_worker.backends.kafka.starts import committed_offsets
 from stream_worker.core.codec import encode_recommendation
 from stream_worker.core.errors import RestartNeeded, RightMissing, SlotTaken, TransactionAborted, Unavailable
-from stream_worker.core.events import Outputs
+from stream_worker.core.events import Outputs, Recommendation, SharedList
 from stream_worker.core.fault_points import Reached, no_fault
 from stream_worker.core.offsets import Mark
 from stream_worker.logs import get_logger
 
 _log = get_logger(__name__)
+_Made = TypeVar("_Made", Recommendation, SharedList)
 
 
 class KafkaSink:
@@ -62,8 +63,7 @@ class KafkaSink:
         self.shortened = 0
         self._producer: TransactionalProducer | None = self._connect(patient=True)
         client_bytes = int(config.extra.get("message.max.bytes", CLIENT_BYTES))
-        topics = (config.output_topic, config.dead_letter_topic)
-        self._rooms = {topic: Room(topic, client_bytes, monotonic) for topic in topics}
+        self._rooms = {topic: Room(topic, client_bytes, monotonic) for topic in config.written}
 
     def _connect(self, patient: bool) -> TransactionalProducer:
         return TransactionalProducer(transaction_settings(self._config, self._slot), self._monotonic, patient)
@@ -124,9 +124,8 @@ class KafkaSink:
         self, producer: TransactionalProducer, outputs: Outputs, offsets: list[TopicPartition], membership: Any
     ) -> None:
         """Run one transaction: 1. begin  2. lists and dead letters  3. Y  4. commit."""
-        topic, (lists, letters) = self._config.input_topic, self._rooms.values()
-        marked = [replace(r, topic_id=self._topic_ids.get(r.partition, "")) for r in outputs.recommendations]
-        encoded = [(r, encode_recommendation(r, topic)) for r in marked]
+        config, topic = self._config, self._config.input_topic
+        lists = [(r, encode_recommendation(r, topic)) for r in map(self._of_topic, outputs.recommendations)]
         self._reached("transaction.before")
         # 1.
         for room in self._rooms.values():
@@ -135,12 +134,15 @@ class KafkaSink:
         self._reached("transaction.begun")
         # 2.
         shortened = 0
-        for recommendation, value in encoded:
-            fitting = fitting_list(recommendation, value, topic, lists.most_bytes)
-            self._produce(producer, self._config.output_topic, fitting)
+        for recommendation, value in lists:
+            fitting = fitting_list(recommendation, value, topic, self._most_bytes(config.output_topic))
+            self._produce(producer, config.output_topic, fitting)
             shortened += fitting.shortened
+        shortened += self._produce_shared(producer, config.similar_topic, "item", outputs.similar)
+        shortened += self._produce_shared(producer, config.popular_topic, "category", outputs.popular)
         for letter in outputs.dead_letters:
-            self._produce(producer, self._config.dead_letter_topic, fitting_letter(letter, topic, letters.most_bytes))
+            most_bytes = self._most_bytes(config.dead_letter_topic)
+            self._produce(producer, config.dead_letter_topic, fitting_letter(letter, topic, most_bytes))
         self._reached("transaction.produced")
         # 3.
         producer.send_offsets(offsets, membership)
@@ -149,6 +151,24 @@ class KafkaSink:
         producer.commit()
         self.shortened += shortened
         self._reached("transaction.after")
+
+    def _produce_shared(
+        self, producer: TransactionalProducer, topic: str, by: Literal["item", "category"], made: Sequence[SharedList]
+    ) -> int:
+        """Produce shared lists, if they have a topic; return how many were shortened."""
+        shortened = 0
+        for one in map(self._of_topic, made if topic else ()):
+            fitting = fitting_shared_list(one, by, self._config.input_topic, self._most_bytes(topic))
+            self._produce(producer, topic, fitting)
+            shortened += fitting.shortened
+        return shortened
+
+    def _of_topic(self, made: _Made) -> _Made:
+        """Return a list that names the topic that its events are of."""
+        return replace(made, topic_id=self._topic_ids.get(made.partition, ""))
+
+    def _most_bytes(self, topic: str) -> int:
+        return self._rooms[topic].most_bytes
 
     def _produce(self, producer: TransactionalProducer, topic: str, record: Fitting) -> None:
         room, size_bytes = self._rooms[topic], record.size_bytes

@@ -125,7 +125,8 @@ def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
         return {"retention.ms": "60000", "segment.ms": "60000", "segment.bytes": str(64 * 1024**2)}
     if name == config.output_topic:
         return LISTS_POLICY
-    return {"cleanup.policy": "compact"} if name == config.items_topic else {}
+    of_newest = config.items_topic, config.similar_topic, config.popular_topic
+    return {"cleanup.policy": "compact"} if name in of_newest else {}
 
 
 def _create(admin: AdminClient, topics: list[NewTopic]) -> list[str]:
