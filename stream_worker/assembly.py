@@ -22,7 +22,7 @@ from model.learner import Learner
 from model.recent_ids import KEPT_IDS
 from stream_worker.backends.checkpoint import DirectoryCheckpoints, adopt, folder_of
 from stream_worker.backends.clock import SystemClock
-from stream_worker.backends.files import FileSource
+from stream_worker.backends.files import FileSink, FileSource
 from stream_worker.backends.in_memory import InMemoryCheckpoints, InMemoryMemoryStore
 from stream_worker.backends.redis import RedisMemoryStore
 from stream_worker.backends.registry import open_registry
@@ -237,7 +237,7 @@ def make_worker(
             rebuild_records=settings.memory.rebuild_records,
             from_end=settings.kafka.start == "latest",
         ),
-        shared=SharedTopics(bool(settings.kafka.similar_topic), bool(settings.kafka.popular_topic)),
+        shared=_shared_topics(settings, outside.sink),
     )
     return Worker(
         settings.worker,
@@ -251,6 +251,13 @@ def make_worker(
         item_decoder=item_decoder or ItemDecoder(settings.items, documents_of(settings)),
         in_order=in_order,
     )
+
+
+def _shared_topics(settings: Settings, sink: Sink) -> SharedTopics:
+    """Return which shared lists are made: those that have a topic, but none where files take the topics' place."""
+    if isinstance(sink, FileSink):
+        return SharedTopics()
+    return SharedTopics(bool(settings.kafka.similar_topic), bool(settings.kafka.popular_topic))
 
 
 def simulated_worker(

@@ -137,8 +137,9 @@ class Hottest:
 
 def _shares(popularity: Popularity, rows_MQ: NDArray[np.int32]) -> NDArray[np.float64]:
     """Return the decayed share of each row; see `popularity.share`."""
-    own_MQ: NDArray[np.float64] = popularity.weight_PN[POPULAR][rows_MQ]
-    return own_MQ / popularity.newest_P[POPULAR] * (1.0 - popularity.decay_P[POPULAR])
+    own_MQ = popularity.weight_PN[POPULAR][rows_MQ]
+    share_MQ: NDArray[np.float64] = own_MQ / popularity.newest_P[POPULAR] * (1.0 - popularity.decay_P[POPULAR])
+    return share_MQ
 
 
 @kernel

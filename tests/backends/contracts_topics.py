@@ -461,9 +461,9 @@ class SinkContract:
         over = member.source.membership()
         second = Member(broker.source("b"))
         until(lambda: bool(second.owner.owned) and bool(member.owner.owned), member, second)
-        sink, own = broker.sink(), min(member.owner.owned)
+        sink, own, moved = broker.sink(), min(member.owner.owned), min(second.owner.owned)
         with pytest.raises(TransactionAborted):
-            sink.commit(outputs, {own: 5}, over)
+            sink.commit(outputs, {own: 5, moved: 1}, over)
         assert (broker.lists(), broker.shared()) == ([], [])
         retry(lambda: sink.commit(outputs, {own: 5}, member.source.membership()), member.source.serve)
         assert broker.lists() == [list_for("u", 4)]
