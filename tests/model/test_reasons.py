@@ -164,6 +164,7 @@ def test_any_rows_may_stand_in_the_lists(line: Line) -> None:
     rows_UK = np.array([[row, 3, -1], [2, row, 5]], np.int32)
     promoted_UK = rows_UK == 2
     made = Lists(rows_UK, np.zeros(rows_UK.shape, np.float32), np.zeros(rows_UK.shape, np.int8), promoted_UK, rows_UK)
+    assert context.attention_BW is not None
     found = context.users.windows_BL, context.attention_BW, ranking.found.candidates_BC, ranking.features_BCF
     because = learner.predictor._reasons.of_lists(*found, made)
     assert because.kind_UK[0, 2] == -1
