@@ -31,6 +31,7 @@ from model.items.content_table import Descriptions
 from model.items.item_table import ItemTable
 from model.items.lifecycle import ItemLife
 from model.items.likeness import LIKENESS
+from model.items.rule_columns import NO_RULES, RuleValues
 from model.items.starts import ByContext, ByHash, Start
 from model.learner_config import LearnerConfig
 from model.lists.list_maker import ListMaker
@@ -93,6 +94,7 @@ class Learner:
         max_heard: int = 0,
         scenarios: Mapping[str, ListRules] | None = None,
         role_T: NDArray[np.int8] = _NO_ROLES,
+        unknown: RuleValues = NO_RULES,
     ) -> None:
         """Build all parts.
 
@@ -101,6 +103,7 @@ class Learner:
         described: True if something besides the events tells what items are (`change_items`)
         scenarios: the rules of each list, the default one first; None: one list of the best candidates
         role_T: the role of each event type (`lists.rules.ROLES`)
+        unknown: what the rules of lists say of an item of which nothing is known, M = 1
         """
         self.config = config
         self.device = device
@@ -117,7 +120,7 @@ class Learner:
         self.attic = Attic(config.attic_items)
         self.users = UserTable(max_users, config.ring_size, config.dim, device, max_heard)
         self.encoder = Encoder(config.encoder).to(device)
-        self.content = Content(self.catalog) if described else None
+        self.content = Content(self.catalog, unknown) if described else None
         self.ranker = Ranker(len(FEATURES), more=len(LIKENESS) if described else 0).to(device)
         self.counting = Counting(config.counting, self.catalog.capacity)
         self.items = ItemTable(self.catalog.capacity, config.dim, device)

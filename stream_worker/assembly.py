@@ -44,6 +44,7 @@ from stream_worker.core.interfaces import (
     Source,
 )
 from stream_worker.core.item_codec import ItemDecoder
+from stream_worker.core.item_rules import ItemRules
 from stream_worker.core.memory_record import MemoryFormat
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.own_baselines import OwnLast, OwnMost
@@ -109,11 +110,14 @@ def _say_what_is_compiled() -> None:
         _log.info("compiling kernels: takes one to three minutes")
 
 
-def make_line(settings: Settings, name: str, described: bool = False, hears: bool = False) -> Line:
+def make_line(
+    settings: Settings, name: str, described: bool = False, hears: bool = False, rules: ItemRules | None = None
+) -> Line:
     """Build a line that has learned nothing.
 
     `name`: it identifies the weights in lists and memory records.
     `described`: True if something besides the events tells what items are, for `Line.change_items`.
+    `rules`: what they say of an item that nothing is told of is what the line begins with; None: there are none.
     `hears`: True if partitions of other workers may be heard.
     """
     quiet_torch()
@@ -121,9 +125,10 @@ def make_line(settings: Settings, name: str, described: bool = False, hears: boo
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
     most_heard = settings.hearing.users if hears else 0
+    unknown = (rules or ItemRules.none()).unknown
     learner = Learner(
         settings.model, device, settings.memory.device_users, is_target_T, described, most_heard,
-        settings.list_plan.scenarios, roles_of(settings.events.event_types),
+        settings.list_plan.scenarios, roles_of(settings.events.event_types), unknown,
     )  # fmt: skip
     learner.family = family_of(settings)
     return Line(

@@ -114,7 +114,8 @@ def _of_items(status: Status) -> dict[str, Any]:
     reading = status.items
     faults = {"items_unreadable": reading.unreadable, "item_fields_dropped": reading.fields_dropped}
     bad = {name: dict(counts.by_name()) for name, counts in faults.items() if counts.total()}
-    return ({"item_records": reading.records} if reading.records else {}) | bad
+    failed = {"item_rules_failed": dict(reading.rules_failed)} if reading.rules_failed else {}
+    return ({"item_records": reading.records} if reading.records else {}) | bad | failed
 
 
 class All:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.items.catalog import Catalog
 from model.items.content_table import ContentTable, Descriptions
+from model.items.rule_columns import NO_RULES, RuleColumns, RuleValues
 
 
 class Content:
@@ -23,10 +24,12 @@ class Content:
     slot_N: slot of each row in the table, 0: none
     hidden_N: True for rows that may not be recommended
     begun_N: True for rows whose item vectors have started
+    rules: what the rules of lists say of each row's item
     """
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.table = ContentTable()
+    def __init__(self, catalog: Catalog, unknown: RuleValues = NO_RULES) -> None:
+        """unknown: what the rules say of an item of which nothing is known, M = 1"""
+        self.table = ContentTable(unknown)
         self._catalog = catalog
         self._clear()
 
@@ -34,6 +37,22 @@ class Content:
         self.slot_N = np.zeros(self._catalog.capacity, np.int32)
         self.hidden_N = np.zeros(self._catalog.capacity, np.bool_)
         self.begun_N = np.zeros(self._catalog.capacity, np.bool_)
+        self.rules = RuleColumns(self.table.rules.unknown, self._catalog.capacity)
+
+    @property
+    def holds_N(self) -> NDArray[np.uint64]:  # noqa: N802
+        """The conditions that hold, as bits; of length 0 if there are none."""
+        return self.rules.holds_NW.reshape(-1)
+
+    @property
+    def factor_NS(self) -> NDArray[np.float32]:  # noqa: N802
+        """The factor of each boost."""
+        return self.rules.factor_NS
+
+    @property
+    def group_NF(self) -> NDArray[np.uint32]:  # noqa: N802
+        """A code of each field's value, 0: none."""
+        return self.rules.group_NF
 
     def change(self, changes: Descriptions) -> NDArray[np.int32]:
         """Take over changes. Returns the rows of the items that they are of."""
@@ -51,10 +70,12 @@ class Content:
             for name in ("slot_N", "hidden_N", "begun_N"):
                 column = getattr(self, name)
                 setattr(self, name, np.pad(column, (0, self._catalog.capacity - len(column))))
+            self.rules.grow(self._catalog.capacity)
         self._look_up(rows)
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         self.slot_N[rows], self.hidden_N[rows], self.begun_N[rows] = 0, False, False
+        self.rules.set(rows, self.rules.unknown)
 
     def comparable(self) -> NDArray[np.int64]:
         """Return the rows of items of which something is known and whose item vectors have started."""
@@ -72,13 +93,14 @@ class Content:
     def _look_up(self, rows: NDArray[np.integer[Any]]) -> None:
         self.slot_N[rows] = self.table.find(self._catalog.ids_of_rows(rows))
         self.hidden_N[rows] = self.table.hidden_N[self.slot_N[rows]] > 0
+        self.rules.set(rows, self.table.rules.at(self.slot_N[rows]))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         return self.table.state_dict()
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Load a state, for the catalogue as it is now. An empty one, of a line that knew no content, clears all."""
-        self.table = ContentTable()
+        self.table = ContentTable(self.table.rules.unknown)
         if state:
             self.table.load_state_dict(state)
         self._clear()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.items.content_vectors import DIM, content_vectors
 from model.items.number_table import NumberTable
+from model.items.rule_columns import NO_RULES, RuleColumns, RuleValues
 
 UNAVAILABLE, BLOCKED, GONE = 1, 2, 4  # reasons why an item may not be recommended, as bits
 _FIRST_SLOTS = 1024  # slots of an empty table; doubled as needed; not tuned
@@ -34,6 +35,7 @@ class Descriptions(NamedTuple):
     price_M: NaN where there is none
     available_M, blocked_M: an item that is not available, or is blocked, may not be recommended
     title, brand, category: texts, "" for none; tags: some texts an item; vectors: by kind
+    rules: what the rules of lists say of the items; None: there are no such rules
     """
 
     ids: list[str]
@@ -46,6 +48,7 @@ class Descriptions(NamedTuple):
     available_M: NDArray[np.bool_]
     blocked_M: NDArray[np.bool_]
     vectors: list[Mapping[str, NDArray[np.float32]]]
+    rules: RuleValues | None = None
 
 
 class ContentTable:
@@ -56,15 +59,18 @@ class ContentTable:
     price_N: NaN: none
     hidden_N: reasons why the item may not be recommended
     vector_ND: unit vectors, or zeros
+    rules: what the rules of lists say of the items; in slot 0, of an item of which nothing is known
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unknown: RuleValues = NO_RULES) -> None:
+        """unknown: what the rules say of an item of which nothing is known, M = 1"""
         self.key_N = np.zeros(_FIRST_SLOTS, np.uint64)
         self.category_N = np.zeros(_FIRST_SLOTS, np.uint32)
         self.brand_N = np.zeros(_FIRST_SLOTS, np.uint32)
         self.price_N = np.full(_FIRST_SLOTS, np.nan, np.float32)
         self.hidden_N = np.zeros(_FIRST_SLOTS, np.uint8)
         self.vector_ND = np.zeros((_FIRST_SLOTS, DIM), np.float16)
+        self.rules = RuleColumns(unknown, _FIRST_SLOTS)
         self._used = 1
         self._slot_of = NumberTable(dtype=np.uint64)
         self._gone: dict[int, None] = {}  # slots of items that are gone, those that went first in front
@@ -75,7 +81,7 @@ class ContentTable:
 
     @property
     def nbytes(self) -> int:
-        return self._slot_of.nbytes + sum(int(getattr(self, name).nbytes) for name in _COLUMNS)
+        return self._slot_of.nbytes + self.rules.nbytes + sum(int(getattr(self, name).nbytes) for name in _COLUMNS)
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
         """Return the slot of each item, 0: nothing is known of it."""
@@ -123,6 +129,8 @@ class ContentTable:
         hidden_M = UNAVAILABLE * ~changes.available_M[places] + BLOCKED * changes.blocked_M[places]
         self.hidden_N[slots] = np.where(there, hidden_M, GONE)
         self.vector_ND[slots] = np.where(there[:, None], _vectors(changes, at), np.float16(0.0))
+        told = changes.rules
+        self.rules.set(slots, self.rules.unknown if told is None else [column[places] for column in told])
 
     def _grow(self) -> None:
         size = len(self.key_N)
@@ -133,21 +141,24 @@ class ContentTable:
             larger = np.zeros((size, *column.shape[1:]), column.dtype)
             larger[: len(column)] = column
             setattr(self, name, larger)
+        self.rules.grow(size)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the columns of the slots in use, and the slots of items that are gone, in the order they went."""
         used = {name: getattr(self, name)[: self._used] for name in _COLUMNS}
-        return {**used, "gone": np.fromiter(self._gone, np.int32, len(self._gone))}
+        rules = self.rules.state_dict(self._used)
+        return {**used, **rules, "gone": np.fromiter(self._gone, np.int32, len(self._gone))}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
         """Load a state. Raises ValueError for vectors of another size."""
         if (had := state["vector_ND"].shape[1]) != DIM:
             raise ValueError(f"content: the state has vectors of {had} numbers, this version {DIM}")
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self.rules.unknown)  # type: ignore[misc]
         self._used = len(state["key_N"])
         self._grow()
         for name in _COLUMNS:
             getattr(self, name)[: self._used] = state[name]
+        self.rules.load_state_dict(state)
         self._slot_of.put(self.key_N[1 : self._used], np.arange(1, self._used))
         self._gone = dict.fromkeys(state["gone"].tolist())
 

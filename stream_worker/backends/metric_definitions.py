@@ -289,6 +289,13 @@ class WorkerMetrics:
         labels=("field",),
         read=lambda s: s.items.fields_dropped.by_name(),
     )
+    item_rules_failed = Metric(
+        Counter,
+        "items",
+        "Items on which an expression of the lists' rules failed, say by a field that they lack, by its key.",
+        labels=("rule",),
+        read=lambda s: s.items.rules_failed,
+    )
     item_lag = Metric(
         Gauge, "records", "Records of the items topic still to read, at most.", read=lambda s: s.items.lag
     )

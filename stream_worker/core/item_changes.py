@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ class ItemChanges:
     gone_M bool: True if the item is gone; its other columns then hold what stands for "not given".
     price_M float32 (NaN: none). available_M bool (True unless the change says otherwise). blocked_M bool (False unless
     it says otherwise). ts_M float64, epoch seconds (NaN: no time of its own).
+    rules: what the rules of lists say of the items, as `item_rules.RuleValues`; None: there are no such rules.
     Python lists: ids; title, brand, category ("": none); tags; vectors, a float32 array by its kind ("text").
     """
 
@@ -32,6 +34,7 @@ class ItemChanges:
     blocked_M: NDArray[np.bool_]
     vectors: list[Mapping[str, NDArray[np.float32]]]
     ts_M: NDArray[np.float64]
+    rules: Sequence[NDArray[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,16 @@ from stream_worker.core.event_fields import id_text
 from stream_worker.core.events import DeadLetter, Record
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_config import ItemsConfig
-from stream_worker.core.item_fields import flag, price_number, tag_texts, time_seconds, title_text, vector_arrays
+from stream_worker.core.item_fields import (
+    field_value,
+    flag,
+    price_number,
+    tag_texts,
+    time_seconds,
+    title_text,
+    vector_arrays,
+)
+from stream_worker.core.item_rules import ItemRules
 from stream_worker.core.json_object import json_document, json_object, require_objects
 from stream_worker.core.mapping.config import sources_of
 from stream_worker.core.mapping.sources import Read, source
@@ -38,8 +48,9 @@ _OPTIONAL: dict[str, tuple[Callable[[str, Any], Any], Any]] = {
     "vectors": (vector_arrays, _NO_VECTORS),
     "ts": (time_seconds, math.nan),
 }
+_TS = 2 + list(_OPTIONAL).index("ts")
 _NOTHING = tuple(nothing for _, nothing in _OPTIONAL.values())
-_Row = tuple[Any, ...]  # id, gone, and the optional parts
+_Row = tuple[Any, ...]  # id, gone, the optional parts, and the fields that rules may name
 _Part = tuple[int, str, Read, str, Callable[[str, Any], Any]]  # place in the row, name, its reader, its paths, the rule
 
 
@@ -49,11 +60,15 @@ class ItemDecoder:
     documents: returns the document in bytes that begin with a zero byte, as a schema registry frames them; may raise
         InvalidEvent and Unavailable. None: there is no registry.
 
+    rules: what they say of the items stands in the changes; None: there are no such rules. Their failures are those of
+        the last batch.
+
     `dropped` holds the optional parts of the last batch that could not be read.
     """
 
-    def __init__(self, config: ItemsConfig, documents: Documents | None = None) -> None:
+    def __init__(self, config: ItemsConfig, documents: Documents | None = None, rules: ItemRules | None = None) -> None:
         self._documents = documents
+        self.rules = rules or ItemRules.none()
         self.dropped: list[DroppedField] = []
         places = config.places
         self._each = source(places["each"]) if "each" in places else None
@@ -64,6 +79,10 @@ class ItemDecoder:
             if name in places
         ]
         self._times = [part for part in self._parts if part[1] == "ts"]
+        self._fields = [
+            (name, source(sources_of(paths)), " or ".join(sources_of(paths)))
+            for name, paths in (config.fields.items() if self.rules else ())
+        ]
         self._gone = [(source([text]), frozenset(sources_of(values))) for text, values in config.gone.items()]
         self._key = source(["key"])
         self._tombstone = source(places["tombstone"]) if "tombstone" in places else None
@@ -82,7 +101,10 @@ class ItemDecoder:
                     self._read(record, rows, unreadable)
                 except InvalidEvent as fault:
                     unreadable.append(DeadLetter(record, fault.error, fault.reason))
-        return _columns(rows), unreadable
+        changes = _columns(rows)
+        if self.rules:
+            changes = replace(changes, rules=self.rules.evaluate([_known(row) for row in rows]))
+        return changes, unreadable
 
     def seconds(self, record: Record) -> float:
         """Return the earliest time that a record names for its items; NaN: none, or it can't be read."""
@@ -93,13 +115,13 @@ class ItemDecoder:
             return math.nan
         finally:
             self.dropped = []
-        return min((row[-1] for row in rows if row[-1] == row[-1]), default=math.nan)
+        return min((row[_TS] for row in rows if row[_TS] == row[_TS]), default=math.nan)
 
     def _read(self, record: Record, rows: list[_Row], unreadable: list[DeadLetter]) -> None:
         if record.fault is not None:
             raise InvalidEvent(*record.fault)
         if record.value is None:
-            rows.append((self._id_in_key(record), True, *self._given(self._times, None, None, record)))
+            rows.append((self._id_in_key(record), True, *self._given(self._times, None, None, record), {}))
             return
         document = self._document(record.value)
         if self._each is None and type(document) is dict:
@@ -136,7 +158,8 @@ class ItemDecoder:
             require_objects(document)
         item = id_text(self._item_name, self._item(document, element, record))
         gone = bool(self._gone) and any(_text(read(document, element, record)) in words for read, words in self._gone)
-        return item, gone, *self._given(self._times if gone else self._parts, document, element, record)
+        given = self._given(self._times if gone else self._parts, document, element, record)
+        return item, gone, *given, {} if gone else self._more(document, element, record)
 
     def _given(self, wanted: Sequence[_Part], document: Any, element: Any, record: Record) -> list[Any]:
         """Return all optional parts; those that are not wanted, not there or can't be read as if they were not told."""
@@ -150,6 +173,18 @@ class ItemDecoder:
                     self.dropped.append(DroppedField(name, fault.reason, record.place))
         return parts
 
+    def _more(self, document: Any, element: Any, record: Record) -> dict[str, Any]:
+        """Return the fields of `items.fields` that are there and can be read."""
+        more = {}
+        for name, read, shown in self._fields:
+            value = read(document, element, record)
+            if value is not None and value != "":
+                try:
+                    more[name] = field_value(shown, value)
+                except InvalidEvent as fault:
+                    self.dropped.append(DroppedField(f"fields.{name}", fault.reason, record.place))
+        return more
+
     def _id_in_key(self, record: Record) -> str:
         key = record.key or b""
         if key[:1] == b"{" and self._tombstone is not None:
@@ -159,8 +194,8 @@ class ItemDecoder:
 
 
 def _columns(rows: list[_Row]) -> ItemChanges:
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(2 + len(_OPTIONAL))]
-    ids, gone, title, brand, category, price, tags, available, blocked, vectors, ts = columns
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(3 + len(_OPTIONAL))]
+    ids, gone, title, brand, category, price, tags, available, blocked, vectors, ts, _ = columns
     return ItemChanges(
         ids=ids,
         gone_M=np.array(gone, dtype=np.bool_),
@@ -174,6 +209,18 @@ def _columns(rows: list[_Row]) -> ItemChanges:
         vectors=vectors,
         ts_M=np.array(ts, dtype=np.float64),
     )
+
+
+def _known(row: _Row) -> dict[str, Any] | None:
+    """Return an item as expressions see it: without the fields that it lacks; None: it is gone."""
+    item, gone, title, brand, category, price, tags, available, blocked, _, _, more = row
+    if gone:
+        return None
+    known = {"id": item, "title": title, "brand": brand, "category": category}
+    known = {name: value for name, value in known.items() if value} | more
+    if not math.isnan(price):
+        known["price"] = price
+    return known | {"tags": list(tags), "available": available, "blocked": blocked}
 
 
 def _text(value: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
@@ -52,6 +53,10 @@ class ItemsConfig:
     ts: Source = "ts"
     #: Path -> value (or list of values) that says that the item is gone, such as `gone = {status = "deleted"}`.
     gone: dict[str, Source] = field(default_factory=dict)
+    #: Name -> path (or list of paths) of more fields, which expressions of `[lists]` and `[scenarios]` name as
+    #: `item.NAME`, and of whose values `caps` and `exposure` make groups. Any JSON value: texts are cut to 1,000
+    #: characters, an array or object of more than 4,096 bytes is left out. At most 32 (docs/expressions.md).
+    fields: dict[str, Source] = field(default_factory=dict)
     #: Path of the id in the key of a record without a value, where keys are JSON objects (Debezium's). A key that is no
     #: object is the id itself.
     tombstone: Source = ""
@@ -66,6 +71,18 @@ class ItemsConfig:
             _check("items.gone", text, relative=bool(self.each))
             if not sources_of(values):
                 raise ValueError(f"items.gone.{text}: must be a value that means gone, got ''")
+        self._check_fields()
+
+    def _check_fields(self) -> None:
+        if len(self.fields) > MOST_FIELDS:
+            raise ValueError(f"items.fields: must be at most {MOST_FIELDS}, got {len(self.fields)}")
+        for name, paths in self.fields.items():
+            if not _NAME.fullmatch(name) or name in _NO_NAMES:
+                raise ValueError(f"items.fields.{name}: must be a name of letters, digits and _ that is not taken")
+            if not sources_of(paths):
+                raise ValueError(f"items.fields.{name}: must be a path or a list of paths, got ''")
+            for text in sources_of(paths):
+                _check(f"items.fields.{name}", text, relative=bool(self.each))
 
     def times_alone(self) -> ItemsConfig:
         """Return the same without the parts that tell nothing about an item's time."""
@@ -78,6 +95,14 @@ class ItemsConfig:
         return {name: texts for name, texts in given.items() if texts}
 
 
+MOST_FIELDS = 32  # in `items.fields`; bounds what an item costs (not tuned)
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+# Names of fields that every item has, of groups, and words of the language of expressions.
+_NO_NAMES = frozenset({
+    "id", "title", "brand", "category", "price", "tags", "available", "blocked", "price_band", "true", "false", "null",
+    "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package",
+    "namespace", "return", "var", "void", "while",
+})  # fmt: skip
 _FROM_THE_RECORD = frozenset({"each", "tombstone"})
 _PLACES = (
     "each", "item", "title", "category", "brand", "price", "tags", "available", "blocked", "vectors", "ts", "tombstone",
@@ -85,6 +110,7 @@ _PLACES = (
 
 
 _UNTIMED: dict[str, Any] = {name: "" for name in _PLACES if name not in ("each", "item", "ts", "tombstone")}
+_UNTIMED |= {"fields": {}}
 
 
 def _check(key: str, text: str, *, relative: bool) -> None:

@@ -21,6 +21,7 @@ MOST_TAGS = 64  # not tuned
 MOST_NUMBERS = 4_096  # of a vector; models of texts give 64 to 4,096 (not tuned)
 MOST_KINDS = 8  # vectors of one item; not tuned
 _FLAGS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+FIELD_BYTES = 4_096  # of an array or object as JSON; not tuned
 LONE = "vector"  # the kind of a vector that has none
 
 
@@ -83,6 +84,21 @@ def time_seconds(name: str, value: Any) -> float:
     if seconds is None:
         refuse("BadTimestamp", name, "epoch seconds (or ms, us), ISO 8601 or RFC 2822", value)
     return seconds
+
+
+def field_value(name: str, value: Any) -> Any:
+    """Return a value of `items.fields`: a text is cut to its first characters, all else is as JSON has it."""
+    if type(value) is str:
+        return value[:TITLE_CHARACTERS]
+    try:
+        told = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        refuse("WrongType", name, "a value of JSON", value)
+    if told == b"null":
+        refuse("BadValue", name, "a finite number", value)
+    if len(told) > FIELD_BYTES:
+        refuse("BadValue", name, f"an array or object of at most {FIELD_BYTES} bytes", value, f" ({len(told)} bytes)")
+    return orjson.loads(told)
 
 
 def _unpacked(value: Any) -> Any:

@@ -147,6 +147,7 @@ class ItemReading:
     lag: records still to read, at most.
     unreadable: records, or elements of one, that can't be read.
     fields_dropped: optional parts that can't be read; their items stay.
+    rules_failed: evaluations of expressions that failed on an item, by key of the configuration.
     """
 
     records: int = 0
@@ -154,6 +155,7 @@ class ItemReading:
     lag: int = 0
     unreadable: FaultCounts = field(default_factory=FaultCounts)
     fields_dropped: FaultCounts = field(default_factory=FaultCounts)
+    rules_failed: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)

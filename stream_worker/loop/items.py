@@ -23,6 +23,7 @@ _AT_ONCE = 1_000  # records between two looks at the clock; not tuned
 _BUSY_SECONDS, _IDLE_SECONDS = 0.02, 0.25
 _WAIT_SECONDS = 0.1  # longest wait for a record that is due; a request to leave is seen after it (not tuned)
 _ALIVE_SECONDS, _SAY_SECONDS = 0.5, 5.0  # between two signs of life, and two lines of progress; not tuned
+_RULES = "rules"  # name of the rules' fingerprint in the state
 _log = get_logger(__name__)
 
 
@@ -62,13 +63,13 @@ class Items:
 
     def begin(self, state: Mapping[str, Any]) -> None:
         """Read on from the state of a checkpoint, to the end as it is now. Raises Unavailable: then begin again."""
-        self._state, self._held = dict(state), []
+        self._state, self._held = self._of_these_rules(dict(state)), []
         if self._source is None:
             if state:
                 _log.warning("no items topic is read, unlike before: what the checkpoint knows of items is left out")
             self._state = {}
             return
-        self._source.begin(state)
+        self._source.begin(self._state)
         self._source.demand()
         self._take(self._source, -math.inf)
 
@@ -98,7 +99,18 @@ class Items:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the item source's state after the last change that was handed on; empty if none was ever read."""
-        return self._state
+        rules = self._decoder.rules.fingerprint
+        return self._state | {_RULES: rules} if self._state and rules else self._state
+
+    def _of_these_rules(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return a state of the item source without the rules under which items were taken in. Empty where those of
+        today are others: they are asked about every item again, so all that was told is read again."""
+        before, now = state.pop(_RULES, ""), self._decoder.rules.fingerprint
+        if self._source is None or not state or not now or before == now:
+            return state
+        _log.info("the rules about items are new: what is told of items is read again from its beginning")
+        self._described.forget_items()
+        return {}
 
     def close(self) -> None:
         if self._source is not None:
@@ -134,6 +146,7 @@ class Items:
             self._described.change_items(changes)
         self._state = source.state_dict()
         self._reporter.count_items(len(records), len(changes), source.lag(), unreadable, self._decoder.dropped)
+        self._reporter.count_rules(self._decoder.rules)
         return bool(records)
 
     def _show(self, source: ItemSource, due: int) -> None:

@@ -14,6 +14,7 @@ from stream_worker.core.decoder import Decoder, DroppedField
 from stream_worker.core.drift import Alarm
 from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.events import DeadLetter, Events
+from stream_worker.core.item_rules import ItemRules
 from stream_worker.core.offsets import Offsets
 from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
 from stream_worker.logs import get_logger
@@ -117,6 +118,14 @@ class Reporter:
         for part, reason, place in dropped:
             if reading.fields_dropped.add(part, reason, place):
                 _log.warning("an optional part of an item is left out", reason=reason, place=place)
+
+    def count_rules(self, rules: ItemRules) -> None:
+        """Count the expressions that failed on items of a batch; the first failure of each is logged."""
+        failed = self.status.items.rules_failed
+        for key, count in rules.failures.items():
+            if key not in failed:
+                _log.warning("an expression fails on an item", key=key, reason=rules.reasons[key])
+            failed[key] += count
 
     def alarms(self, alarms: Iterable[Alarm]) -> None:
         """Count drift alarms, and keep a note and a log line of each."""

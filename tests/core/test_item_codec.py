@@ -9,11 +9,13 @@ import numpy as np
 import orjson
 import pytest
 
-from stream_worker.core.errors import Unavailable
+from stream_worker.core.errors import InvalidEvent, Unavailable
 from stream_worker.core.events import Record
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.item_config import ItemsConfig
+from stream_worker.core.item_fields import field_value
+from stream_worker.core.item_rules import ItemRules
 from stream_worker.presets import with_preset
 
 DEBEZIUM = ItemsConfig(**with_preset("items", {"preset": "debezium"}))
@@ -234,3 +236,72 @@ def test_paths_that_can_not_be_followed_are_refused(given: dict[str, Any], messa
 def test_what_is_no_object_is_told_and_ends_nothing(value: bytes) -> None:
     decoded = ItemDecoder(ItemsConfig()).decode([Record(0, 0, 1_700_000_000_000, b"a", value)])
     assert [letter.error for letter in decoded[1]] == ["NotAnObject"]
+
+
+def test_more_fields_are_read_for_rules_alone() -> None:
+    """Any value of JSON, a text cut to its first characters; what can't be read is left out and counted."""
+    config = ItemsConfig(fields={"stock": "inventory.stock", "note": ("note", "remark"), "sizes": "sizes"})
+    conditions = {"lists.filter": 'item.stock > 2 && size(item.note) == 1000 && item.sizes.s == [1, 2.5, null, "a"]'}
+    rules = ItemRules(conditions, {}, ["stock"], {"lists.filter": False}, config.fields)
+    decoder = ItemDecoder(config, rules=rules)
+    told = {
+        "item": "p1", "inventory": {"stock": 3}, "remark": "x" * 2_000, "sizes": {"s": [1, 2.5, None, "a"]},
+    }  # fmt: skip
+    documents = [told, {**told, "sizes": ["x" * 5_000]}, {"item": "p2"}]
+    changes, _ = decoder.decode([record(orjson.dumps(one)) for one in documents])
+    assert changes.rules is not None
+    holds_MW, _, group_MF = changes.rules
+    assert holds_MW.tolist() == [[1], [0], [0]]
+    assert (group_MF > 0).tolist() == [[True], [True], [False]]
+    assert [part for part, _, _ in decoder.dropped] == ["fields.sizes"]
+    assert "at most 4096 bytes" in decoder.dropped[0].reason
+    assert rules.failures == {"lists.filter": 2}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, b"bytes", 2**70, [{1, 2}]])
+def test_a_field_that_json_has_no_word_for_is_refused(value: Any) -> None:
+    """A schema registry's documents may hold such values."""
+    with pytest.raises(InvalidEvent, match="stock: expected"):
+        field_value("stock", value)
+
+
+def test_a_rule_sees_what_an_item_has_and_nothing_of_one_that_is_gone() -> None:
+    conditions = {
+        "lists.filter": 'item.id == "p1" && item.title == "Red" && item.price == 0.1 && item.tags == ["a"]',
+        "scenarios.mail.filter": "!has(item.title) && !has(item.price) && !has(item.brand) && !has(item.category)",
+        "scenarios.shop.filter": "item.available && !item.blocked",
+    }
+    rules = ItemRules(conditions, {}, (), dict.fromkeys(conditions, False))
+    config = ItemsConfig(gone={"status": "deleted"})
+    decoder = ItemDecoder(config, rules=rules)
+    documents = [
+        {"item": "p1", "title": "Red", "price": 0.1, "tags": ["a"]},
+        {"item": "p2", "blocked": True},
+        {"item": "p3", "title": "Red", "status": "deleted"},
+    ]
+    changes, _ = decoder.decode([*(record(orjson.dumps(one)) for one in documents), record(None, b"p4")])
+    assert changes.rules is not None
+    assert changes.rules[0][:, 0].tolist() == [0b101, 0b010, 0b110, 0b110]
+
+
+def test_without_rules_changes_hold_none_and_more_fields_are_not_read() -> None:
+    decoder = ItemDecoder(ItemsConfig(fields={"stock": "stock"}))
+    changes, _ = decoder.decode([record(orjson.dumps({"item": "p1", "stock": ["x" * 5_000]}))])
+    assert changes.rules is None
+    assert decoder.dropped == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"price": "price"}, r"items\.fields\.price: must be a name of letters, digits and _ that is not taken"),
+        ({"in": "x"}, r"items\.fields\.in: must be a name"),
+        ({"a-b": "x"}, r"items\.fields\.a-b: must be a name"),
+        ({"stock": ""}, r"items\.fields\.stock: must be a path or a list of paths, got ''"),
+        ({"stock": ".stock"}, r"items\.fields\.stock: must begin with a dot only where items\.each is set"),
+        ({f"f{k}": "x" for k in range(33)}, r"items\.fields: must be at most 32, got 33"),
+    ],
+)
+def test_fields_have_names_that_expressions_can_say(fields: dict[str, str], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        ItemsConfig(fields=fields)

@@ -16,6 +16,7 @@ from stream_worker.core.errors import Unavailable
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.item_codec import ItemDecoder
 from stream_worker.core.item_config import ItemsConfig
+from stream_worker.core.item_rules import ItemRules
 from stream_worker.loop.line import Line
 from tests.support.worker_world import SETTINGS, Run, World
 
@@ -69,6 +70,11 @@ def tell(world: World, item: str, price: float | None = 1.0) -> None:
     assert world.items is not None
     value = None if price is None else b'{"item":"%s","price":%f}' % (item.encode(), price)
     world.items.append(item.encode(), value, 1)
+
+
+def asking(text: str, if_failed: bool = False) -> ItemDecoder:
+    """Return a decoder whose rules ask this of each item."""
+    return ItemDecoder(ItemsConfig(), rules=ItemRules({"lists.filter": text}, {}, (), {"lists.filter": if_failed}))
 
 
 def start(world: World, **more: Any) -> tuple[Run, DescribedLine]:
@@ -258,3 +264,64 @@ def test_without_an_items_topic_nothing_is_noted_in_a_checkpoint() -> None:
     snapshot = run.checkpoints.load_newest()
     assert snapshot is not None
     assert "items" not in snapshot.meta
+
+
+def restarted(world: World, *decoders: ItemDecoder | None) -> tuple[list[int], list[str]]:
+    """Return how many records each start reads that goes on from the one before, and what all say."""
+    read = []
+    with capture_logs() as logs:
+        for decoder in decoders:
+            run, line = start(world, item_decoder=decoder)
+            assert line.told == {"i1": 1.0, "i2": 2.0}
+            read.append(run.worker.status.items.records)
+            world.send_many(2)
+            run.tick(2)
+            run.finish()
+    return read, [entry["event"] for entry in logs if "rules about items" in entry["event"]]
+
+
+def test_new_rules_are_asked_about_all_items_once(world: World) -> None:
+    """Also after a checkpoint of a worker without rules, as every older one is; without rules nothing is read again."""
+    tell(world, "i1", 1.0)
+    tell(world, "i2", 2.0)
+    cheap, dear = "item.price < 2", "item.price >= 2"
+    read, said = restarted(
+        world, None, asking(cheap), asking(cheap), asking(dear), asking(dear, if_failed=True), None, None
+    )
+    assert read == [2, 2, 0, 2, 2, 0, 0]
+    assert said == ["the rules about items are new: what is told of items is read again from its beginning"] * 3
+
+
+def test_what_rules_say_is_the_same_after_a_restart_and_after_all_was_read_again(world: World) -> None:
+    for n in range(20):
+        tell(world, f"i{n}", n % 4)
+    tell(world, "i7", None)
+    world.send_many(40)
+    decoder = asking("item.price < 2")
+    seen = []
+    for rules in (decoder, decoder, asking("item.price >= 2")):
+        line = make_line(SETTINGS, world.name_of_start("0"), described=True, rules=rules.rules)
+        run = world.worker(line=line, item_decoder=rules)
+        run.tick(3)
+        content, catalog = line.learner.content, line.learner.catalog
+        assert content is not None
+        rows = catalog.live_rows()
+        assert len(rows)
+        seen.append(dict(zip(catalog.ids_of_rows(rows), content.holds_N[rows].tolist(), strict=True)))
+        run.finish()
+    expected = {item: int(item[1:]) % 4 < 2 and item != "i7" for item in seen[0] if int(item[1:]) < 20}
+    assert expected.items() <= seen[0].items()
+    assert seen[1] == seen[0]
+    assert {item: not holds and item != "i7" for item, holds in expected.items()}.items() <= seen[2].items()
+    assert sum(expected.values()) not in (0, len(expected))
+
+
+def test_expressions_that_fail_are_counted_by_key_and_told_once(world: World) -> None:
+    for n in range(3):
+        tell(world, f"i{n}")
+    with capture_logs() as logs:
+        run, _ = start(world, item_decoder=asking('item.brand == "a"'))
+    assert run.worker.status.items.rules_failed == {"lists.filter": 3}
+    assert [
+        (entry["key"], entry["reason"]) for entry in logs if entry["event"] == "an expression fails on an item"
+    ] == [("lists.filter", 'Key not found in map : "brand"')]

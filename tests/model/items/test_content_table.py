@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.items import content_table
 from model.items.content_table import BLOCKED, GONE, UNAVAILABLE, ContentTable, Descriptions
@@ -105,3 +107,76 @@ def test_an_item_takes_less_than_400_bytes() -> None:
     items = [f"{k:0100}" for k in range(4_000)]
     table.change(described(*items, title=items))
     assert table.nbytes / len(items) < 400
+
+
+UNKNOWN = (np.array([[0b100]], np.uint64), np.array([[0.5, 2.0]], np.float32), np.array([[7]], np.uint32))
+
+
+def said(*numbers: int) -> list[Any]:
+    """Return values of rules that tell each number apart."""
+    column = np.array(numbers).reshape(-1, 1)
+    return [column.astype(np.uint64), np.tile(column, 2).astype(np.float32), column.astype(np.uint32)]
+
+
+def rules_of(table: ContentTable, *items: str) -> list[list[float]]:
+    slots = table.find(items)
+    holds, factors, groups = (
+        column[slots] for column in (table.rules.holds_NW, table.rules.factor_NS, table.rules.group_NF)
+    )
+    return [[*map(float, row)] for row in np.concatenate([holds, factors, groups], axis=1)]
+
+
+def test_what_rules_say_of_an_item_is_what_they_said_last() -> None:
+    table = ContentTable(UNKNOWN)
+    table.change(described("a", "b", "a", rules=said(1, 2, 3)))
+    table.change(described("c", rules=said(4)))
+    nobody = [4.0, 0.5, 2.0, 7.0]
+    assert rules_of(table, "a", "b", "c", "d") == [[3.0] * 4, [2.0] * 4, [4.0] * 4, nobody]
+    table.change(described("b"))
+    assert rules_of(table, "b") == [nobody]
+
+
+def test_rules_are_the_same_after_a_restart_and_begin_anew_where_their_number_is_another() -> None:
+    table = ContentTable(UNKNOWN)
+    items = [f"i{k}" for k in range(3_000)]
+    table.change(described(*items, rules=said(*range(3_000))))
+    state = {name: array.copy() for name, array in table.state_dict().items()}
+    other = ContentTable(UNKNOWN)
+    other.load_state_dict(state)
+    assert rules_of(other, *items, "x") == rules_of(table, *items, "x")
+    fewer = ContentTable((UNKNOWN[0], UNKNOWN[1][:, :1], UNKNOWN[2]))
+    fewer.load_state_dict(state)
+    assert rules_of(fewer, "i5", "x") == [[5.0, 0.5, 5.0], [4.0, 0.5, 7.0]]
+    older = ContentTable(UNKNOWN)
+    older.load_state_dict({name: array for name, array in state.items() if "holds" not in name and "fa" not in name})
+    assert rules_of(older, "i5") == [[4.0, 0.5, 2.0, 5.0]]
+
+
+def test_without_rules_nothing_is_kept_of_them() -> None:
+    table = ContentTable()
+    table.change(described("a"))
+    assert table.rules.nbytes == 0
+    assert set(table.state_dict()) == {
+        "key_N", "category_N", "brand_N", "price_N", "hidden_N", "vector_ND", "gone",
+    }  # fmt: skip
+
+
+ITEMS = [*"abcdefgh"]
+STEPS = st.lists(st.lists(st.tuples(st.sampled_from(ITEMS), st.booleans(), st.integers(0, 9)), max_size=6), max_size=12)
+
+
+@given(STEPS)
+def test_rules_of_items_are_those_of_a_plain_dictionary(steps: list[list[tuple[str, bool, int]]]) -> None:
+    """Changes in any order, items that go and come back, slots that others had, and a restart after each step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content_table, "_MOST_GONE", 2)
+        table, plain = ContentTable(UNKNOWN), dict[str, int]()
+        for step in steps:
+            ids, gone, numbers = [list(column) for column in zip(*step, strict=True)] if step else ([], [], [])
+            table.change(described(*ids, gone_M=gone, rules=said(*numbers)))
+            plain |= dict(zip(ids, numbers, strict=True))
+            state, table = table.state_dict(), ContentTable(UNKNOWN)
+            table.load_state_dict({name: array.copy() for name, array in state.items()})
+            for item, number in plain.items():
+                forgotten = table.find([item])[0] == 0  # it is gone, and others went after it
+                assert rules_of(table, item) == [[4.0, 0.5, 2.0, 7.0] if forgotten else [float(number)] * 4]
