@@ -117,18 +117,25 @@ def make_line(
 
     `name`: it identifies the weights in lists and memory records.
     `described`: True if something besides the events tells what items are, for `Line.change_items`.
-    `rules`: what they say of an item that nothing is told of is what the line begins with; None: there are none.
+    `rules`: what they say of an item that nothing is told of is what the line begins with; None: those of the settings.
     `hears`: True if partitions of other workers may be heard.
+
+    Raises ConfigurationError for rules about items where nothing tells what these are.
     """
+    rules = item_rules(settings) if rules is None else rules
+    if rules and not described:
+        raise ConfigurationError(
+            f"{settings.list_plan.asks}: asks what items are, and nothing tells it: name a topic in kafka.items_topic"
+            " (a replay: a file by --items)"
+        )
     quiet_torch()
     _say_what_is_compiled()
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
     most_heard = settings.hearing.users if hears else 0
-    unknown = (rules or ItemRules.none()).unknown
     learner = Learner(
         settings.model, device, settings.memory.device_users, is_target_T, described, most_heard,
-        settings.list_plan.scenarios, roles_of(settings.events.event_types), unknown,
+        settings.list_plan.scenarios, roles_of(settings.events.event_types), rules.unknown,
     )  # fmt: skip
     learner.family = family_of(settings)
     return Line(
@@ -145,6 +152,15 @@ def make_line(
         recovery=Recovery(learner, settings.drift),
         each=_each(settings.worker.threads),
     )
+
+
+def item_rules(settings: Settings) -> ItemRules:
+    """Compile what `[lists]` and `[scenarios]` ask about items. Raises ConfigurationError, with the key."""
+    plan = settings.list_plan
+    try:
+        return ItemRules(plan.conditions, plan.boosts, plan.fields, plan.if_failed, settings.items.fields)
+    except ValueError as fault:
+        raise ConfigurationError(str(fault)) from fault
 
 
 def family_of(settings: Settings) -> str:
@@ -253,7 +269,7 @@ def make_worker(
         effort or Effort(settings.effort, follows=False),
         predictions=predictions,
         observer=observer,
-        item_decoder=item_decoder or ItemDecoder(settings.items, documents_of(settings)),
+        item_decoder=item_decoder or ItemDecoder(settings.items, documents_of(settings), item_rules(settings)),
         in_order=in_order,
     )
 

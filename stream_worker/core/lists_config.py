@@ -117,11 +117,6 @@ class ListConfig:
         for place, promotion in enumerate(self.promotions):
             yield f"promotions[{place}].filter", promotion.filter
 
-    @property
-    def asks_about_items(self) -> bool:
-        """True if rules ask for more than events tell of items."""
-        return bool(self.filter or self.boost or self.promotions or set(self.fields) - {"category"} or self.exposure)
-
 
 def check_scenarios(scenarios: Mapping[str, Any]) -> None:
     """Raise ValueError for too many scenarios, or a name that can't be one."""

@@ -28,7 +28,7 @@ from model.lists.rules import (
 from stream_worker.core.events import EventType
 from stream_worker.core.lists_config import DEFAULT, ListConfig, key_of
 
-MOST_CONDITIONS = 64  # bits of a word, one a condition; as many quotas may a scenario have
+MOST_QUOTAS = 64  # bits of a word, one a quota
 _DAY_SECONDS = 86_400.0
 _BOUGHT = {"learned": LEARNED, "always": FOR_A_TIME, "never": KEPT}
 _Quota = tuple[int, int, int, float, int, int]
@@ -51,10 +51,15 @@ class ListPlan:
     fields: tuple[str, ...]
     if_failed: dict[str, bool]
 
+    @property
+    def asks(self) -> str:
+        """The first key that asks what items are; empty: none does."""
+        return next(iter([*self.conditions, *self.boosts, *(f"lists.caps.{field}" for field in self.fields)]), "")
+
 
 def plan_of(default: ListConfig, others: Mapping[str, ListConfig], list_length: int) -> ListPlan:
-    """Return the plan. Raises ValueError for more conditions or quotas than there are bits, and for quotas with more
-    places than the list has.
+    """Return the plan. Raises ValueError for more quotas than there are bits, and for quotas with more places than the
+    list has.
 
     list_length: items of a list whose scenario states no length
     """
@@ -63,10 +68,6 @@ def plan_of(default: ListConfig, others: Mapping[str, ListConfig], list_length: 
     boosts = {f"{key_of(name)}.boost": one.boost for name, one in configs.items() if one.boost}
     named = dict.fromkeys(field for one in configs.values() for field in one.fields)
     fields = tuple(field for field in named if field != "category")
-    if len(conditions) > MOST_CONDITIONS:
-        raise ValueError(
-            f"lists: must have at most {MOST_CONDITIONS} conditions in all scenarios, got {len(conditions)}"
-        )
     bits, columns = {key: e for e, key in enumerate(conditions)}, {key: s for s, key in enumerate(boosts)}
     return ListPlan(
         scenarios={
@@ -101,8 +102,8 @@ def _rules(
     least = sum(quota[4] for quota in quotas)
     if least > length:
         raise ValueError(f"{key}: promotions, fresh_places and exposure ask for {least} places of {length}")
-    if len(quotas) > MOST_CONDITIONS:
-        raise ValueError(f"{key}: must have at most {MOST_CONDITIONS} promotions and bounds, got {len(quotas)}")
+    if len(quotas) > MOST_QUOTAS:
+        raise ValueError(f"{key}: must have at most {MOST_QUOTAS} promotions and bounds, got {len(quotas)}")
     held = [1 << bits[f"{key}.filter"]] if config.filter else []
     return ListRules(
         length=length,
