@@ -152,7 +152,7 @@ def values_of(settings: Settings) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def _flat(prefix: tuple[str, ...], values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and (value or not prefix):
             yield from _flat((*prefix, name), value)
         else:
             yield (*prefix, name), value
