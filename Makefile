@@ -66,6 +66,7 @@ bench: $(READY) ## events a second at every effort, growth, latency, a burst on 
 	$(VENV)/bin/python -m benchmarks.live
 	$(VENV)/bin/python -m benchmarks.limit
 	$(VENV)/bin/python -m benchmarks.decoding
+	$(VENV)/bin/python -m benchmarks.item_rules
 	$(if $(LOGS),$(VENV)/bin/python -m benchmarks.trainer $(LOGS))
 
 quality: $(READY) ## hit rate and MRR of the defaults on recorded logs, beside baselines and bars (LOGS="a.csv b.csv"), and drift
