@@ -1,4 +1,4 @@
-"""What the rules of lists say of items, as columns: they are worked out elsewhere, once a change, and looked up here.
+"""Columns of what the rules of lists say of items: they are worked out elsewhere, once a change, and looked up here.
 
 Shape suffixes: N slots or rows, M items that change, W words of 64 conditions (0 or 1), S boosts, F fields.
 """
@@ -19,7 +19,7 @@ _NAMES = ("holds_NW", "factor_NS", "group_NF")
 
 
 class RuleColumns:
-    """What rules say of each row; of width 0 where there are no such rules.
+    """Columns of what rules say of each row; of width 0 where there are no such rules.
 
     holds_NW: bit e of the word is set where the e-th condition holds
     factor_NS: the factor of each boost

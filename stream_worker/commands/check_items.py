@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from stream_worker.assembly import documents_of
+from stream_worker.assembly import documents_of, item_rules
 from stream_worker.backends.kafka import KafkaConfig
 from stream_worker.backends.kafka.retention import Retention, retention_of
 from stream_worker.backends.kafka.spans import SpanReader
@@ -23,7 +23,7 @@ def items_line(settings: Settings) -> str:
     kept = _kept(kafka, retention_of(kafka, kafka.items_topic))
     with closing(SpanReader(kafka, kafka.items_topic)) as reader:
         records = reader.newest(_NEWEST)
-    decoder = ItemDecoder(settings.items, documents_of(settings))
+    decoder = ItemDecoder(settings.items, documents_of(settings), item_rules(settings))
     changes, unreadable = decoder.decode(records)
     found = [f"{amount(len(changes), 'item')} ({int(changes.gone_M.sum())} gone)"]
     if unreadable:
@@ -33,6 +33,8 @@ def items_line(settings: Settings) -> str:
     if decoder.dropped:
         first = decoder.dropped[0]
         found.append(f"{amount(len(decoder.dropped), 'part')} left out, the first in {first.place}: {first.reason}")
+    for key, count in decoder.rules.failures.items():
+        found.append(f"{key} fails on {count}, say because of: {decoder.rules.reasons[key]}")
     if unreadable and not len(changes):
         raise ConfigurationError(f"{kafka.items_topic}: none of the newest {found[-1]}")
     return f"{kafka.items_topic}, {kept}; its newest {amount(len(records), 'record')}: {', '.join(found)}"

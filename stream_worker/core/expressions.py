@@ -44,7 +44,7 @@ _FAULT = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 
 
 class Kind(Enum):
-    """What an expression gives."""
+    """The kind of value that an expression gives."""
 
     CONDITION = "true or false"
     FACTOR = "a number from 1e-30 to 1e30"
@@ -54,11 +54,11 @@ _TYPES = {Kind.CONDITION: {"BOOL", "DYN"}, Kind.FACTOR: {"INT", "UINT", "DOUBLE"
 
 
 class _Failed(str):
-    """Why an expression failed on an item."""
+    """A reason why an expression failed on an item."""
 
 
 class _Plan(NamedTuple):
-    """How expressions are evaluated: `one` gives the values of the places `together`, each place in `alone` its own."""
+    """A way to evaluate expressions: `one` gives the values of the places `together`, each place in `alone` its own."""
 
     one: cel.Expression | None
     together: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What the rules of lists ask about items, as columns: which conditions hold, factors, and codes of groups.
+"""Answers to what the rules of lists ask about items, as columns: which conditions hold, factors, and codes of groups.
 
 Shape suffixes: M items, W words of 64 conditions (0 or 1), S boosts, F fields.
 """
@@ -26,7 +26,7 @@ _DEFAULT = "default"
 
 
 class RuleValues(NamedTuple):
-    """What the rules give for M items.
+    """Values that the rules give for M items.
 
     holds_MW uint64: bit e of the word is set where the e-th condition holds
     factor_MS float32: the value of each boost, 1 where it failed
@@ -174,7 +174,7 @@ def _group(name: str, more: Mapping[str, Any]) -> Callable[[Item], Any]:
         return lambda item: price_band(item["price"]) if "price" in item else None
     known = ("category", "brand", *more)
     if name not in known:
-        raise ValueError(f"no groups of items by {name!r}; known: {', '.join((*known, PRICE_BAND))}")
+        raise ValueError(f"lists: no groups of items by {name!r}; known: {', '.join((*known, PRICE_BAND))}")
     return lambda item: item.get(name)
 
 
