@@ -174,6 +174,13 @@ def _calculated(logs: Sequence[Figures], workers: str) -> list[str]:
     return [f"one of {workers}, calculated", *shares]
 
 
+def _item_rules(figures: Mapping[str, Figures]) -> str:
+    found = figures["item_rules"]
+    rows = [[f"ten conditions of {name}", f"{ms:.1f} ms", "50"] for name, ms in found["ms"].items()]
+    rows += [[f"`{text}`".replace("|", r"\|"), f"{us:.1f} us", ""] for text, us in found["us_an_expression"].items()]
+    return table(["1,000 of 1,000,000 items change; one item, by itself", "processor time", "bar"], rows)
+
+
 TABLES: Mapping[str, Table] = {
     "efforts": Table(("efforts",), _efforts),
     "loops": Table(("throughput",), _loops),
@@ -183,5 +190,6 @@ TABLES: Mapping[str, Table] = {
     "live": Table(("live",), _live),
     "exactly-once": Table(("exactly_once",), _exactly_once),
     "decoding": Table(("decoding",), _decoding),
+    "item-rules": Table(("item_rules",), _item_rules),
     "workers": Table(("workers",), _workers),
 }
