@@ -28,6 +28,7 @@ from model.items.catalog import Catalog
 from model.items.content import Content
 from model.items.content_starts import ByContent
 from model.items.content_table import Descriptions
+from model.items.decisions import Decisions
 from model.items.item_table import ItemTable
 from model.items.lifecycle import ItemLife
 from model.items.likeness import LIKENESS
@@ -95,6 +96,7 @@ class Learner:
         scenarios: Mapping[str, ListRules] | None = None,
         role_T: NDArray[np.int8] = _NO_ROLES,
         unknown: RuleValues = NO_RULES,
+        decisions: Decisions | None = None,
     ) -> None:
         """Build all parts.
 
@@ -104,6 +106,7 @@ class Learner:
         scenarios: the rules of each list, the default one first; None: one list of the best candidates
         role_T: the role of each event type (`lists.rules.ROLES`)
         unknown: what the rules of lists say of an item of which nothing is known, M = 1
+        decisions: what is decided of items (`ItemLife.decide`); None where nobody decides
         """
         self.config = config
         self.device = device
@@ -120,7 +123,9 @@ class Learner:
         self.attic = Attic(config.attic_items)
         self.users = UserTable(max_users, config.ring_size, config.dim, device, max_heard)
         self.encoder = Encoder(config.encoder).to(device)
-        self.content = Content(self.catalog, unknown) if described else None
+        self.decisions = decisions
+        told_of = described or decisions is not None
+        self.content = Content(self.catalog, decisions, described, unknown) if told_of else None
         self.ranker = Ranker(len(FEATURES), more=len(LIKENESS) if described else 0).to(device)
         self.counting = Counting(config.counting, self.catalog.capacity)
         self.items = ItemTable(self.catalog.capacity, config.dim, device)
@@ -155,7 +160,9 @@ class Learner:
         if self.config.item_vectors == "hashed":
             return ByHash(self.catalog, self.config.dim)
         context = ByContext(self.items, self.config.window, self.rng)
-        return context if self.content is None else ByContent(context, self.content, self.items, self.catalog)
+        if self.content is None or not self.content.described:
+            return context
+        return ByContent(context, self.content, self.items, self.catalog)
 
     # -- one tick ----------------------------------------------------------------------------------------------
 

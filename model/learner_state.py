@@ -33,8 +33,7 @@ def state_of(learner: Learner) -> tuple[Arrays, dict[str, Any]]:
     states = {"catalog": catalog.state_dict(), "items": learner.items.state_dict(catalog.rows_used)}
     for name, module in (("encoder", learner.encoder), ("ranker", learner.ranker)):
         states[name] = module_state(module)
-    parts = _parts(learner) | ({} if learner.content is None else {"content": learner.content})
-    arrays = state_of_parts(parts) | joined(states)
+    arrays = state_of_parts(_parts(learner) | _told(learner)) | joined(states)
     meta = {
         "events": learner.events,
         "examined": learner.examined,
@@ -59,8 +58,11 @@ def load_into(learner: Learner, arrays: Arrays, meta: dict[str, Any], numbers: l
     arrays = with_features(arrays, len(learner.ranker.mean_F))
     learner.catalog.load_state_dict(state_below(arrays, "catalog"), numbers)
     load_parts({"counting": learner.counting, "attic": learner.attic, "lists": learner.list_maker}, arrays)
+    told = _told(learner)
+    if learner.decisions is not None:
+        learner.decisions.load_state_dict(state_below(arrays, "decisions"))
     if learner.content is not None:
-        learner.content.load_state_dict(state_below(arrays, "content"))
+        learner.content.load_state_dict(state_below(arrays, "content") if "content" in told else {})
     if learner.counting.rows < learner.catalog.capacity:
         learner.counting.grow(learner.catalog.capacity)
     learner.events, learner.steps, learner.clock_ts = meta["events"], meta["steps"], meta["clock_ts"]
@@ -83,6 +85,14 @@ def _parts(learner: Learner) -> dict[str, Any]:
     """Return the parts with a state of their own, by its name; the items and the catalogue are not among them."""
     trainers = {"encoder_trainer": learner.encoder_trainer, "ranker_trainer": learner.ranker_trainer}
     return {"counting": learner.counting, "attic": learner.attic, "lists": learner.list_maker, **trainers}
+
+
+def _told(learner: Learner) -> dict[str, Any]:
+    """Return the parts that hold what is told of items, and decided of them, where there is a source of it."""
+    parts: dict[str, Any] = {} if learner.decisions is None else {"decisions": learner.decisions}
+    if learner.content is not None and learner.content.described:
+        parts["content"] = learner.content
+    return parts
 
 
 def _loads(learner: Learner) -> dict[str, Callable[[Arrays], None]]:

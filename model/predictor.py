@@ -74,7 +74,7 @@ class Predictor:
         list_maker: ListMaker,
         content: Content | None = None,
     ) -> None:
-        """Join the parts. content: None where items are known from events alone."""
+        """Join the parts. content: None where items are known from events alone, and nobody decides on them."""
         self.config = config
         self._encoder, self._items, self._catalog, self._counting = encoder, items, catalog, counting
         self._users, self._ranker, self._list_maker, self._content = users, ranker, list_maker, content
@@ -158,7 +158,7 @@ class Predictor:
         logits_BC = self._logits(queries_BD1, found.candidates_BC, None if top is None else top.all_BN)
         candidates_BC = torch.from_numpy(found.candidates_BC).to(self._items.device).long()
         features_BCF = self._features(found, candidates_BC, logits_BC)
-        if self._content is not None:
+        if self._content is not None and self._content.described:
             windows_BL = context.users.windows_BL[events.examine_B]
             alike_BCF = likeness(self._content, found.candidates_BC, windows_BL)
             features_BCF = torch.cat([features_BCF, alike_BCF.to(features_BCF.device)], dim=-1)

@@ -17,6 +17,7 @@ import torch
 
 from model import kernels
 from model.counting.proposers import PROPOSERS
+from model.items.decisions import Decisions
 from model.joining import KEPT_JOINS
 from model.learner import Learner
 from model.recent_ids import KEPT_IDS
@@ -111,7 +112,12 @@ def _say_what_is_compiled() -> None:
 
 
 def make_line(
-    settings: Settings, name: str, described: bool = False, hears: bool = False, rules: ItemRules | None = None
+    settings: Settings,
+    name: str,
+    described: bool = False,
+    hears: bool = False,
+    rules: ItemRules | None = None,
+    decided: bool = False,
 ) -> Line:
     """Build a line that has learned nothing.
 
@@ -119,6 +125,7 @@ def make_line(
     `described`: True if something besides the events tells what items are, for `Line.change_items`.
     `rules`: what they say of an item that nothing is told of is what the line begins with; None: those of the settings.
     `hears`: True if partitions of other workers may be heard.
+    `decided`: True if a topic of decisions is read, for `Line.decide`.
 
     Raises ConfigurationError for rules about items where nothing tells what these are.
     """
@@ -133,9 +140,10 @@ def make_line(
     is_target_T = np.array([kind.target for kind in settings.events.event_types])
     device = device_of(settings.worker.device)
     most_heard = settings.hearing.users if hears else 0
+    decisions = Decisions(settings.items.hold_new) if decided else None
     learner = Learner(
         settings.model, device, settings.memory.device_users, is_target_T, described, most_heard,
-        settings.list_plan.scenarios, roles_of(settings.events.event_types), rules.unknown,
+        settings.list_plan.scenarios, roles_of(settings.events.event_types), rules.unknown, decisions,
     )  # fmt: skip
     learner.family = family_of(settings)
     return Line(
@@ -296,6 +304,7 @@ def simulated_worker(
     predictions: bool = False,
     reached: Reached = no_fault,
     items: ItemSource | None = None,
+    decisions: ItemSource | None = None,
     heard: HeardSource | None = None,
     in_order: InOrder = in_time_order,
 ) -> Worker:
@@ -311,6 +320,7 @@ def simulated_worker(
         clock or SystemClock(),
         reached=reached,
         items=items,
+        decisions=decisions,
         heard=heard,
     )
     return make_worker(

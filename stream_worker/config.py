@@ -83,6 +83,8 @@ class Settings:
             raise ValueError(
                 f"events.types: must be at most {self.model.encoder.event_types} types, got {len(self.events.named)}"
             )
+        if self.items.hold_new and not self.kafka.decisions_topic:
+            raise ValueError("items.hold_new: needs kafka.decisions_topic, since nothing could be approved without it")
 
     @property
     def list_plan(self) -> ListPlan:

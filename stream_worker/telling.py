@@ -115,7 +115,14 @@ def _of_items(status: Status) -> dict[str, Any]:
     faults = {"items_unreadable": reading.unreadable, "item_fields_dropped": reading.fields_dropped}
     bad = {name: dict(counts.by_name()) for name, counts in faults.items() if counts.total()}
     failed = {"item_rules_failed": dict(reading.rules_failed)} if reading.rules_failed else {}
-    return ({"item_records": reading.records} if reading.records else {}) | bad | failed
+    return ({"item_records": reading.records} if reading.records else {}) | bad | failed | _of_decisions(status)
+
+
+def _of_decisions(status: Status) -> dict[str, Any]:
+    """Return how many records of the decisions topic were read and how many are no decision, where there were any."""
+    reading = status.decisions
+    bad = {"decisions_unreadable": dict(reading.unreadable.by_name())} if reading.unreadable.total() else {}
+    return ({"decision_records": reading.records} if reading.records else {}) | bad
 
 
 class All:

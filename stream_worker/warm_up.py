@@ -21,6 +21,7 @@ from stream_worker.backends.in_memory import (
 )
 from stream_worker.config import Settings
 from stream_worker.core.codec import encode_event
+from stream_worker.core.decisions import HOLD, Decision, encode_decision
 from stream_worker.core.item_config import ItemsConfig
 
 _EVENTS = 240  # more than the 200 events after which the popularity baseline ranks anew
@@ -30,14 +31,16 @@ _USERS, _ITEMS = 12, 40  # few, so that users come back and have items in common
 def warm_up(settings: Settings) -> None:
     """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic, described = InMemoryTopic(), bool(settings.kafka.items_topic)
+    decided, settings = bool(settings.kafka.decisions_topic), replace(settings, items=ItemsConfig())
     _fill(topic, next(iter(settings.events.named)), with_ids=bool(settings.events.sources("id")))
     worker = simulated_worker(
-        replace(settings, items=ItemsConfig()),
+        settings,
         InMemorySource(topic),
         InMemorySink(topic),
-        make_line(settings, "warm-up", described),
+        make_line(settings, "warm-up", described, decided=decided),
         checkpoint_seconds=settings.checkpoint.interval_seconds,
         items=InMemoryItems(_told_of_items()) if described else None,
+        decisions=InMemoryItems(_decided()) if decided else None,
     )
     with _quietly():
         worker.start()
@@ -72,4 +75,11 @@ def _told_of_items() -> InMemoryTopic:
         content = {"title": f"a title {number}", "category": f"c{number % 3}", "brand": f"b{number % 5}", "price": 9.5}
         value = orjson.dumps({**content, "tags": ["one", "two"], "vectors": {"text": [1.0, float(number)]}})
         topic.append(f"item-{number}".encode(), value, 1_700_000_000_000)
+    return topic
+
+
+def _decided() -> InMemoryTopic:
+    """Return a topic of one decision."""
+    topic = InMemoryTopic()
+    topic.append(b"item-1", encode_decision(Decision("item-1", HOLD, "warm-up", "warm-up", 1.7e9)), 1_700_000_000_000)
     return topic

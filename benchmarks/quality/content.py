@@ -82,6 +82,7 @@ def descriptions_of(items: str, log: Path) -> Descriptions:
         tags=[tuple(filter(None, row.get("tags", "").split("|"))) for row in rows],
         available_M=np.ones(count, np.bool_),
         blocked_M=np.zeros(count, np.bool_),
+        held_M=np.zeros(count, np.bool_),
         vectors=[{} for _ in rows],
     )
 

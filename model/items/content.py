@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.items.catalog import Catalog
 from model.items.content_table import ContentTable, Descriptions
+from model.items.decisions import Decisions
 from model.items.rule_columns import NO_RULES, RuleColumns, RuleValues
 
 
@@ -22,15 +23,22 @@ class Content:
 
     table: what is known of all items, with and without a row
     slot_N: slot of each row in the table, 0: none
-    hidden_N: True for rows that may not be recommended
+    hidden_N: True for rows that may not be recommended, by what is told of their items and what was decided
     begun_N: True for rows whose item vectors have started
     rules: what the rules of lists say of each row's item
+    described: False where nothing but decisions tells of items, so that there is nothing to compare them by
     """
 
-    def __init__(self, catalog: Catalog, unknown: RuleValues = NO_RULES) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        decisions: Decisions | None = None,
+        described: bool = True,
+        unknown: RuleValues = NO_RULES,
+    ) -> None:
         """unknown: what the rules say of an item of which nothing is known, M = 1"""
-        self.table = ContentTable(unknown)
-        self._catalog = catalog
+        self.table, self.described = ContentTable(unknown), described
+        self._catalog, self._decisions = catalog, Decisions() if decisions is None else decisions
         self._clear()
 
     def _clear(self) -> None:
@@ -59,6 +67,18 @@ class Content:
         ids, used_again = self.table.change(changes)
         if len(used_again):
             self._look_up(np.flatnonzero(np.isin(self.slot_N, used_again)))
+        return self._renew(ids)
+
+    def decide(self, ids: list[str], words: list[str]) -> None:
+        """Take over decisions: see `Decisions.change`."""
+        self._renew(self._decisions.change(ids, words))
+
+    def forget_decisions(self) -> None:
+        self._decisions.load_state_dict({})
+        self._look_up(self._catalog.live_rows())
+
+    def _renew(self, ids: list[str]) -> NDArray[np.int32]:
+        """Look up anew what these items are. Returns the rows of those that have one."""
         rows = self._catalog.find(ids)
         rows = rows[rows >= 0]
         self._look_up(rows)
@@ -91,8 +111,9 @@ class Content:
         return np.where(known_M > 0, known_M, category_M)
 
     def _look_up(self, rows: NDArray[np.integer[Any]]) -> None:
-        self.slot_N[rows] = self.table.find(self._catalog.ids_of_rows(rows))
-        self.hidden_N[rows] = self.table.hidden_N[self.slot_N[rows]] > 0
+        ids = self._catalog.ids_of_rows(rows)
+        self.slot_N[rows] = self.table.find(ids)
+        self.hidden_N[rows] = self._decisions.hides(ids, self.table.hidden_N[self.slot_N[rows]])
         self.rules.set(rows, self.table.rules.at(self.slot_N[rows]))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:

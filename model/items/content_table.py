@@ -22,7 +22,7 @@ from model.items.content_vectors import DIM, content_vectors
 from model.items.number_table import NumberTable
 from model.items.rule_columns import NO_RULES, RuleColumns, RuleValues
 
-UNAVAILABLE, BLOCKED, GONE = 1, 2, 4  # reasons why an item may not be recommended, as bits
+UNAVAILABLE, BLOCKED, GONE, HELD = 1, 2, 4, 8  # reasons why an item may not be recommended, as bits
 _FIRST_SLOTS = 1024  # slots of an empty table; doubled as needed; not tuned
 # Items that are gone and still remembered as such, those that went last; a slot is used again after that. Not tuned.
 _MOST_GONE = 65_536
@@ -34,6 +34,7 @@ class Descriptions(NamedTuple):
     gone_M: True if the item is gone; its other columns then mean nothing
     price_M: NaN where there is none
     available_M, blocked_M: an item that is not available, or is blocked, may not be recommended
+    held_M: nor may one that is held, until it is approved
     title, brand, category: texts, "" for none; tags: some texts an item; vectors: by kind
     rules: what the rules of lists say of the items; None: there are no such rules
     """
@@ -47,6 +48,7 @@ class Descriptions(NamedTuple):
     tags: list[tuple[str, ...]]
     available_M: NDArray[np.bool_]
     blocked_M: NDArray[np.bool_]
+    held_M: NDArray[np.bool_]
     vectors: list[Mapping[str, NDArray[np.float32]]]
     rules: RuleValues | None = None
 
@@ -85,13 +87,13 @@ class ContentTable:
 
     def find(self, ids: Sequence[str]) -> NDArray[np.int32]:
         """Return the slot of each item, 0: nothing is known of it."""
-        return np.maximum(self._slot_of.find(_keys(ids)), 0)
+        return np.maximum(self._slot_of.find(keys_of(ids)), 0)
 
     def change(self, changes: Descriptions) -> tuple[list[str], NDArray[np.int32]]:
         """Take over changes. Returns the ids, each once, and the slots that other items had before."""
         last = {item: place for place, item in enumerate(changes.ids)}
         ids, places = list(last), np.fromiter(last.values(), np.int64, len(last))
-        slots, used_again = self._slots(_keys(ids))
+        slots, used_again = self._slots(keys_of(ids))
         self._gone |= dict.fromkeys(slots[changes.gone_M[places]].tolist())
         self._write(slots, changes, places)
         return ids, used_again
@@ -127,6 +129,7 @@ class ContentTable:
         self.brand_N[slots] = np.where(there, _codes(changes.brand[m] for m in at), 0)
         self.price_N[slots] = np.where(there, changes.price_M[places], np.float32(np.nan))
         hidden_M = UNAVAILABLE * ~changes.available_M[places] + BLOCKED * changes.blocked_M[places]
+        hidden_M += HELD * changes.held_M[places]
         self.hidden_N[slots] = np.where(there, hidden_M, GONE)
         self.vector_ND[slots] = np.where(there[:, None], _vectors(changes, at), np.float16(0.0))
         told = changes.rules
@@ -166,7 +169,7 @@ class ContentTable:
 _COLUMNS = ("key_N", "category_N", "brand_N", "price_N", "hidden_N", "vector_ND")
 
 
-def _keys(ids: Sequence[str]) -> NDArray[np.uint64]:
+def keys_of(ids: Sequence[str]) -> NDArray[np.uint64]:
     """Return 64 bits of BLAKE2 of each id, never 0."""
     hashed = b"".join(hashlib.blake2b(item.encode(), digest_size=8).digest() for item in ids)
     keys: NDArray[np.uint64] = np.maximum(np.frombuffer(hashed, "<u8"), np.uint64(1))

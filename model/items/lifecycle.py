@@ -36,7 +36,7 @@ class ItemLife:
         list_maker: ListMaker,
         content: Content | None = None,
     ) -> None:
-        """Join the parts. content: None where items are known from events alone."""
+        """Join the parts. content: None where items are known from events alone, and nobody decides on them."""
         self.start = start
         self._catalog, self._items, self._counting, self._attic = catalog, items, counting, attic
         self._list_maker, self._content = list_maker, content

@@ -49,12 +49,17 @@ class NumberTable:
     def drop(self, numbers: NDArray[np.unsignedinteger[Any]]) -> None:
         self._count -= _drop(numbers, self._entries_T2)
 
+    def entries(self) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.unsignedinteger[Any]]]:
+        """Return all numbers and their rows, in no order."""
+        numbers, rows = self._entries_T2[self._entries_T2[:, 0] > 0].T.copy()
+        return numbers, rows
+
     def _fit(self, count: int) -> None:
         places = len(self._entries_T2)
         while 2 * count > places:
             places *= 2
         if places > len(self._entries_T2):
-            numbers, rows = self._entries_T2[self._entries_T2[:, 0] > 0].T.copy()
+            numbers, rows = self.entries()
             self._entries_T2 = np.zeros((places, 2), dtype=self._entries_T2.dtype)
             _put(numbers, rows, self._entries_T2)
 

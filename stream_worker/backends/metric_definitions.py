@@ -299,6 +299,26 @@ class WorkerMetrics:
     item_lag = Metric(
         Gauge, "records", "Records of the items topic still to read, at most.", read=lambda s: s.items.lag
     )
+    decision_records_read = Metric(
+        Counter, "records", "Records read from the decisions topic.", read=lambda s: s.decisions.records
+    )
+    decision_records_unreadable = Metric(
+        Counter,
+        "records",
+        "Records of the decisions topic that are no decision and were skipped, by class of the fault.",
+        labels=("error",),
+        read=lambda s: s.decisions.unreadable.by_name(),
+    )
+    decision_lag = Metric(
+        Gauge, "records", "Records of the decisions topic still to read, at most.", read=lambda s: s.decisions.lag
+    )
+    items_decided = Metric(
+        Gauge,
+        "items",
+        "Items by the decision in force on them; lists leave out those of block and hold.",
+        labels=("decision",),
+        read=lambda s: s.decisions.in_force,
+    )
     users_on_device = Metric(Gauge, "users", "User memories on the device.", read=lambda s: s.memory.users_on_device)
     users_spilled = Metric(
         Counter, "users", "User memories moved from the device to the store.", read=lambda s: s.memory.users_spilled

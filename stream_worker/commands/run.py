@@ -133,7 +133,8 @@ def _started(
     slot = _answer(held.take, health)
     settings = replace(settings, worker=replace(settings.worker, slot=slot))
     hears = settings.hearing.enabled
-    line = make_line(settings, f"{slot}-{nonce}", described=bool(kafka.items_topic), hears=hears)
+    told, decided = bool(kafka.items_topic), bool(kafka.decisions_topic)
+    line = make_line(settings, f"{slot}-{nonce}", described=told, hears=hears, decided=decided)
     require_own_topic(settings.kafka, slot)  # before the slot is taken from whoever has it
     if missing := _answer(lambda: missing_topics(settings.kafka), health):
         _log.warning("topics are missing; `stream-worker topics create` makes them", topics=missing)
@@ -150,12 +151,14 @@ def _started(
     _answer(held.hold, health)
     _answer(store.ensure_kept, health)
     sink = _answer(lambda: KafkaSink(settings.kafka, slot, reached=reached, owns=owns), health)
-    items = KafkaItems(kafka) if kafka.items_topic else None
+    items = KafkaItems(kafka) if told else None
+    decisions = KafkaItems(kafka, kafka.decisions_topic, "decisions topic") if decided else None
     heard = KafkaHeard(kafka, slot) if hears else None
     weights = KafkaWeights(kafka, slot) if kafka.weights_topic else None
     outside = Outside(
-        source, sink, store, checkpoints, SystemClock(), reached=reached, items=items, heard=heard, weights=weights
-    )
+        source, sink, store, checkpoints, SystemClock(), reached=reached, items=items, decisions=decisions,
+        heard=heard, weights=weights,
+    )  # fmt: skip
     worker = make_worker(
         settings,
         outside,

@@ -188,7 +188,8 @@ class HeardSource(Protocol):
 
 
 class ItemSource(Protocol):
-    """Records that tell of items, in order within each partition. Every worker reads all of them, in no group.
+    """Records that tell of items, or decide on them, in order within each partition. Every worker reads all of them, in
+    no group.
 
     Records are *due* if they have to take effect before the next list is made.
     """

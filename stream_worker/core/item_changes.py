@@ -17,8 +17,8 @@ class ItemChanges:
     A change tells all that is known of an item: what it leaves out is not known any more.
 
     gone_M bool: True if the item is gone; its other columns then hold what stands for "not given".
-    price_M float32 (NaN: none). available_M bool (True unless the change says otherwise). blocked_M bool (False unless
-    it says otherwise). ts_M float64, epoch seconds (NaN: no time of its own).
+    price_M float32 (NaN: none). available_M bool (True unless the change says otherwise). blocked_M, held_M bool (False
+    unless it says otherwise). ts_M float64, epoch seconds (NaN: no time of its own).
     rules: what the rules of lists say of the items, as `item_rules.RuleValues`; None: there are no such rules.
     Python lists: ids; title, brand, category ("": none); tags; vectors, a float32 array by its kind ("text").
     """
@@ -32,6 +32,7 @@ class ItemChanges:
     tags: list[tuple[str, ...]]
     available_M: NDArray[np.bool_]
     blocked_M: NDArray[np.bool_]
+    held_M: NDArray[np.bool_]
     vectors: list[Mapping[str, NDArray[np.float32]]]
     ts_M: NDArray[np.float64]
     rules: Sequence[NDArray[Any]] | None = None

@@ -45,6 +45,7 @@ _OPTIONAL: dict[str, tuple[Callable[[str, Any], Any], Any]] = {
     "tags": (tag_texts, ()),
     "available": (flag, True),
     "blocked": (flag, False),
+    "hold": (flag, False),
     "vectors": (vector_arrays, _NO_VECTORS),
     "ts": (time_seconds, math.nan),
 }
@@ -195,7 +196,7 @@ class ItemDecoder:
 
 def _columns(rows: list[_Row]) -> ItemChanges:
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(3 + len(_OPTIONAL))]
-    ids, gone, title, brand, category, price, tags, available, blocked, vectors, ts, _ = columns
+    ids, gone, title, brand, category, price, tags, available, blocked, held, vectors, ts, _ = columns
     return ItemChanges(
         ids=ids,
         gone_M=np.array(gone, dtype=np.bool_),
@@ -206,6 +207,7 @@ def _columns(rows: list[_Row]) -> ItemChanges:
         tags=tags,
         available_M=np.array(available, dtype=np.bool_),
         blocked_M=np.array(blocked, dtype=np.bool_),
+        held_M=np.array(held, dtype=np.bool_),
         vectors=vectors,
         ts_M=np.array(ts, dtype=np.float64),
     )

@@ -46,6 +46,10 @@ class ItemsConfig:
     available: Source = "available"
     #: Whether lists must leave the item out, as `available` is told.
     blocked: Source = "blocked"
+    #: Whether the item waits until a decision approves it (`kafka.decisions_topic`), as `available` is told.
+    hold: Source = "hold"
+    #: True: every item waits until it is approved, whatever its record says. Needs `kafka.decisions_topic`.
+    hold_new: bool = False
     #: Vectors: an object with an array of numbers for each kind ("text", "image"), or one array, whose kind is then
     #: called "vector". Of each at most 4,096 numbers, in a file also as JSON in a text.
     vectors: Source = "vectors"
@@ -105,7 +109,8 @@ _NO_NAMES = frozenset({
 })  # fmt: skip
 _FROM_THE_RECORD = frozenset({"each", "tombstone"})
 _PLACES = (
-    "each", "item", "title", "category", "brand", "price", "tags", "available", "blocked", "vectors", "ts", "tombstone",
+    "each", "item", "title", "category", "brand", "price", "tags", "available", "blocked", "hold", "vectors", "ts",
+    "tombstone",
 )  # fmt: skip
 
 

@@ -159,6 +159,16 @@ class ItemReading:
 
 
 @dataclass(slots=True)
+class DecisionReading(ItemReading):
+    """Counts of the decisions on items; filled by the `Reporter`.
+
+    in_force: items by the decision that is in force on them.
+    """
+
+    in_force: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Learning:
     """State of the model's training; filled by the `Reporter`, the losses by each batch.
 
@@ -266,6 +276,7 @@ class Status:
     memory: Memory = field(default_factory=Memory)
     catalogue: Catalogue = field(default_factory=Catalogue)
     items: ItemReading = field(default_factory=ItemReading)
+    decisions: DecisionReading = field(default_factory=DecisionReading)
     learning: Learning = field(default_factory=Learning)
     hearing: Hearing = field(default_factory=Hearing)
     sharing: WeightsSharing = field(default_factory=WeightsSharing)

@@ -27,6 +27,7 @@ from stream_worker.core.category_names import note_names
 from stream_worker.core.checkpoint_format import START_ANEW
 from stream_worker.core.copies import Copies, Each
 from stream_worker.core.counted import Counted
+from stream_worker.core.decisions import Decision
 from stream_worker.core.drift import Alarm
 from stream_worker.core.events import (
     SCORE_DIGITS,
@@ -133,6 +134,20 @@ class Line:
     def forget_items(self) -> None:
         """Forget all that was told of items."""
         self.learner.forget_items()
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Take over decisions on items, in their order; they act from the next list on."""
+        assert self.learner.content is not None
+        self.learner.content.decide([d.item for d in decisions], [d.decision for d in decisions])
+
+    def forget_decisions(self) -> None:
+        assert self.learner.content is not None
+        self.learner.content.forget_decisions()
+
+    def decided(self) -> dict[str, int]:
+        """Return the number of items by the decision that is in force on them."""
+        assert self.learner.decisions is not None
+        return self.learner.decisions.counts()
 
     def measure(self, batch: Batch, outcome: Outcome) -> list[Alarm]:
         """Measure the predictions of a batch beside the baselines, on the same events; return drift alarms."""

@@ -24,6 +24,7 @@ class Outside:
     """Everything that one worker talks to, real or twins.
 
     items: None where nothing but the events tells of items.
+    decisions: what people decide of items; None where nobody does.
     weights: the topic by which lines share weights; None where this line's are its own.
     heard: partitions that other workers own; None where nothing is heard.
     pause: called with the seconds to wait before a new try.
@@ -38,5 +39,6 @@ class Outside:
     pause: Callable[[float], None] = time.sleep
     reached: Reached = no_fault
     items: ItemSource | None = None
+    decisions: ItemSource | None = None
     weights: WeightsTopic | None = None
     heard: HeardSource | None = None

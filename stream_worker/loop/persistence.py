@@ -172,8 +172,8 @@ class Persistence:
             self._settle_records(written)
         with self._reporter.stage("copy"):
             snapshot = self._line.snapshot(self._identity(), self._outside.sink.state_dict(), self._store.state_dict())
-            told = {"items": state} if (state := self._items.state_dict()) else {}
-            snapshot = replace(snapshot, meta={**snapshot.meta, "effort": self._effort.state_dict(), **told})
+            more = {"effort": self._effort.state_dict(), **self._items.state_dict()}
+            snapshot = replace(snapshot, meta={**snapshot.meta, **more})
         self.checkpointer.start(snapshot, owed, self._memories.tokens, floors, self._stood)
 
     def _stand(self) -> dict[int, int]:

@@ -16,7 +16,16 @@ from stream_worker.core.drift_answers import ROLLBACK
 from stream_worker.core.events import DeadLetter, Events
 from stream_worker.core.item_rules import ItemRules
 from stream_worker.core.offsets import Offsets
-from stream_worker.core.status import DRAINING, NoObserver, Note, Observer, Standing, Status
+from stream_worker.core.status import (
+    DRAINING,
+    DecisionReading,
+    ItemReading,
+    NoObserver,
+    Note,
+    Observer,
+    Standing,
+    Status,
+)
 from stream_worker.logs import get_logger
 from stream_worker.loop.leaving import Leaving
 from stream_worker.loop.line import Line
@@ -99,24 +108,19 @@ class Reporter:
             )
         counts.duplicates += len(repeated)
 
-    def count_items(
-        self,
-        records: int,
-        changes: int,
-        lag: int,
-        unreadable: Sequence[DeadLetter],
-        dropped: Sequence[DroppedField],
-    ) -> None:
-        """Count a batch of what was told of items; the first fault of each kind is logged."""
-        reading = self.status.items
+    def count_told(self, reading: ItemReading, records: int, changes: int, unreadable: Sequence[DeadLetter]) -> None:
+        """Count a batch of what was told of items or decided on them; the first fault of each kind is logged."""
         reading.records += records
         reading.changes += changes
-        reading.lag = lag
         for letter in unreadable:
             if reading.unreadable.add(letter.error, letter.reason, letter.record.place):
-                _log.warning("what is told of an item can't be read", reason=letter.reason, place=letter.record.place)
+                what = "a decision" if isinstance(reading, DecisionReading) else "what is told of an item"
+                _log.warning(f"{what} can't be read", reason=letter.reason, place=letter.record.place)
+
+    def count_dropped(self, dropped: Sequence[DroppedField]) -> None:
+        """Count optional parts of items that could not be read; the first one of each kind is logged."""
         for part, reason, place in dropped:
-            if reading.fields_dropped.add(part, reason, place):
+            if self.status.items.fields_dropped.add(part, reason, place):
                 _log.warning("an optional part of an item is left out", reason=reason, place=place)
 
     def count_rules(self, rules: ItemRules) -> None:

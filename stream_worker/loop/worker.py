@@ -177,7 +177,7 @@ class Worker:
         """
         if snapshot is not None:
             Restoring(self._outside, self.line, self._numbers, self._pacing.effort).restore(snapshot, own)
-            self._items.begin(snapshot.meta.get("items", {}))
+            self._items.begin(snapshot.meta)
         else:
             self._pacing.effort.begin_without_a_past()
             self._items.begin({})

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.batch import Batch, Outcome
 from model.items.catalog import Catalog
+from model.items.decisions import Decisions
 from model.learner import Learner
 from model.learner_config import LearnerConfig
 from model.lists.lists import Lists
@@ -65,8 +66,9 @@ class Line:
         numbers: dict[str, int] | None = None,
         described: bool = False,
         max_heard: int = 0,
+        decisions: Decisions | None = None,
     ) -> None:
-        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described, max_heard)
+        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described, max_heard, decisions)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
         self.pace = Pace()
@@ -147,13 +149,22 @@ class Line:
         """As it is now."""
         return copy.deepcopy(self.learner.state_dict())
 
-    def resumed(self, config: LearnerConfig | None = None, max_users: int = 500, described: bool | None = None) -> Line:
+    def resumed(
+        self,
+        config: LearnerConfig | None = None,
+        max_users: int = 500,
+        described: bool | None = None,
+        decisions: Decisions | None = None,
+    ) -> Line:
         """A fresh line from this one's state and records. described: None as this one."""
         arrays, meta = self.state()
         self.spill()
         if described is None:
-            described = self.learner.content is not None
-        line = Line(config or self.learner.config, max_users, dict(self.records), dict(self.numbers), described)
+            described = self.learner.content is not None and self.learner.content.described
+        line = Line(
+            config or self.learner.config, max_users, dict(self.records), dict(self.numbers), described,
+            decisions=decisions,
+        )  # fmt: skip
         line.offset = self.offset
         ids = Catalog.ids_of_state(state_below(arrays, "catalog"))
         line.learner.load_state_dict(arrays, meta, [line.numbers[item] for item in ids])

@@ -32,6 +32,7 @@ from stream_worker.core.errors import MemoriesLost
 from stream_worker.core.events import Outputs
 from stream_worker.core.interfaces import MemoryStore, Snapshot
 from stream_worker.core.memory_record import MemoryFormat
+from stream_worker.loop.line import Line
 from stream_worker.loop.outside import Outside
 from stream_worker.loop.worker_config import WorkerConfig
 
@@ -163,6 +164,7 @@ class World:
     ) -> None:
         self.topic, self.clock = InMemoryTopic(partitions), ManualClock()
         self.items: InMemoryTopic | None = None
+        self.decisions: InMemoryTopic | None = None
         self.hears = False
         self.weights: InMemoryTopic | None = None
         self.kind, self.url, self.group, self.settings = kind, url, group, settings
@@ -255,6 +257,7 @@ class Run:
         self.checkpoints.traps = traps
         self.source = InMemorySource(world.topic, slot)
         self.items = InMemoryItems(world.items) if world.items is not None else None
+        self.decisions = InMemoryItems(world.decisions) if world.decisions is not None else None
         self.weights = InMemoryWeights(world.weights, slot) if world.weights is not None else None
         self.heard = more.pop("heard", None) or (InMemoryHeard(world.topic) if world.hears else None)
         self.sink = Sink(world.topic, slot, traps)
@@ -274,14 +277,20 @@ class Run:
                 world.clock,
                 pause=pause,
                 items=self.items,
+                decisions=self.decisions,
                 weights=self.weights,
                 heard=self.heard,
             ),
-            more.pop("line", None) or make_line(settings, world.name_of_start(slot), hears=world.hears),
+            more.pop("line", None) or self._line(),
             checkpoint_seconds=more.pop("checkpoint_seconds", 0.0),
             **more,
         )
         self.worker.start(self.checkpoints.load_newest(), own=own)
+
+    def _line(self) -> Line:
+        world = self.world
+        name, told, decided = world.name_of_start(self._slot), world.items is not None, world.decisions is not None
+        return make_line(world.settings, name, described=told, hears=world.hears, decided=decided)
 
     @property
     def learned(self) -> int:

@@ -65,6 +65,9 @@ class KafkaConfig:
     #: Topic of what items are (`[items]`), keyed by item and compacted. Every worker reads all of it. Empty: only the
     #: events tell of items.
     items_topic: str = ""
+    #: Topic of decisions on items (block, hold, approve), keyed by item; it keeps all of them, and every worker reads
+    #: them from the beginning. Empty: nobody decides.
+    decisions_topic: str = ""
     #: Topic of lists, keyed by user.
     output_topic: str = "recommendations"
     #: Topic of records that are no event, as they came, with the reason in their headers.
@@ -122,7 +125,7 @@ class KafkaConfig:
             topic = getattr(self, name)
             if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
                 raise ValueError(f"kafka.{name}: must be 1 to 249 of letters, digits, '.', '_', '-', got {topic!r}")
-        for name in ("items_topic", "similar_topic", "popular_topic", "weights_topic"):
+        for name in ("items_topic", "decisions_topic", "similar_topic", "popular_topic", "weights_topic"):
             if (topic := getattr(self, name)) and not _TOPIC.fullmatch(topic):
                 raise ValueError(f"kafka.{name}: must be a topic's name or empty, got {topic!r}")
         used = self.all_topics
@@ -130,14 +133,14 @@ class KafkaConfig:
             raise ValueError(f"kafka: the topics must differ, got {', '.join(used)}")
 
     @property
-    def topics(self) -> tuple[str, ...]:
-        """Names of the topics that the worker can't do without."""
-        return (*self.read, *self.written)
+    def read_topics(self) -> tuple[str, ...]:
+        """Names of the topics that the worker reads and can't do without."""
+        return tuple(t for t in (self.input_topic, self.items_topic, self.decisions_topic) if t)
 
     @property
-    def read(self) -> tuple[str, ...]:
-        """Names of the topics that the worker reads and can't do without."""
-        return tuple(name for name in (self.input_topic, self.items_topic) if name)
+    def topics(self) -> tuple[str, ...]:
+        """Names of the topics that the worker can't do without."""
+        return (*self.read_topics, *self.written)
 
     @property
     def written(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Reads the items topic: all of its partitions, in no group, each from the offset that a checkpoint names."""
+"""Reads the items or the decisions topic: all partitions, in no group, from the offsets that a checkpoint names."""
 
 from __future__ import annotations
 
@@ -27,17 +27,25 @@ _SOON_SECONDS = 1.0  # the same after an error; not tuned
 
 
 class KafkaItems:
-    """Reads `items_topic` for one worker.
+    """Reads `items_topic`, or another topic of the kind, for one worker.
 
     A partition that is added to the topic is read from its beginning. If the topic was made again, all of it is read
     from the beginning. If retention has removed records that were not read, the worker reads on after them and says so.
     """
 
-    def __init__(self, config: KafkaConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self.name = config.items_topic
+    def __init__(
+        self,
+        config: KafkaConfig,
+        topic: str = "",
+        what: str = "items topic",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """topic, what: the topic, and what it is to a reader of the log; empty: `items_topic`."""
+        self._monotonic, self._what = monotonic, what
+        self.name = topic or config.items_topic
         self.begun_anew = 0
-        self._identity = TopicIdentity(replace(config, input_topic=config.items_topic, items_topic=""), monotonic)
+        alone = replace(config, input_topic=self.name, items_topic="", decisions_topic="")
+        self._identity = TopicIdentity(alone, monotonic)
         self._complaints = Complaints(monotonic)
         self._trouble = ""
         self._of = SourceId(self.name)
@@ -120,8 +128,8 @@ class KafkaItems:
 
     def _on_error(self, error: KafkaError) -> None:
         self._look_at = min(self._look_at, self._monotonic() + _SOON_SECONDS)
-        self._trouble = f"kafka: items topic {self.name}: {error.str()}"
-        self._complaints.say("items topic", error)
+        self._trouble = f"kafka: {self._what} {self.name}: {error.str()}"
+        self._complaints.say(self._what, error)
 
     # -- which topic, which partitions -------------------------------------------------------------------------
 
@@ -145,7 +153,7 @@ class KafkaItems:
     def _recognize(self, now: SourceId) -> None:
         if not self._of.is_same(now):
             _log.warning(
-                "the items topic is another one than before: it is read from its beginning",
+                f"the {self._what} is another one than before: it is read from its beginning",
                 topic=self.name,
                 topic_id=now.topic_id,
                 before=self._of.topic_id or self._of.name,
@@ -159,7 +167,7 @@ class KafkaItems:
         self._next |= starts
         self._assigned |= new
         self._consumer.assign([TopicPartition(self.name, p, self._next[p]) for p in sorted(self._assigned)])
-        _log.info("reading items", topic=self.name, start={str(p): start for p, start in starts.items()})
+        _log.info(f"reading the {self._what}", topic=self.name, start={str(p): start for p, start in starts.items()})
 
     def _start(self, partition: int) -> int:
         low, high = self._bounds(partition)
@@ -167,7 +175,7 @@ class KafkaItems:
         if low <= wanted <= high:
             return wanted
         reason = f"the topic holds {low} to {high}, wanted was {wanted}"
-        _log.error("records of the items topic are lost", partition=partition, reason=reason, going_on_at=low)
+        _log.error(f"records of the {self._what} are lost", partition=partition, reason=reason, going_on_at=low)
         return low
 
     def _bounds(self, partition: int) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def how_to_allow(operation: str, kind: str, name: str, user: str = "NAME") -> st
 
 def needed_rights(config: KafkaConfig, slot: str) -> list[Right]:
     """Return the rights that `run` needs."""
-    topics = [Right("Read", "topic", name) for name in config.read]
+    topics = [Right("Read", "topic", name) for name in config.read_topics]
     topics += [Right("Write", "topic", name) for name in config.written]
     group = config.group_id
     return [*topics, Right("Read", "group", group), Right("Write", "transactional-id", f"{group}-{slot}")]

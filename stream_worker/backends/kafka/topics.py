@@ -100,7 +100,7 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
     """Create the topics that do not exist, and return their names. Raises Unavailable.
 
     names: the topics.
-    partitions: of each new topic; librdkafka's mock cluster always makes four.
+    partitions: of each new topic but that of decisions; librdkafka's mock cluster always makes four.
     replication: copies of each partition; -1: the broker's default.
     """
     known = metadata(config, _ANSWER_SECONDS)
@@ -112,19 +112,23 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
         return absent
     if not absent:
         return []
-    return _create(admin, [NewTopic(name, partitions, replication, config=_policy(config, name)) for name in absent])
+    # Decisions have one partition: their order is that of the topic, for all items together.
+    counts = {name: 1 if name == config.decisions_topic else partitions for name in absent}
+    return _create(admin, [NewTopic(name, counts[name], replication, config=_policy(config, name)) for name in absent])
 
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
     """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them; weights are
-    of no use after a few seconds, and only closed segments are deleted. Of lists the newest one of each user stays for
-    ever, and every one for a week, so that their `events` can be summed."""
+    of no use after a few seconds, and only closed segments are deleted; decisions are kept for ever. Of lists the newest
+    one of each user stays for ever, and every one for a week, so that their `events` can be summed."""
     if name == config.input_topic:
         return {"retention.ms": "-1"}
     if name == config.weights_topic:
         return {"retention.ms": "60000", "segment.ms": "60000", "segment.bytes": str(64 * 1024**2)}
     if name == config.output_topic:
         return LISTS_POLICY
+    if name == config.decisions_topic:
+        return {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
     of_newest = config.items_topic, config.similar_topic, config.popular_topic
     return {"cleanup.policy": "compact"} if name in of_newest else {}
 

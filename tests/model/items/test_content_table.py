@@ -19,11 +19,12 @@ def described(*items: str, **columns: Any) -> Descriptions:
     plain: dict[str, Any] = {
         "title": [""] * count, "brand": [""] * count, "category": [""] * count, "tags": [()] * count,
         "vectors": [{}] * count, "gone_M": [False] * count, "price_M": [np.nan] * count,
-        "available_M": [True] * count, "blocked_M": [False] * count,
+        "available_M": [True] * count, "blocked_M": [False] * count, "held_M": [False] * count,
     }  # fmt: skip
     plain |= columns
-    for name, kind in (("gone_M", bool), ("price_M", np.float32), ("available_M", bool), ("blocked_M", bool)):
-        plain[name] = np.array(plain[name], kind)
+    for name in ("gone_M", "available_M", "blocked_M", "held_M"):
+        plain[name] = np.array(plain[name], bool)
+    plain["price_M"] = np.array(plain["price_M"], np.float32)
     return Descriptions(ids=list(items), **plain)
 
 
