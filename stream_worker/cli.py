@@ -30,6 +30,7 @@ _COMMANDS = {
     "tail": "Print recommendations, or dead letters, as they are published.",
     "memory": "Print the memories of all users or of one.",
     "why": "Say why an item is in a user's list, at which place, or why it isn't.",
+    "items": "Block, hold or approve items for all lists, or show what was decided.",
     "reset": "Delete everything that a configuration's workers have kept, to begin anew. Asks first.",
     "demo": "Show everything at once, with no services installed.",
     "check": "Try the services and folders that a configuration names, and show how records are read.",

@@ -32,6 +32,7 @@ COMMANDS = (
     "tail",
     "memory",
     "why",
+    "items",
     "reset",
     "demo",
     "check",

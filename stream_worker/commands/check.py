@@ -24,7 +24,7 @@ from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.backends.redis import Trial
 from stream_worker.backends.registry import open_registry
 from stream_worker.commands.check_hearing import hearing_line
-from stream_worker.commands.check_items import items_line
+from stream_worker.commands.check_items import decisions_line, items_line
 from stream_worker.commands.check_lists import lists_line
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
@@ -41,6 +41,7 @@ _KEYS = {
     "group": "kafka.group_id, worker.slot",
     "lists": "kafka.output_topic",
     "items": "kafka.items_topic, [items]",
+    "decisions": "kafka.decisions_topic",
     "memory": "memory.redis_url",
     "registry": "[registry]",
     "checkpoint": "checkpoint.path",
@@ -93,6 +94,8 @@ def _parts(settings: Settings, tried: Mapping[str, _Tried]) -> Iterator[tuple[st
         yield "lists", lambda: lists_line(settings.kafka)
     if settings.kafka.items_topic:
         yield "items", lambda: items_line(settings)
+    if settings.kafka.decisions_topic:
+        yield "decisions", lambda: decisions_line(settings.kafka)
     yield "memory", lambda: _memory(settings)
     if settings.registry.url:
         yield "registry", lambda: _registry(settings)

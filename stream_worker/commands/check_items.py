@@ -1,4 +1,4 @@
-"""Tries the items topic for `check`: that it keeps what it is told, and that its newest records are understood."""
+"""Tries the items and the decisions topic for `check`: that they keep all, and that their newest records are read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from stream_worker.backends.kafka.retention import Retention, retention_of
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.config import Settings
 from stream_worker.core.amounts import amount
+from stream_worker.core.decisions import decode_decisions
 from stream_worker.core.errors import ConfigurationError
 from stream_worker.core.item_codec import ItemDecoder
 
@@ -38,6 +39,27 @@ def items_line(settings: Settings) -> str:
     if unreadable and not len(changes):
         raise ConfigurationError(f"{kafka.items_topic}: none of the newest {found[-1]}")
     return f"{kafka.items_topic}, {kept}; its newest {amount(len(records), 'record')}: {', '.join(found)}"
+
+
+def decisions_line(kafka: KafkaConfig) -> str:
+    """Return a line about the decisions topic. Raises as `items_line` does, also if the topic is compacted."""
+    topic, found = kafka.decisions_topic, retention_of(kafka, kafka.decisions_topic)
+    if found is not None and (found.compact or found.ms >= 0 or found.bytes >= 0):
+        how = "is compacted" if found.compact else "deletes records with time"
+        raise ConfigurationError(
+            f"{topic} {how}, and decisions must stay for ever. An administrator changes it: kafka-configs.sh --alter "
+            f"--entity-type topics --entity-name {topic} --add-config "
+            "cleanup.policy=delete,retention.ms=-1,retention.bytes=-1"
+        )
+    with closing(SpanReader(kafka, topic)) as reader:
+        records = reader.newest(_NEWEST)
+    decisions, unreadable = decode_decisions(records)
+    kept = "whose settings can't be read" if found is None else "which keeps all"
+    said = f"{topic}, {kept}; its newest {amount(len(records), 'record')}: {amount(len(decisions), 'decision')}"
+    if unreadable:
+        first = unreadable[0]
+        said += f", {len(unreadable)} can't be read, the first in {first.record.place}: {first.reason}"
+    return said
 
 
 def _kept(kafka: KafkaConfig, found: Retention | None) -> str:

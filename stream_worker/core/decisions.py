@@ -6,7 +6,7 @@ The topic is the audit as well, so a record without a reason, a name or a time d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,3 +79,19 @@ def _text(name: str, value: Any) -> str:
     if type(value) is not str or not 0 < len(value.strip()) <= MOST_CHARACTERS:
         refuse("WrongType", name, f"a text of 1 to {MOST_CHARACTERS:,} characters", value)
     return value
+
+
+def hidden_by(decision: str, told: Collection[str], hold_new: bool) -> list[str]:
+    """Return why lists leave an item out; empty: they may name it.
+
+    decision: the one in force, "" for none.
+    told: what the items topic says of it, of "gone", "not available", "blocked" and "on hold".
+
+    >>> hidden_by("approve", ["on hold"], hold_new=True)
+    []
+    >>> hidden_by("approve", ["not available"], hold_new=False)
+    ['not available']
+    """
+    decided = {BLOCK: ["blocked by decision"], HOLD: ["held by decision"]}.get(decision, [])
+    waits = ["not approved yet"] if hold_new and not decision else []
+    return decided + waits + [reason for reason in told if reason != "on hold" or decision != APPROVE]

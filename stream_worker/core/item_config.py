@@ -46,7 +46,7 @@ class ItemsConfig:
     available: Source = "available"
     #: Whether lists must leave the item out, as `available` is told.
     blocked: Source = "blocked"
-    #: Whether the item waits until a decision approves it (`kafka.decisions_topic`), as `available` is told.
+    #: Whether the item waits until it is approved (`stream-worker items approve`), as `available` is told.
     hold: Source = "hold"
     #: True: every item waits until it is approved, whatever its record says. Needs `kafka.decisions_topic`.
     hold_new: bool = False

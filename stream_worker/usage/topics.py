@@ -15,7 +15,8 @@ Examples:
 
 Topics that are there stay as they are. A new input topic keeps all records, a new topic of lists everything for a week
 and then the newest list of each user, a new items topic the newest record of each item (kafka.items_topic, if it is
-set), and a new weights topic a minute; the broker's own settings hold for everything else.
+set), a new decisions topic all of them in one partition, and a new weights topic a minute; the broker's own settings
+hold for everything else.
 
 \b
 Exit codes: 0 all topics are there now, 1 something does not answer or refuses, 78 the configuration is wrong.

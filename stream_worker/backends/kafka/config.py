@@ -65,9 +65,6 @@ class KafkaConfig:
     #: Topic of what items are (`[items]`), keyed by item and compacted. Every worker reads all of it. Empty: only the
     #: events tell of items.
     items_topic: str = ""
-    #: Topic of decisions on items (block, hold, approve), keyed by item; it keeps all of them, and every worker reads
-    #: them from the beginning. Empty: nobody decides.
-    decisions_topic: str = ""
     #: Topic of lists, keyed by user.
     output_topic: str = "recommendations"
     #: Topic of records that are no event, as they came, with the reason in their headers.
@@ -78,6 +75,9 @@ class KafkaConfig:
     #: Topic of what is popular, at all and by category, as "recommendations.popular": keyed by category, empty for all,
     #: and compacted. Empty: these lists are not made.
     popular_topic: str = ""
+    #: Topic of decisions on items (`stream-worker items`), keyed by item; it keeps all of them, and every worker reads
+    #: them from the beginning. Empty: nobody decides.
+    decisions_topic: str = ""
     #: Topic by which the workers of the group bring their weights together. Only workers may write it: whoever does
     #: steers every list. Absent or empty: each worker's weights learn from its own events alone. Up to 3.5 MB/s a
     #: worker where there are several, kept for a minute.

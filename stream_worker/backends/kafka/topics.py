@@ -119,8 +119,8 @@ def create_topics(config: KafkaConfig, names: Sequence[str], partitions: int, re
 
 def _policy(config: KafkaConfig, name: str) -> dict[str, str]:
     """Return a topic's settings. Recorded events have old timestamps, so retention would soon delete them; weights are
-    of no use after a few seconds, and only closed segments are deleted; decisions are kept for ever. Of lists the newest
-    one of each user stays for ever, and every one for a week, so that their `events` can be summed."""
+    of no use after a few seconds, and only closed segments are deleted; decisions are kept for ever. Of lists the
+    newest one of each user stays for ever, and every one for a week, so that their `events` can be summed."""
     if name == config.input_topic:
         return {"retention.ms": "-1"}
     if name == config.weights_topic:
