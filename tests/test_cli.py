@@ -42,7 +42,7 @@ def test_a_command_has_a_description_and_every_option_a_help(name: str) -> None:
         (["relpay"], "did you mean replay?"),
         (
             ["xyz"],
-            "known are run, replay, compare, produce, record, guess, topics, tail, memory, why, items, reset, demo, check",
+            "known are run, replay, compare, produce, record, guess, topics, tail, memory, why, items, reset, demo,",
         ),
         ([], "Examples:"),
         (["run", "--confg", "x"], "--config"),
