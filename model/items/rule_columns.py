@@ -59,5 +59,5 @@ class RuleColumns:
             if (had := state.get(name)) is not None and had.shape[1:] == column.shape[1:]:
                 column[: len(had)] = had
 
-    def _columns(self) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.uint32]]:
-        return self.holds_NW, self.factor_NS, self.group_NF
+    def _columns(self) -> list[NDArray[Any]]:
+        return [self.holds_NW, self.factor_NS, self.group_NF]

@@ -155,7 +155,7 @@ def _typed(key: str, text: str, more_fields: Sequence[str]) -> str:
     """
     fields = _KNOWN | dict.fromkeys(more_fields, _ANY)
     variables = {f"item.{name}": kind for name, kind in fields.items()} | {"scenario": _TEXT}
-    return _compiled(cel.NewEnv(variables=variables), key, text).return_type().name()
+    return str(_compiled(cel.NewEnv(variables=variables), key, text).return_type().name())
 
 
 def _compiled(env: cel.Env, key: str, text: str) -> cel.Expression:

@@ -218,7 +218,7 @@ def _known(row: _Row) -> dict[str, Any] | None:
     item, gone, title, brand, category, price, tags, available, blocked, _, _, more = row
     if gone:
         return None
-    known = {"id": item, "title": title, "brand": brand, "category": category}
+    known: dict[str, Any] = {"id": item, "title": title, "brand": brand, "category": category}
     known = {name: value for name, value in known.items() if value} | more
     if not math.isnan(price):
         known["price"] = price

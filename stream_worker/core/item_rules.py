@@ -96,12 +96,16 @@ class ItemRules:
     def evaluate(self, items: Sequence[Item | None]) -> RuleValues:
         """Return what the rules give for items; for None the values of `unknown`."""
         known = np.array([item is not None for item in items], np.bool_)
-        values = RuleValues(*(column.repeat(len(items), axis=0) for column in self.unknown))
+        nothing = self.unknown
+        values = RuleValues(
+            holds_MW=nothing.holds_MW.repeat(len(items), axis=0),
+            factor_MS=nothing.factor_MS.repeat(len(items), axis=0),
+            group_MF=nothing.group_MF.repeat(len(items), axis=0),
+        )
         for scenario in self._scenarios:
             scenario.expressions.forget_failures()
         found = self._values([item for item in items if item is not None])
-        for column, part in zip(values, found, strict=True):
-            column[known] = part
+        values.holds_MW[known], values.factor_MS[known], values.group_MF[known] = found
         self.failures = sum((scenario.expressions.failures for scenario in self._scenarios), Counter())
         self.reasons = {key: why for scenario in self._scenarios for key, why in scenario.expressions.reasons.items()}
         return values

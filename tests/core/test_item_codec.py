@@ -302,6 +302,6 @@ def test_without_rules_changes_hold_none_and_more_fields_are_not_read() -> None:
         ({f"f{k}": "x" for k in range(33)}, r"items\.fields: must be at most 32, got 33"),
     ],
 )
-def test_fields_have_names_that_expressions_can_say(fields: dict[str, str], fault: str) -> None:
+def test_fields_have_names_that_expressions_can_say(fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         ItemsConfig(fields=fields)

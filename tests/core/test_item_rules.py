@@ -43,7 +43,7 @@ def test_each_condition_has_its_bit_each_boost_its_column_and_each_field_its_cod
     assert values.group_MF.tolist() == [
         [code("acme"), code("4-8"), code("3")], [code("b"), code("8-16"), code("0")],
     ]  # fmt: skip
-    assert (values.holds_MW.dtype, values.factor_MS.dtype, values.group_MF.dtype) == ("u8", "f4", "u4")
+    assert [column.dtype.str for column in values] == ["<u8", "<f4", "<u4"]
 
 
 def test_what_fails_counts_as_it_is_told_to_and_is_counted_by_key() -> None:
@@ -146,7 +146,8 @@ def test_columns_are_those_of_plain_python(given: Sequence[tuple[float | None, A
     ]
     expected, factors, failed = [], [], 0
     for one in items:
-        price, stock = (one or {}).get("price"), (one or {}).get("stock")
+        price: Any = (one or {}).get("price")
+        stock: Any = (one or {}).get("stock")
         number = type(stock) is int
         word = 1 if price is None or price < 10 else 0
         word |= 2 if not number or stock > 0 else 0
