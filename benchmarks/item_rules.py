@@ -59,7 +59,7 @@ def described(ids: list[str], values: RuleValues | None) -> Descriptions:
     count = len(ids)
     no, nothing = np.zeros(count, np.bool_), [""] * count
     return Descriptions(
-        ids, no, nothing, nothing, nothing, np.full(count, np.nan, np.float32), [()] * count, ~no, no, [{}] * count,
+        ids, no, nothing, nothing, nothing, np.full(count, np.nan, np.float32), [()] * count, ~no, no, no, [{}] * count,
         values,
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ def described(ids: list[str], values: RuleValues | None) -> Descriptions:
 def content_of(items: int, asked: ItemRules) -> Content:
     """Return the content of so many items, of which each second has a row of the catalogue."""
     catalog = Catalog(items)
-    content = Content(catalog, asked.unknown)
+    content = Content(catalog, unknown=asked.unknown)
     for begin in range(0, items, _AT_ONCE):
         content.change(described([f"i{k}" for k in range(begin, min(items, begin + _AT_ONCE))], None))
     touched = range(0, items, 2)

@@ -215,7 +215,7 @@ def _columns(rows: list[_Row]) -> ItemChanges:
 
 def _known(row: _Row) -> dict[str, Any] | None:
     """Return an item as expressions see it: without the fields that it lacks; None: it is gone."""
-    item, gone, title, brand, category, price, tags, available, blocked, _, _, more = row
+    item, gone, title, brand, category, price, tags, available, blocked, _, _, _, more = row
     if gone:
         return None
     known: dict[str, Any] = {"id": item, "title": title, "brand": brand, "category": category}

@@ -10,7 +10,7 @@ import pytest
 from stream_worker.core.decisions import Decision, decode_decisions, encode_decision
 from stream_worker.core.events import Record
 
-WHOLE = {"item": "p7", "decision": "block", "reason": "recalled", "by": "ann", "ts": 1_765_000_000.0}
+WHOLE: dict[str, Any] = {"item": "p7", "decision": "block", "reason": "recalled", "by": "ann", "ts": 1_765_000_000.0}
 
 
 def record(value: bytes | None, key: bytes | None = b"p7") -> Record:

@@ -68,7 +68,7 @@ class Line:
         max_heard: int = 0,
         decisions: Decisions | None = None,
     ) -> None:
-        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described, max_heard, decisions)
+        self.learner = Learner(config, CPU, max_users, EVERY_TYPE, described, max_heard, decisions=decisions)
         self.records = {} if records is None else records
         self.numbers = {} if numbers is None else numbers
         self.pace = Pace()

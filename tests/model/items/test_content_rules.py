@@ -31,7 +31,7 @@ def seen(content: Content, row: int) -> tuple[int, list[float], list[int]]:
 @settings(deadline=None)
 def test_every_row_holds_what_was_said_last_of_its_item(steps: list[Step]) -> None:
     catalog = Catalog(64, 4, 0.0)
-    content, told = Content(catalog, UNKNOWN), dict[str, int]()
+    content, told = Content(catalog, unknown=UNKNOWN), dict[str, int]()
     for what, items, number in steps:
         there = catalog.find(items)
         if what in ("tell", "gone"):
