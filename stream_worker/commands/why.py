@@ -17,6 +17,7 @@ from stream_worker.backends.kafka import require_topic
 from stream_worker.backends.kafka.spans import SpanReader
 from stream_worker.commands.options import settings_from
 from stream_worker.config import Settings
+from stream_worker.core.amounts import amount
 from stream_worker.core.codec import decode_recommendation
 from stream_worker.core.errors import ConfigurationError, InvalidEvent, StreamWorkerError
 from stream_worker.core.events import Recommendation
@@ -106,7 +107,7 @@ def _standing(settings: Settings, snapshot: Snapshot, user: str) -> tuple[tuple[
 
 def _unknown(item: str, snapshot: Snapshot, items: int) -> str:
     return (
-        f"item {item!r}: not among the {items:,} items of the checkpoint of {_when(snapshot.created)}; nobody has "
+        f"item {item!r}: not among the {amount(items, 'item')} of the checkpoint of {_when(snapshot.created)}; nobody has "
         "touched it up to then, or it has left the catalogue (model.max_items, model.item_expiry_days)"
     )
 
@@ -192,7 +193,7 @@ def _lines(told: dict[str, Any]) -> list[str]:
     lines = [
         f"{told['item']} for {told['user']}: {_verdict(told)}",
         f"  by the checkpoint of {_ago(at['age_seconds'])} (line {at['line']}, step {at['step']:,}), and a memory of "
-        f"{memory['events']:,} events, the last one at {_when(memory['ts'])}",
+        f"{amount(memory['events'], 'event')}, the last one at {_when(memory['ts'])}",
     ]
     if told["candidate"]:
         lines.append(

@@ -21,11 +21,11 @@ def _counted(seed: int, events: int = 400) -> Tables:
     counted = tables.with_room(tables.empty(_ROWS, 12), events)
     counted.category_N[:] = np.arange(_ROWS) % 5 + 100
     counted.category_N[-1] = 0
-    mark_N, types = np.full(_ROWS, -1, np.int64), np.zeros(8, np.uint8)
+    mark_N, types, gaps = np.full(_ROWS, -1, np.int64), np.zeros(8, np.uint8), np.zeros(8, np.uint8)
     windows = np.full((6, 8), -1, np.int32)
     for _ in range(events):
         user, item = rng.integers(6), int(_ROWS * rng.random() ** 2)
-        tables.learn(counted, windows[user], types, item, 0, False, mark_N)
+        tables.learn(counted, windows[user], types, gaps, 0.0, item, 0, False, mark_N)
         windows[user] = np.append(windows[user, 1:], item)
     return counted
 

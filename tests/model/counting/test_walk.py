@@ -427,8 +427,8 @@ def test_own_items_of_the_session_that_users_return_to_are_named_first(returns: 
     _walk(counting, log, 0, 3_000)
     counted = counting.tables.returns
     assert counted.items_2[0] == pytest.approx(counted.items_2[1])
-    assert counted.again_2[returns == "present"] == pytest.approx(counted.items_2[0] / 70)
-    assert counted.again_2[returns == "earlier"] == 0
+    assert counted.again_2[int(returns == "present")] == pytest.approx(counted.items_2[0] / 70)
+    assert counted.again_2[int(returns == "earlier")] == 0
     log.learn[:] = False
     expected = set(range(70)) if returns == "earlier" else set(range(70, 140))
     own = _own(counting, log)
