@@ -107,8 +107,8 @@ def _standing(settings: Settings, snapshot: Snapshot, user: str) -> tuple[tuple[
 
 def _unknown(item: str, snapshot: Snapshot, items: int) -> str:
     return (
-        f"item {item!r}: not among the {amount(items, 'item')} of the checkpoint of {_when(snapshot.created)}; nobody has "
-        "touched it up to then, or it has left the catalogue (model.max_items, model.item_expiry_days)"
+        f"item {item!r}: not among the {amount(items, 'item')} of the checkpoint of {_when(snapshot.created)}; nobody "
+        "has touched it up to then, or it has left the catalogue (model.max_items, model.item_expiry_days)"
     )
 
 
