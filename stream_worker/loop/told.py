@@ -66,6 +66,8 @@ class Told(Generic[C]):
         if len(said):
             taker.take(said)
         self.state = source.state_dict()
+        if records:
+            _log.debug(f"taken: {self.name}", next_offsets=self.state.get("offsets"))
         self._reading.lag = source.lag()
         self._reporter.count_told(self._reading, len(records), len(said), unreadable)
         return bool(records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.chaos import (
     controls,
     cost,
+    decided,
     disks,
     failovers,
     fuzz,
@@ -41,4 +42,5 @@ SCENARIOS: list[Scenario] = [
     cost.SCENARIO,
     rule.SCENARIO,
     orders.SCENARIO,
+    decided.DECIDED,
 ]
