@@ -104,6 +104,7 @@ class Batch:
 _NOTHING: dict[str, np.generic] = {
     "rank_B": np.int64(0), "proposer_B": np.int8(-1), "age_B": np.int64(-1), "log_probability_B": np.float64(0.0),
     "repeat_B": np.False_, "first_B": np.False_, "list_BK": np.int32(-1), "listed_B": np.int64(-1),
+    "after_BK": np.int32(-1),
 }  # fmt: skip
 
 
@@ -120,7 +121,8 @@ class Outcome:
     examined_B: True for events that were predicted
     windows_BL: item rows of the ring before the event, and before its set, -1: none
     list_BK: rows of the list before any rule, best first, -1: none
-    listed_B: 1-based place of the item in the list after the rules, 0: not there, -1: that list was not made
+    after_BK: rows of the default list after the rules, -1: none; it is made before one examined event in eight
+    listed_B: 1-based place of the item in it, 0: not there, -1: it was not made
     losses: losses of the last step of the weights, in nats, by part
     """
 
@@ -133,18 +135,20 @@ class Outcome:
     examined_B: NDArray[np.bool_]
     windows_BL: NDArray[np.int32]
     list_BK: NDArray[np.int32]
+    after_BK: NDArray[np.int32]
     listed_B: NDArray[np.int64]
     losses: dict[str, float] = field(default_factory=dict)
 
     @staticmethod
-    def of_none(windows_BL: NDArray[np.int32], length: int, losses: dict[str, float]) -> Outcome:
+    def of_none(windows_BL: NDArray[np.int32], length: int, after: int, losses: dict[str, float]) -> Outcome:
         """Return the outcome of B events none of which was predicted. Its columns can't be written.
 
         windows_BL: item rows of the ring before each event
-        length: places of a list
+        length, after: places of a list before the rules, and after them
         """
         count = len(windows_BL)
-        shapes = {name: (count, length) if name == "list_BK" else (count,) for name in _NOTHING}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_NOTHING, (count,))
+        shapes |= {"list_BK": (count, length), "after_BK": (count, after)}
         nothing: Arrays = {name: np.broadcast_to(value, shapes[name]) for name, value in _NOTHING.items()}
         return Outcome(**nothing, examined_B=np.zeros(count, np.bool_), windows_BL=windows_BL, losses=losses)
 

@@ -222,7 +222,7 @@ class Learner:
             with stage("predict"):
                 self.counting.count(users, events)
             self._count(batch, examine_B, taken)
-            return Outcome.of_none(taken.windows_BL, self.config.list_length, losses)
+            return Outcome.of_none(taken.windows_BL, self.config.list_length, self.list_maker.default_length, losses)
         with stage("predict"):
             context = Context(users, self.predictor.queries(h_XH, taken.windows_BL[places]))
             ranking = self.predictor.rank(context, events, pace, unborn)
@@ -265,10 +265,10 @@ class Learner:
         learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
         age_B = np.where(batch.first_seen(), -1, learned_B - self.catalog.born_N[batch.row_B])
         examined = batch.piece(places)
-        listed_X = self.predictor.listed(ranking, users.at(places), self.clock_ts, examined)
+        after_XK, listed_X = self.predictor.after_rules(ranking, users.at(places), self.clock_ts, examined)
         return outcome_of(
             examined, taken.before.at(places), taken.windows_BL[places], ranking, self.predictor.predicted(ranking),
-            listed_X, age_B[places], items_before,
+            after_XK, listed_X, age_B[places], items_before,
         )  # fmt: skip
 
     def _count(self, batch: Batch, examine_B: NDArray[np.bool_], taken: _Taken) -> None:

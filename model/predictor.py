@@ -172,19 +172,23 @@ class Predictor:
         rows_BK = ranking.candidates_BC.gather(1, top.indices).to(torch.int32).cpu().numpy()
         return ranking.found.filling.filled_up(rows_BK)
 
-    def listed(self, ranking: Ranking, users: Users, clock_ts: float, batch: Batch) -> NDArray[np.int64]:
-        """Return the place of each event's item in the default list after the rules, see `Outcome.listed_B`.
+    def after_rules(
+        self, ranking: Ranking, users: Users, clock_ts: float, batch: Batch
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the default lists after the rules, and the place of each event's item: `Outcome.after_BK`, `listed_B`.
 
         users: the users before the events
         batch: the examined events
         """
-        maker, listed_B = self._list_maker, np.full(len(batch), -1)
+        maker = self._list_maker
+        listed_B, after_BK = np.full(len(batch), -1), np.full((len(batch), maker.default_length), -1, np.int32)
         places = np.flatnonzero(maker.is_measured(batch.next_offset_B))
         if len(places):
             lists = maker.make(_ranked(ranking, places), users.at(places), clock_ts, only=maker.default)[maker.default]
             is_target_UK = lists.rows_UK == batch.row_B[places, None]
             listed_B[places] = np.where(is_target_UK.any(axis=1), is_target_UK.argmax(axis=1) + 1, 0)
-        return listed_B
+            after_BK[places] = lists.rows_UK
+        return after_BK, listed_B
 
     def _breadth(self, pace: Pace) -> Breadth:
         """Return how widely to look for candidates; a thinned tick keeps as many as a ranker's example needs."""

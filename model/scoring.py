@@ -24,6 +24,7 @@ def outcome_of(
     windows_BL: NDArray[np.int32],
     ranking: Ranking,
     predicted_BK: NDArray[np.int32],
+    after_BK: NDArray[np.int32],
     listed_B: NDArray[np.int64],
     age_B: NDArray[np.int64],
     items_before: int,
@@ -33,7 +34,7 @@ def outcome_of(
     before: the users' tables before each event
     windows_BL: item rows of the rings before each event, -1: none
     ranking, predicted_BK: the predictions, and rows of the best items of each
-    listed_B: places in the lists after the rules, see `Outcome`
+    after_BK, listed_B: the lists after the rules, and places in them; see `Outcome`
     age_B: events learned since the item's first event, -1: this is its first
     items_before: number of items before these events
     """
@@ -50,6 +51,7 @@ def outcome_of(
         examined_B=np.ones(len(batch), np.bool_),
         windows_BL=windows_BL,
         list_BK=predicted_BK,
+        after_BK=after_BK,
         listed_B=listed_B,
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batch import TYPES, Batch
-from model.counting.popularity import HALF_LIVES
+from model.counting.popularity import EVER, HALF_LIVES
 from model.counting.walk import Counting, Users
 from model.items.catalog import Catalog
 from model.items.content import Content
@@ -64,7 +64,7 @@ class ListMaker:
         content: None where items are known from events alone
         """
         self.scenarios = dict(scenarios)
-        self.default = next(iter(self.scenarios))
+        self.default, self.default_length = next((name, rules.length) for name, rules in self.scenarios.items())
         self._role_T = np.pad(role_T, (0, TYPES - len(role_T)))
         self._catalog, self._counting, self._items, self._content = catalog, counting, items, content
         self.purchases = purchases.empty(catalog.capacity)
@@ -161,9 +161,15 @@ class ListMaker:
 
     # -- reserves --------------------------------------------------------------------------------------------------
 
-    def _reserve(self, rules: ListRules) -> NDArray[np.int32]:
-        """Return rows that may fill up the lists of a scenario, the most popular first, without a look at users."""
-        columns = self._columns()
+    def allowed(self) -> NDArray[np.bool_]:
+        """Return True by row for live items that may stand in a default list, whoever it is for."""
+        allowed_N = np.zeros(self._catalog.capacity, np.bool_)
+        may_N = self._may_stand(self.scenarios[self.default], self._columns())
+        allowed_N[: len(may_N)] = may_N
+        return allowed_N
+
+    def _may_stand(self, rules: ListRules, columns: ItemColumns) -> NDArray[np.bool_]:
+        """Return True for rows in use of live items that may stand in a list of a scenario, whoever it is for."""
         may_N = self._catalog.live_N[: self._catalog.rows_used].copy()
         may_N[: len(columns.hidden_N)] &= ~columns.hidden_N[: len(may_N)]
         if rules.holds:
@@ -171,7 +177,17 @@ class ListMaker:
             known = columns.holds_N[: len(may_N)]
             holds_N[: len(known)] = known & rules.holds == rules.holds
             may_N &= holds_N
-        weight_N = self._counting.tables.popularity.weight_PN[_POPULAR, : len(may_N)]
+        return may_N
+
+    def _reserve(self, rules: ListRules) -> NDArray[np.int32]:
+        """Return rows that may fill up the lists of a scenario, the most popular first, without a look at users.
+
+        Items whose first events come later in a batch have rows already, but no popularity.
+        """
+        columns, popular = self._columns(), self._counting.tables.popularity
+        may_N = self._may_stand(rules, columns)
+        may_N &= popular.weight_PN[EVER, : len(may_N)] > 0
+        weight_N = popular.weight_PN[_POPULAR, : len(may_N)]
         parts = [_most_popular(np.flatnonzero(may_N), weight_N, _RESERVE)]
         quotas = rules.quotas
         for q in np.flatnonzero((quotas.least_Q > 0) & (quotas.kind_Q != SEEN)).tolist():

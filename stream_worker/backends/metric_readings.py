@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from stream_worker.backends.metric import Labels
-from stream_worker.core.monitor import NOT_LAST, REPEATS
+from stream_worker.core.monitor import AFTER_RULES, NOT_LAST, REPEATS
 from stream_worker.core.quality import WORKER, GroupQuality, Quality
 from stream_worker.core.status import Status
 
@@ -30,6 +30,8 @@ def _groups(quality: Quality) -> Iterator[tuple[Labels, GroupQuality]]:
     yield (WORKER, "all", NOT_LAST), quality.not_last
     for name, group in quality.not_last_by_type.items():
         yield (WORKER, name, NOT_LAST), group
+    for name, group in quality.after_rules.items():
+        yield (AFTER_RULES, "all", name), group
     for name, group in quality.baselines.items():
         yield (name, "all", "all"), group
     for part in (*REPEATS, NOT_LAST):

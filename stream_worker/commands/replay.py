@@ -42,6 +42,7 @@ def command(
     mapping_path: Path | None,
     config_path: Path | None,
     predictions: Path | None,
+    after_rules: Path | None,
     recommendations: Path | None,
     dead_letters: Path | None,
     items: tuple[Path, ...],
@@ -57,7 +58,7 @@ def command(
 ) -> int:
     several = lines_of(lines, late, heard, weights, with_one=(checkpoint_to, checkpoint_from, *reports))
     refuse_overwriting(
-        [*log, mapping_path, config_path, *items], [predictions, recommendations, dead_letters, *reports]
+        [*log, mapping_path, config_path, *items], [predictions, after_rules, recommendations, dead_letters, *reports]
     )
     settings = settings_from(config_path)
     clock, mapping = SystemClock(), mapping_of(log, mapping_path)
@@ -71,9 +72,10 @@ def command(
         clock=clock,
         reach=partial(_reach, told) if told else None,
     )
-    sink = FileSink(predictions, recommendations, dead_letters, topic=source.name)
+    wanted = bool(predictions or after_rules)
+    sink = FileSink(predictions, recommendations, dead_letters, topic=source.name, after_rules=after_rules)
     if several is not None:
-        return replay_several(settings, several, source, sink, watch, told, predictions=predictions is not None)
+        return replay_several(settings, several, source, sink, watch, told, predictions=wanted)
     store = InMemoryMemoryStore(settings.memory)
     nonce, reached = new_nonce(), fault_points(settings)
     checkpoints: CheckpointStore = InMemoryCheckpoints()
@@ -89,7 +91,7 @@ def command(
         store=store,
         checkpoints=checkpoints,
         decoder=source.decoder(settings.events, watch.add, documents_of(settings)),
-        predictions=predictions is not None,
+        predictions=wanted,
         checkpoint_seconds=seconds,
         reached=reached,
         items=told[0] if told else None,

@@ -237,6 +237,7 @@ class Outputs:
     recommendations: list[Recommendation] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     predictions: list[Prediction] = field(default_factory=list)
+    after_rules: list[Prediction] = field(default_factory=list)
     similar: list[SharedList] = field(default_factory=list)
     popular: list[SharedList] = field(default_factory=list)
 

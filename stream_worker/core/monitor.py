@@ -9,6 +9,9 @@ A *group* is a part of the scored events:
 - `not_last`, in all and by event type: the item is not the user's last one. A purchase of what was viewed just before
   is easy to predict, and of little use: this is what the rates are without it.
 
+Before one examined event in eight, the list that would be published is made as well; `after_rules` are the metrics of
+these lists, in all, on `repeat` and on `new_known`. All else is about predictions, which no rule has touched.
+
 A *baseline* ranks items by counting, and is scored on the same events. Groups and baselines have the metrics of their
 last `window` events and of all their events. A user's first-ever event is counted but not scored. The cut of the stream
 into batches changes nothing.
@@ -36,6 +39,8 @@ _KEPT_ALARMS = 20
 AGES = ("warm", "cold", "unseen")
 REPEATS = ("repeat", "new", "new_known")
 NOT_LAST = "not_last"
+AFTER_RULES = "after_rules"
+_AFTER_PARTS = {"all": "", "repeat": ", repeat", "new_known": ", new and known"}  # groups, and their part of a title
 # The groups on which baselines are scored, too, by name, with their titles in a summary.
 BASELINE_PARTS = {"repeat": "repeat", "new_known": "new and known", NOT_LAST: "not the last item", "cold": "cold"}
 
@@ -93,6 +98,7 @@ class Monitor:
         age_B: NDArray[np.integer],
         proposer_B: NDArray[np.integer],
         baselines: Mapping[str, NDArray[np.integer]],
+        listed_B: NDArray[np.integer] | None = None,
     ) -> list[Alarm]:
         """Score a batch of B events. Returns the drift alarms that they raise.
 
@@ -105,6 +111,7 @@ class Monitor:
         age_B: events of the stream since the item's first one; -1 if this is its first.
         proposer_B: the proposer of the item, by its place in `proposer_names`; -1 if none proposed it.
         baselines: the ranks of each baseline, as `ranks_B`, by its name.
+        listed_B: the rank in the list after the rules, as `ranks_B`; -1 if that list was not made. None: none was.
         """
         self.events += len(ranks_B)
         scored = np.flatnonzero(~first_B)
@@ -115,6 +122,8 @@ class Monitor:
         groups = dict(self._groups(type_B[scored], repeat_B[scored], last_B[scored], age_S))
         for name, ranks in baselines.items():
             self._score_baseline(name, self._within(ranks[scored]), groups)
+        if listed_B is not None:
+            self._score_after_rules(listed_B[scored], groups)
         alarms = []
         for group, members in groups.items():
             self.tracks[group].update_many(ranks_S[members], logprob_S[members])
@@ -134,6 +143,7 @@ class Monitor:
             by_age={name: self.tracks[name].report() for name in AGES},
             not_last=self.tracks[NOT_LAST].report(),
             not_last_by_type={name: self.tracks[f"{NOT_LAST}.type.{name}"].report() for name in self.type_names},
+            after_rules={part: self.tracks[f"{AFTER_RULES}.{part}"].report() for part in _AFTER_PARTS},
             baselines={name: self.tracks[f"floor.{name}"].report() for name in self.baseline_names},
             baselines_by_part={
                 part: {name: self.tracks[f"{part}.{name}"].report() for name in self.baseline_names}
@@ -148,6 +158,7 @@ class Monitor:
         parts = {f"type.{name}": name for name in types} | {name: name for name in (*REPEATS, *AGES)} | BASELINE_PARTS
         parts |= {f"{NOT_LAST}.type.{name}": f"{name}, {BASELINE_PARTS[NOT_LAST]}" for name in types}
         names |= {part: f"worker, {title}" for part, title in parts.items()}
+        names |= {f"{AFTER_RULES}.{part}": f"lists after the rules{title}" for part, title in _AFTER_PARTS.items()}
         names |= {
             f"{part}.{name}": f"{name}, {title}"
             for part, title in BASELINE_PARTS.items()
@@ -195,6 +206,7 @@ class Monitor:
         self.alarm_count = 0
         self.alarms: deque[Alarm] = deque(maxlen=_KEPT_ALARMS)
         self.tracks = {name: self._track(with_loss=True) for name in groups}
+        self.tracks |= {f"{AFTER_RULES}.{part}": self._track(with_loss=False) for part in _AFTER_PARTS}
         self.proposers = Proposers(self.proposer_names, config.window)
         self._detectors = {
             name: DropDetector(name.removeprefix("type."), config.drift_delta, config.drift_block, config.drift_memory)
@@ -206,6 +218,11 @@ class Monitor:
 
     def _within(self, ranks: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.where(ranks <= self.config.depth, ranks, 0)
+
+    def _score_after_rules(self, listed_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
+        for part in _AFTER_PARTS.keys() & groups.keys():
+            listed = listed_S[groups[part]]
+            self.tracks[f"{AFTER_RULES}.{part}"].update_many(self._within(listed[listed >= 0]))
 
     def _score_baseline(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
         self._add_baseline(name)

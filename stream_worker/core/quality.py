@@ -38,6 +38,7 @@ class Quality:
     all: quality on all scored events.
     by_type, by_repeat, by_age: quality on the groups, by their names.
     not_last, not_last_by_type: quality on the events whose item is not the user's last one, in all and by event type.
+    after_rules: quality of the lists after the rules, which are made before one examined event in eight, by group.
     baselines: quality of the baselines on all scored events, by their names.
     baselines_by_part: the same on some of the groups, by group and baseline.
     """
@@ -49,6 +50,7 @@ class Quality:
     by_age: Mapping[str, GroupQuality] = field(default_factory=dict)
     not_last: GroupQuality = GroupQuality()
     not_last_by_type: Mapping[str, GroupQuality] = field(default_factory=dict)
+    after_rules: Mapping[str, GroupQuality] = field(default_factory=dict)
     baselines: Mapping[str, GroupQuality] = field(default_factory=dict)
     baselines_by_part: Mapping[str, Mapping[str, GroupQuality]] = field(default_factory=dict)
 

@@ -21,7 +21,6 @@ from model.learner import Learner
 from model.learner_state import ENCODER_WEIGHTS, ITEM_VECTORS
 from model.lists.lists import Lists
 from model.pace import Pace
-from model.reasons import KINDS
 from model.state import Arrays, load_or_begin, state_below, state_of_parts
 from stream_worker.core.category_names import note_names
 from stream_worker.core.checkpoint_format import START_ANEW
@@ -29,20 +28,13 @@ from stream_worker.core.copies import Copies, Each
 from stream_worker.core.counted import Counted
 from stream_worker.core.decisions import Decision
 from stream_worker.core.drift import Alarm
-from stream_worker.core.events import (
-    SCORE_DIGITS,
-    WEIGHT_DIGITS,
-    Events,
-    NamedList,
-    Prediction,
-    Reason,
-    Recommendation,
-)
+from stream_worker.core.events import Events, Prediction, Recommendation
 from stream_worker.core.interfaces import Snapshot
 from stream_worker.core.item_changes import ItemChanges
 from stream_worker.core.monitor import Monitor
 from stream_worker.core.source_id import SourceId
 from stream_worker.logs import get_logger
+from stream_worker.loop.named_lists import named
 from stream_worker.loop.recovery import Given, Recovery
 
 # Users whose lists are made at a time, so that intermediate results stay in the processor's cache (ADR 0013).
@@ -166,6 +158,7 @@ class Line:
             outcome.age_B[scored],
             outcome.proposer_B[scored],
             baselines,
+            outcome.listed_B[scored],
         )
 
     def recover(
@@ -222,9 +215,17 @@ class Line:
         events, outcome: the batch and how it was predicted.
         published: places in the batch of the events that are published.
         """
-        for k in published[outcome.examined_B[published]].tolist():
-            ranked = self._ids(outcome.list_BK[k])
-            yield Prediction(events.users[k], events.items[k], ranked, int(events.offset_B[k]))
+        return self._predictions(events, outcome.list_BK, published[outcome.examined_B[published]])
+
+    def after_rules(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> Iterator[Prediction]:
+        """Yield the default lists after the rules that were made before the events of a batch, as in `predictions`."""
+        return self._predictions(events, outcome.after_BK, published[outcome.listed_B[published] >= 0])
+
+    def _predictions(
+        self, events: Events, list_BK: NDArray[np.int32], places: NDArray[np.int64]
+    ) -> Iterator[Prediction]:
+        for k in places.tolist():
+            yield Prediction(events.users[k], events.items[k], self._ids(list_BK[k]), int(events.offset_B[k]))
 
     def recommend(
         self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64], pace: Pace
@@ -243,7 +244,7 @@ class Line:
         order = np.argsort(last_U)
         place = np.argsort(order)
         slots, last_U, counts, user_P = slots[order], last_U[order], counts[order], place[user_P]
-        made = {name: self._named(lists) for name, lists in self._lists(slots, pace).items()}
+        made = {name: named(lists, self.learner.catalog.ids) for name, lists in self._lists(slots, pace).items()}
         (_, default), *others = made.items()
         requests = _requests(events, published, user_P)
         for user, last in enumerate(last_U.tolist()):
@@ -263,23 +264,6 @@ class Line:
                 scenarios={name: lists[user] for name, lists in others},
             )
 
-    def _reasons(self, lists: Lists) -> list[list[Reason]]:
-        """Return why each item is in its list, for each list."""
-        because = lists.because
-        if because is None:
-            return [[] for _ in lists.rows_UK]
-        ids, weight_UK = self.learner.catalog.ids, np.round(because.weight_UK.astype(np.float64), WEIGHT_DIGITS)
-        columns = zip(because.kind_UK.tolist(), because.row_UK.tolist(), weight_UK.tolist(), strict=True)
-        return [
-            [
-                {"kind": KINDS[kind], "item": ids[row], "weight": weight}
-                if row >= 0
-                else {"kind": KINDS[kind], "weight": weight}
-                for kind, row, weight in zip(*of_user, strict=True)
-            ]
-            for of_user in columns
-        ]
-
     def _lists(self, slots: NDArray[np.int64], pace: Pace) -> dict[str, Lists]:
         """Make lists by scenario, on all threads: each thread makes whole lists of many users, but shares the
         candidates of few.
@@ -291,17 +275,6 @@ class Line:
             return self.learner.recommend(slots, pace, self.each)
         parts = list(self.each(partial(self.learner.recommend, pace=pace), _parts(slots)))
         return {name: Lists.joined([part[name] for part in parts]) for name in parts[0]}
-
-    def _named(self, lists: Lists) -> list[NamedList]:
-        """Return lists with the items' ids."""
-        rounded_UK = np.round(lists.scores_UK.astype(np.float64), SCORE_DIGITS)
-        named, reasons = [], self._reasons(lists)
-        for user, rows_K in enumerate(lists.rows_UK):
-            items = self._ids(rows_K)
-            short = lists.short(user) if len(items) < len(rows_K) else {}
-            scores, because = rounded_UK[user, : len(items)].tolist(), reasons[user][: len(items)]
-            named.append(NamedList(items, scores, short, because))
-        return named
 
     def snapshot(
         self, source: SourceId, sink_state: Mapping[str, Any], memories: Mapping[str, NDArray[Any]]

@@ -68,7 +68,7 @@ class SharedLists:
     line: the line whose counts they come from.
     wanted: which are made.
     names: the names of categories by their codes, as far as they are known; it may grow.
-    allowed: None for all items of the catalogue that are not hidden.
+    allowed: None for all items that may stand in a default list.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class SharedLists:
     ) -> None:
         self._line, self._learner, self._wanted = line, line.learner, wanted
         self._source, self._offsets = source, offsets
-        self._allowed = allowed or (lambda: not_hidden(line.learner))
+        self._allowed = allowed or line.learner.list_maker.allowed
         self._allowed_N = np.zeros(0, np.bool_)
         self._similar = _Similar(line.learner, self._is_ours)
         self._popular = _Popular(line.learner, self._is_ours, names)
@@ -297,15 +297,6 @@ def _hash(rows_MK: NDArray[np.int32], number_N: NDArray[np.uint32]) -> NDArray[n
         there_M = rows_M >= 0
         hash_M[there_M] = hash_M[there_M] * _PRIME + number_N[rows_M[there_M]] + np.uint64(1)
     return hash_M
-
-
-def not_hidden(learner: Learner) -> NDArray[np.bool_]:
-    """Return True by catalogue row for live items that may be recommended."""
-    allowed_N = learner.catalog.live_N.copy()
-    if learner.content is not None:
-        hidden_N = learner.content.hidden_N[: len(allowed_N)]
-        allowed_N[: len(hidden_N)] &= ~hidden_N
-    return allowed_N
 
 
 def _checksum(key: str) -> int:

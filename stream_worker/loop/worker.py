@@ -72,7 +72,7 @@ class Worker:
     decoder: decodes records to events.
     limits: bounds from other sections of the configuration.
     effort: the thinning, which follows the lag.
-    predictions: True to publish the list that was made before each examined event.
+    predictions: True to publish the list that was made before each examined event, before the rules and after them.
     observer: told how the worker stands after every tick.
     item_decoder: decodes what is told of items; None for contract 1's field names.
     in_order: puts heard and own records of a tick into one order.
@@ -386,6 +386,7 @@ class Worker:
     def _collect_predictions(self, events: Events, outcome: Outcome, published: NDArray[np.int64]) -> None:
         if self._predictions:
             self._publisher.outbox.predictions += self.line.predictions(events, outcome, published)
+            self._publisher.outbox.after_rules += self.line.after_rules(events, outcome, published)
 
     def _collect_lists(self, events: Events, slot_B: NDArray[np.int64], published: NDArray[np.int64]) -> None:
         if len(published):

@@ -45,6 +45,11 @@ Exit codes: 0 done, 1 no row of the log is an event, 64 usage, 78 a file or sett
 @optional_mapping_option
 @config_option
 @click.option("--predictions", type=NEW_FILE, help="File for the list made before each event, one line per event.")
+@click.option(
+    "--after-rules",
+    type=NEW_FILE,
+    help="File for the lists after the rules of [lists], made before one event in eight.",
+)
 @click.option("--recommendations", type=NEW_FILE, help="File for the lists that `run` would publish, one line each.")
 @click.option("--dead-letters", type=NEW_FILE, help="File for rows that are no events, with their reasons.")
 @items_option

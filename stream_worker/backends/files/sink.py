@@ -26,6 +26,7 @@ class FileSink:
     """Writes JSON lines. The first commit removes what earlier runs wrote, except the part that a loaded state covers.
 
     predictions: file in the form of contract 3; None: not written.
+    after_rules: the same of the default lists after the rules, for one examined event in eight; None: not written.
     recommendations: file in the form of contract 1; None: not written.
     dead_letters: file of dead letters with their reasons; None: not written.
     topic: the name of the log, for recommendations and dead letters.
@@ -42,8 +43,14 @@ class FileSink:
         dead_letters: Path | None = None,
         *,
         topic: str = "",
+        after_rules: Path | None = None,
     ) -> None:
-        paths = {"predictions": predictions, "recommendations": recommendations, "dead_letters": dead_letters}
+        paths = {
+            "predictions": predictions,
+            "after_rules": after_rules,
+            "recommendations": recommendations,
+            "dead_letters": dead_letters,
+        }
         self.next_offset = 0
         self._topic = topic
         self._paths = {name: path for name, path in paths.items() if path is not None}
@@ -60,6 +67,8 @@ class FileSink:
         self._open()
         if file := self._files.get("predictions"):
             file.writelines(map(encode_prediction, outputs.predictions))
+        if file := self._files.get("after_rules"):
+            file.writelines(map(encode_prediction, outputs.after_rules))
         if file := self._files.get("recommendations"):
             file.writelines(encode_recommendation(r, self._topic) + b"\n" for r in outputs.recommendations)
         if file := self._files.get("dead_letters"):
