@@ -42,6 +42,7 @@ class Pass:
     scored_E: False for users' first events
     age_E: events since the item's first one, -1: this is it
     length_E: items of the list
+    listed_E: place of the item in the list after the rules, 0: not there, -1: that list was not made
     alarms: with the number of the event
     worker: after the last event
     seconds: by stage, without the first `_WARM_UP` events
@@ -53,6 +54,7 @@ class Pass:
     scored_E: NDArray[np.bool_]
     age_E: NDArray[np.int64]
     length_E: NDArray[np.int64]
+    listed_E: NDArray[np.int64]
     alarms: tuple[tuple[int, Alarm], ...]
     worker: Worker
     seconds: Counter[str]
@@ -101,8 +103,8 @@ class _Witness(Line):
         assert isinstance(popularity, _Heard)
         scored = ~outcome.first_B & batch.target_B & outcome.examined_B
         length_B = (outcome.list_BK >= 0).sum(axis=1)
-        columns = (outcome.rank_B, popularity.ranks, outcome.log_probability_B, scored, outcome.age_B, length_B)
-        self.seen.append(columns)
+        columns = outcome.rank_B, popularity.ranks, outcome.log_probability_B, scored, outcome.age_B, length_B
+        self.seen.append((*columns, outcome.listed_B))
         self.alarms += [(self.learner.events, alarm) for alarm in alarms]
         return alarms
 
@@ -171,7 +173,7 @@ class Running:
     def finish(self) -> Pass:
         """Process the rest of the log. Return the figures of the whole pass."""
         self._worker.run()
-        rank_E, popular_E, log_probability_E, scored_E, age_E, length_E = self._line.columns()
+        rank_E, popular_E, log_probability_E, scored_E, age_E, length_E, listed_E = self._line.columns()
         return Pass(
             rank_E=np.where(rank_E <= DEPTH, rank_E, 0),
             popular_rank_E=np.where(popular_E <= DEPTH, popular_E, 0),
@@ -179,6 +181,7 @@ class Running:
             scored_E=scored_E,
             age_E=age_E,
             length_E=length_E,
+            listed_E=listed_E,
             alarms=tuple(self._line.alarms),
             worker=self._worker,
             seconds=self._stopwatch.seconds,
