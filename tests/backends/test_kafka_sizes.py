@@ -17,7 +17,7 @@ from stream_worker.backends.kafka.fitting import fitting_letter, fitting_list, f
 from stream_worker.backends.kafka.room import CLIENT_BYTES, Room
 from stream_worker.core.codec import decode_recommendation, encode_recommendation
 from stream_worker.core.errors import ConfigurationError, TransactionAborted
-from stream_worker.core.events import DeadLetter, Outputs, Reason, Recommendation, Record
+from stream_worker.core.events import DeadLetter, NamedList, Outputs, Reason, Recommendation, Record
 from tests.backends.contracts_topics import Member, list_for, retry, shared_list
 from tests.backends.kafka_broker import KafkaBroker
 
@@ -65,6 +65,16 @@ class TestFitting:
         short, size_bytes = fitted(whole, most_bytes)
         assert size_bytes <= most_bytes
         assert list(short.because) == reasons[: len(short.items)]
+
+    @pytest.mark.parametrize(("most_bytes", "scenarios"), [(40_000, True), (9_500, True), (7_000, False), (600, False)])
+    def test_other_scenarios_go_before_items_where_they_take_more_than_half(
+        self, most_bytes: int, scenarios: bool
+    ) -> None:
+        whole = full_list("u", 3)
+        whole = replace(whole, scenarios={"mail": NamedList(whole.items[:18], whole.scores[:18])})
+        short, size_bytes = fitted(whole, most_bytes)
+        assert size_bytes <= most_bytes
+        assert bool(short.scenarios) == scenarios
 
     @pytest.mark.parametrize(("most_bytes", "items"), [(10_000, 20), (2_000, 7), (300, 0)])
     def test_a_shared_list_keeps_its_best_items(self, most_bytes: int, items: int) -> None:

@@ -36,8 +36,9 @@ class Fitting:
 def fitting_list(recommendation: Recommendation, value: bytes, topic: str, most_bytes: int) -> Fitting:
     """Return a list as a record of at most `most_bytes`, if need be with fewer items and request ids.
 
-    A list that is too large keeps the newest ids that fit into half of the bytes, and as many of the best items as then
-    fit. A list without items and ids is returned even if it is too large.
+    A list that is too large keeps the lists of the other scenarios if they fit into half of the bytes, the newest ids
+    that fit into half of what is left, and as many of the best items as then fit. A list without items and ids is
+    returned even if it is too large.
 
     value: the encoded list.
     topic: the input topic, which the list names.
@@ -53,6 +54,8 @@ def fitting_list(recommendation: Recommendation, value: bytes, topic: str, most_
 
 def _shorter(whole: Recommendation, topic: str, most_bytes: int) -> Recommendation:
     bare = replace(whole, items=(), scores=(), because=(), request_ids=())
+    if len(encode_recommendation(bare, topic)) > most_bytes // 2:
+        whole, bare = replace(whole, scenarios={}), replace(bare, scenarios={})
     room = most_bytes - len(encode_recommendation(bare, topic))
     items = [len(orjson.dumps(item)) + 1 for item in listed_items(whole)]
     ids = [len(orjson.dumps(request_id)) + 1 for request_id in reversed(whole.request_ids)]
