@@ -126,10 +126,12 @@ def spaced(events: Iterable[Event], apart: int) -> list[Event]:
 
 
 def made_scene(bootstrap: str, redis_url: str, folder: Path, **environment: str) -> Scene:
-    """Make topics whose lists have the broker's time, a topic of weights among them, and a fleet with the defaults."""
+    """Make topics whose lists have the broker's time, a topic of weights among them, and a fleet with the defaults, but
+    for the rules of lists: the next events are looked for in all that is predicted."""
     checkpoints = {"CHECKPOINT__INTERVAL_SECONDS": str(Settings().checkpoint.interval_seconds)}
     timeout = {"KAFKA__SESSION_TIMEOUT_MS": str(int(1000 * SESSION_SECONDS))}
-    scene = Scene(bootstrap, redis_url, folder, environment=checkpoints | timeout | environment)
+    without_rules = {"LISTS__SEEN_SHARE": "1.0", "LISTS__EXCLUDE_BOUGHT": "never"}
+    scene = Scene(bootstrap, redis_url, folder, environment=checkpoints | timeout | without_rules | environment)
     weights = KafkaConfig(bootstrap_servers=bootstrap, weights_topic=f"{scene.group}.weights")
     scene.fleet.environment["STREAM_WORKER__KAFKA__WEIGHTS_TOPIC"] = weights.weights_topic
     create_topics(weights, [weights.weights_topic], scene.partitions)

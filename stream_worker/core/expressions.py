@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple
 
 from cel_expr_python import cel
@@ -31,7 +32,6 @@ _KNOWN = {
     "tags": cel.Type.List(_TEXT), "available": cel.Type.BOOL, "blocked": cel.Type.BOOL,
 }  # fmt: skip
 KNOWN_FIELDS = tuple(_KNOWN)
-_RUNNING = cel.NewEnv(variables={"item": cel.Type.Map(_TEXT, _ANY), "scenario": _TEXT})
 # Raw texts, texts with escapes (each in three or one quotation marks), and comments.
 _QUOTED = re.compile(
     r"""[bB]?[rR][bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
@@ -93,7 +93,7 @@ class Expressions:
 
     def evaluate(self, item: Item) -> list[bool | float | None]:
         """Return the value of each expression; None: it failed on this item, say by a field that the item lacks."""
-        seen = _RUNNING.Activation({"item": item, "scenario": self._scenario})
+        seen = _running().Activation({"item": item, "scenario": self._scenario})
         plan = self._plans.get(tuple(item), self._first)
         values: list[bool | float | None] = [None] * len(self._each)
         found = [] if plan.one is None else _value(plan.one, seen)
@@ -133,6 +133,12 @@ class Expressions:
         return None
 
 
+@cache
+def _running() -> cel.Env:
+    """Return the environment in which expressions run, made when there are any, since it imports protobuf."""
+    return cel.NewEnv(variables={"item": cel.Type.Map(_TEXT, _ANY), "scenario": _TEXT})
+
+
 def checked(key: str, text: str, kind: Kind, more_fields: Sequence[str] = ()) -> cel.Expression:
     """Return an expression ready to run. Raises ValueError, with the key, the line and the column."""
     if len(text) > MOST_CHARACTERS:
@@ -145,7 +151,7 @@ def checked(key: str, text: str, kind: Kind, more_fields: Sequence[str] = ()) ->
     gives = _typed(key, _with_presence(text, bare), more_fields)
     if gives not in _TYPES[kind]:
         raise ValueError(f"{key}: line 1, column 1: must give {kind.value}, got a value of type {gives.lower()}")
-    return _compiled(_RUNNING, key, text)
+    return _compiled(_running(), key, text)
 
 
 def _typed(key: str, text: str, more_fields: Sequence[str]) -> str:
@@ -179,7 +185,7 @@ def _told(fault: str) -> str:
 def _in_one(texts: Sequence[str]) -> cel.Expression | None:
     """Return an expression that gives the values of all as a list; None: there are none, or it would be too large."""
     try:
-        return _RUNNING.compile("[" + ",".join(f"({text}\n)" for text in texts) + "]") if texts else None
+        return _running().compile("[" + ",".join(f"({text}\n)" for text in texts) + "]") if texts else None
     except RuntimeError:
         return None
 
