@@ -96,6 +96,7 @@ def _pass(
         scored_E=np.ones(count, np.bool_) if scored_E is None else scored_E,
         age_E=np.full(count, 1_000) if age_E is None else age_E,
         length_E=np.full(count, 20),
+        listed_E=np.full(count, -1),
         alarms=(),
         worker=cast(Worker, worker),
         seconds=Counter(),
