@@ -265,7 +265,8 @@ class Learner:
         learned_B = self.events + np.cumsum(batch.learn_B)[sets.begins(batch.within_B)]
         age_B = np.where(batch.first_seen(), -1, learned_B - self.catalog.born_N[batch.row_B])
         examined = batch.piece(places)
-        after_XK, listed_X = self.predictor.after_rules(ranking, users.at(places), self.clock_ts, examined)
+        events = examined.row_B, learned_B[places]
+        after_XK, listed_X = self.predictor.after_rules(ranking, users.at(places), self.clock_ts, *events)
         return outcome_of(
             examined, taken.before.at(places), taken.windows_BL[places], ranking, self.predictor.predicted(ranking),
             after_XK, listed_X, age_B[places], items_before,
@@ -312,6 +313,7 @@ class Learner:
         """Forget all that was told of items; their categories stay until an event names others."""
         assert self.content is not None
         self.content.load_state_dict({})
+        self.list_maker.choose_anew()
 
     # -- learn -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.batch import Batch, Places
+from model.batch import Places
 from model.counting.features import ENCODER, FEATURES
 from model.counting.scratch import NONE_HIDDEN, Breadth
 from model.counting.walk import Counting, MapSlices, Users, Walked, WalkedEvents
@@ -173,19 +173,19 @@ class Predictor:
         return ranking.found.filling.filled_up(rows_BK)
 
     def after_rules(
-        self, ranking: Ranking, users: Users, clock_ts: float, batch: Batch
+        self, ranking: Ranking, users: Users, clock_ts: float, row_B: NDArray[np.int32], number_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return the default lists after the rules, and the place of each event's item: `Outcome.after_BK`, `listed_B`.
 
-        users: the users before the events
-        batch: the examined events
+        users: the users before the examined events
+        row_B, number_B: the events' items, and their numbers in the line
         """
         maker = self._list_maker
-        listed_B, after_BK = np.full(len(batch), -1), np.full((len(batch), maker.default_length), -1, np.int32)
-        places = np.flatnonzero(maker.is_measured(batch.next_offset_B))
+        listed_B, after_BK = np.full(len(row_B), -1), np.full((len(row_B), maker.default_length), -1, np.int32)
+        places = np.flatnonzero(maker.is_measured(number_B))
         if len(places):
             lists = maker.make(_ranked(ranking, places), users.at(places), clock_ts, only=maker.default)[maker.default]
-            is_target_UK = lists.rows_UK == batch.row_B[places, None]
+            is_target_UK = lists.rows_UK == row_B[places, None]
             listed_B[places] = np.where(is_target_UK.any(axis=1), is_target_UK.argmax(axis=1) + 1, 0)
             after_BK[places] = lists.rows_UK
         return after_BK, listed_B

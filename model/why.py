@@ -16,7 +16,8 @@ from torch import Tensor
 from model.counting import returns
 from model.counting.features import FEATURES
 from model.counting.proposers import NO_PROPOSER, PROPOSERS
-from model.items.content_table import BLOCKED, GONE, UNAVAILABLE
+from model.items.content_table import BLOCKED, GONE, HELD, UNAVAILABLE
+from model.items.decisions import APPROVE, WORDS
 from model.items.likeness import LIKENESS
 from model.learner import Learner
 from model.lists.arranging import REASONS
@@ -27,7 +28,8 @@ from model.reasons import KINDS
 
 # Points of a path at which slopes are taken, so that the parts add up to the score within about a hundredth.
 _STEPS = 512
-_HIDDEN = {UNAVAILABLE: "not available", BLOCKED: "blocked", GONE: "gone"}
+_HIDDEN = {UNAVAILABLE: "not available", BLOCKED: "blocked", GONE: "gone", HELD: "on hold"}
+_DECIDED = {"block": "blocked by decision", "hold": "held by decision"}
 LEFT_OUT = "had already: users hardly ever return to an item after such an event"
 
 
@@ -127,12 +129,22 @@ def _parts(ranker: Ranker, x_F: Tensor, usual_F: Tensor) -> tuple[Part, ...]:
     return tuple(sorted(parts, key=lambda part: -abs(part.adds)))
 
 
+def _hidden_by(learner: Learner, bits: int, row: int) -> list[str]:
+    """Return why no list may name an item. `bits`: the reasons in what is told of it."""
+    decided = "" if learner.decisions is None else learner.decisions.of(learner.catalog.ids_of_rows(np.array([row])))[0]
+    if decided == WORDS[APPROVE]:
+        bits &= ~HELD
+    words = [_DECIDED[decided]] if decided in _DECIDED else []
+    if learner.decisions is not None and learner.decisions.hold_new and not decided:
+        words.append("not approved yet")
+    return words + [text for bit, text in _HIDDEN.items() if bits & bit]
+
+
 def _rule(learner: Learner, window_L: NDArray[np.int32], type_L: NDArray[np.uint8], row: int) -> str:
     """Return the rule that keeps an item out; empty if there is none."""
     content = learner.content
     if content is not None and content.hidden_N[row]:
-        bits = int(content.table.hidden_N[content.slot_N[row]])
-        return " and ".join(text for bit, text in _HIDDEN.items() if bits & bit)
+        return " and ".join(_hidden_by(learner, int(content.table.hidden_N[content.slot_N[row]]), row))
     own = np.flatnonzero(window_L == row)
     items = int(np.count_nonzero(learner.catalog.live_N))
     if len(own) and returns.are_over(learner.counting.tables.returns, int(type_L[own[-1]]), items):

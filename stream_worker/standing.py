@@ -27,7 +27,8 @@ class Standing:
         """Load a checkpoint. Raises ConfigurationError if it does not fit the configuration."""
         described = bool(settings.kafka.items_topic) or "items" in snapshot.meta
         name = str(snapshot.meta["line"])
-        self.line: Line = make_line(settings, name, described)
+        decided = bool(settings.kafka.decisions_topic) or "decisions" in snapshot.meta.get("items", {})
+        self.line: Line = make_line(settings, name, described, decided=decided)
         self._layout = memory_layout(settings)
         self.line.learner.users.keep(self._layout.ids, self._layout.joins)
         try:

@@ -31,7 +31,8 @@ _USERS, _ITEMS = 12, 40  # few, so that users come back and have items in common
 def warm_up(settings: Settings) -> None:
     """Compile, or load from the cache, all kernels that a worker with these settings runs. Leaves nothing behind."""
     topic, described = InMemoryTopic(), bool(settings.kafka.items_topic)
-    decided, settings = bool(settings.kafka.decisions_topic), replace(settings, items=ItemsConfig())
+    decided = bool(settings.kafka.decisions_topic)
+    settings = replace(settings, items=ItemsConfig(fields=settings.items.fields))
     _fill(topic, next(iter(settings.events.named)), with_ids=bool(settings.events.sources("id")))
     worker = simulated_worker(
         settings,

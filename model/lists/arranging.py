@@ -28,6 +28,9 @@ from model.lists.rules import CATEGORY, FRESH, KEPT, LEARNED, PROMOTED, SEEN, Li
 # Reasons why a row does not stand in a list, in the order in which they are asked. "most": a quota or a cap was full.
 REASONS = ("unavailable", "filter", "bought", "cart", "session", "clicked", "most")
 _UNAVAILABLE, _FILTER, _BOUGHT, _CART, _SESSION, _CLICKED, _MOST = range(len(REASONS))
+# Value of the first row that the ranker did not see, far below that of all others; each is a little less than the one
+# before.
+BEHIND = -1e6
 _FREE, _TAKEN, _TWICE = -1, -2, -3  # beside the reasons: it may stand in the list, stands there, is there before
 
 
@@ -217,11 +220,13 @@ def _fill(rules: ListRules, items: ItemColumns, rows_M, vectors_MD, work: Work, 
 
 @kernel
 def _span(work: Work, rows_M):  # type: ignore[no-untyped-def]
-    """Return the smallest worth of a row that may stand in the list, and the distance to the largest."""
+    """Return the smallest worth of a ranked row that may stand in the list, and the distance to the largest."""
     low, high = np.inf, -np.inf
     for m in range(len(rows_M)):
-        if work.why_M[m] == _FREE:
+        if work.why_M[m] == _FREE and work.worth_M[m] > BEHIND / 2:
             low, high = min(low, work.worth_M[m]), max(high, work.worth_M[m])
+    if low == np.inf:
+        return BEHIND, 1.0
     return low, max(high - low, 1e-9)
 
 

@@ -22,8 +22,9 @@ from model.items.catalog import Catalog
 from model.items.content import Content
 from model.items.item_table import ItemTable
 from model.lists import purchases
-from model.lists.arranging import REASONS, ItemColumns, Work, arrange, working_memory
+from model.lists.arranging import BEHIND, REASONS, ItemColumns, Work, arrange, working_memory
 from model.lists.lists import Lists, Ranked
+from model.lists.purchases import Purchases
 from model.lists.rules import CATEGORY, FRESH, GROUP, PROMOTED, SEEN, ListRules
 from model.user_table import Before
 
@@ -32,8 +33,6 @@ _RESERVE, _POPULAR = 64, HALF_LIVES.tolist().index(20_000.0)
 _MORE_OF_A_QUOTA = 16  # rows of a quota in the reserve beside as many as it has places; not tuned
 _MEASURED_ONE_IN = 8  # examined events whose list after the rules is measured; not tuned
 _OLD_AFTER = 1_024  # events after which a reserve is chosen anew; not tuned
-# Value of rows that the ranker did not see, below that of all others; each is a little less than the one before.
-_BEHIND = -1e6
 _NOT_KNOWN: dict[str, NDArray[Any]] = {
     "hidden_N": np.zeros(0, np.bool_),
     "holds_N": np.zeros(0, np.uint64),
@@ -116,7 +115,7 @@ class ListMaker:
     def _make(self, name: str, rules: ListRules, ranked: Ranked, users: Users, clock_ts: float) -> Lists:
         count, reserve = len(ranked.rows_UM), self._reserves.get(name, np.zeros(0, np.int32))
         rows_UM = np.concatenate([ranked.rows_UM, np.broadcast_to(reserve, (count, len(reserve)))], axis=1)
-        behind_M = _BEHIND - np.arange(rows_UM.shape[1])
+        behind_M = BEHIND - np.arange(rows_UM.shape[1])
         value_UM = np.broadcast_to(behind_M, rows_UM.shape).copy()
         known_UM = value_UM[:, : ranked.value_UM.shape[1]]
         known_UM[:] = np.where(np.isfinite(ranked.value_UM), ranked.value_UM, known_UM)
@@ -152,10 +151,10 @@ class ListMaker:
             return np.zeros((len(rows_UM), 0, 0), np.float32)
         return self._items.unit_vectors(np.maximum(rows_UM, 0))
 
-    def is_measured(self, next_offset_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def is_measured(self, number_B: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return True for the events before which a list is made to measure it: one in `measured_one_in`, drawn by a
-        hash of the offset, so that a replay draws the same ones."""
-        hashed_B = next_offset_B.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+        hash of the event's number in the line, so that a replay draws the same ones."""
+        hashed_B = number_B.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
         is_drawn_B: NDArray[np.bool_] = hashed_B % np.uint64(self.measured_one_in) == 0
         return is_drawn_B
 
@@ -218,12 +217,19 @@ class ListMaker:
             self.purchases = purchases.grown(self.purchases, self._catalog.capacity)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        return purchases.state_of(self.purchases)
+        """Return the purchases and the reserves: lists after a restart are those that would have been made."""
+        reserves = {f"reserve.{name}": rows for name, rows in self._reserves.items()}
+        chosen_at = {"chosen_at": np.array([self._chosen_at], np.int64)}
+        return {**purchases.state_of(self.purchases), **chosen_at, **reserves}
 
     def load_state_dict(self, state: dict[str, NDArray[Any]]) -> None:
-        """Load a state; an empty one, of a line that made no such lists, begins with no purchases."""
-        self.purchases = purchases.from_state(state, self._catalog.capacity)
-        self._reserves = {}
+        """Load a state. An older one has no purchases; where it lacks a scenario, all reserves are chosen anew."""
+        counted = {name: array for name, array in state.items() if name in Purchases._fields}
+        self.purchases = purchases.from_state(counted, self._catalog.capacity)
+        reserves = {name: state.get(f"reserve.{name}") for name in self.scenarios}
+        known = {name: rows.copy() for name, rows in reserves.items() if rows is not None}
+        self._reserves = known if len(known) == len(reserves) else {}
+        self._chosen_at = int(state["chosen_at"][0]) if "chosen_at" in state else 0
 
 
 def _most_popular(rows: NDArray[np.int64], weight_N: NDArray[np.float64], most: int) -> NDArray[np.int32]:

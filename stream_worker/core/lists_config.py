@@ -50,6 +50,10 @@ class ExposureConfig:
     #: Share of the places that items of the group have at most.
     most: Share = 1.0
 
+    def __post_init__(self) -> None:
+        if self.least > self.most:
+            raise ValueError(f"least: must be at most most ({self.most}), got {self.least}")
+
 
 @checked.dataclass(frozen=True, config={"extra": "forbid"})
 class ListConfig:

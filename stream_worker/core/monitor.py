@@ -75,7 +75,8 @@ _Members = NDArray[np.integer] | slice
 class Monitor:
     """Scores events, keeps their metrics in tracks, and raises an alarm when a hit rate drops.
 
-    tracks: by name, `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `not_last`, `not_last.type.<event type>`,
+    tracks: by name, `after_rules.<group>`;
+        `all`, `type.<event type>`, `repeat`, `new`, `new_known`, `not_last`, `not_last.type.<event type>`,
         `warm`, `cold`, `unseen` and `floor.<baseline>`, and `<group>.<baseline>` for each of BASELINE_PARTS: a baseline
         on this group alone.
     proposers: how many of the events of a window each proposer of candidates found.
@@ -98,7 +99,6 @@ class Monitor:
         age_B: NDArray[np.integer],
         proposer_B: NDArray[np.integer],
         baselines: Mapping[str, NDArray[np.integer]],
-        listed_B: NDArray[np.integer] | None = None,
     ) -> list[Alarm]:
         """Score a batch of B events. Returns the drift alarms that they raise.
 
@@ -111,7 +111,6 @@ class Monitor:
         age_B: events of the stream since the item's first one; -1 if this is its first.
         proposer_B: the proposer of the item, by its place in `proposer_names`; -1 if none proposed it.
         baselines: the ranks of each baseline, as `ranks_B`, by its name.
-        listed_B: the rank in the list after the rules, as `ranks_B`; -1 if that list was not made. None: none was.
         """
         self.events += len(ranks_B)
         scored = np.flatnonzero(~first_B)
@@ -122,8 +121,6 @@ class Monitor:
         groups = dict(self._groups(type_B[scored], repeat_B[scored], last_B[scored], age_S))
         for name, ranks in baselines.items():
             self._score_baseline(name, self._within(ranks[scored]), groups)
-        if listed_B is not None:
-            self._score_after_rules(listed_B[scored], groups)
         alarms = []
         for group, members in groups.items():
             self.tracks[group].update_many(ranks_S[members], logprob_S[members])
@@ -132,6 +129,24 @@ class Monitor:
         self.alarms.extend(alarms)
         self.alarm_count += len(alarms)
         return alarms
+
+    def update_after_rules(
+        self,
+        listed_B: NDArray[np.integer],
+        repeat_B: NDArray[np.bool_],
+        first_B: NDArray[np.bool_],
+        age_B: NDArray[np.integer],
+    ) -> None:
+        """Score the lists after the rules of a batch of B events.
+
+        listed_B: the rank in that list, from 1; 0 if the item is not in it, -1 if the list was not made.
+        repeat_B, first_B, age_B: as in `update`.
+        """
+        made_B = (listed_B >= 0) & ~first_B
+        parts = {"all": made_B, "repeat": made_B & repeat_B, "new_known": made_B & ~repeat_B & (age_B >= 0)}
+        for part, is_member_B in parts.items():
+            if is_member_B.any():
+                self.tracks[f"{AFTER_RULES}.{part}"].update_many(self._within(listed_B[is_member_B]))
 
     def report(self) -> Quality:
         """Report what was measured. Metrics of no events are 0.0; `events` is 0 then."""
@@ -218,11 +233,6 @@ class Monitor:
 
     def _within(self, ranks: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.where(ranks <= self.config.depth, ranks, 0)
-
-    def _score_after_rules(self, listed_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
-        for part in _AFTER_PARTS.keys() & groups.keys():
-            listed = listed_S[groups[part]]
-            self.tracks[f"{AFTER_RULES}.{part}"].update_many(self._within(listed[listed >= 0]))
 
     def _score_baseline(self, name: str, ranks_S: NDArray[np.integer], groups: Mapping[str, _Members]) -> None:
         self._add_baseline(name)

@@ -131,10 +131,12 @@ class Line:
         """Take over decisions on items, in their order; they act from the next list on."""
         assert self.learner.content is not None
         self.learner.content.decide([d.item for d in decisions], [d.decision for d in decisions])
+        self.learner.list_maker.choose_anew()
 
     def forget_decisions(self) -> None:
         assert self.learner.content is not None
         self.learner.content.forget_decisions()
+        self.learner.list_maker.choose_anew()
 
     def decided(self) -> dict[str, int]:
         """Return the number of items by the decision that is in force on them."""
@@ -148,6 +150,9 @@ class Line:
         judge_B[scored] = True
         columns = outcome.windows_BL, batch.row_B, batch.learn_B, batch.within_B, judge_B
         baselines = {name: baseline.rank_then_learn(*columns)[scored] for name, baseline in self.baselines.items()}
+        self.monitor.update_after_rules(
+            outcome.listed_B[scored], outcome.repeat_B[scored], outcome.first_B[scored], outcome.age_B[scored]
+        )
         return self.monitor.update(
             outcome.rank_B[scored],
             outcome.log_probability_B[scored],
@@ -158,7 +163,6 @@ class Line:
             outcome.age_B[scored],
             outcome.proposer_B[scored],
             baselines,
-            outcome.listed_B[scored],
         )
 
     def recover(

@@ -30,6 +30,7 @@ from stream_worker.core.lists_config import DEFAULT, ListConfig, key_of
 
 MOST_QUOTAS = 64  # bits of a word, one a quota
 _DAY_SECONDS = 86_400.0
+_ROUNDING = 1e-9  # .29 of 100 places are 29, whatever their product in floating point
 _BOUGHT = {"learned": LEARNED, "always": FOR_A_TIME, "never": KEPT}
 _Quota = tuple[int, int, int, float, int, int]
 
@@ -125,16 +126,23 @@ def _quotas(key: str, config: ListConfig, length: int, bits: Mapping[str, int], 
     quotas: list[_Quota] = []
     for place, promotion in enumerate(config.promotions):
         bit = 1 << bits[f"{key}.promotions[{place}].filter"]
-        quotas.append((PROMOTED, bit, 0, promotion.ends_ts, round(promotion.share * length), length))
+        quotas.append((PROMOTED, bit, 0, promotion.ends_ts, math.ceil(promotion.share * length - _ROUNDING), length))
     if config.fresh_places:
         quotas.append((FRESH, 0, 0, config.fresh_days * _DAY_SECONDS, config.fresh_places, length))
     if config.seen_share < 1:
-        quotas.append((SEEN, 0, 0, 0.0, 0, math.floor(config.seen_share * length)))
+        quotas.append((SEEN, 0, 0, 0.0, 0, math.floor(config.seen_share * length + _ROUNDING)))
     for field, groups in config.exposure.items():
         column = CATEGORY if field == "category" else 1 + fields.index(field)
         for value, bounds in groups.items():
             code = zlib.crc32(value.encode()) or 1
             quotas.append(
-                (GROUP, code, column, 0.0, math.ceil(bounds.least * length), math.floor(bounds.most * length))
+                (
+                    GROUP,
+                    code,
+                    column,
+                    0.0,
+                    math.ceil(bounds.least * length - _ROUNDING),
+                    math.floor(bounds.most * length + _ROUNDING),
+                )
             )
     return quotas

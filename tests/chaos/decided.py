@@ -245,4 +245,4 @@ def _shown(hidden: list[Hidden], before: Counter[str], again: Counter[str], late
     return {"hidden": len(hidden), "latest seconds": round(latest, 2), "back in lists": back}
 
 
-DECIDED = Scenario(13, "sold out and blocked, through kills", decided, ("classic", "consumer"))
+DECIDED = Scenario(13, "sold out and blocked, through kills", decided, ("classic", "consumer"), in_short=False)
